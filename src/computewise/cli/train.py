@@ -1,0 +1,39 @@
+"""`computewise train`."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Literal
+
+from computewise.errors import UsageError
+
+
+def train(
+    name: Literal["small", "large", "prm"],
+    *,
+    out: Path = Path("training-runs"),
+    threads: int = 1,
+    workers: int = 2,
+) -> None:
+    """Train an embedded model by its recipe, or go on from its last checkpoint; write its weights and its card.
+
+    Parameters
+    ----------
+    name:
+        small, large, or prm: the process reward model of the shipped small.
+    out:
+        Checkpoints, log, weights and card go into a directory of that name inside.
+    threads:
+        PyTorch's threads.
+    workers:
+        Processes that sample and label for prm.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise UsageError("training needs PyTorch: pip install 'computewise[train]'")
+    from computewise.training.session import train_by_name
+
+    directory = out / name
+    card = train_by_name(name, directory, threads=threads, workers=workers, log=lambda line: print(line, file=sys.stderr))
+    print(card)

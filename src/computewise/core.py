@@ -1,0 +1,182 @@
+"""The types everything else speaks in. Imports nothing of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal, Protocol
+
+FinishReason = Literal["step", "stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One question; `answer` is the reference, where there is one."""
+
+    id: str
+    prompt: str
+    answer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was spent, in tokens. Adds.
+
+    `prompt_tokens` counts every token a call put before what it sampled, `cached_prompt_tokens` those of them that a
+    prefix cache holds; the verifier's two counts likewise.
+    """
+
+    samples: int = 0
+    prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
+    completion_tokens: int = 0
+    verifier_tokens: int = 0
+    cached_verifier_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One reasoning step as it was sampled, delimiter included; `logprob` is the model's, summed over `tokens`."""
+
+    text: str
+    tokens: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One continuation by a model.
+
+    `finish_reason` is "step" where the step delimiter ended it, "stop" where the model ended its solution and
+    "length" where the token limit did.
+    """
+
+    steps: tuple[Step, ...]
+    finish_reason: FinishReason
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A solution, partial or whole, and a node of the search tree.
+
+    `scores` holds one number for each step a verifier has read: those of the parent at first, all once scored.
+    `end` is None while the solution can go on, "stop" where the model ended it, "length" where a limit did: such a
+    solution is over, but unanswered. `parent` is the id of the candidate it extends; `id` is its path from the root,
+    so it is the same in every run with the same seed.
+    """
+
+    id: str
+    parent: str | None
+    steps: tuple[Step, ...] = ()
+    scores: tuple[float, ...] = ()
+    end: Literal["stop", "length"] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing can follow."""
+        return self.end is not None
+
+    @property
+    def text(self) -> str:
+        """The solution so far."""
+        return "".join(step.text for step in self.steps)
+
+
+ROOT = Candidate(id="", parent=None)
+"""Nothing but the prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a strategy came to: `explored` is the whole tree, root excluded; `chosen` is None where nothing finished.
+
+    `exhausted` says that the token budget ended the search.
+    """
+
+    chosen: Candidate | None
+    candidates: tuple[Candidate, ...]
+    explored: tuple[Candidate, ...]
+    usage: Usage
+    exhausted: bool
+
+
+class Model(Protocol):
+    """A generator."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in records."""
+        ...
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were learned: what FLOPs are counted from."""
+        ...
+
+    async def sample(
+        self,
+        prompt: str,
+        prefix: str,
+        n: int,
+        *,
+        stop: str | None,
+        max_tokens: int,
+        temperature: float,
+        seeds: Sequence[int],
+    ) -> list[Completion]:
+        """Sample `n` continuations of `prefix`, each until `stop` (None: to the solution's end) or `max_tokens`."""
+        ...
+
+
+class Verifier(Protocol):
+    """A learned scorer."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in records."""
+        ...
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were learned: what FLOPs are counted from."""
+        ...
+
+    async def score(
+        self, problem: Problem, candidates: Sequence[Candidate]
+    ) -> tuple[list[tuple[float, ...]], Usage]:
+        """One score in [0, 1] for each step of each candidate, and what reading them cost."""
+        ...
+
+    def value(self, scores: Sequence[float]) -> float:
+        """The value of a candidate from the scores of its steps: the aggregation is the verifier's own."""
+        ...
+
+
+class Task(Protocol):
+    """A family of problems and the grader that says *correct*."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in records."""
+        ...
+
+    @property
+    def delimiter(self) -> str:
+        """What ends a step."""
+        ...
+
+    def answer(self, solution: str) -> str | None:
+        """The final answer in canonical form, so that equal strings are equivalent answers; None where there is none."""
+        ...
+
+    def correct(self, problem: Problem, answer: str | None) -> bool:
+        """Whether `answer`, as `Task.answer` gave it, is right."""
+        ...
+
+    def problems(self, split: str, count: int, seed: int) -> list[Problem]:
+        """The first `count` distinct problems of a split, drawn from `seed`."""
+        ...

@@ -1,0 +1,35 @@
+"""Everything computewise raises on purpose.
+
+    ComputewiseError
+    |-- UsageError          a setting that cannot be used: unknown strategy, budget < 1, n not divisible by the width
+    |-- ProblemError        a problem the task cannot read
+    |-- WeightsError        a weights file that is missing, corrupt or of another kind
+    |-- RunError            a run directory that is of another configuration, unreadable or cannot be written
+    `-- ModelError          a model or verifier that failed on one problem; recorded, never fatal to its neighbours
+"""
+
+from __future__ import annotations
+
+
+class ComputewiseError(Exception):
+    """Base of the tree; its text is one line for a person."""
+
+
+class UsageError(ComputewiseError, ValueError):
+    """A setting that cannot be used."""
+
+
+class ProblemError(ComputewiseError, ValueError):
+    """A problem the task cannot read."""
+
+
+class WeightsError(ComputewiseError):
+    """A weights file that is missing, corrupt or of another kind."""
+
+
+class RunError(ComputewiseError):
+    """A run directory that is of another configuration, unreadable or cannot be written."""
+
+
+class ModelError(ComputewiseError):
+    """A model or verifier that failed on one problem."""

@@ -1,0 +1,87 @@
+"""The shipped generators behind the `Model` protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from computewise.core import Completion, FinishReason, Step, Usage
+from computewise.errors import ProblemError, UsageError
+from computewise.models.decoder import Continuation, Decoder
+from computewise.models.loop import EngineLoop
+from computewise.models.network import Trunk
+from computewise.models.vocabulary import END, decode, encode
+from computewise.models.weights import SHIPPED, load_weights
+
+NEWLINE = encode("\n")[0]
+
+
+class EmbeddedModel:
+    """A character-level language model of the package, run in this process."""
+
+    def __init__(self, name: str, loop: EngineLoop, *, path: Path | None = None, rows: int = 128) -> None:
+        weights = load_weights(path or SHIPPED / f"{name}.safetensors")
+        self.name = name
+        self.parameters = weights.parameters
+        self._trunk = Trunk(weights)
+        self._decoder = Decoder(self._trunk, loop, rows=rows)
+
+    async def sample(
+        self,
+        prompt: str,
+        prefix: str,
+        n: int,
+        *,
+        stop: str | None,
+        max_tokens: int,
+        temperature: float,
+        seeds: Sequence[int],
+    ) -> list[Completion]:
+        """See `computewise.core.Model.sample`; a call with a prefix forks what an earlier call computed."""
+        if stop not in (None, "\n"):
+            raise UsageError(f"the embedded models stop at a line's end or at the solution's, not at {stop!r}")
+        tokens = prompt_tokens(prompt) + tuple(encode(prefix))
+        if len(tokens) >= self._trunk.config.context:
+            raise ProblemError(f"the problem takes {len(tokens)} tokens: allowed are {self._trunk.config.context - 1}")
+        continuations = await self._decoder.sample(
+            tokens,
+            list(seeds),
+            stop=NEWLINE if stop else None,
+            max_tokens=max_tokens,
+            temperature=temperature,
+        )
+        first = len(tokens) if prefix else 0
+        goes_on = self._trunk.config.context - len(tokens) if stop else 0
+        return [
+            _completion(continuation, goes_on, len(tokens), first if index == 0 else len(tokens))
+            for index, continuation in enumerate(continuations)
+        ]
+
+
+def prompt_tokens(prompt: str) -> tuple[int, ...]:
+    """The tokens before a solution's first."""
+    return (END, *encode(prompt + "\n"))
+
+
+def _completion(continuation: Continuation, goes_on: int, read: int, cached: int) -> Completion:
+    """Cut into steps; a delimiter ends a completion that could go on: one of fewer than `goes_on` tokens."""
+    steps: list[Step] = []
+    start = 0
+    tokens, logprobs = continuation.tokens, continuation.logprobs
+    for index, token in enumerate(tokens):
+        last = index == len(tokens) - 1
+        if token != NEWLINE and not last:
+            continue
+        text, logprob = decode(tokens[start : index + 1]), sum(logprobs[start : index + 1])
+        if text or not steps:
+            steps.append(Step(text, index + 1 - start, logprob))
+        else:  # the solution ended right behind a delimiter: an empty step is none
+            steps[-1] = Step(steps[-1].text, steps[-1].tokens + 1, steps[-1].logprob + logprob)
+        start = index + 1
+    reason: FinishReason = "length"
+    if tokens[-1] == END:
+        reason = "stop"
+    elif tokens[-1] == NEWLINE and len(tokens) < goes_on:
+        reason = "step"
+    usage = Usage(samples=1, prompt_tokens=read, cached_prompt_tokens=cached, completion_tokens=len(tokens))
+    return Completion(tuple(steps), reason, usage)

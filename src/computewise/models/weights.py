@@ -1,0 +1,59 @@
+"""Weights on disk: safetensors in half precision, the network's shape in the header."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from computewise.errors import WeightsError
+from computewise.models.config import NetworkConfig
+
+SHIPPED = Path(__file__).parent.parent / "weights"
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Tensors by name, in single precision, and the shape they make."""
+
+    config: NetworkConfig
+    tensors: Mapping[str, NDArray[np.float32]]
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        try:
+            return self.tensors[name]
+        except KeyError:
+            raise WeightsError(f"the weights hold no tensor {name!r}: is this the file of another kind of model?") from None
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers there are."""
+        return sum(tensor.size for tensor in self.tensors.values())
+
+
+def load_weights(path: Path) -> Weights:
+    """Read a weights file; raises `WeightsError` where it is missing, corrupt or not finite."""
+    try:
+        with safe_open(path, framework="np") as file:
+            config = NetworkConfig(**json.loads((file.metadata() or {})["network"]))
+            tensors = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise WeightsError(f"no weights file {path}") from None
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise WeightsError(f"corrupt weights file {path}: {error}") from None
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise WeightsError(f"corrupt weights file {path}: {name} holds numbers that are not finite")
+    return Weights(config, tensors)
+
+
+def save_weights(path: Path, weights: Weights) -> None:
+    """Write a weights file in half precision."""
+    half = {name: np.ascontiguousarray(tensor.astype(np.float16)) for name, tensor in weights.tensors.items()}
+    save_file(half, path, metadata={"network": json.dumps(asdict(weights.config))})

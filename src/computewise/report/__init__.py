@@ -1,0 +1,7 @@
+"""One self-contained HTML page, and its figures as files, from a run directory: it reads runs and never hooks into them."""
+
+from __future__ import annotations
+
+from computewise.report.write import write_report
+
+__all__ = ["write_report"]

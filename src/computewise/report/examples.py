@@ -1,0 +1,116 @@
+"""Which of the recorded search trees are worth a reader's time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from computewise.difficulty import rank_bins
+from computewise.records import Record
+from computewise.report.trees import Branch, grow
+from computewise.selection import Ballot, majority, weighted
+
+MOST_LINES = 45
+"""A tree of more merged nodes is taken only where no smaller one shows the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One problem's search tree, what was answered, and what a majority of the same problem's samples says."""
+
+    why: str
+    problem: str
+    settings: dict[str, int | str]
+    bin: int
+    """From 1, the easiest."""
+    branches: list[Branch]
+    answer: str | None
+    right: bool
+    vote: str | None
+    vote_right: bool
+    samples: int
+    right_answers: frozenset[str]
+    """Answers that were graded right in any run of the problem."""
+
+    @property
+    def lines(self) -> int:
+        """How many merged nodes there are to draw."""
+        return sum(1 for branch in self.branches for _ in branch.walk())
+
+    @property
+    def found(self) -> bool:
+        """Whether a right answer was among the final candidates."""
+        ends = (node for branch in self.branches for node in branch.walk() if node.ends_kept)
+        return any(node.answer in self.right_answers for node in ends)
+
+    @property
+    def pruned(self) -> int:
+        """How many merged nodes came to nothing."""
+        return sum(not node.kept for branch in self.branches for node in branch.walk())
+
+
+def examples(records: Sequence[Record]) -> list[Example]:
+    """About four, each showing something else, the first of a kind by the order of the run."""
+    every = list(_all(records))
+    hardest = max((each.bin for each in every), default=0)
+    kinds = (
+        ("Search is right where the majority is wrong", lambda each: each.right and not each.vote_right),
+        ("Search is wrong where the majority is right", lambda each: not each.right and each.vote_right),
+        (
+            "A failure of the verifier: a right answer was among the final candidates and another was chosen",
+            lambda each: not each.right and each.found,
+        ),
+        ("A failure on the hardest fifth", lambda each: not each.right and each.bin == hardest and not each.found),
+        ("An easy problem", lambda each: each.right and each.bin == 1),
+    )
+    taken: list[Example] = []
+    for why, shows in kinds:
+        fitting = [each for each in every if shows(each) and each.problem not in {one.problem for one in taken}]
+        if fitting:
+            taken.append(replace(min(fitting, key=_reading_effort), why=why))
+    return taken
+
+
+def _reading_effort(example: Example) -> tuple[bool, bool]:
+    """The first that fits a screen and shows something discarded."""
+    return example.lines > MOST_LINES, example.pruned < 3
+
+
+def _all(records: Sequence[Record]) -> Iterator[Example]:
+    """Every record with a tree, of the first seed; bins as the analysis cuts them."""
+    bins = _bins(records)
+    trees = [record for record in records if record.tree and record.problem in bins]
+    first = min((record.seed for record in trees), default=0)
+    pools = {record.problem: record for record in records if record.purpose == "pool" and record.seed == first}
+    right: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        right[record.problem].update(one.answer for one in record.candidates if one.correct and one.answer is not None)
+    for record in trees:
+        pool = pools.get(record.problem)
+        if record.seed != first or pool is None or record.tree is None:
+            continue
+        chosen = weighted([Ballot(one.answer, one.value) for one in record.candidates])
+        voted = majority([Ballot(one.answer, one.value) for one in pool.candidates])
+        yield Example(
+            why="",
+            problem=record.problem,
+            settings=record.strategy,
+            bin=bins[record.problem] + 1,
+            branches=grow(record.tree, record.candidates),
+            answer=None if chosen is None else record.candidates[chosen].answer,
+            right=chosen is not None and record.candidates[chosen].correct,
+            vote=None if voted is None else pool.candidates[voted].answer,
+            vote_right=voted is not None and pool.candidates[voted].correct,
+            samples=len(pool.candidates),
+            right_answers=frozenset(right[record.problem]),
+        )
+
+
+def _bins(records: Sequence[Record]) -> dict[str, int]:
+    """Oracle bins, 0 the easiest, of the problems that never failed."""
+    lost = {record.problem for record in records if record.error}
+    probes = [r for r in records if r.purpose == "difficulty" and r.candidates and r.problem not in lost]
+    ease = [sum(one.correct for one in probe.candidates) / len(probe.candidates) for probe in probes]
+    ids = [probe.problem for probe in probes]
+    return dict(zip(ids, rank_bins(ease, ids).tolist(), strict=True))

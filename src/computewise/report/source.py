@@ -1,0 +1,64 @@
+"""What the report reads of a run directory; it opens files for reading only, so a run that still goes on is not disturbed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from computewise.errors import RunError
+from computewise.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A run as it was written: `summary` as `study.summary.summarise` has it, `policy` as `policy_file` has it."""
+
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    policy: dict[str, Any]
+    records: list[Record]
+
+
+def read_source(directory: Path) -> Source:
+    """Everything needed; raises `RunError`, naming the file, where one is missing or cannot be read."""
+    return Source(
+        config=_read_json(directory / "config.json"),
+        summary=_read_json(directory / "summary.json"),
+        policy=_read_json(directory / "policy.json"),
+        records=list(_read_records(directory / "records.jsonl")),
+    )
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing: a report needs the directory of a finished study") from None
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        held = json.loads(_read_bytes(path))
+    except ValueError:
+        raise RunError(f"{path} is not readable JSON: run the study again with --resume") from None
+    if not isinstance(held, dict):
+        raise RunError(f"{path} is no JSON object: run the study again with --resume")
+    return held
+
+
+def _read_records(path: Path) -> Iterator[Record]:
+    """Whole lines only: what follows the last newline is a torn line, which `RunDirectory` drops as well."""
+    decoder = msgspec.json.Decoder(Record)
+    whole, _, _ = _read_bytes(path).rpartition(b"\n")
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            yield decoder.decode(line)
+        except msgspec.MsgspecError as error:
+            raise RunError(f"{path}, line {number} is no record: {error}") from None

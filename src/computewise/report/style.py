@@ -1,0 +1,41 @@
+"""Colours, lines and markers of the figures: one look a curve on every figure.
+
+Okabe and Ito's colours, darkened where needed so that each has a contrast of at least 3 with white and with the page's
+dark background; curves differ by marker and dash as well.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+INK = "#1b1f23"
+PAPER = "#fefffe"
+GREY = "#808488"
+
+
+class Look(NamedTuple):
+    """How a curve is drawn."""
+
+    colour: str
+    marker: str
+    dash: str
+
+
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#c0659a", "#b47a00", "#2f93cc"
+LOOKS = {
+    "single sample": Look(GREY, ".", "-"),
+    "best-of-N": Look(BLUE, "o", "-"),
+    "majority": Look(ORANGE, "s", "-"),
+    "logprob": Look(SKY, "v", "-."),
+    "beam search, M = 4": Look(VERMILION, "^", "-"),
+    "beam search, M = √N": Look(PURPLE, "<", "-."),
+    "DVTS, M = 4": Look(GREEN, "D", "-"),
+    "lookahead, k = 1": Look(PURPLE, "P", "-"),
+    "lookahead, k = 3": Look(SKY, "X", "-"),
+    "predicted": Look(VERMILION, "^", "-"),
+    "oracle": Look(GREEN, "D", "-"),
+    "fixed": Look(PURPLE, "s", "-"),
+    "ceiling": Look(GREY, "", "--"),
+    "coverage": Look(GREY, "", ":"),
+    "greedy": Look(INK, "", "-."),
+}

@@ -1,0 +1,211 @@
+"""The tables of the page, as text: one function each."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from computewise.report.families import CEILING_LABEL, FIXED_LABEL, POLICY_LABELS, Entry, budgets
+from computewise.report.words import (
+    NONE,
+    Verdict,
+    count,
+    estimate,
+    interval,
+    method,
+    number,
+    percent,
+    quantity,
+    signed,
+    verdict,
+)
+
+KIND_NAMES = {"oracle": "oracle (answers known)", "predicted": "predicted (by the verifier)"}
+VERIFIER_NAMES = {"prm": "PRM (learned verifier)", "logprob": "model's own mean log-probability"}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of text; the first `texts` columns are words and stand left, the others numbers."""
+
+    caption: str
+    head: list[str]
+    rows: list[list[str]]
+    texts: int = 1
+
+
+def bins_table(summary: Entry) -> Table:
+    """Every curve by bin."""
+    rows = []
+    for name, n, row in named_rows(summary):
+        if "by_bin" in row:
+            cells = [estimate(share, ci) for share, ci in zip(row["by_bin"], row["by_bin_ci95"], strict=True)]
+            rows.append([name, str(n), *cells])
+    bins = len(summary["bins"]["oracle"])
+    head = ["Strategy, selection", "Budget", *(f"Bin {bin}" for bin in range(1, bins + 1))]
+    return Table("Accuracy by bin of oracle difficulty, 1 the easiest, with 95 % intervals.", head, rows)
+
+
+def bin_sizes_table(summary: Entry) -> Table:
+    """What the bins are."""
+    bins = summary["bins"]
+    rows = [[KIND_NAMES[kind], *map(percent, bins[kind])] for kind in bins]
+    head = ["Bins", *(f"Bin {bin}" for bin in range(1, len(rows[0])))]
+    return Table("Mean share of right single samples in each bin, from samples used for nothing else.", head, rows)
+
+
+def exchange_table(summary: Entry) -> Table:
+    """Small against large, all problems and each bin."""
+    rows = []
+    for entry in summary["exchange"]:
+        sides = [("all", entry), *((str(bin), side) for bin, side in enumerate(entry["by_bin"], 1))]
+        for name, side in sides:
+            rows.append(
+                [
+                    f"R = {entry['R']:g}",
+                    f"{number(entry['k'], 1)} ×" + (" (more than measured: held)" if entry["beyond_measured"] else ""),
+                    name,
+                    _judgement(side["difference_ci95"], "small better", "large better"),
+                    percent(side["small"]),
+                    percent(side["large"]),
+                    signed(side["small"] - side["large"]),
+                    interval(side["difference_ci95"]),
+                ]
+            )
+    head = ["R", "Small may spend", "Bin", "Says", "Small, policy", "Large, greedy", "Difference", "95 % interval"]
+    return Table("Small model with its policy minus large model, in percentage points, at equal total FLOPs.", head, rows, 4)
+
+
+def policy_table(policy: Entry) -> Table:
+    """The policy file, a row a budget."""
+    rows = [
+        [str(each["generations"]), *(f"{method(bin['strategy'])}; {bin['selection']}" for bin in each["bins"])]
+        for each in policy["budgets"]
+    ]
+    edges = policy["difficulty"]["least_ease_of_bins_1_to_4"]
+    heads = [f"Bin {bin} (ease ≥ {number(edge)})" for bin, edge in enumerate(edges, 1)]
+    head = ["Budget", *heads, f"Bin {len(edges) + 1} (below)"]
+    return Table("What to run, and how to select the answer, by budget in generations and predicted difficulty.", head, rows, 9)
+
+
+def policy_worth_table(summary: Entry) -> Table:
+    """What the policy is worth on problems it was not chosen on, and what the probe adds to its price."""
+    rows = []
+    for kind in ("predicted", "oracle"):
+        probe = summary["difficulty"]["flops"][kind]
+        for choice in summary["policy"][kind]:
+            spent = choice["usage"]["flops"]
+            rows.append(
+                [
+                    POLICY_LABELS[kind],
+                    str(choice["n"]),
+                    estimate(choice["accuracy"], choice["ci95"]),
+                    quantity(spent),
+                    quantity(spent + probe),
+                    f"{number((spent + probe) / spent, 1)} ×",
+                ]
+            )
+    for choice in summary["best_fixed"]:
+        spent = quantity(choice["usage"]["flops"])
+        name = f"{FIXED_LABEL} (on all problems: {choice['actions'][0]})"
+        rows.append([name, str(choice["n"]), estimate(choice["accuracy"], choice["ci95"]), spent, spent, "1 ×"])
+    head = ["Rule", "Budget", "Accuracy, cross-validated", "FLOPs a problem", "with the difficulty samples", "ratio"]
+    return Table("What choosing is worth, and what it costs once the difficulty samples are charged.", head, rows)
+
+
+def verifier_table(summary: Entry) -> Table:
+    """How well each score ranks right above wrong."""
+    rows = [
+        [VERIFIER_NAMES.get(name, name), number(held["auroc_within_problem"], 3), _plain(held["ci95"]), count(held["problems"])]
+        for name, held in summary["verifiers"].items()
+    ]
+    head = ["Score", "AUROC within problem", "95 % interval", "Problems with right and wrong samples"]
+    return Table("Chance that a right solution scores above a wrong one of the same problem; 0.5 is guessing.", head, rows)
+
+
+def curves_table(summary: Entry) -> Table:
+    """Everything measured and what it cost."""
+    rows = []
+    for name, n, row in named_rows(summary):
+        use = row.get("usage")
+        spent = (
+            [
+                number(use["generations"], 1),
+                count(use["completion_tokens"]),
+                count(use["prompt_tokens"]),
+                count(use["verifier_tokens"]),
+                quantity(use["flops"]),
+                quantity(use["flops_uncached"]),
+            ]
+            if use
+            else [NONE] * 6
+        )
+        rows.append([name, str(n), percent(row["accuracy"]), interval(row["ci95"]), *spent])
+    head = [
+        "Strategy, selection",
+        "Budget",
+        "Accuracy",
+        "95 % interval",
+        "Generations",
+        "Sampled tokens",
+        "Prompt tokens",
+        "Verifier tokens",
+        "FLOPs, prefix cache",
+        "FLOPs, no cache",
+    ]
+    return Table("All curves; tokens and FLOPs are means a problem, prompt and verifier tokens with those read again.", head, rows)
+
+
+def comparisons_table(summary: Entry) -> Table:
+    """Paired differences, what their intervals say in words."""
+    rows = [
+        [
+            str(each["n"]),
+            each["policy"],
+            each["against"],
+            _judgement(each["ci95"], "better", "worse"),
+            signed(each["difference"]),
+            interval(each["ci95"]),
+            number(each["completion_tokens_ratio"]),
+            number(each["flops_ratio"]),
+        ]
+        for each in summary["comparisons"]
+    ]
+    head = ["Budget", "This", "Against", "Says", "Difference", "95 % interval", "Sampled tokens, ratio", "FLOPs, ratio"]
+    return Table("Paired differences in percentage points, problem by problem.", head, rows, 4)
+
+
+def config_table(config: Entry) -> Table:
+    """The settings of the run."""
+    rows = [[name, value if isinstance(value, str) else json.dumps(value)] for name, value in config.items()]
+    return Table("Settings of the run.", ["Setting", "Value"], rows, 2)
+
+
+def failed_table(summary: Entry) -> Table | None:
+    """Problems that were left out everywhere, and why."""
+    rows = [[held["problem"], held["error"] or ""] for held in summary["failed"]]
+    return Table("Left out of every number.", ["Problem", "Error"], rows, 2) if rows else None
+
+
+def named_rows(summary: Entry) -> list[tuple[str, int, Entry]]:
+    """Name, budget and row of everything measured, by rising budget."""
+    found: list[tuple[str, int, Entry]] = []
+    for row in summary["curves"]:
+        found.append((f"{row['label']}{' (small model)' if row['label'] == 'greedy' else ''}", row["n"], row))
+    for kind, label in POLICY_LABELS.items():
+        found += [(label, row["n"], row) for row in summary["policy"][kind]]
+    found += [(FIXED_LABEL, row["n"], row) for row in summary["best_fixed"]]
+    found += [(f"{CEILING_LABEL} (ceiling, luck included)", row["n"], row) for row in summary["oracle_per_problem"]]
+    found += [("pass@N, coverage (ceiling)", point["n"], point) for point in summary["coverage"]]
+    order = {n: index for index, n in enumerate(budgets(summary))}
+    found.sort(key=lambda held: order.get(held[1], len(order)))
+    return [("greedy (large model)", 1, summary["large"]), *found]
+
+
+def _judgement(bounds: Any, better: str, worse: str) -> str:
+    return {Verdict.BETTER: better, Verdict.WORSE: worse, Verdict.OPEN: "holds zero"}[verdict(bounds)]
+
+
+def _plain(bounds: Any) -> str:
+    return f"[{number(bounds[0], 3)}, {number(bounds[1], 3)}]"

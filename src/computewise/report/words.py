@@ -1,0 +1,110 @@
+"""Numbers as a person reads them, and what an interval allows to be said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from enum import Enum
+
+MINUS = "\N{MINUS SIGN}"
+NONE = "\N{EN DASH}"
+_METHODS = {
+    "single": "single sample",
+    "greedy": "greedy",
+    "best_of_n": "best-of-N",
+    "beam_search": "beam search",
+    "lookahead": "lookahead",
+    "dvts": "DVTS",
+}
+_SETTINGS = {"n": "N", "width": "M", "k": "k"}
+_PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+class Verdict(Enum):
+    """What a 95 % interval of a difference says."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    OPEN = "not distinguishable"
+
+
+def verdict(interval: Sequence[float]) -> Verdict:
+    """Better or worse only where the whole interval lies on one side of zero; no number at all leaves it open."""
+    low, high = interval
+    if low > 0:
+        return Verdict.BETTER
+    return Verdict.WORSE if high < 0 else Verdict.OPEN
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1]: `71.2 %`."""
+    return NONE if math.isnan(share) else f"{100 * share:.1f} %"
+
+
+def interval(bounds: Sequence[float]) -> str:
+    """The 95 % interval of a share: `[68.0, 74.1]`."""
+    return f"[{_hundredfold(bounds[0])}, {_hundredfold(bounds[1])}]"
+
+
+def estimate(share: float, bounds: Sequence[float]) -> str:
+    """A share with its interval: `71.2 % [68.0, 74.1]`."""
+    return f"{percent(share)} {interval(bounds)}"
+
+
+def points(difference: float, bounds: Sequence[float]) -> str:
+    """A difference of shares with its interval, in percentage points."""
+    return f"{signed(difference)} points {interval(bounds)}"
+
+
+def signed(difference: float) -> str:
+    """A difference of shares in percentage points, sign shown."""
+    text = _hundredfold(difference)
+    return text if difference < 0 or math.isnan(difference) or float(text) == 0 else f"+{text}"
+
+
+def _hundredfold(share: float) -> str:
+    """One decimal, two where one would show a bound as the zero it excludes."""
+    if math.isnan(share):
+        return NONE
+    value = 100 * share
+    text = f"{value:.2f}" if 0 < abs(value) < 0.05 else f"{value:.1f}"
+    return (text.lstrip("-") if float(text) == 0 else text).replace("-", MINUS)
+
+
+def quantity(value: float, unit: str = "") -> str:
+    """Three digits and a prefix: `1.53 G`; whole numbers below 1000 as they are."""
+    if math.isnan(value):
+        return NONE
+    for size, prefix in _PREFIXES:
+        if abs(value) >= 0.9995 * size:
+            return f"{_three_digits(value / size)} {prefix}{unit}"
+    return f"{_three_digits(value)} {unit}".rstrip()
+
+
+def _three_digits(value: float) -> str:
+    if value == round(value) and abs(value) < 1000:
+        return f"{value:.0f}"
+    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    return f"{value:.{digits}f}"
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A plain number: `0.89`."""
+    return NONE if math.isnan(value) else f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def count(value: float) -> str:
+    """A count with groups of three: `12 345`, the space not breaking."""
+    return NONE if math.isnan(value) else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def method(settings: Mapping[str, int | str]) -> str:
+    """A strategy for a person: `beam search, N = 16, M = 4`."""
+    name = str(settings["name"])
+    numbers = [f"{_SETTINGS.get(key, key)} = {value}" for key, value in settings.items() if key != "name"]
+    return ", ".join([_METHODS.get(name, name), *numbers])
+
+
+def listed(items: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""

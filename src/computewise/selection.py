@@ -1,0 +1,60 @@
+"""Which candidate is the answer: pure functions, apart from what was spent to have the candidates.
+
+Answers arrive in the task's canonical form, so that equal strings are equivalent answers; None is unanswered and never
+a vote. Ties go to the earlier candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from computewise.errors import UsageError
+
+
+class Ballot(NamedTuple):
+    """One candidate's answer and value."""
+
+    answer: str | None
+    value: float
+
+
+Select = Callable[[Sequence[Ballot]], int | None]
+
+
+def best(ballots: Sequence[Ballot]) -> int | None:
+    """The candidate of the highest value ("naive" best-of-N)."""
+    answered = [index for index, ballot in enumerate(ballots) if ballot.answer is not None]
+    return max(answered, key=lambda index: ballots[index].value, default=None)
+
+
+def weighted(ballots: Sequence[Ballot]) -> int | None:
+    """Best-of-N weighted: the answer whose candidates' values sum highest (Snell et al. 2024, section 5.1)."""
+    return _elect(ballots, lambda ballot: ballot.value)
+
+
+def majority(ballots: Sequence[Ballot]) -> int | None:
+    """Self-consistency: the most frequent answer; no verifier needed."""
+    return _elect(ballots, lambda ballot: 1.0)
+
+
+def _elect(ballots: Sequence[Ballot], weight: Callable[[Ballot], float]) -> int | None:
+    totals: dict[str, float] = {}
+    for ballot in ballots:
+        if ballot.answer is not None:
+            totals[ballot.answer] = totals.get(ballot.answer, 0.0) + weight(ballot)
+    if not totals:
+        return None
+    winner = max(totals, key=totals.__getitem__)
+    return best([ballot if ballot.answer == winner else Ballot(None, 0.0) for ballot in ballots])
+
+
+SELECTIONS: dict[str, Select] = {"weighted": weighted, "majority": majority, "best": best}
+
+
+def find_selection(name: str) -> Select:
+    """The selection of that name."""
+    try:
+        return SELECTIONS[name]
+    except KeyError:
+        raise UsageError(f"unknown selection {name!r}: allowed are {', '.join(SELECTIONS)}") from None

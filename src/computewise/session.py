@@ -1,0 +1,222 @@
+"""A strategy's only door to the models: it meters, caps, seeds and remembers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
+
+from computewise.core import ROOT, Candidate, Completion, Model, Problem, Usage, Verifier
+from computewise.errors import ModelError
+from computewise.seeds import derive_seed
+
+T = TypeVar("T")
+
+
+class Strategy(Protocol):
+    """A way to spend: a frozen dataclass of plain numbers that can be called."""
+
+    @property
+    def name(self) -> str:
+        """The name it is asked for by."""
+        ...
+
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        """The candidates to select the answer from."""
+        ...
+
+
+class Exhausted(Exception):
+    """The budget is spent: raised by `Session`, caught by whoever opened it, never seen by a strategy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on one solution, whatever the budget: its steps (40 in the paper) and its tokens."""
+
+    steps: int = 40
+    tokens: int = 240
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What a session and its parts have spent and seen."""
+
+    usage: Usage = Usage()
+    explored: dict[str, Candidate] = field(default_factory=dict)
+    exhausted: bool = False
+
+    def in_order(self) -> list[Candidate]:
+        """The search tree, depth first: an order that does not depend on what ran beside it."""
+        return sorted(self.explored.values(), key=lambda c: [int(part) for part in re.split("[.:]", c.id)])
+
+
+class Session:
+    """One problem, one model, one verifier, one budget.
+
+    `budget` is a number of sampled tokens that is never exceeded; None means no ceiling. Children are seeded by
+    (seed, problem id, path), so a run is the same whatever runs beside it.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        model: Model,
+        verifier: Verifier | None,
+        delimiter: str,
+        *,
+        budget: int | None = None,
+        seed: int = 0,
+        temperature: float = 1.0,
+        limits: Limits | None = None,
+        path: str = "",
+        ledger: Ledger | None = None,
+    ) -> None:
+        self.problem = problem
+        self.ledger = ledger or Ledger()
+        self._model = model
+        self._verifier = verifier
+        self._delimiter = delimiter
+        self._left = budget
+        self._seed = seed
+        self._temperature = temperature
+        self._limits = limits or Limits()
+        self._path = path
+        self._children: dict[str, int] = {}
+
+    async def sample(self, n: int) -> list[Candidate]:
+        """`n` whole solutions, independent of one another."""
+        return await self._extend([ROOT], n, stop=None, temperature=self._temperature)
+
+    async def expand(self, candidates: Sequence[Candidate], n: int, *, greedy: bool = False) -> list[Candidate]:
+        """`n` children, one step longer, of each candidate; a finished one stands for itself and is not sampled."""
+        return await self._extend(
+            candidates, n, stop=self._delimiter, temperature=0.0 if greedy else self._temperature
+        )
+
+    async def score(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """The same candidates with a score for every step; unchanged where there is no verifier."""
+        candidates = [self.ledger.explored.get(c.id, c) for c in candidates]
+        unread = {c.id: c for c in candidates if len(c.scores) < len(c.steps)}
+        if self._verifier is None or not unread:
+            return candidates
+        scores, usage = await self._verifier.score(self.problem, list(unread.values()))
+        self.ledger.usage += usage
+        scored = {}
+        for candidate, steps in zip(unread.values(), scores, strict=True):
+            if len(steps) != len(candidate.steps):
+                raise ModelError(f"{self._verifier.name} gave {len(steps)} scores for {len(candidate.steps)} steps")
+            scored[candidate.id] = replace(candidate, scores=steps)
+        self.ledger.explored.update(scored)
+        return [scored.get(candidate.id, candidate) for candidate in candidates]
+
+    def value(self, candidate: Candidate) -> float:
+        """The value of a scored candidate, by the verifier's aggregation; 0 without a verifier."""
+        return self._verifier.value(candidate.scores) if self._verifier else 0.0
+
+    def finished(self) -> list[Candidate]:
+        """What has been answered so far in this session or its parts."""
+        return [c for c in self.ledger.in_order() if c.end == "stop" and c.id.startswith(self._path)]
+
+    async def split(self, strategy: Strategy, parts: int) -> list[Candidate]:
+        """Run `strategy` in `parts` independent sessions with equal shares of what is left, and join what they find."""
+        shares = [None if self._left is None else self._left // parts for _ in range(parts)]
+        if self._left is not None:
+            self._left -= sum(share or 0 for share in shares)
+        sessions = [self._part(f"{self._path}{index}:", share) for index, share in enumerate(shares)]
+        found = await together(run(strategy, session) for session in sessions)
+        return [candidate for candidates in found for candidate in candidates]
+
+    def _part(self, path: str, budget: int | None) -> Session:
+        return Session(
+            self.problem,
+            self._model,
+            self._verifier,
+            self._delimiter,
+            budget=budget,
+            seed=self._seed,
+            temperature=self._temperature,
+            limits=self._limits,
+            path=path,
+            ledger=self.ledger,
+        )
+
+    async def _extend(
+        self, candidates: Sequence[Candidate], n: int, *, stop: str | None, temperature: float
+    ) -> list[Candidate]:
+        growing = [candidate for candidate in candidates if not candidate.finished]
+        share = self._share(len(growing) * n)
+        drawn = await together(self._draw(parent, n, share, stop, temperature) for parent in growing)
+        children = iter(drawn)
+        return [child for c in candidates for child in ([c] if c.finished else next(children))]
+
+    def _share(self, rows: int) -> int | None:
+        """What each of `rows` continuations may sample; raises `Exhausted` where that is nothing."""
+        if self._left is None or rows == 0:
+            return None
+        share = self._left // rows
+        if share == 0:
+            self.ledger.exhausted = True
+            raise Exhausted
+        return share
+
+    async def _draw(
+        self, parent: Candidate, n: int, share: int | None, stop: str | None, temperature: float
+    ) -> list[Candidate]:
+        first = self._children.get(parent.id, 0)
+        self._children[parent.id] = first + n
+        start = parent.id or self._path
+        ids = [f"{start}{'.' if parent.id else ''}{first + index}" for index in range(n)]
+        room = self._limits.tokens - sum(step.tokens for step in parent.steps)
+        completions = await self._model.sample(
+            self.problem.prompt,
+            parent.text,
+            n,
+            stop=stop,
+            max_tokens=room if share is None else min(room, share),
+            temperature=temperature,
+            seeds=[derive_seed(self._seed, self.problem.id, id) for id in ids],
+        )
+        children = [self._child(id, parent, c) for id, c in zip(ids, completions, strict=True)]
+        self.ledger.explored.update((child.id, child) for child in children)
+        for completion in completions:
+            self.ledger.usage += completion.usage
+            if self._left is not None:
+                self._left -= completion.usage.completion_tokens
+        if share is not None and share < room and any(c.finish_reason == "length" for c in completions):
+            self.ledger.exhausted = True
+        return children
+
+    def _child(self, id: str, parent: Candidate, completion: Completion) -> Candidate:
+        limits = self._limits
+        steps = (*parent.steps, *completion.steps)
+        if parent.steps and completion.steps and not completion.steps[-1].text:
+            # The model ended right behind a delimiter: that is the end of the last step, not a step.
+            last, end = parent.steps[-1], completion.steps[-1]
+            steps = (*parent.steps[:-1], replace(last, tokens=last.tokens + end.tokens, logprob=last.logprob + end.logprob))
+        reason = completion.finish_reason
+        if reason == "step" and (len(steps) >= limits.steps or sum(step.tokens for step in steps) >= limits.tokens):
+            reason = "length"
+        return Candidate(id, parent.id or None, steps, parent.scores, None if reason == "step" else reason)
+
+
+async def run(strategy: Strategy, session: Session) -> list[Candidate]:
+    """Run a strategy to its end or its budget's: where no answer stands then, those it had discarded are what it found."""
+    try:
+        found = await strategy(session.problem, session)
+    except Exhausted:
+        return session.finished()
+    return found if any(candidate.end == "stop" for candidate in found) else session.finished() or found
+
+
+async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await all; where one fails or the caller is cancelled, cancel the rest and wait until they are gone."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,52 @@
+"""The one road every command takes: problem, strategy, models in; result out."""
+
+from __future__ import annotations
+
+from computewise.core import Model, Problem, Result, Task, Verifier
+from computewise.errors import UsageError
+from computewise.selection import Ballot, Select, weighted
+from computewise.session import Ledger, Limits, Session, Strategy, run
+
+
+async def solve(
+    problem: Problem,
+    strategy: Strategy,
+    model: Model,
+    verifier: Verifier | None,
+    task: Task,
+    *,
+    select: Select = weighted,
+    budget: int | None = None,
+    seed: int = 0,
+    temperature: float = 1.0,
+    limits: Limits | None = None,
+    ledger: Ledger | None = None,
+) -> Result:
+    """Run `strategy` on `problem` and select its answer.
+
+    `budget` caps the sampled tokens, discarded ones included; where it ends the search, what has finished by then is
+    selected from. Whoever passes a `ledger` may watch the tree grow in it. Errors of the model or the verifier are raised as `ModelError`.
+    """
+    if budget is not None and budget < 1:
+        raise UsageError(f"budget {budget} is not allowed: at least 1 sampled token")
+    session = Session(
+        problem,
+        model,
+        verifier,
+        task.delimiter,
+        budget=budget,
+        seed=seed,
+        temperature=temperature,
+        limits=limits,
+        ledger=ledger,
+    )
+    candidates = await session.score(await run(strategy, session))
+    chosen = select([Ballot(task.answer(c.text) if c.end == "stop" else None, session.value(c)) for c in candidates])
+    spent = session.ledger
+    return Result(
+        chosen=None if chosen is None else candidates[chosen],
+        candidates=tuple(candidates),
+        explored=tuple(spent.in_order()),
+        usage=spent.usage,
+        exhausted=spent.exhausted,
+    )

@@ -1,0 +1,42 @@
+"""The strategies by name, and their way to plain data and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+
+from computewise.errors import UsageError
+from computewise.session import Strategy
+from computewise.strategies.beam_search import BeamSearch
+from computewise.strategies.best_of_n import BestOfN
+from computewise.strategies.dvts import DVTS
+from computewise.strategies.lookahead import Lookahead
+from computewise.strategies.single import Greedy, Single
+
+__all__ = ["STRATEGIES", "BeamSearch", "BestOfN", "DVTS", "Greedy", "Lookahead", "Single", "build", "describe", "label"]
+
+STRATEGIES = {kind.name: kind for kind in (Single, Greedy, BestOfN, BeamSearch, Lookahead, DVTS)}
+
+
+def build(name: str, settings: Mapping[str, int]) -> Strategy:
+    """The strategy of that name; raises `UsageError` for an unknown name, setting or number."""
+    if name not in STRATEGIES:
+        raise UsageError(f"unknown strategy {name!r}: allowed are {', '.join(STRATEGIES)}")
+    kind = STRATEGIES[name]
+    allowed = [field.name for field in fields(kind)]
+    for setting in settings:
+        if setting not in allowed:
+            listed = ", ".join(allowed) or "no settings at all"
+            raise UsageError(f"strategy {name!r} has no setting {setting!r}: allowed are {listed}")
+    return kind(**settings)
+
+
+def describe(strategy: Strategy) -> dict[str, int | str]:
+    """Plain data that `build` makes the same strategy of."""
+    return {"name": strategy.name, **asdict(strategy)}  # type: ignore[call-overload]
+
+
+def label(strategy: Strategy) -> str:
+    """A short name that tells settings apart: `beam_search(n=16, width=4)`."""
+    settings = ", ".join(f"{name}={value}" for name, value in describe(strategy).items() if name != "name")
+    return f"{strategy.name}({settings})" if settings else strategy.name

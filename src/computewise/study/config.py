@@ -1,0 +1,45 @@
+"""What a study is asked to do: the schema of `computewise study`'s flags and of `config.json`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from computewise.errors import UsageError
+from computewise.tasks.embedded import find_task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyConfig:
+    """Settings that decide the numbers. Defaults are the main job on the embedded models."""
+
+    task: str = "expressions"
+    "Which problems: expressions or stories."
+    problems: int = 200
+    "How many problems of the test split."
+    budgets: tuple[int, ...] = (1, 4, 16, 64)
+    "Generations a problem, rising; every strategy is run at each."
+    seeds: int = 1
+    "How often every strategy is run on every problem."
+    difficulty_samples: int = 64
+    "Samples a problem that only estimate its difficulty; charged apart."
+    repeats: int = 50
+    "Random halvings of the cross-validation."
+    seed: int = 0
+    "Which problems and which random numbers."
+
+    def check(self) -> None:
+        """Raise `UsageError` for what cannot be run."""
+        find_task(self.task)
+        for name in ("seeds", "difficulty_samples", "repeats"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} = {getattr(self, name)} is not allowed: at least 1")
+        if self.problems < 10:
+            raise UsageError(f"problems = {self.problems} is not allowed: at least 10, two for each half of each bin")
+        if not self.budgets or min(self.budgets) < 1:
+            raise UsageError(f"budgets = {list(self.budgets)} is not allowed: each at least 1")
+        if list(self.budgets) != sorted(set(self.budgets)):
+            raise UsageError(f"budgets = {list(self.budgets)} is not allowed: rising, each once")
+
+    def plain(self) -> dict[str, object]:
+        """As JSON keeps it."""
+        return {**asdict(self), "budgets": list(self.budgets)}

@@ -1,0 +1,73 @@
+"""Which strategy runs at which budget, cut into jobs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from computewise.core import Problem
+from computewise.records import Settings
+from computewise.session import Strategy
+from computewise.strategies import DVTS, BeamSearch, BestOfN, Greedy, Lookahead, describe
+from computewise.study.config import StudyConfig
+
+TREE_OF = BeamSearch(16, 4)
+"""The strategy whose search trees are recorded, for the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One strategy with one seed over all problems; `budget` is what it is meant to cost, in generations."""
+
+    purpose: str
+    model: str
+    strategy: Settings
+    seed: int
+    budget: int
+    verified: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run over some of the problems: what a worker takes."""
+
+    run: Run
+    task: str
+    problems: tuple[Problem, ...]
+
+
+def searches(budget: int) -> Iterator[tuple[str, Strategy]]:
+    """The searches that cost about `budget` generations, with the names of their families."""
+    if budget >= 4 and budget % 4 == 0:
+        yield "beam search, M = 4", BeamSearch(budget, 4)
+    root = math.isqrt(budget)
+    if root * root == budget and root not in (1, 4):
+        yield "beam search, M = √N", BeamSearch(budget, root)
+    if budget >= 8 and budget % 4 == 0:
+        yield "DVTS, M = 4", DVTS(budget, 4)
+    for k in (1, 3):
+        beams = budget // (k + 1)
+        width = 4 if beams % 4 == 0 else 2
+        if beams >= 2 and beams % width == 0:
+            yield f"lookahead, k = {k}", Lookahead(beams, width, k)
+
+
+def plan(config: StudyConfig) -> list[Run]:
+    """Everything to run, the difficulty samples first."""
+    largest = config.budgets[-1]
+    runs = [Run("difficulty", "small", describe(BestOfN(config.difficulty_samples)), config.seed - 1, 0)]
+    runs.append(Run("greedy", "small", describe(Greedy()), config.seed, 1, verified=False))
+    runs.append(Run("greedy", "large", describe(Greedy()), config.seed, 1, verified=False))
+    for seed in range(config.seed, config.seed + config.seeds):
+        runs.append(Run("pool", "small", describe(BestOfN(largest)), seed, largest))
+        for budget in config.budgets:
+            for family, strategy in searches(budget):
+                runs.append(Run(family, "small", describe(strategy), seed, budget))
+    return runs
+
+
+def jobs(run: Run, task: str, problems: list[Problem]) -> list[Job]:
+    """Cut a run so that a job keeps the engine's batch full and two workers are done at about the same time."""
+    size = 25 if run.budget >= 64 or run.purpose == "difficulty" else 50
+    return [Job(run, task, tuple(problems[at : at + size])) for at in range(0, len(problems), size)]

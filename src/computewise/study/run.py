@@ -1,0 +1,68 @@
+"""Running a study: plan, work off what is not recorded, analyse."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from multiprocessing import get_context
+
+from computewise.errors import RunError
+from computewise.records import Record, RunDirectory, key_of
+from computewise.study.config import StudyConfig
+from computewise.study.plan import Job, jobs, plan
+from computewise.study.worker import run_job, start_worker
+from computewise.tasks.embedded import find_task
+
+Progress = Callable[[str, int, int], None]
+"""Called with what was just recorded, how many problem runs are done, and how many there are."""
+
+
+def measure(config: StudyConfig, directory: RunDirectory, *, workers: int, progress: Progress) -> list[Record]:
+    """Run what `directory` does not hold; every record of the plan, in its order."""
+    problems = find_task(config.task).problems("test", config.problems, config.seed)
+    runs = plan(config)
+    held = directory.read()
+
+    def key(job: Job, problem_id: str) -> tuple[str, str, str, int, str]:
+        return key_of(job.run.purpose, job.run.model, job.run.strategy, job.run.seed, problem_id)
+
+    planned = [job for run in runs for job in jobs(run, config.task, problems)]
+    missing = []
+    for job in planned:
+        left = tuple(problem for problem in job.problems if key(job, problem.id) not in held)
+        if left:
+            missing.append(replace(job, problems=left))
+    total = len(runs) * len(problems)
+    done = total - sum(len(job.problems) for job in missing)
+    progress("recorded before", done, total)
+    for job, records in _work_off(missing, workers):
+        directory.append(records)
+        done += len(records)
+        progress(f"{job.run.purpose}, {job.run.budget or config.difficulty_samples} generations", done, total)
+        held.update({key(job, record.problem): record for record in records})
+    return [held[key(job, problem.id)] for job in planned for problem in job.problems]
+
+
+def _work_off(missing: list[Job], workers: int) -> Iterator[tuple[Job, list[Record]]]:
+    """Jobs with their records, as they are done; the costly ones are begun first, so that none is left alone at the end."""
+    if not missing:
+        return
+    order = sorted(missing, key=lambda job: -job.run.budget)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=start_worker)
+    try:
+        waiting: dict[Future[list[Record]], Job] = {pool.submit(run_job, job): job for job in order}
+        while waiting:
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                yield waiting.pop(future), future.result()
+    except BrokenProcessPool:
+        raise RunError("a worker process died; what is recorded is kept, go on with --resume") from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def default_workers() -> int:
+    """One for each core this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,171 @@
+"""`summary.json` and `policy.json`: the analysis as plain data, for other tools to read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from computewise.difficulty import BINS, bin_edges
+from computewise.metrics import bootstrap, pass_at_k
+from computewise.study.analysis import Analysis, Choice
+from computewise.study.config import StudyConfig
+from computewise.study.exchange import matched
+from computewise.study.tables import Floats, Row
+
+POLICY_VERSION = 1
+KINDS = ("oracle", "predicted")
+
+
+def summarise(config: StudyConfig, analysis: Analysis) -> dict[str, Any]:
+    """Everything the report shows; accuracies in [0, 1], usages a problem, bins from the easiest to the hardest."""
+    bins = analysis.difficulty.bins["oracle"]
+    correct = np.concatenate([pool.correct for pool in analysis.pools], 1)
+    return {
+        "task": config.task,
+        "problems": len(analysis.problems),
+        "failed": [{"problem": record.problem, "error": record.error} for record in analysis.failed],
+        "models": {
+            "small": {"parameters": analysis.sizes.small},
+            "large": {"parameters": analysis.sizes.large},
+            "prm": {"parameters": analysis.sizes.prm},
+        },
+        "bins": {
+            kind: _by_bin(analysis.difficulty.ease["oracle"], analysis.difficulty.bins[kind]) for kind in KINDS
+        },
+        "difficulty": {
+            "samples": config.difficulty_samples,
+            "agreement": float(np.mean(bins == analysis.difficulty.bins["predicted"])),
+            "within_one_bin": float(np.mean(abs(bins - analysis.difficulty.bins["predicted"]) <= 1)),
+            "flops": {kind: float(analysis.difficulty.probe[kind].mean()) for kind in KINDS},
+        },
+        "verifiers": {
+            name: {
+                "auroc_within_problem": float(aurocs.mean()),
+                "ci95": list(bootstrap(aurocs)),
+                "problems": len(aurocs),
+            }
+            for name, aurocs in analysis.aurocs.items()
+        },
+        "coverage": [
+            {"n": k, "accuracy": float(pass_at_k(correct, k).mean()), "ci95": list(bootstrap(pass_at_k(correct, k)))}
+            for k in config.budgets
+        ],
+        "curves": [_row(row, bins) for row in analysis.rows],
+        "large": _row(analysis.large, bins),
+        "policy": {kind: [_choice(choice, bins) for choice in analysis.policies[kind]] for kind in KINDS},
+        "best_fixed": [_choice(choice, bins) for choice in analysis.best_fixed],
+        "oracle_per_problem": [_row(row, bins) for row in analysis.oracle_per_problem],
+        "comparisons": _comparisons(analysis),
+        "exchange": _exchange(analysis, bins),
+        "seeds": list(range(config.seed, config.seed + config.seeds)),
+    }
+
+
+def _row(row: Row, bins: np.ndarray) -> dict[str, Any]:
+    return {
+        "strategy": row.strategy["name"],
+        "settings": {name: value for name, value in row.strategy.items() if name != "name"},
+        "label": row.label,
+        "selection": row.selection,
+        "n": row.n,
+        "accuracy": float(row.accuracy.mean()),
+        "ci95": list(bootstrap(row.accuracy)),
+        "by_bin": _by_bin(row.accuracy, bins),
+        "by_bin_ci95": [list(bootstrap(row.accuracy[bins == bin])) for bin in range(BINS)],
+        "usage": {name: float(column.mean()) for name, column in row.usage.items()},
+    }
+
+
+def _choice(choice: Choice, bins: np.ndarray) -> dict[str, Any]:
+    return {**_row(choice.row, bins), "actions": [action.label for action in choice.actions]}
+
+
+def _by_bin(values: Floats, bins: np.ndarray) -> list[float]:
+    return [float(values[bins == bin].mean()) for bin in range(BINS)]
+
+
+def _comparisons(analysis: Analysis) -> list[dict[str, Any]]:
+    """Paired differences at each budget, with the share of FLOPs the first side spent of the second's."""
+    found = []
+    for index, fixed in enumerate(analysis.best_fixed):
+        n = fixed.row.n
+        rivals = {"best fixed strategy": fixed.row}
+        rivals |= {
+            row.label: row
+            for row in analysis.rows
+            if row.n == n and row.family == "best-of-N" and row.selection in ("weighted", "majority")
+        }
+        sides = {f"compute-optimal, {kind} bins": analysis.policies[kind][index].row for kind in KINDS}
+        beams = {row.label: row for row in analysis.rows if row.n == n and row.family == "beam search, M = 4"}
+        for name, side in (sides | beams).items():
+            for rival, other in rivals.items():
+                found.append(_difference(n, name, side, rival, other))
+    return found
+
+
+def _difference(n: int, name: str, side: Row, rival: str, other: Row) -> dict[str, Any]:
+    difference = side.accuracy - other.accuracy
+    return {
+        "n": n,
+        "policy": name,
+        "against": rival,
+        "difference": float(difference.mean()),
+        "ci95": list(bootstrap(difference)),
+        "flops_ratio": float(side.usage["flops"].mean() / other.usage["flops"].mean()),
+        "completion_tokens_ratio": float(
+            side.usage["completion_tokens"].mean() / other.usage["completion_tokens"].mean()
+        ),
+    }
+
+
+def _exchange(analysis: Analysis, bins: np.ndarray) -> list[dict[str, Any]]:
+    found = []
+    for each in matched(analysis, "predicted"):
+        small, large = _by_bin(each.small, bins), _by_bin(each.large, bins)
+        found.append(
+            {
+                "R": each.share,
+                "k": each.k,
+                "small": float(each.small.mean()),
+                "large": float(each.large.mean()),
+                "difference_ci95": list(each.difference),
+                "small_flops": each.flops,
+                "beyond_measured": each.beyond,
+                "by_bin": [
+                    {
+                        "small": small[bin],
+                        "large": large[bin],
+                        "difference_ci95": list(bootstrap((each.small - each.large)[bins == bin])),
+                    }
+                    for bin in range(BINS)
+                ],
+            }
+        )
+    return found
+
+
+def policy_file(config: StudyConfig, analysis: Analysis) -> dict[str, Any]:
+    """The fitted table a person can read: for each budget, what to do in each bin of predicted difficulty."""
+    ease, bins = analysis.difficulty.ease["predicted"], analysis.difficulty.bins["predicted"]
+    return {
+        "version": POLICY_VERSION,
+        "task": config.task,
+        "model": "small",
+        "verifier": "prm",
+        "difficulty": {
+            "estimate": "mean of the verifier's values over samples of the problem",
+            "samples": config.difficulty_samples,
+            "least_ease_of_bins_1_to_4": bin_edges(ease.tolist(), bins),
+        },
+        "budgets": [
+            {
+                "generations": choice.row.n,
+                "bins": [
+                    {"bin": bin + 1, "strategy": action.strategy, "selection": action.selection}
+                    for bin, action in enumerate(choice.actions)
+                ],
+            }
+            for choice in analysis.policies["predicted"]
+        ],
+    }

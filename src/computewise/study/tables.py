@@ -1,0 +1,118 @@
+"""Records as arrays: what every estimate is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from computewise.compute import flops
+from computewise.core import Usage
+from computewise.metrics import UNANSWERED, best_at_k, vote_at_k
+from computewise.records import Outcome, Record, Settings
+from computewise.selection import Ballot, find_selection
+
+Floats = NDArray[np.float64]
+TOKEN_FIELDS = tuple(field.name for field in fields(Usage))
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Parameters of what was run."""
+
+    small: int
+    large: int
+    prm: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way to spend at one budget: (problems,) accuracies in [0, 1] and mean usages, averaged over seeds."""
+
+    family: str
+    strategy: Settings
+    selection: str
+    n: int
+    accuracy: Floats
+    usage: dict[str, Floats]
+
+    @property
+    def label(self) -> str:
+        """Family and selection, for a person."""
+        return self.family if self.family in ("single sample", "greedy") else f"{self.family}, {self.selection}"
+
+
+class Pool:
+    """Samples of every problem with one seed: arrays (problems, samples)."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = records
+        self.values = _array(records, lambda outcome: outcome.value)
+        self.logprobs = _array(records, lambda outcome: outcome.logprob)
+        self.tokens = _array(records, lambda outcome: outcome.tokens)
+        self.correct = _array(records, lambda outcome: outcome.correct).astype(np.bool_)
+        self.answers = np.full(self.values.shape, UNANSWERED, np.int64)
+        for row, record in enumerate(records):
+            numbers: dict[str, int] = {}
+            for column, outcome in enumerate(record.candidates):
+                if outcome.answer is not None:
+                    self.answers[row, column] = numbers.setdefault(outcome.answer, len(numbers))
+
+    def accuracy(self, selection: str, k: int) -> Floats:
+        """Per problem, exact or over many drawn subsets."""
+        match selection:
+            case "best":
+                return best_at_k(self.values, self.answers, self.correct, k)
+            case "majority":
+                return vote_at_k(np.ones_like(self.values), self.answers, self.correct, k)
+            case "weighted, logprob":
+                return vote_at_k(self.logprobs, self.answers, self.correct, k)
+            case _:
+                return vote_at_k(self.values, self.answers, self.correct, k)
+
+    def usage(self, k: int, *, verified: bool) -> list[Usage]:
+        """What k of the samples cost: sampled tokens in proportion, the prompt once and k - 1 times cached."""
+        n = self.values.shape[1]
+        return [_share(record.usage, k, n, verified) for record in self.records]
+
+
+def _share(usage: Usage, k: int, n: int, verified: bool) -> Usage:
+    cached = (k - 1) / (n - 1) if n > 1 else 0
+    part = Usage(
+        samples=k,
+        prompt_tokens=round(usage.prompt_tokens * k / n),
+        cached_prompt_tokens=round(usage.cached_prompt_tokens * cached),
+        completion_tokens=round(usage.completion_tokens * k / n),
+        verifier_tokens=round(usage.verifier_tokens * k / n),
+        cached_verifier_tokens=round(usage.cached_verifier_tokens * cached),
+    )
+    return part if verified else replace(part, verifier_tokens=0, cached_verifier_tokens=0)
+
+
+def _array(records: Sequence[Record], read: Callable[[Outcome], float]) -> Floats:
+    width = max(len(record.candidates) for record in records)
+    padded = np.zeros((len(records), width))
+    for row, record in enumerate(records):
+        padded[row, : len(record.candidates)] = [read(outcome) for outcome in record.candidates]
+    return padded
+
+
+def elected(record: Record, selection: str) -> bool:
+    """Whether the selection, replayed on the recorded candidates, is correct."""
+    ballots = [Ballot(outcome.answer, outcome.value) for outcome in record.candidates]
+    chosen = find_selection(selection)(ballots)
+    return chosen is not None and record.candidates[chosen].correct
+
+
+def usage_columns(usages: Iterable[Usage], sizes: Sizes, tokens_a_generation: Floats, model: str = "small") -> dict[str, Floats]:
+    """(problems,) each: tokens of every kind, generations, FLOPs with and without a prefix cache."""
+    held = list(usages)
+    columns = {name: np.array([getattr(usage, name) for usage in held], float) for name in TOKEN_FIELDS}
+    parameters = sizes.small if model == "small" else sizes.large
+    spent = [flops(usage, parameters, sizes.prm) for usage in held]
+    columns["generations"] = columns["completion_tokens"] / tokens_a_generation
+    columns["flops"] = np.array([each.total for each in spent])
+    columns["flops_uncached"] = np.array([each.uncached_total for each in spent])
+    return columns

@@ -1,0 +1,102 @@
+"""What a worker process does: a job in, records out."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from dataclasses import dataclass
+from functools import cache
+
+from computewise.core import Candidate, Problem, Result, Task, Verifier
+from computewise.errors import ModelError, ProblemError
+from computewise.models.embedded import EmbeddedModel
+from computewise.models.loop import EngineLoop
+from computewise.models.threads import one_thread
+from computewise.records import Node, Outcome, Record
+from computewise.solve import solve
+from computewise.strategies import build, describe
+from computewise.study.plan import TREE_OF, Job, Run
+from computewise.tasks.embedded import find_task
+from computewise.verifiers.logprob import mean_probabilities
+from computewise.verifiers.prm import EmbeddedPRM
+
+
+@dataclass(frozen=True, slots=True)
+class _Models:
+    small: EmbeddedModel
+    prm: EmbeddedPRM
+
+
+@cache
+def _models() -> _Models:
+    loop = EngineLoop()
+    prm = EmbeddedPRM(loop)
+    return _Models(EmbeddedModel("small", loop), prm)
+
+
+@cache
+def _large() -> EmbeddedModel:
+    return EmbeddedModel("large", EngineLoop(), rows=64)
+
+
+def start_worker() -> None:
+    """Leave Ctrl-C to the parent, and the other cores to the other workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    one_thread()
+
+
+def run_job(job: Job) -> list[Record]:
+    """Solve the job's problems together; a problem that fails is a record with its error."""
+    return asyncio.run(_run_job(job))
+
+
+async def _run_job(job: Job) -> list[Record]:
+    task = find_task(job.task)
+    return list(await asyncio.gather(*(_record(job.run, task, problem) for problem in job.problems)))
+
+
+async def _record(run: Run, task: Task, problem: Problem) -> Record:
+    model = _models().small if run.model == "small" else _large()
+    verifier: Verifier | None = _models().prm if run.verified else None
+    settings = {name: value for name, value in run.strategy.items() if name != "name"}
+    strategy = build(str(run.strategy["name"]), {name: int(value) for name, value in settings.items()})
+    record = Record(run.purpose, run.model, run.strategy, run.seed, problem.id)
+    try:
+        result = await solve(problem, strategy, model, verifier, task, seed=run.seed)
+    except (ModelError, ProblemError) as error:
+        return Record(*_identity(record), error=str(error))
+    return Record(
+        *_identity(record),
+        usage=result.usage,
+        candidates=[_outcome(c, task, problem, verifier) for c in result.candidates],
+        tree=_tree(result, task) if run.strategy == describe(TREE_OF) else None,
+    )
+
+
+def _identity(record: Record) -> tuple[str, str, dict[str, int | str], int, str]:
+    return record.purpose, record.model, record.strategy, record.seed, record.problem
+
+
+def _outcome(candidate: Candidate, task: Task, problem: Problem, verifier: Verifier | None) -> Outcome:
+    answer = task.answer(candidate.text) if candidate.end == "stop" else None
+    return Outcome(
+        answer=answer,
+        value=verifier.value(candidate.scores) if verifier else 0.0,
+        logprob=mean_probabilities(candidate)[-1] if candidate.steps else 0.0,
+        tokens=sum(step.tokens for step in candidate.steps),
+        correct=task.correct(problem, answer),
+    )
+
+
+def _tree(result: Result, task: Task) -> list[Node]:
+    return [
+        Node(
+            id=c.id,
+            parent=c.parent,
+            step=c.steps[-1].text.strip() if c.steps else "",
+            score=c.scores[-1] if len(c.scores) == len(c.steps) and c.scores else None,
+            end=c.end,
+            answer=task.answer(c.text) if c.end == "stop" else None,
+        )
+        for c in result.explored
+    ]

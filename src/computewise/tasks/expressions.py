@@ -1,0 +1,133 @@
+"""Integer arithmetic solved one reduction a line: the embedded task.
+
+A problem is an expression such as ``3*(4+5)-6``; its solution rewrites the leftmost operation whose operands are
+both numbers, one a line, until a number stands alone::
+
+    3*9-6
+    27-6
+    21
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import random
+from dataclasses import dataclass
+
+from computewise.errors import ProblemError
+
+OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+_SYMBOLS: dict[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}
+MAX_OPERATIONS = 7
+MAX_VALUE = 999
+MAX_LITERAL = 9999
+ALLOWED = f"integers up to {MAX_LITERAL}, + - * and brackets, 1 to {MAX_OPERATIONS} operations"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An inner node of an expression tree."""
+
+    symbol: str
+    left: Expression
+    right: Expression
+
+
+Expression = int | Operation
+
+
+def render(expression: Expression) -> str:
+    """The text that `parse` reads back as the same tree; a negative operand is bracketed, a negative result is not."""
+    return str(expression) if isinstance(expression, int) else _render(expression)
+
+
+def _render(expression: Expression) -> str:
+    if isinstance(expression, int):
+        return f"({expression})" if expression < 0 else str(expression)
+    left, right = _render(expression.left), _render(expression.right)
+    if isinstance(expression.left, Operation) and expression.symbol == "*" and expression.left.symbol != "*":
+        left = f"({left})"
+    if isinstance(expression.right, Operation) and (expression.symbol == "*" or expression.right.symbol != "*"):
+        right = f"({right})"
+    return f"{left}{expression.symbol}{right}"
+
+
+def parse(text: str) -> Expression:
+    """Read an expression; raises `ProblemError`, naming what is allowed, where it is not one of this task."""
+    try:
+        expression = _convert(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ProblemError(f"malformed expression {_shorten(text)}: allowed are {ALLOWED}") from None
+    if not 1 <= count_operations(expression) <= MAX_OPERATIONS:
+        raise ProblemError(f"expression {_shorten(text)} is out of range: allowed are {ALLOWED}")
+    return expression
+
+
+def _shorten(text: str, limit: int = 60) -> str:
+    return repr(text if len(text) <= limit else text[:limit] + "...")
+
+
+def _convert(node: ast.expr) -> Expression:
+    match node:
+        case ast.Constant(value=int() as value) if not isinstance(value, bool) and abs(value) <= MAX_LITERAL:
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() as value)) if abs(value) <= MAX_LITERAL:
+            return -value
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _SYMBOLS:
+            return Operation(_SYMBOLS[type(op)], _convert(left), _convert(right))
+        case _:
+            raise ValueError(ast.dump(node))
+
+
+def count_operations(expression: Expression) -> int:
+    """Number of inner nodes."""
+    if isinstance(expression, int):
+        return 0
+    return 1 + count_operations(expression.left) + count_operations(expression.right)
+
+
+def evaluate(expression: Expression) -> int:
+    """The value of an expression."""
+    if isinstance(expression, int):
+        return expression
+    return int(OPERATIONS[expression.symbol](evaluate(expression.left), evaluate(expression.right)))
+
+
+def reduce(expression: Operation) -> Expression:
+    """Carry out the leftmost operation whose operands are both numbers."""
+    if isinstance(expression.left, Operation):
+        return Operation(expression.symbol, reduce(expression.left), expression.right)
+    if isinstance(expression.right, Operation):
+        return Operation(expression.symbol, expression.left, reduce(expression.right))
+    return evaluate(expression)
+
+
+def solution(expression: Expression) -> list[str]:
+    """The reference solution, one line a reduction; the last line is the answer."""
+    lines = []
+    while isinstance(expression, Operation):
+        expression = reduce(expression)
+        lines.append(render(expression))
+    return lines
+
+
+def random_expression(rng: random.Random, operations: int) -> Expression:
+    """A random tree with `operations` inner nodes, every value within +-`MAX_VALUE`, operands 1 to 99."""
+    if operations == 0:
+        return rng.randint(1, 9) if rng.random() < 0.5 else rng.randint(10, 99)
+    on_the_left = rng.randrange(operations)
+    left = random_expression(rng, on_the_left)
+    right = random_expression(rng, operations - 1 - on_the_left)
+    symbol = rng.choices("+-*", (0.4, 0.3, 0.3))[0]
+    candidate = Operation(symbol, left, right)
+    if abs(evaluate(candidate)) <= MAX_VALUE:
+        return candidate
+    symbol = "+" if (evaluate(left) > 0) != (evaluate(right) > 0) else "-"
+    return Operation(symbol, left, right)
+
+
+def random_problem(rng: random.Random, least: int = 1) -> tuple[str, list[str]]:
+    """Prompt and reference solution of one random problem, `least` to `MAX_OPERATIONS` operations, uniformly."""
+    expression = random_expression(rng, rng.randint(least, MAX_OPERATIONS))
+    return render(expression), solution(expression)

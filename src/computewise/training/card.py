@@ -1,0 +1,133 @@
+"""Model cards: what a model is, how it was made, what it can do on problems it was not trained on."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from computewise.core import Candidate, Problem
+from computewise.difficulty import rank_bins
+from computewise.metrics import Bools, Floats, bootstrap
+from computewise.models.embedded import EmbeddedModel
+from computewise.models.loop import EngineLoop
+from computewise.models.weights import load_weights
+from computewise.session import Session
+from computewise.strategies import BestOfN, Greedy
+from computewise.tasks.embedded import TASKS, EmbeddedTask
+from computewise.training.generator import GeneratorRecipe
+from computewise.training.network import PRM
+from computewise.training.prm import PRMRecipe, evaluate, held_out_scores
+from computewise.training.rollouts import LabelledQuestion
+
+_PROBLEMS = 300
+_SAMPLES = 32
+
+
+def generator_card(name: str, recipe: GeneratorRecipe, weights: Path, seconds: float) -> Path:
+    """Measure on the validation split and write `card.md` beside the weights."""
+    tokens = recipe.steps * recipe.rows * recipe.time
+    lines = [
+        f"# `{name}`",
+        "",
+        "A Llama-style decoder (RMSNorm, rotary positions, SwiGLU, tied embeddings) over characters and story words.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| parameters | {load_weights(weights).parameters:,} |",
+        f"| shape | width {recipe.network.width}, {recipe.network.layers} layers, {recipe.network.heads} heads, "
+        f"MLP {recipe.network.hidden}, context {recipe.network.context} |",
+        f"| training tokens | {tokens:,} ({recipe.steps} steps of {recipe.rows} x {recipe.time}) |",
+        f"| optimiser | Muon on the blocks' matrices, AdamW on the rest; peak rate {recipe.learning_rate:g}, linear "
+        f"decay, {recipe.warmup} warm-up steps; bf16 autocast |",
+        f"| training time | {seconds / 60:.0f} minutes on shared CPU cores |",
+        f"| seed | {recipe.seed} |",
+        f"| command | `computewise train {name}` |",
+        "",
+        f"Measured on {_PROBLEMS} problems of the validation split, {_SAMPLES} samples each at temperature 1. Quintiles "
+        "are cut by half of the samples and measured on the other half, easiest first; 95 % intervals by problem.",
+        "",
+        "| task | pass@1 | greedy | by quintile | tokens a solution |",
+        "|---|---|---|---|---|",
+    ]
+    for task in TASKS.values():
+        correct, greedy, length = asyncio.run(_measure(task, name, weights))
+        bins = rank_bins(correct[:, ::2].mean(1).tolist(), [str(index) for index in range(len(correct))])
+        quintiles = " ".join(f"{correct[bins == bin][:, 1::2].mean():.2f}" for bin in range(5))
+        lines.append(
+            f"| {task.name} | {_with_interval(correct.mean(1))} | {_with_interval(greedy)} | {quintiles} | {length:.1f} |"
+        )
+    return _write(weights.parent / "card.md", lines)
+
+
+async def _measure(task: EmbeddedTask, name: str, weights: Path) -> tuple[Bools, Floats, float]:
+    problems = task.problems("validation", _PROBLEMS, 0)
+    model = EmbeddedModel(name, EngineLoop(), path=weights)
+    sessions = [Session(problem, model, None, task.delimiter) for problem in problems]
+    sampled = await asyncio.gather(*(BestOfN(_SAMPLES)(s.problem, s) for s in sessions))
+    greedy = await asyncio.gather(*(Greedy()(s.problem, Session(s.problem, model, None, task.delimiter)) for s in sessions))
+
+    def right(problem: Problem, found: list[Candidate]) -> list[bool]:
+        return [task.correct(problem, task.answer(c.text) if c.end == "stop" else None) for c in found]
+
+    correct = [right(problem, found) for problem, found in zip(problems, sampled, strict=True)]
+    once = [float(right(problem, found)[0]) for problem, found in zip(problems, greedy, strict=True)]
+    tokens = sum(session.ledger.usage.completion_tokens for session in sessions) / (_PROBLEMS * _SAMPLES)
+    return np.array(correct), np.array(once), tokens
+
+
+def prm_card(
+    recipe: PRMRecipe, weights: Path, network: PRM, held_out: list[LabelledQuestion], seconds: float
+) -> Path:
+    """Measure on the held-out questions, draw the calibration, write `card.md` beside the weights."""
+    measured, samples = evaluate(network, held_out), held_out_scores(network, held_out)
+    _calibration(samples.scores, samples.right).savefig(weights.parent / "prm_calibration.png", dpi=120)
+    lines = [
+        "# `prm`",
+        "",
+        "The process reward model of `small`: a copy of it as trunk, two further blocks, one number for each step.",
+        "Trained on nobody's labels: Monte Carlo rollouts of `small` from every step (soft labels), answers at the last.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| parameters | {load_weights(weights).parameters:,} |",
+        *(f"| {name.replace('_', ' ')} | {value} |" for name, value in asdict(recipe).items()),
+        f"| training time | {seconds / 60:.0f} minutes on shared CPU cores, labelling apart |",
+        "| command | `computewise train prm` |",
+        "",
+        f"Measured on {len(held_out)} held-out questions (no training question among them), last step of each solution:",
+        "",
+        "| verifier | AUROC within a problem | AUROC pooled | Brier |",
+        "|---|---|---|---|",
+        f"| prm | {measured['auroc_within']:.3f} | {measured['auroc_pooled']:.3f} | {measured['brier']:.3f} |",
+        f"| mean log-probability of `small` | {measured['logprob_auroc_within']:.3f} | "
+        f"{measured['logprob_auroc_pooled']:.3f} | - |",
+        "",
+        "![Calibration of prm on held-out questions](prm_calibration.png)",
+    ]
+    return _write(weights.parent / "card.md", lines)
+
+
+def _calibration(scores: Floats, right: Bools) -> Figure:
+    """Share right against mean score, in ten bins of equal size."""
+    order = np.argsort(scores)
+    groups = np.array_split(order, 10)
+    figure = Figure(figsize=(4.5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1)
+    axes.plot([scores[g].mean() for g in groups], [right[g].mean() for g in groups], marker="o", color="#0072B2")
+    axes.set(xlabel="mean score of the last step", ylabel="share right", title="prm on held-out questions")
+    return figure
+
+
+def _with_interval(per_problem: Floats) -> str:
+    low, high = bootstrap(per_problem)
+    return f"{per_problem.mean():.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _write(path: Path, lines: list[str]) -> Path:
+    path.write_text("\n".join(lines) + "\n")
+    return path

@@ -1,0 +1,63 @@
+"""Training text for the generators: every batch is a function of (seed, step), so a resumed run sees the same data."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from computewise.models.vocabulary import END, encode
+from computewise.tasks import expressions, stories
+from computewise.tasks.split import split_of
+
+STORY_SHARE = 0.2
+
+
+def random_document(rng: random.Random) -> tuple[list[int], int]:
+    """Tokens of one training problem with its solution, and how many of them are the prompt.
+
+    Neither the prompt nor any line of the solution is a text of the validation or test split.
+    """
+    while True:
+        family = stories if rng.random() < STORY_SHARE else expressions
+        prompt, lines = family.random_problem(rng)
+        if all(split_of(text) == "train" for text in (prompt, *lines)):
+            question = [END, *encode(prompt + "\n")]
+            return [*question, *encode("\n".join(lines)), END], len(question)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Packed documents, (rows, time) each: `inputs` predicts `targets`; a target of -1 is not learned."""
+
+    inputs: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    documents: NDArray[np.int64]
+
+
+def batch(seed: int, step: int, rows: int, time: int) -> Batch:
+    """The packed batch of one step. What does not fit a row is left empty, never cut."""
+    rng = random.Random(f"{seed}/{step}")
+    inputs, positions, documents = (np.zeros((rows, time), np.int64) for _ in range(3))
+    targets = np.full((rows, time), -1, np.int64)
+    waiting: list[tuple[list[int], int]] = []
+    for row in range(rows):
+        at = number = 0
+        skipped: list[tuple[list[int], int]] = []
+        while len(skipped) < 6:
+            tokens, prompt = waiting.pop() if waiting else random_document(rng)
+            length = len(tokens) - 1
+            if length > time - at:
+                skipped.append((tokens, prompt))
+                continue
+            number += 1
+            where = np.s_[row, at : at + length]
+            inputs[where], targets[where] = tokens[:-1], tokens[1:]
+            targets[row, at : at + prompt - 1] = -1
+            positions[where], documents[where] = np.arange(length), number
+            at += length
+        waiting = skipped
+    return Batch(inputs, targets, positions, documents)

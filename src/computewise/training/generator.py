@@ -1,0 +1,88 @@
+"""Training of `small` and `large`: next-token prediction on solved problems, resumable, one recipe for both."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from computewise.models.config import NetworkConfig
+from computewise.models.vocabulary import TOKENS
+from computewise.training.checkpoint import load_checkpoint, save_checkpoint
+from computewise.training.corpus import batch
+from computewise.training.network import Generator, document_mask
+from computewise.training.optimizers import build_optimizers, set_learning_rate
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorRecipe:
+    """Everything that decides the weights, but for the number of threads' effect on rounding."""
+
+    network: NetworkConfig
+    steps: int
+    rows: int = 16
+    time: int = 256
+    learning_rate: float = 4e-3
+    warmup: int = 100
+    seed: int = 0
+
+
+SMALL = NetworkConfig(width=128, layers=4, heads=4, hidden=336, vocabulary=len(TOKENS))
+LARGE = NetworkConfig(width=384, layers=6, heads=6, hidden=1088, vocabulary=len(TOKENS))
+RECIPES = {
+    "small": GeneratorRecipe(SMALL, steps=2000),
+    "large": GeneratorRecipe(LARGE, steps=2000, learning_rate=2.5e-3),
+}
+
+
+def schedule(step: int, recipe: GeneratorRecipe) -> float:
+    """Learning rate: linear warm-up, then linear decay to a hundredth."""
+    if step < recipe.warmup:
+        return recipe.learning_rate * (step + 1) / recipe.warmup
+    left = (recipe.steps - step) / (recipe.steps - recipe.warmup)
+    return recipe.learning_rate * max(left, 0.01)
+
+
+def loss_of(network: Generator, recipe: GeneratorRecipe, step: int) -> Tensor:
+    """Cross-entropy over the solution tokens of one batch; padding and prompts are not learned."""
+    data = batch(recipe.seed, step, recipe.rows, recipe.time)
+    tokens, targets, positions, documents = map(
+        torch.from_numpy, (data.inputs, data.targets, data.positions, data.documents)
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(tokens, positions, document_mask(documents))
+    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-1)
+
+
+def train(
+    recipe: GeneratorRecipe, directory: Path, *, checkpoint_every: int = 200, report: Callable[[int, float], None]
+) -> Generator:
+    """Train, or go on from `directory`'s checkpoint; calls `report(step, loss)` every 20 steps."""
+    torch.manual_seed(recipe.seed)
+    network = Generator(recipe.network)
+    optimizers = build_optimizers(network)
+    directory.mkdir(parents=True, exist_ok=True)
+    first, seconds = load_checkpoint(directory, network, optimizers)
+    started = time.monotonic() - seconds
+    for step in range(first, recipe.steps):
+        set_learning_rate(optimizers, schedule(step, recipe))
+        loss = loss_of(network, recipe, step)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        if step % 20 == 0:
+            report(step, loss.item())
+            line = {"step": step, "loss": round(loss.item(), 5), "seconds": round(time.monotonic() - started, 1)}
+            with (directory / "log.jsonl").open("a") as log:
+                log.write(json.dumps(line) + "\n")
+        if (step + 1) % checkpoint_every == 0 or step + 1 == recipe.steps:
+            save_checkpoint(directory, network, optimizers, step + 1, time.monotonic() - started)
+    return network

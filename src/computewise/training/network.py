@@ -1,0 +1,116 @@
+"""The embedded models in PyTorch, for training only; `computewise.models.engine` runs the same weights in NumPy."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from computewise.models.config import NetworkConfig
+
+
+def rotary(config: NetworkConfig, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, (batch, 1, time, head / 2) each, of `positions` (batch, time)."""
+    half = config.width // config.heads // 2
+    frequencies = config.rope_base ** (-torch.arange(half, dtype=torch.float32) / half)
+    angles = positions[:, None, :, None].float() * frequencies
+    return angles.cos(), angles.sin()
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x.chunk(2, -1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
+
+
+class Block(nn.Module):
+    """Pre-norm attention and SwiGLU."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        width, hidden = config.width, config.hidden
+        self.heads = config.heads
+        self.norm_attention = nn.RMSNorm(width, config.epsilon)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.output = nn.Linear(width, width, bias=False)
+        self.norm_mlp = nn.RMSNorm(width, config.epsilon)
+        self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
+        """`x` (batch, time, width), `mask` (batch, 1, time, time), true where attended."""
+        batch, time, width = x.shape
+        qkv = self.qkv(self.norm_attention(x)).view(batch, time, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key = _rotate(qkv[0], cos, sin).to(x.dtype), _rotate(qkv[1], cos, sin).to(x.dtype)
+        attended = F.scaled_dot_product_attention(query, key, qkv[2].to(x.dtype), attn_mask=mask)
+        x = x + self.output(attended.transpose(1, 2).reshape(batch, time, width))
+        gate, up = self.gate_up(self.norm_mlp(x)).chunk(2, -1)
+        return x + self.down(F.silu(gate) * up)
+
+
+class Generator(nn.Module):
+    """The language model."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocabulary, config.width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.RMSNorm(config.width, config.epsilon)
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2:
+                residual = name.endswith(("output.weight", "down.weight"))
+                nn.init.normal_(parameter, std=0.02 / (2 * config.layers) ** 0.5 if residual else 0.02)
+
+    def states(self, tokens: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Normed final states (batch, time, width)."""
+        cos, sin = rotary(self.config, positions)
+        x = self.embedding(tokens)
+        for block in self.blocks:
+            x = block(x, cos, sin, mask)
+        return self.norm(x)  # type: ignore[no-any-return]
+
+    def forward(self, tokens: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Logits (batch, time, vocabulary)."""
+        return self.states(tokens, positions, mask) @ self.embedding.weight.T
+
+
+class PRM(Generator):
+    """A process reward model on a generator: the trunk's expectation, what came instead, and blocks to judge by.
+
+    In a shallow network the prediction of a token exists only behind the last block, so no later position can see how
+    much the token it holds was expected. Hence the inputs: the trunk's state one position back, its state here, the
+    token's embedding, and the surprise (log-probability of the token, of the likeliest one, entropy).
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        self.input = nn.Linear(3 * config.width + 3, config.width, bias=False)
+        self.verifier_blocks = nn.ModuleList(Block(config) for _ in range(config.verifier_layers))
+        self.verifier_norm = nn.RMSNorm(config.width, config.epsilon)
+        self.head = nn.Linear(config.width, 1)
+        for parameter in self.verifier_blocks.parameters():
+            if parameter.ndim == 2:
+                nn.init.normal_(parameter, std=0.02)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, tokens: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
+        """Logits (batch, time) that a solution which has come this far will end right; one document a row."""
+        states = self.states(tokens, positions, mask)
+        before = F.pad(states, (0, 0, 1, 0))[:, :-1]
+        expected = (before @ self.embedding.weight.T).float().log_softmax(-1)
+        came = expected.gather(-1, tokens[..., None])
+        entropy = -(expected.exp() * expected).sum(-1, keepdim=True)
+        surprise = torch.cat((came, expected.max(-1, keepdim=True).values, entropy), -1).clamp(min=-20)
+        surprise = surprise * (positions > 0)[..., None]
+        x = self.input(torch.cat((before, states, self.embedding(tokens), surprise.to(states.dtype)), -1))
+        cos, sin = rotary(self.config, positions)
+        for block in self.verifier_blocks:
+            x = block(x, cos, sin, mask)
+        return self.head(self.verifier_norm(x)).squeeze(-1)  # type: ignore[no-any-return]
+
+
+def document_mask(documents: Tensor) -> Tensor:
+    """Causal attention within each document: (batch, 1, time, time) from document numbers (batch, time)."""
+    same = documents[:, :, None] == documents[:, None, :]
+    return same.tril()[:, None]

@@ -1,0 +1,271 @@
+"""Training of the process reward model on soft Monte Carlo labels, with a pairwise loss within each problem."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from computewise.metrics import Bools, Floats, Ints, auroc, within_auroc
+from computewise.models.embedded import EmbeddedModel, prompt_tokens
+from computewise.models.loop import EngineLoop
+from computewise.models.threads import one_thread
+from computewise.models.vocabulary import END, encode
+from computewise.models.weights import load_weights
+from computewise.seeds import derive_seed
+from computewise.tasks.embedded import TASKS
+from computewise.training.checkpoint import load_checkpoint, save_checkpoint
+from computewise.training.corpus import STORY_SHARE
+from computewise.training.network import PRM
+from computewise.training.optimizers import build_optimizers, set_learning_rate
+from computewise.training.rollouts import LabelledQuestion, LabelledSolution, label_questions
+
+_CHUNK = 50
+
+
+@dataclass(frozen=True, slots=True)
+class PRMRecipe:
+    """What decides the verifier's weights, beside the generator's.
+
+    `questions` are labelled with `rollouts` from every step, `outcome_questions` by their answers alone; a tenth of
+    each is held out, by question.
+    """
+
+    questions: int = 1000
+    outcome_questions: int = 5000
+    solutions: int = 16
+    rollouts: int = 16
+    verifier_layers: int = 2
+    steps: int = 1200
+    problems_a_batch: int = 12
+    learning_rate: float = 1e-3
+    pairwise: float = 1.0
+    warmup: int = 50
+    evaluate_every: int = 100
+    seed: int = 1
+
+
+def label_chunk(job: tuple[str, int, int, PRMRecipe]) -> list[LabelledQuestion]:
+    """Worker: label questions `first`.. of one chunk; a function of its arguments alone."""
+    weights, first, rollouts, recipe = job
+    with one_thread():
+        model = EmbeddedModel("small", EngineLoop(), path=Path(weights))
+        seed = derive_seed(recipe.seed, first)
+        stories = round(_CHUNK * STORY_SHARE)
+        labelled: list[LabelledQuestion] = []
+        for name, count in (("expressions", _CHUNK - stories), ("stories", stories)):
+            task = TASKS[name]
+            problems = task.problems("train", count, seed)
+            labelled += asyncio.run(
+                label_questions(task, problems, model, solutions=recipe.solutions, rollouts=rollouts, seed=seed)
+            )
+    return labelled
+
+
+def label_all(recipe: PRMRecipe, weights: Path, directory: Path, workers: int) -> list[LabelledQuestion]:
+    """All labelled questions; chunks already in `directory` are not computed again."""
+    path = directory / "labels.jsonl"
+    jobs = [
+        (str(weights), first, recipe.rollouts if first < recipe.questions else 0, recipe)
+        for first in range(0, recipe.questions + recipe.outcome_questions, _CHUNK)
+    ]
+    done = _read_labels(path)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, path.open("a") as file:
+        missing = [job for job in jobs if job[1] not in done]
+        for job, labelled in zip(missing, pool.map(label_chunk, missing), strict=True):
+            done[job[1]] = labelled
+            file.write(json.dumps({"first": job[1], "questions": [asdict(question) for question in labelled]}) + "\n")
+            file.flush()
+    return [question for job in jobs for question in done[job[1]]]
+
+
+def _read_labels(path: Path) -> dict[int, list[LabelledQuestion]]:
+    done: dict[int, list[LabelledQuestion]] = {}
+    if not path.exists():
+        return done
+    whole = path.read_bytes().rpartition(b"\n")[0]
+    os.truncate(path, len(whole) + 1 if whole else 0)
+    for line in whole.splitlines():
+        record = json.loads(line)
+        done[record["first"]] = [
+            LabelledQuestion(
+                q["prompt"],
+                tuple(
+                    LabelledSolution(tuple(s["steps"]), tuple(s["labels"]), s["logprob"], s["count"])
+                    for s in q["solutions"]
+                ),
+            )
+            for q in record["questions"]
+        ]
+    return done
+
+
+def hold_out(questions: Sequence[LabelledQuestion]) -> tuple[list[LabelledQuestion], list[LabelledQuestion]]:
+    """Nine tenths to train on, every tenth question held out."""
+    return [q for i, q in enumerate(questions) if i % 10], [q for i, q in enumerate(questions) if i % 10 == 0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Padded solutions: `labels` (rows, time) is NaN where nothing is learned; `last` (rows,) is each one's end."""
+
+    tokens: Tensor
+    labels: Tensor
+    last: Tensor
+    problem: Tensor
+
+
+def _rows(chosen: Sequence[tuple[int, str, LabelledSolution]]) -> _Rows:
+    encoded = []
+    for _, prompt, solution in chosen:
+        tokens = list(prompt_tokens(prompt))
+        marks: list[tuple[int, float]] = []
+        for index, (step, label) in enumerate(zip(solution.steps, solution.labels, strict=True)):
+            tokens += encode(step) + ([END] if index == len(solution.steps) - 1 else [])
+            if label is not None:
+                marks.append((len(tokens) - 1, label))
+        encoded.append((tokens, marks))
+    time_ = max(len(tokens) for tokens, _ in encoded)
+    padded = torch.zeros(len(encoded), time_, dtype=torch.long)
+    labels = torch.full((len(encoded), time_), torch.nan)
+    for row, (tokens, marks) in enumerate(encoded):
+        padded[row, : len(tokens)] = torch.tensor(tokens)
+        for position, label in marks:
+            labels[row, position] = label
+    last = torch.tensor([len(tokens) - 1 for tokens, _ in encoded])
+    return _Rows(padded, labels, last, torch.tensor([problem for problem, _, _ in chosen]))
+
+
+def _logits(network: PRM, rows: _Rows) -> Tensor:
+    batch, time_ = rows.tokens.shape
+    mask = torch.ones(1, 1, time_, time_, dtype=torch.bool).tril()
+    positions = torch.arange(time_)[None].expand(batch, time_)
+    with torch.autocast("cpu", torch.bfloat16):
+        return network(rows.tokens, positions, mask).float()  # type: ignore[no-any-return]
+
+
+def _loss(network: PRM, rows: _Rows, pairwise: float) -> Tensor:
+    """BCE on the soft labels, and -log sigmoid(right - wrong) over the last steps of each problem's pairs."""
+    logits = _logits(network, rows)
+    learned = ~rows.labels.isnan()
+    loss = F.binary_cross_entropy_with_logits(logits[learned], rows.labels[learned])
+    index = torch.arange(len(rows.last))
+    final, label = logits[index, rows.last], rows.labels[index, rows.last]
+    pairs = (rows.problem[:, None] == rows.problem[None]) & (label[:, None] > label[None])
+    if pairs.any():
+        loss = loss + pairwise * F.softplus(final[None] - final[:, None])[pairs].mean()
+    return loss
+
+
+def _batches(questions: Sequence[LabelledQuestion], recipe: PRMRecipe, step: int) -> _Rows:
+    """Problems at random, half of them with right and wrong solutions; eight of each one's samples."""
+    rng = random.Random(f"{recipe.seed}/{step}")
+    mixed = [q for q in questions if len({s.labels[-1] for s in q.solutions}) == 2]
+    half = recipe.problems_a_batch // 2
+    drawn = rng.sample(mixed, half) + rng.sample(list(questions), recipe.problems_a_batch - half)
+    chosen = []
+    for index, question in enumerate(drawn):
+        pool = [solution for solution in question.solutions for _ in range(solution.count)]
+        chosen += [(index, question.prompt, solution) for solution in rng.sample(pool, min(8, len(pool)))]
+    return _rows(chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """One entry a sample: the last step's score, the generator's mean log-probability, right or wrong, whose it is."""
+
+    scores: Floats
+    logprobs: Floats
+    right: Bools
+    problem: Ints
+    bce: float
+    """Mean over all labelled steps."""
+
+
+@torch.no_grad()
+def held_out_scores(network: PRM, questions: Sequence[LabelledQuestion]) -> HeldOut:
+    """Score every sample of the questions."""
+    network.eval()
+    chosen = [(i, q.prompt, s) for i, q in enumerate(questions) for s in q.solutions]
+    chosen.sort(key=lambda item: sum(map(len, item[2].steps)) + len(item[1]))
+    scores, step_losses = np.zeros(len(chosen)), []
+    for first in range(0, len(chosen), 256):
+        rows = _rows(chosen[first : first + 256])
+        logits = _logits(network, rows)
+        learned = ~rows.labels.isnan()
+        step_losses += F.binary_cross_entropy_with_logits(
+            logits[learned], rows.labels[learned], reduction="none"
+        ).tolist()
+        scores[first : first + 256] = logits[torch.arange(len(rows.last)), rows.last].sigmoid().numpy()
+    network.train()
+    samples = np.array([solution.count for _, _, solution in chosen])
+    return HeldOut(
+        scores=np.repeat(scores, samples),
+        logprobs=np.repeat([solution.logprob for _, _, solution in chosen], samples),
+        right=np.repeat([solution.labels[-1] == 1 for _, _, solution in chosen], samples),
+        problem=np.repeat([index for index, _, _ in chosen], samples),
+        bce=float(np.mean(step_losses)),
+    )
+
+
+def evaluate(network: PRM, questions: Sequence[LabelledQuestion]) -> dict[str, float]:
+    """Held-out measures at the last step: AUROC within problems and pooled, Brier, beside the log-probability's."""
+    held = held_out_scores(network, questions)
+    return {
+        "bce": held.bce,
+        "auroc_within": within_auroc(held.scores, held.right, held.problem),
+        "auroc_pooled": auroc(held.scores, held.right),
+        "brier": float(np.mean((held.scores - held.right) ** 2)),
+        "logprob_auroc_within": within_auroc(held.logprobs, held.right, held.problem),
+        "logprob_auroc_pooled": auroc(held.logprobs, held.right),
+    }
+
+
+def train(
+    recipe: PRMRecipe, weights: Path, directory: Path, *, workers: int = 2, report: Callable[[int, dict[str, float]], None]
+) -> tuple[PRM, list[LabelledQuestion]]:
+    """Label, train; the network as it was at its best held-out AUROC within problems, and those questions. Resumable."""
+    directory.mkdir(parents=True, exist_ok=True)
+    training, held_out = hold_out(label_all(recipe, weights, directory, workers))
+    torch.manual_seed(recipe.seed)
+    generator = load_weights(weights)
+    network = PRM(replace(generator.config, verifier_layers=recipe.verifier_layers))
+    trunk = {name: torch.from_numpy(tensor) for name, tensor in generator.tensors.items()}
+    network.load_state_dict(trunk, strict=False)
+    optimizers = build_optimizers(network)
+    first, seconds = load_checkpoint(directory, network, optimizers)
+    started = time.monotonic() - seconds
+    for step in range(first, recipe.steps):
+        set_learning_rate(optimizers, _schedule(step, recipe))
+        loss = _loss(network, _batches(training, recipe, step), recipe.pairwise)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        if (step + 1) % recipe.evaluate_every == 0 or step + 1 == recipe.steps:
+            measured = {"loss": loss.item()} | evaluate(network, held_out)
+            report(step + 1, measured)
+            best = directory / "best.pt"
+            if not best.exists() or measured["auroc_within"] > torch.load(best, weights_only=True)["auroc_within"]:
+                torch.save({"network": network.state_dict(), "step": step + 1} | measured, best)
+            save_checkpoint(directory, network, optimizers, step + 1, time.monotonic() - started)
+    network.load_state_dict(torch.load(directory / "best.pt", weights_only=True)["network"])
+    return network, held_out
+
+
+def _schedule(step: int, recipe: PRMRecipe) -> float:
+    warm = min(1.0, (step + 1) / recipe.warmup)
+    return recipe.learning_rate * warm * max((recipe.steps - step) / recipe.steps, 0.01)

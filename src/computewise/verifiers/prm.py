@@ -1,0 +1,62 @@
+"""The shipped process reward model behind the `Verifier` protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+
+from computewise.core import Candidate, Problem, Usage
+from computewise.models.embedded import prompt_tokens
+from computewise.models.loop import EngineLoop
+from computewise.models.network import Trunk, VerifierHead
+from computewise.models.vocabulary import END, encode
+from computewise.models.weights import SHIPPED, load_weights
+from computewise.verifiers.scoring import Scorer
+
+
+class EmbeddedPRM:
+    """Scores every step by the chance that `small`, going on from it, ends right; the value is the last step's score.
+
+    A step is read at its delimiter; the last step of a finished solution at the end token.
+    """
+
+    def __init__(self, loop: EngineLoop, *, name: str = "prm", path: Path | None = None) -> None:
+        weights = load_weights(path or SHIPPED / f"{name}.safetensors")
+        self.name = name
+        self.parameters = weights.parameters
+        self._scorer = Scorer(Trunk(weights), VerifierHead(weights), loop)
+
+    async def score(
+        self, problem: Problem, candidates: Sequence[Candidate]
+    ) -> tuple[list[tuple[float, ...]], Usage]:
+        """See `computewise.core.Verifier.score`; the steps a candidate brings scores for are not read again.
+
+        Every candidate is charged what it has beyond those, and the prompt once a call that starts from it.
+        """
+        prompt = prompt_tokens(problem.prompt)
+        scored = await asyncio.gather(*(self._score_one(prompt, candidate) for candidate in candidates))
+        fresh = [candidate for candidate in candidates if not candidate.scores]
+        usage = sum((usage for _, usage in scored), Usage())
+        prompt_again = len(prompt) * max(len(fresh) - 1, 0)
+        return [scores for scores, _ in scored], usage + Usage(cached_verifier_tokens=prompt_again)
+
+    async def _score_one(self, prompt: tuple[int, ...], candidate: Candidate) -> tuple[tuple[float, ...], Usage]:
+        if len(candidate.scores) == len(candidate.steps):
+            return candidate.scores, Usage()
+        pieces = [encode(step.text) for step in candidate.steps]
+        if candidate.end == "stop":
+            pieces[-1].append(END)
+        ends = [len(prompt) + length for length in accumulate(map(len, pieces))]
+        tokens = prompt + tuple(token for piece in pieces for token in piece)
+        known = len(candidate.scores)
+        prefix = tokens[: ends[known - 1]] if known else prompt
+        positions = await self._scorer.read(tokens, prefix, keep=not candidate.finished)
+        scores = (*candidate.scores, *(float(positions[end - 1]) for end in ends[known:]))
+        usage = Usage(verifier_tokens=len(tokens), cached_verifier_tokens=len(prefix) if known else 0)
+        return scores, usage
+
+    def value(self, scores: Sequence[float]) -> float:
+        """The last step's score (Snell et al. 2024, appendix E); 0 without one."""
+        return scores[-1] if scores else 0.0

@@ -1,0 +1,38 @@
+"""Networks of a few thousand random numbers: the engine's arithmetic does not depend on what was learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from naive import TINY, TINY_PRM, random_weights
+
+from computewise.models.weights import Weights, load_weights, save_weights
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator's weights file."""
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, random_weights(TINY))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_prm_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A process reward model's weights file."""
+    path = tmp_path_factory.mktemp("weights") / "tiny_prm.safetensors"
+    save_weights(path, random_weights(TINY_PRM, seed=1))
+    return path
+
+
+@pytest.fixture
+def tiny(tiny_path: Path) -> Weights:
+    """What the file at `tiny_path` holds, rounded to half precision as it is."""
+    return load_weights(tiny_path)
+
+
+@pytest.fixture
+def tiny_prm(tiny_prm_path: Path) -> Weights:
+    """What the file at `tiny_prm_path` holds."""
+    return load_weights(tiny_prm_path)
