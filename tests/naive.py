@@ -12,9 +12,7 @@ from computewise.models.weights import Weights
 Array = NDArray[np.float64]
 
 TINY = NetworkConfig(width=16, layers=2, heads=2, hidden=24, vocabulary=len(TOKENS), context=160)
-TINY_PRM = NetworkConfig(
-    width=16, layers=2, heads=2, hidden=24, vocabulary=len(TOKENS), verifier_layers=1, context=160
-)
+TINY_PRM = NetworkConfig(width=16, layers=2, heads=2, hidden=24, vocabulary=len(TOKENS), verifier_layers=1, context=160)
 
 
 def random_weights(config: NetworkConfig, seed: int = 0) -> Weights:

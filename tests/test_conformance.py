@@ -32,10 +32,7 @@ STRATEGY_SETTINGS: list[Strategy] = [
     DVTS(4, 4),
     DVTS(6, 3),
 ]
-SMALLEST: list[Strategy] = [
-    kind(**{setting.name: 1 for setting in fields(kind)})  # type: ignore[arg-type]
-    for kind in STRATEGIES.values()
-]
+SMALLEST: list[Strategy] = [kind(**{setting.name: 1 for setting in fields(kind)}) for kind in STRATEGIES.values()]
 every_strategy = pytest.mark.parametrize("strategy", STRATEGY_SETTINGS, ids=label)
 
 
@@ -127,7 +124,7 @@ async def test_usage_is_what_the_model_returned(strategy: Strategy) -> None:
         assert usage.samples == len(drawn)
         assert usage.prompt_tokens == sum(one.prompt_tokens for one in drawn)
         assert usage.cached_prompt_tokens == sum(one.cached_prompt_tokens for one in drawn)
-        assert 0 < usage.verifier_tokens or budget
+        assert usage.verifier_tokens > 0 or budget
 
 
 @every_strategy
@@ -151,7 +148,9 @@ async def test_the_smallest_setting_costs_one_sample(strategy: Strategy) -> None
     for seed in range(4):
         usage = (await solved(strategy, seed=seed)).usage
         one = (await solved(BestOfN(1), seed=seed)).usage
-        assert usage.completion_tokens == pytest.approx(one.completion_tokens * (1 + getattr(strategy, "k", 0)), rel=0.2)
+        assert usage.completion_tokens == pytest.approx(
+            one.completion_tokens * (1 + getattr(strategy, "k", 0)), rel=0.2
+        )
         if not hasattr(strategy, "k"):
             assert usage.completion_tokens == one.completion_tokens
 

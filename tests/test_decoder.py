@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import naive
 import numpy as np
@@ -18,7 +19,9 @@ from computewise.models.vocabulary import END, TOKENS
 from computewise.models.weights import Weights
 from computewise.seeds import derive_seed
 
-PROMPTS = [prompt_tokens(prompt) for prompt in ("3+4", "12*(3-4)", "7", "Ann has 12 apples. How many apples?", "1-(2+3)*4")]
+PROMPTS = [
+    prompt_tokens(prompt) for prompt in ("3+4", "12*(3-4)", "7", "Ann has 12 apples. How many apples?", "1-(2+3)*4")
+]
 
 
 def decoder(weights: Weights, *, rows: int = 64, prefix_bytes: int = 1 << 20) -> Decoder:
@@ -94,7 +97,9 @@ async def test_a_row_does_not_depend_on_its_neighbours(tiny: Weights) -> None:
 async def test_more_rows_are_asked_for_than_there_are(tiny: Weights) -> None:
     wide, narrow = decoder(tiny), decoder(tiny, rows=3)
     expected = [await sample(wide, prompt, [1, 2, 3, 4]) for prompt in PROMPTS]
-    for one, other in zip(await asyncio.gather(*(sample(narrow, p, [1, 2, 3, 4]) for p in PROMPTS)), expected, strict=True):
+    for one, other in zip(
+        await asyncio.gather(*(sample(narrow, p, [1, 2, 3, 4]) for p in PROMPTS)), expected, strict=True
+    ):
         assert_same(one, other)
 
 
@@ -127,7 +132,7 @@ async def test_samples_of_one_prompt_are_independent_draws_from_the_softmax(tiny
     drawn = [one.tokens[0] for one in await sample(decoder(tiny, rows=256), seeds=seeds, max_tokens=1)]
     probabilities = np.exp(naive.log_probabilities(tiny, list(PROMPTS[0]))[-1])
     assert _surprise(np.bincount(drawn, minlength=len(TOKENS)), probabilities) < 5
-    same = np.mean([a == b for a, b in zip(drawn, drawn[1:], strict=False)])
+    same = np.mean([a == b for a, b in pairwise(drawn)])
     assert same == pytest.approx((probabilities**2).sum(), abs=0.03)
 
 
@@ -213,7 +218,6 @@ class FailingTrunk(Trunk):
         return super().states(tokens, cache, past)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_an_error_reaches_everybody_who_waits_and_the_engine_goes_on(tiny: Weights) -> None:
     engine = Decoder(FailingTrunk(tiny), EngineLoop(), rows=2)
     failed = await asyncio.gather(*(sample(engine, p, [1, 2]) for p in PROMPTS), return_exceptions=True)

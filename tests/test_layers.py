@@ -36,7 +36,9 @@ def imported(path: Path) -> set[str]:
 
 
 def test_no_part_imports_a_higher_one() -> None:
-    files = [path for path in SOURCE.rglob("*.py") if path.parent != SOURCE or path.stem not in ("__init__", "__main__")]
+    files = [
+        path for path in SOURCE.rglob("*.py") if path.parent != SOURCE or path.stem not in ("__init__", "__main__")
+    ]
     upward = [
         f"{path.relative_to(SOURCE)} imports {name}"
         for path in files

@@ -74,7 +74,7 @@ async def test_a_completion_ends_at_the_delimiter_or_the_solutions_end_or_the_to
         ({"stop": "\n", "max_tokens": 6}, "right\n", "step"),
         ({"stop": "\n", "max_tokens": 5}, "right", "length"),
     ):
-        (one,) = await draw(model, **settings)  # type: ignore[arg-type]
+        (one,) = await draw(model, **settings)
         assert text(one).endswith(ends_with)
         assert one.finish_reason == reason
         assert one.usage.completion_tokens == len(text(one)) == sum(step.tokens for step in one.steps)

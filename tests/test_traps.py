@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pytest
 from doubles import TASK, ByText, Jittery, Recording, Scripted, completion, problem, solved
@@ -49,7 +50,9 @@ async def test_a_search_ends_with_its_last_beam() -> None:
 
 async def test_a_finished_beam_keeps_its_place_and_is_not_sampled_or_read_again() -> None:
     verifier = ByText(lambda text: 0.9 if text == "7" else 0.5)
-    model = Recording(Scripted(lambda prefix, index: completion("7" if index == 0 else "1+1\n", "step" if index else "stop")))
+    model = Recording(
+        Scripted(lambda prefix, index: completion("7" if index == 0 else "1+1\n", "step" if index else "stop"))
+    )
     result = await solve(problem(), BeamSearch(4, 2), model, verifier, EXPRESSIONS, limits=Limits(steps=5))
     assert "7" in [candidate.text for candidate in result.candidates]
     assert all("7" not in call.prefix for call in model.calls)
@@ -59,7 +62,9 @@ async def test_a_finished_beam_keeps_its_place_and_is_not_sampled_or_read_again(
 @pytest.mark.parametrize("strategy", [BeamSearch(4, 2), Lookahead(4, 2, 1), Lookahead(4, 4, 3), DVTS(4, 2)])
 async def test_no_text_is_scored_twice(strategy: BeamSearch | Lookahead | DVTS) -> None:
     numbers = iter(range(1000))
-    model = Scripted(lambda prefix, index: completion(f"{next(numbers)}" + "\n" * (index % 2), "step" if index % 2 else "stop"))
+    model = Scripted(
+        lambda prefix, index: completion(f"{next(numbers)}" + "\n" * (index % 2), "step" if index % 2 else "stop")
+    )
     verifier = ByText(lambda text: random.Random(text).random())
     await solve(problem(), strategy, model, verifier, EXPRESSIONS, limits=Limits(steps=6))
     assert len(verifier.read) == len(set(verifier.read))
@@ -155,7 +160,9 @@ async def test_unfinished_siblings_do_not_vote_in_dvts() -> None:
     def script(prefix: str, index: int) -> Completion:
         return completion("7", "stop") if index == 0 else completion("8", "length")
 
-    result = await solve(problem(), DVTS(8, 4), Scripted(script), ByText(lambda text: 0.9 if text == "8" else 0.1), EXPRESSIONS)
+    result = await solve(
+        problem(), DVTS(8, 4), Scripted(script), ByText(lambda text: 0.9 if text == "8" else 0.1), EXPRESSIONS
+    )
     assert result.chosen is not None
     assert result.chosen.text == "7"
     for budget in (20, 50, 90):
@@ -174,8 +181,8 @@ async def test_the_trees_of_dvts_do_not_mix() -> None:
 async def test_discarded_beams_are_paid_for(strategy: BeamSearch | Lookahead | DVTS) -> None:
     result = await solved(strategy)
     nodes = {candidate.id: candidate for candidate in result.explored}
-    tokens = {id: sum(step.tokens for step in node.steps) for id, node in nodes.items()}
-    drawn = {id: tokens[id] - tokens.get(node.parent or "", 0) for id, node in nodes.items()}
+    tokens = {key: sum(step.tokens for step in node.steps) for key, node in nodes.items()}
+    drawn = {key: tokens[key] - tokens.get(node.parent or "", 0) for key, node in nodes.items()}
     assert result.usage.completion_tokens == sum(drawn.values())
     kept = set()
     for candidate in result.candidates:
@@ -183,14 +190,18 @@ async def test_discarded_beams_are_paid_for(strategy: BeamSearch | Lookahead | D
         while node is not None:
             kept.add(node.id)
             node = nodes[node.parent] if node.parent else None
-    assert result.usage.completion_tokens > sum(drawn[id] for id in kept)
+    assert result.usage.completion_tokens > sum(drawn[key] for key in kept)
 
 
 async def test_an_answer_that_was_found_is_not_lost_to_the_budget() -> None:
     """The search drops an answered beam of low value; then the budget cuts the ones it went on with."""
 
     def script(prefix: str, index: int) -> Completion:
-        return completion("7", "stop") if not prefix and index == 0 else completion("1+1\n", "step" if not prefix else "length")
+        return (
+            completion("7", "stop")
+            if not prefix and index == 0
+            else completion("1+1\n", "step" if not prefix else "length")
+        )
 
     def score(text: str) -> float:
         return 0.1 if text == "7" else 0.9
@@ -208,6 +219,27 @@ async def test_completions_belong_to_their_problem_whatever_the_concurrency() ->
         for one, result in zip(problems, results, strict=True):
             answers = {TASK.answer(c.text) for c in result.candidates}
             assert all(answer is not None and 0 <= int(answer) - int(one.answer or 0) <= 9 for answer in answers)
+
+
+@pytest.mark.parametrize("strategy", [BeamSearch(4, 2), DVTS(4, 2)])
+async def test_a_branch_that_fails_leaves_no_sibling_running(strategy: BeamSearch | DVTS) -> None:
+    """The second round's first call fails, while the others never answer."""
+
+    @dataclass(slots=True)
+    class FailsBesideHanging(Scripted):
+        failed: bool = False
+
+        async def sample(self, prompt: str, prefix: str, n: int, **settings: object) -> list[Completion]:
+            if prefix and not self.failed:
+                self.failed = True
+                raise ModelError("the model is out of order")
+            if prefix:
+                await asyncio.Event().wait()
+            return [completion(f"{self.failed}{index}\n", "step") for index in range(n)]
+
+    with pytest.raises(ModelError, match="out of order"):
+        await solve(problem(), strategy, FailsBesideHanging(_staggered), ByText(len), EXPRESSIONS)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_scores_belong_to_their_candidates() -> None:
@@ -242,7 +274,9 @@ def test_weighted_sums_over_equal_answers_and_takes_the_best_of_the_winners() ->
 
 
 async def test_a_solution_cut_off_is_unanswered_even_where_its_text_looks_like_an_answer() -> None:
-    result = await solve(problem(), BestOfN(2), Scripted(lambda *_: completion("7", "length")), ByText(len), EXPRESSIONS)
+    result = await solve(
+        problem(), BestOfN(2), Scripted(lambda *_: completion("7", "length")), ByText(len), EXPRESSIONS
+    )
     assert result.chosen is None
 
 

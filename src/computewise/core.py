@@ -145,9 +145,7 @@ class Verifier(Protocol):
         """How many numbers were learned: what FLOPs are counted from."""
         ...
 
-    async def score(
-        self, problem: Problem, candidates: Sequence[Candidate]
-    ) -> tuple[list[tuple[float, ...]], Usage]:
+    async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
         """One score in [0, 1] for each step of each candidate, and what reading them cost."""
         ...
 
@@ -170,7 +168,7 @@ class Task(Protocol):
         ...
 
     def answer(self, solution: str) -> str | None:
-        """The final answer in canonical form, so that equal strings are equivalent answers; None where there is none."""
+        """The final answer in canonical form: equal strings are equivalent answers; None where there is none."""
         ...
 
     def correct(self, problem: Problem, answer: str | None) -> bool:

@@ -1,11 +1,11 @@
 """Everything computewise raises on purpose.
 
-    ComputewiseError
-    |-- UsageError          a setting that cannot be used: unknown strategy, budget < 1, n not divisible by the width
-    |-- ProblemError        a problem the task cannot read
-    |-- WeightsError        a weights file that is missing, corrupt or of another kind
-    |-- RunError            a run directory that is of another configuration, unreadable or cannot be written
-    `-- ModelError          a model or verifier that failed on one problem; recorded, never fatal to its neighbours
+ComputewiseError
+|-- UsageError          a setting that cannot be used: unknown strategy, budget < 1, n not divisible by the width
+|-- ProblemError        a problem the task cannot read
+|-- WeightsError        a weights file that is missing, corrupt or of another kind
+|-- RunError            a run directory that is of another configuration, unreadable or cannot be written
+`-- ModelError          a model or verifier that failed on one problem; recorded, never fatal to its neighbours
 """
 
 from __future__ import annotations

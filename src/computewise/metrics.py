@@ -27,9 +27,9 @@ class Interval(NamedTuple):
 def bootstrap(per_problem: Floats, *, resamples: int = 4000, seed: int = 0) -> Interval:
     """Percentile bootstrap of the mean over problems: (problems,) means, or paired differences, in [-1, 1].
 
-    One number a problem makes the clusters; seeds and samples are averaged before. NaN where there is no problem.
+    One number a problem makes the clusters; seeds and samples are averaged before. NaN for fewer than two.
     """
-    if len(per_problem) == 0:
+    if len(per_problem) < 2:
         return Interval(np.nan, np.nan)
     rng = np.random.default_rng(seed)
     means = per_problem[rng.integers(len(per_problem), size=(resamples, len(per_problem)))].mean(1)
@@ -67,9 +67,7 @@ def best_at_k(values: Floats, answers: Ints, correct: Bools, k: int) -> Floats:
     return estimate
 
 
-def vote_at_k(
-    weights: Floats, answers: Ints, correct: Bools, k: int, *, draws: int = 256, seed: int = 0
-) -> Floats:
+def vote_at_k(weights: Floats, answers: Ints, correct: Bools, k: int, *, draws: int = 256, seed: int = 0) -> Floats:
     """Chance, per problem, that the answer of the largest summed weight among k samples is correct.
 
     Weights of 1 make it the majority vote. `answers` numbers equivalent answers alike within a problem, `UNANSWERED`

@@ -1,4 +1,4 @@
-"""The compute-optimal policy as a table, and the cross-validation that says what it is worth (Snell et al. 2024, 3.2)."""
+"""The compute-optimal policy as a table, and the cross-validation that proves it (Snell et al. 2024, section 3.2)."""
 
 from __future__ import annotations
 

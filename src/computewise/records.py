@@ -75,9 +75,9 @@ class RunDirectory:
         saved = self.path / "config.json"
         if saved.exists():
             try:
-                held = json.loads(saved.read_text())
-            except ValueError:
-                raise RunError(f"{saved} is not readable JSON: name another --out") from None
+                held = msgspec.json.decode(saved.read_bytes(), type=dict[str, Any])
+            except msgspec.MsgspecError:
+                raise RunError(f"{saved} is no configuration: name another --out") from None
             differing = sorted(name for name in config.keys() | held.keys() if config.get(name) != held.get(name))
             if differing:
                 raise RunError(
@@ -113,7 +113,7 @@ class RunDirectory:
                     raise
         except OSError as error:
             raise RunError(
-                f"cannot write {self._records}: {error.strerror or error}; what is recorded is kept, go on with --resume"
+                f"cannot write {self._records}: {error.strerror or error}; the rest is kept, go on with --resume"
             ) from None
 
     def read(self) -> dict[Key, Record]:

@@ -28,7 +28,7 @@ class Strategy(Protocol):
         ...
 
 
-class Exhausted(Exception):
+class Exhausted(Exception):  # noqa: N818 - a signal, no error
     """The budget is spent: raised by `Session`, caught by whoever opened it, never seen by a strategy."""
 
 
@@ -44,7 +44,7 @@ class Limits:
 class Ledger:
     """What a session and its parts have spent and seen."""
 
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     explored: dict[str, Candidate] = field(default_factory=dict)
     exhausted: bool = False
 
@@ -92,9 +92,7 @@ class Session:
 
     async def expand(self, candidates: Sequence[Candidate], n: int, *, greedy: bool = False) -> list[Candidate]:
         """`n` children, one step longer, of each candidate; a finished one stands for itself and is not sampled."""
-        return await self._extend(
-            candidates, n, stop=self._delimiter, temperature=0.0 if greedy else self._temperature
-        )
+        return await self._extend(candidates, n, stop=self._delimiter, temperature=0.0 if greedy else self._temperature)
 
     async def score(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The same candidates with a score for every step; unchanged where there is no verifier."""
@@ -113,8 +111,8 @@ class Session:
         return [scored.get(candidate.id, candidate) for candidate in candidates]
 
     def value(self, candidate: Candidate) -> float:
-        """The value of a scored candidate, by the verifier's aggregation; 0 without a verifier."""
-        return self._verifier.value(candidate.scores) if self._verifier else 0.0
+        """The value of a scored candidate, as the verifier aggregates; 1 without one: then a vote is a majority."""
+        return self._verifier.value(candidate.scores) if self._verifier else 1.0
 
     def finished(self) -> list[Candidate]:
         """What has been answered so far in this session or its parts."""
@@ -195,7 +193,10 @@ class Session:
         if parent.steps and completion.steps and not completion.steps[-1].text:
             # The model ended right behind a delimiter: that is the end of the last step, not a step.
             last, end = parent.steps[-1], completion.steps[-1]
-            steps = (*parent.steps[:-1], replace(last, tokens=last.tokens + end.tokens, logprob=last.logprob + end.logprob))
+            steps = (
+                *parent.steps[:-1],
+                replace(last, tokens=last.tokens + end.tokens, logprob=last.logprob + end.logprob),
+            )
         reason = completion.finish_reason
         if reason == "step" and (len(steps) >= limits.steps or sum(step.tokens for step in steps) >= limits.tokens):
             reason = "length"
@@ -203,7 +204,7 @@ class Session:
 
 
 async def run(strategy: Strategy, session: Session) -> list[Candidate]:
-    """Run a strategy to its end or its budget's: where no answer stands then, those it had discarded are what it found."""
+    """Run a strategy to its end or its budget's; where it then stands without an answer, those it discarded count."""
     try:
         found = await strategy(session.problem, session)
     except Exhausted:

@@ -25,7 +25,8 @@ async def solve(
     """Run `strategy` on `problem` and select its answer.
 
     `budget` caps the sampled tokens, discarded ones included; where it ends the search, what has finished by then is
-    selected from. Whoever passes a `ledger` may watch the tree grow in it. Errors of the model or the verifier are raised as `ModelError`.
+    selected from. Whoever passes a `ledger` may watch the tree grow in it. Errors of the model or the verifier are
+    raised as `ModelError`.
     """
     if budget is not None and budget < 1:
         raise UsageError(f"budget {budget} is not allowed: at least 1 sampled token")

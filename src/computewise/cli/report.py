@@ -14,5 +14,6 @@ def report(run: Path = Path("runs/study")) -> None:
     ----------
     run:
         The run directory of a study.
+
     """
     print(write_report(run))

@@ -80,6 +80,7 @@ def solve(
         Of sampling: equal seeds give equal searches.
     as_json:
         Print one JSON object in place of the picture.
+
     """
     built = build(strategy, {name: v for name, v in {"n": n, "width": width, "k": k}.items() if v is not None})
     if model not in ("small", "large"):
@@ -93,7 +94,9 @@ def solve(
     one_thread()
     loop = EngineLoop()
     generator = EmbeddedModel(model, loop, path=weights)
-    judge: Verifier | None = EmbeddedPRM(loop) if verifier == "prm" else LogprobVerifier() if verifier == "logprob" else None
+    judge: Verifier | None = (
+        EmbeddedPRM(loop) if verifier == "prm" else LogprobVerifier() if verifier == "logprob" else None
+    )
     ledger = Ledger()
 
     async def run() -> Result:
@@ -132,9 +135,7 @@ async def _watch(problem: Problem, ledger: Ledger, searching: asyncio.Future[Res
             await asyncio.wait([searching], timeout=0.1)
 
 
-def _plain(
-    problem: Problem, result: Result, strategy: Strategy, answer: str | None, spent: Flops
-) -> dict[str, object]:
+def _plain(problem: Problem, result: Result, strategy: Strategy, answer: str | None, spent: Flops) -> dict[str, object]:
     return {
         "problem": problem.prompt,
         "answer": answer,
@@ -160,7 +161,9 @@ def _plain(
 def _show(problem: Problem, result: Result, strategy: Strategy, answer: str | None, spent: Flops) -> None:
     console = Console()
     console.print(draw(problem.prompt, result.explored, result.chosen))
-    verdict = "" if problem.answer is None else "  (right)" if answer == problem.answer else f"  (wrong: {problem.answer})"
+    verdict = (
+        "" if problem.answer is None else "  (right)" if answer == problem.answer else f"  (wrong: {problem.answer})"
+    )
     console.print(f"answer: {answer if answer is not None else 'none finished'}{verdict}", style="bold")
     if result.exhausted:
         console.print("the token budget ended the search")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from computewise.report import write_report
 from computewise.study.config import StudyConfig
 from computewise.study.run import default_workers
 from computewise.study.study import Outcome, run_study
@@ -35,6 +36,7 @@ def study(
         Go on with the run in that directory; nothing recorded is computed again.
     workers:
         Processes, one thread each; 0 means one for each core.
+
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -48,11 +50,14 @@ def study(
             progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
         )
     _print(outcome)
+    Console(width=None if sys.stdout.isatty() else 140).print(f"report: {write_report(out)}", soft_wrap=True)
 
 
 def _print(outcome: Outcome) -> None:
     summary = outcome.summary
-    table = Table(title=f"{summary['problems']} problems of {summary['task']}: accuracy in %, 95 % interval, FLOPs a problem")
+    table = Table(
+        title=f"{summary['problems']} problems of {summary['task']}: accuracy in %, 95 % interval, FLOPs a problem"
+    )
     table.add_column("strategy")
     budgets = [row["n"] for row in summary["best_fixed"]]
     for budget in budgets:
@@ -65,7 +70,6 @@ def _print(outcome: Outcome) -> None:
     console.print(f"large, greedy: {_cell(large)}")
     if summary["failed"]:
         console.print(f"{len(summary['failed'])} runs failed and their problems were left out: see summary.json")
-    console.print(f"report: {outcome.report}", soft_wrap=True)
 
 
 def _cell(row: dict[str, object] | None) -> str:

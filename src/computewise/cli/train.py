@@ -29,11 +29,14 @@ def train(
         PyTorch's threads.
     workers:
         Processes that sample and label for prm.
+
     """
     if importlib.util.find_spec("torch") is None:
         raise UsageError("training needs PyTorch: pip install 'computewise[train]'")
     from computewise.training.session import train_by_name
 
     directory = out / name
-    card = train_by_name(name, directory, threads=threads, workers=workers, log=lambda line: print(line, file=sys.stderr))
+    card = train_by_name(
+        name, directory, threads=threads, workers=workers, log=lambda line: print(line, file=sys.stderr)
+    )
     print(card)

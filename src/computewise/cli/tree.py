@@ -55,7 +55,9 @@ def _line(same: Sequence[Candidate], depth: int, chosen: Candidate | None, alive
     candidate = same[0]
     is_chosen = chosen is not None and chosen.text == candidate.text and candidate.finished
     line = Text(style="" if alive else "dim")
-    line.append(" → ".join(step.text.strip() for step in candidate.steps[depth:]), style="bold green" if is_chosen else "")
+    line.append(
+        " → ".join(step.text.strip() for step in candidate.steps[depth:]), style="bold green" if is_chosen else ""
+    )
     if candidate.scores and len(candidate.scores) == len(candidate.steps):
         line.append(f"  {candidate.scores[-1]:.2f}", style="cyan" if alive else "")
     if len(same) > 1:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+EPSILON = 1e-5
+"""Added to the mean square in RMSNorm."""
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
@@ -20,5 +23,4 @@ class NetworkConfig:
     vocabulary: int
     verifier_layers: int = 0
     rope_base: float = 10_000.0
-    epsilon: float = 1e-5
     context: int = 256

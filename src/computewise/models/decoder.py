@@ -165,13 +165,14 @@ class Decoder:
         admitted = [(row, *heapq.heappop(self._waiting)[2:]) for row in free[: len(self._waiting)]]
         if not admitted:
             return
+        for row, request, index, _ in admitted:
+            self._owners[row] = (request, index)
         prefixes = self._prefill({request.tokens for _, request, _, _ in admitted})
-        for row, request, index, seed in admitted:
+        for row, request, _, seed in admitted:
             prefix = prefixes[request.tokens]
             length = prefix.shape[3]
             self._make_room(length + 1)
             self._cache[:, :, row, :, :length] = prefix
-            self._owners[row] = (request, index)
             self._length[row], self._count[row], self._limit[row] = length, 0, request.max_tokens
             self._last[row], self._temperature[row] = request.tokens[-1], request.temperature
             self._stop[row] = END if request.stop is None else request.stop
@@ -201,7 +202,9 @@ class Decoder:
         held = self._cache.shape[4]
         if capacity <= held:
             return
-        grown = self._trunk.blocks.new_cache(len(self._owners), min(max(2 * held, capacity), self._trunk.config.context))
+        grown = self._trunk.blocks.new_cache(
+            len(self._owners), min(max(2 * held, capacity), self._trunk.config.context)
+        )
         grown[:, :, : self._high, :, :held] = self._cache[:, :, : self._high]
         self._cache = grown
 

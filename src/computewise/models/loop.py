@@ -1,4 +1,4 @@
-"""One driver for everything that computes in this process: it lets coroutines submit, then advances whoever is ready."""
+"""One driver for all that computes in this process: it lets coroutines submit, then advances who is ready."""
 
 from __future__ import annotations
 

@@ -159,7 +159,9 @@ class VerifierHead:
         self._gain = weights["verifier_norm.weight"]
         self._head, self._bias = weights["head.weight"][0], weights["head.bias"]
 
-    def scores(self, before: Floats, here: Floats, embedded: Floats, surprise: Floats, cache: Floats, past: Ints) -> Floats:
+    def scores(
+        self, before: Floats, here: Floats, embedded: Floats, surprise: Floats, cache: Floats, past: Ints
+    ) -> Floats:
         """Probabilities (rows, time) that a solution which has come this far will end right."""
         x = _times(np.concatenate((before, here, embedded, surprise), -1), self._input)
         x = _unit(self.blocks.forward(x, cache, past)) * self._gain

@@ -29,7 +29,9 @@ class Weights:
         try:
             return self.tensors[name]
         except KeyError:
-            raise WeightsError(f"the weights hold no tensor {name!r}: is this the file of another kind of model?") from None
+            raise WeightsError(
+                f"the weights hold no tensor {name!r}: is this the file of another kind of model?"
+            ) from None
 
     @property
     def parameters(self) -> int:
@@ -50,10 +52,29 @@ def load_weights(path: Path) -> Weights:
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise WeightsError(f"corrupt weights file {path}: {name} holds numbers that are not finite")
+        if tensor.shape != _shape(config, name):
+            raise WeightsError(f"corrupt weights file {path}: {name} is {tensor.shape}, not {_shape(config, name)}")
     return Weights(config, tensors)
+
+
+def _shape(config: NetworkConfig, name: str) -> tuple[int, ...] | None:
+    width, hidden = config.width, config.hidden
+    shapes: dict[str, tuple[int, ...]] = {
+        "embedding.weight": (config.vocabulary, width),
+        "qkv.weight": (3 * width, width),
+        "output.weight": (width, width),
+        "gate_up.weight": (2 * hidden, width),
+        "down.weight": (width, hidden),
+        "input.weight": (width, 3 * width + 3),
+        "head.weight": (1, width),
+        "head.bias": (1,),
+    }
+    kind = ".".join(name.split(".")[-2:])
+    return (width,) if "norm" in kind else shapes.get(kind)
 
 
 def save_weights(path: Path, weights: Weights) -> None:
     """Write a weights file in half precision."""
     half = {name: np.ascontiguousarray(tensor.astype(np.float16)) for name, tensor in weights.tensors.items()}
     save_file(half, path, metadata={"network": json.dumps(asdict(weights.config))})
+    path.chmod(0o644)

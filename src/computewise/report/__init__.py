@@ -1,4 +1,4 @@
-"""One self-contained HTML page, and its figures as files, from a run directory: it reads runs and never hooks into them."""
+"""One self-contained HTML page, and its figures as files, from a run directory; runs are read, never hooked into."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from computewise.difficulty import rank_bins
@@ -11,8 +11,8 @@ from computewise.records import Record
 from computewise.report.trees import Branch, grow
 from computewise.selection import Ballot, majority, weighted
 
-MOST_LINES = 45
-"""A tree of more merged nodes is taken only where no smaller one shows the same."""
+MOST_LINES, LEAST_PRUNED = 45, 3
+"""A tree of more merged nodes, or with less discarded, is taken only where no other shows the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def examples(records: Sequence[Record]) -> list[Example]:
     """About four, each showing something else, the first of a kind by the order of the run."""
     every = list(_all(records))
     hardest = max((each.bin for each in every), default=0)
-    kinds = (
+    kinds: tuple[tuple[str, Callable[[Example], bool]], ...] = (
         ("Search is right where the majority is wrong", lambda each: each.right and not each.vote_right),
         ("Search is wrong where the majority is right", lambda each: not each.right and each.vote_right),
         (
@@ -68,13 +68,10 @@ def examples(records: Sequence[Record]) -> list[Example]:
     for why, shows in kinds:
         fitting = [each for each in every if shows(each) and each.problem not in {one.problem for one in taken}]
         if fitting:
-            taken.append(replace(min(fitting, key=_reading_effort), why=why))
+            taken.append(
+                replace(min(fitting, key=lambda each: (each.lines > MOST_LINES, each.pruned < LEAST_PRUNED)), why=why)
+            )
     return taken
-
-
-def _reading_effort(example: Example) -> tuple[bool, bool]:
-    """The first that fits a screen and shows something discarded."""
-    return example.lines > MOST_LINES, example.pruned < 3
 
 
 def _all(records: Sequence[Record]) -> Iterator[Example]:

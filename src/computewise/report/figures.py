@@ -43,7 +43,9 @@ class Axis(NamedTuple):
     of: Callable[[Entry], float]
 
 
-GENERATIONS = Axis("sampled tokens a problem, in generations (log scale)", 2, lambda row: float(row["usage"]["generations"]))
+GENERATIONS = Axis(
+    "sampled tokens a problem, in generations (log scale)", 2, lambda row: float(row["usage"]["generations"])
+)
 FLOPS = Axis("FLOPs a problem, verifier included (log scale)", 10, lambda row: float(row["usage"]["flops"]))
 
 
@@ -116,15 +118,12 @@ def accuracy(summary: Entry, series: list[Series], axis: Axis) -> Figure:
 
 
 def _name_ends(axes: Axes, ends: list[tuple[float, float, str, Look]]) -> None:
-    """Names in a column to the right, in the order of the curves' ends, moved apart and led to by lines of their colour."""
+    """Names in a column to the right, in the order of the curves' ends, moved apart, each led to in its colour."""
     bottom, top = axes.get_ylim()
     least = 0.062 * (top - bottom)
     ends = sorted(ends, key=lambda end: end[1])
-    places: list[float] = []
-    for end in ends:
-        places.append(max(end[1], places[-1] + least) if places else end[1])
-    shift = np.mean([end[1] - place for end, place in zip(ends, places, strict=True)])
-    shift = min(float(shift), top - places[-1])
+    places = apart([end[1] for end in ends], least)
+    shift = min(0.0, top - places[-1])
     for (x, y, name, look), place in zip(ends, places, strict=True):
         axes.annotate(
             name,
@@ -132,10 +131,30 @@ def _name_ends(axes: Axes, ends: list[tuple[float, float, str, Look]]) -> None:
             xytext=(1.06, place + shift),
             textcoords=axes.get_yaxis_transform(),
             va="center",
+            color=INK,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": look.colour, "linewidth": 1, "shrinkA": 2, "shrinkB": 3},
+            arrowprops={
+                "arrowstyle": "-",
+                "relpos": (0, 0.5),
+                "color": look.colour,
+                "linewidth": 1,
+                "shrinkA": 2,
+                "shrinkB": 3,
+            },
         )
     axes.set_ylim(bottom, top)
+
+
+def apart(wanted: list[float], least: float) -> list[float]:
+    """The places nearest to the `wanted` rising ones, in squares, that are `least` apart (pool adjacent violators)."""
+    blocks: list[list[float]] = []
+    for index, place in enumerate(wanted):
+        blocks.append([place - index * least])
+        while len(blocks) > 1 and sum(blocks[-2]) / len(blocks[-2]) > sum(blocks[-1]) / len(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1] += last
+    means = [sum(block) / len(block) for block in blocks for _ in block]
+    return [mean + index * least for index, mean in enumerate(means)]
 
 
 BARS = (
@@ -169,7 +188,7 @@ def by_bin(summary: Entry, n: int) -> Figure:
         axes.bar(x, value, 0.92 * width, color=LOOKS[look].colour, alpha=0.75, label=name)
         axes.vlines(x, low, high, color=INK, linewidth=0.9)
     axes.set_ylim(0, 104)
-    axes.set_xticks(range(1, bins + 1), ["1 easiest", *(str(bin) for bin in range(2, bins)), f"{bins} hardest"])
+    axes.set_xticks(range(1, bins + 1), _bin_names(bins))
     axes.set_xlabel("difficulty bin (oracle)")
     axes.set_title(f"{n} generations", loc="left", fontsize=11, color=INK)
     axes.tick_params(axis="x", length=0)
@@ -196,13 +215,16 @@ def exchange(summary: Entry) -> Figure:
         axes.plot(x, y, color=colour, marker=marker, linestyle="None", markersize=6, label=name)
     axes.axhline(0, color=INK, linewidth=1)
     axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
-    names = ["1 easiest", *(str(bin) for bin in range(2, bins)), f"{bins} hardest"]
-    axes.set_xticks(range(bins + 1), ["all", *names])
+    axes.set_xticks(range(bins + 1), ["all", *_bin_names(bins)])
     axes.set_xlabel("difficulty bin (oracle)")
     axes.set_ylabel("small minus large, points")
     axes.tick_params(axis="x", length=0)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, labelcolor=INK, fontsize=8.5)
     return figure
+
+
+def _bin_names(bins: int) -> list[str]:
+    return ["1 easiest", *map(str, range(2, bins)), f"{bins} hardest"]
 
 
 def _percent_axis(axes: Axes) -> None:

@@ -64,10 +64,18 @@ def _verifiers(summary: dict[str, Any]) -> str:
     guessing = verdict([bound - 0.5 for bound in prm]).value
     start = f"The PRM is {guessing} {'from' if guessing.startswith('not') else 'than'} guessing (0.5) at this. "
     if prm[0] > free[1]:
-        return start + "It ranks better than the model's own log-probability, which costs nothing: the intervals do not meet."
+        return (
+            start
+            + "It ranks better than the model's own log-probability, which costs nothing: the intervals do not meet."
+        )
     if prm[1] < free[0]:
-        return start + "It ranks worse than the model's own log-probability, which costs nothing: the intervals do not meet."
-    return start + "Its interval overlaps that of the model's own log-probability, which costs nothing: no claim is made."
+        return (
+            start
+            + "It ranks worse than the model's own log-probability, which costs nothing: the intervals do not meet."
+        )
+    return (
+        start + "Its interval overlaps that of the model's own log-probability, which costs nothing: no claim is made."
+    )
 
 
 def _resource(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What the report reads of a run directory; it opens files for reading only, so a run that still goes on is not disturbed."""
+"""What the report reads of a run directory: files are opened for reading only, so nothing in a run is disturbed."""
 
 from __future__ import annotations
 

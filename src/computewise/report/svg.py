@@ -12,7 +12,6 @@ from computewise.report.style import INK, PAPER
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SETTINGS = {"svg.fonttype": "none", "font.size": 9.5, "text.color": INK, "font.family": "sans-serif"}
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 _HEAD = re.compile(r"^.*?(?=<svg)|<metadata>.*?</metadata>", re.DOTALL)
 _ID = re.compile(r' id="([^"]+)"')
@@ -24,7 +23,7 @@ def render(figure: Figure, name: str, folder: Path) -> str:
     """Write `name`.png and `name`.svg; the same SVG to stand inside a page. Equal runs give equal files."""
     import matplotlib
 
-    with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": name}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(folder / f"{name}.png", dpi=160)
         held = io.StringIO()
         figure.savefig(held, format="svg", metadata=_NO_METADATA)

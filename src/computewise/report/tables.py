@@ -43,7 +43,7 @@ def bins_table(summary: Entry) -> Table:
             cells = [estimate(share, ci) for share, ci in zip(row["by_bin"], row["by_bin_ci95"], strict=True)]
             rows.append([name, str(n), *cells])
     bins = len(summary["bins"]["oracle"])
-    head = ["Strategy, selection", "Budget", *(f"Bin {bin}" for bin in range(1, bins + 1))]
+    head = ["Strategy, selection", "Budget", *(f"Bin {place}" for place in range(1, bins + 1))]
     return Table("Accuracy by bin of oracle difficulty, 1 the easiest, with 95 % intervals.", head, rows)
 
 
@@ -51,7 +51,7 @@ def bin_sizes_table(summary: Entry) -> Table:
     """What the bins are."""
     bins = summary["bins"]
     rows = [[KIND_NAMES[kind], *map(percent, bins[kind])] for kind in bins]
-    head = ["Bins", *(f"Bin {bin}" for bin in range(1, len(rows[0])))]
+    head = ["Bins", *(f"Bin {place}" for place in range(1, len(rows[0])))]
     return Table("Mean share of right single samples in each bin, from samples used for nothing else.", head, rows)
 
 
@@ -59,12 +59,12 @@ def exchange_table(summary: Entry) -> Table:
     """Small against large, all problems and each bin."""
     rows = []
     for entry in summary["exchange"]:
-        sides = [("all", entry), *((str(bin), side) for bin, side in enumerate(entry["by_bin"], 1))]
+        sides = [("all", entry), *((str(place), side) for place, side in enumerate(entry["by_bin"], 1))]
         for name, side in sides:
             rows.append(
                 [
                     f"R = {entry['R']:g}",
-                    f"{number(entry['k'], 1)} ×" + (" (more than measured: held)" if entry["beyond_measured"] else ""),
+                    number(entry["k"], 1) + (" (held: more than measured)" if entry["beyond_measured"] else ""),
                     name,
                     _judgement(side["difference_ci95"], "small better", "large better"),
                     percent(side["small"]),
@@ -73,20 +73,33 @@ def exchange_table(summary: Entry) -> Table:
                     interval(side["difference_ci95"]),
                 ]
             )
-    head = ["R", "Small may spend", "Bin", "Says", "Small, policy", "Large, greedy", "Difference", "95 % interval"]
-    return Table("Small model with its policy minus large model, in percentage points, at equal total FLOPs.", head, rows, 4)
+    head = [
+        "R",
+        "Small may spend, in greedy answers",
+        "Bin",
+        "Says",
+        "Small, policy",
+        "Large, greedy",
+        "Difference",
+        "95 % interval",
+    ]
+    return Table(
+        "Small model with its policy minus large model, in percentage points, at equal total FLOPs.", head, rows, 4
+    )
 
 
 def policy_table(policy: Entry) -> Table:
     """The policy file, a row a budget."""
     rows = [
-        [str(each["generations"]), *(f"{method(bin['strategy'])}; {bin['selection']}" for bin in each["bins"])]
+        [str(each["generations"]), *(f"{method(held['strategy'])}; {held['selection']}" for held in each["bins"])]
         for each in policy["budgets"]
     ]
     edges = policy["difficulty"]["least_ease_of_bins_1_to_4"]
-    heads = [f"Bin {bin} (ease ≥ {number(edge)})" for bin, edge in enumerate(edges, 1)]
+    heads = [f"Bin {place} (ease ≥ {number(edge)})" for place, edge in enumerate(edges, 1)]
     head = ["Budget", *heads, f"Bin {len(edges) + 1} (below)"]
-    return Table("What to run, and how to select the answer, by budget in generations and predicted difficulty.", head, rows, 9)
+    return Table(
+        "What to run, and how to select the answer, by budget in generations and predicted difficulty.", head, rows, 9
+    )
 
 
 def policy_worth_table(summary: Entry) -> Table:
@@ -117,11 +130,18 @@ def policy_worth_table(summary: Entry) -> Table:
 def verifier_table(summary: Entry) -> Table:
     """How well each score ranks right above wrong."""
     rows = [
-        [VERIFIER_NAMES.get(name, name), number(held["auroc_within_problem"], 3), _plain(held["ci95"]), count(held["problems"])]
+        [
+            VERIFIER_NAMES.get(name, name),
+            number(held["auroc_within_problem"], 3),
+            _plain(held["ci95"]),
+            count(held["problems"]),
+        ]
         for name, held in summary["verifiers"].items()
     ]
     head = ["Score", "AUROC within problem", "95 % interval", "Problems with right and wrong samples"]
-    return Table("Chance that a right solution scores above a wrong one of the same problem; 0.5 is guessing.", head, rows)
+    return Table(
+        "Chance that a right solution scores above a wrong one of the same problem; 0.5 is guessing.", head, rows
+    )
 
 
 def curves_table(summary: Entry) -> Table:
@@ -154,7 +174,11 @@ def curves_table(summary: Entry) -> Table:
         "FLOPs, prefix cache",
         "FLOPs, no cache",
     ]
-    return Table("All curves; tokens and FLOPs are means a problem, prompt and verifier tokens with those read again.", head, rows)
+    return Table(
+        "All curves; tokens and FLOPs are means a problem, prompt and verifier tokens with those read again.",
+        head,
+        rows,
+    )
 
 
 def comparisons_table(summary: Entry) -> Table:
@@ -190,14 +214,13 @@ def failed_table(summary: Entry) -> Table | None:
 
 def named_rows(summary: Entry) -> list[tuple[str, int, Entry]]:
     """Name, budget and row of everything measured, by rising budget."""
-    found: list[tuple[str, int, Entry]] = []
-    for row in summary["curves"]:
-        found.append((f"{row['label']}{' (small model)' if row['label'] == 'greedy' else ''}", row["n"], row))
+    names = {"greedy": "greedy (small model)"}
+    found = [(names.get(row["label"], row["label"]), row["n"], row) for row in summary["curves"]]
     for kind, label in POLICY_LABELS.items():
         found += [(label, row["n"], row) for row in summary["policy"][kind]]
     found += [(FIXED_LABEL, row["n"], row) for row in summary["best_fixed"]]
     found += [(f"{CEILING_LABEL} (ceiling, luck included)", row["n"], row) for row in summary["oracle_per_problem"]]
-    found += [("pass@N, coverage (ceiling)", point["n"], point) for point in summary["coverage"]]
+    found += [("pass@N, coverage (ceiling of sampling)", point["n"], point) for point in summary["coverage"]]
     order = {n: index for index, n in enumerate(budgets(summary))}
     found.sort(key=lambda held: order.get(held[1], len(order)))
     return [("greedy (large model)", 1, summary["large"]), *found]

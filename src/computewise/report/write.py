@@ -26,7 +26,9 @@ def write_report(directory: Path) -> Path:
         drawn, by_bin = _draw(source, folder)
         write_atomically(page, render_page(source, drawn, by_bin))
     except KeyError as error:
-        raise RunError(f"the summary or policy in {directory} has no {error}: run the study again with --resume") from None
+        raise RunError(
+            f"the summary or policy in {directory} has no {error}: run the study again with --resume"
+        ) from None
     except OSError as error:
         raise RunError(f"cannot write the report in {directory}: {error.strerror or error}") from None
     return page

@@ -115,7 +115,9 @@ def _pool_rows(config: StudyConfig, pools: list[Pool], sizes: Sizes, a_generatio
     for k in config.budgets:
         for selection in POOL_SELECTIONS if k > 1 else ("weighted",):
             verified = selection in ("best", "weighted") and k > 1
-            usages = [_mean(usages) for usages in zip(*(pool.usage(k, verified=verified) for pool in pools), strict=True)]
+            usages = [
+                _mean(usages) for usages in zip(*(pool.usage(k, verified=verified) for pool in pools), strict=True)
+            ]
             accuracy = np.mean([pool.accuracy(selection, k) for pool in pools], axis=0)
             family = "best-of-N" if k > 1 else "single sample"
             columns = usage_columns(usages, sizes, a_generation)
@@ -169,9 +171,7 @@ def _policy(config: StudyConfig, rows: list[Row], bins: np.ndarray, folds: np.nd
 
 
 def _average(validated: CrossValidated, actions: list[Row], budget: int) -> Row:
-    usage = {
-        name: validated.average(np.stack([row.usage[name] for row in actions], 1)) for name in actions[0].usage
-    }
+    usage = {name: validated.average(np.stack([row.usage[name] for row in actions], 1)) for name in actions[0].usage}
     accuracy = validated.average(np.stack([row.accuracy for row in actions], 1))
     return Row("policy", {"name": "policy"}, "chosen", budget, accuracy, usage)
 

@@ -1,4 +1,4 @@
-"""FLOPs-matched: the small model with its policy against the large one's greedy answer (Snell et al. 2024, section 7)."""
+"""FLOPs-matched: `small` with its policy against `large`'s greedy answer (Snell et al. 2024, section 7)."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def measure(config: StudyConfig, directory: RunDirectory, *, workers: int, progr
 
 
 def _work_off(missing: list[Job], workers: int) -> Iterator[tuple[Job, list[Record]]]:
-    """Jobs with their records, as they are done; the costly ones are begun first, so that none is left alone at the end."""
+    """Jobs with their records, as they are done; the costly ones first, so that none is left alone at the end."""
     if not missing:
         return
     order = sorted(missing, key=lambda job: -job.run.budget)

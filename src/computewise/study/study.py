@@ -10,7 +10,6 @@ from typing import Any
 from computewise.errors import UsageError
 from computewise.models.weights import SHIPPED, load_weights
 from computewise.records import RunDirectory
-from computewise.report import write_report
 from computewise.study.analysis import analyse
 from computewise.study.config import StudyConfig
 from computewise.study.run import Progress, measure
@@ -23,7 +22,6 @@ class Outcome:
     """What a study came to."""
 
     summary: dict[str, Any]
-    report: Path
 
     def headline(self) -> dict[str, dict[int, dict[str, Any]]]:
         """The rows of the short table, each by its budget."""
@@ -43,7 +41,7 @@ class Outcome:
 
 
 def run_study(config: StudyConfig, out: Path, *, resume: bool, workers: int, progress: Progress) -> Outcome:
-    """Measure what is not recorded, analyse, write summary, policy and report."""
+    """Measure what is not recorded, analyse, write summary and policy."""
     config.check()
     if workers < 1:
         raise UsageError(f"workers = {workers} is not allowed: at least 1")
@@ -54,4 +52,4 @@ def run_study(config: StudyConfig, out: Path, *, resume: bool, workers: int, pro
     summary = summarise(config, analysis)
     directory.write("summary.json", json.dumps(summary, indent=1) + "\n")
     directory.write("policy.json", json.dumps(policy_file(config, analysis), indent=2) + "\n")
-    return Outcome(summary, write_report(out))
+    return Outcome(summary)

@@ -30,9 +30,7 @@ def summarise(config: StudyConfig, analysis: Analysis) -> dict[str, Any]:
             "large": {"parameters": analysis.sizes.large},
             "prm": {"parameters": analysis.sizes.prm},
         },
-        "bins": {
-            kind: _by_bin(analysis.difficulty.ease["oracle"], analysis.difficulty.bins[kind]) for kind in KINDS
-        },
+        "bins": {kind: _by_bin(analysis.difficulty.ease["oracle"], analysis.difficulty.bins[kind]) for kind in KINDS},
         "difficulty": {
             "samples": config.difficulty_samples,
             "agreement": float(np.mean(bins == analysis.difficulty.bins["predicted"])),

@@ -106,7 +106,9 @@ def elected(record: Record, selection: str) -> bool:
     return chosen is not None and record.candidates[chosen].correct
 
 
-def usage_columns(usages: Iterable[Usage], sizes: Sizes, tokens_a_generation: Floats, model: str = "small") -> dict[str, Floats]:
+def usage_columns(
+    usages: Iterable[Usage], sizes: Sizes, tokens_a_generation: Floats, model: str = "small"
+) -> dict[str, Floats]:
     """(problems,) each: tokens of every kind, generations, FLOPs with and without a prefix cache."""
     held = list(usages)
     columns = {name: np.array([getattr(usage, name) for usage in held], float) for name in TOKEN_FIELDS}

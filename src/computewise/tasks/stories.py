@@ -1,11 +1,11 @@
 """Short word problems: translated into an expression, then solved like one.
 
-    Ann has 12 apples. Ann buys 3 bags of 4. Ann loses 5. How many apples?
+Ann has 12 apples. Ann buys 3 bags of 4. Ann loses 5. How many apples?
 
-    12+3*4-5
-    12+12-5
-    24-5
-    19
+12+3*4-5
+12+12-5
+24-5
+19
 """
 
 from __future__ import annotations
@@ -57,4 +57,3 @@ def random_problem(rng: random.Random, least: int = 1) -> tuple[str, list[str]]:
             sentences.append(sentence)
             have = after
     return f"{' '.join(sentences)} How many {thing}?", [render(have), *solution(have)]
-

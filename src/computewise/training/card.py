@@ -47,8 +47,9 @@ def generator_card(name: str, recipe: GeneratorRecipe, weights: Path, seconds: f
         f"| seed | {recipe.seed} |",
         f"| command | `computewise train {name}` |",
         "",
-        f"Measured on {_PROBLEMS} problems of the validation split, {_SAMPLES} samples each at temperature 1. Quintiles "
-        "are cut by half of the samples and measured on the other half, easiest first; 95 % intervals by problem.",
+        f"Measured on {_PROBLEMS} problems of the validation split, {_SAMPLES} samples each at temperature 1. "
+        "Quintiles are cut by half of the samples and measured on the other half, easiest first; "
+        "95 % intervals, by problem.",
         "",
         "| task | pass@1 | greedy | by quintile | tokens a solution |",
         "|---|---|---|---|---|",
@@ -58,7 +59,8 @@ def generator_card(name: str, recipe: GeneratorRecipe, weights: Path, seconds: f
         bins = rank_bins(correct[:, ::2].mean(1).tolist(), [str(index) for index in range(len(correct))])
         quintiles = " ".join(f"{correct[bins == bin][:, 1::2].mean():.2f}" for bin in range(5))
         lines.append(
-            f"| {task.name} | {_with_interval(correct.mean(1))} | {_with_interval(greedy)} | {quintiles} | {length:.1f} |"
+            f"| {task.name} | {_with_interval(correct.mean(1))} | {_with_interval(greedy)} | {quintiles} "
+            f"| {length:.1f} |"
         )
     return _write(weights.parent / "card.md", lines)
 
@@ -68,7 +70,9 @@ async def _measure(task: EmbeddedTask, name: str, weights: Path) -> tuple[Bools,
     model = EmbeddedModel(name, EngineLoop(), path=weights)
     sessions = [Session(problem, model, None, task.delimiter) for problem in problems]
     sampled = await asyncio.gather(*(BestOfN(_SAMPLES)(s.problem, s) for s in sessions))
-    greedy = await asyncio.gather(*(Greedy()(s.problem, Session(s.problem, model, None, task.delimiter)) for s in sessions))
+    greedy = await asyncio.gather(
+        *(Greedy()(s.problem, Session(s.problem, model, None, task.delimiter)) for s in sessions)
+    )
 
     def right(problem: Problem, found: list[Candidate]) -> list[bool]:
         return [task.correct(problem, task.answer(c.text) if c.end == "stop" else None) for c in found]
@@ -79,9 +83,7 @@ async def _measure(task: EmbeddedTask, name: str, weights: Path) -> tuple[Bools,
     return np.array(correct), np.array(once), tokens
 
 
-def prm_card(
-    recipe: PRMRecipe, weights: Path, network: PRM, held_out: list[LabelledQuestion], seconds: float
-) -> Path:
+def prm_card(recipe: PRMRecipe, weights: Path, network: PRM, held_out: list[LabelledQuestion], seconds: float) -> Path:
     """Measure on the held-out questions, draw the calibration, write `card.md` beside the weights."""
     measured, samples = evaluate(network, held_out), held_out_scores(network, held_out)
     _calibration(samples.scores, samples.right).savefig(weights.parent / "prm_calibration.png", dpi=120)
@@ -89,7 +91,7 @@ def prm_card(
         "# `prm`",
         "",
         "The process reward model of `small`: a copy of it as trunk, two further blocks, one number for each step.",
-        "Trained on nobody's labels: Monte Carlo rollouts of `small` from every step (soft labels), answers at the last.",
+        "Trained on nobody's labels: Monte Carlo rollouts of `small` from every step, answers at the last.",
         "",
         "| | |",
         "|---|---|",
@@ -98,7 +100,7 @@ def prm_card(
         f"| training time | {seconds / 60:.0f} minutes on shared CPU cores, labelling apart |",
         "| command | `computewise train prm` |",
         "",
-        f"Measured on {len(held_out)} held-out questions (no training question among them), last step of each solution:",
+        f"Measured on {len(held_out)} held-out questions, none of them trained on, at the last step of each solution:",
         "",
         "| verifier | AUROC within a problem | AUROC pooled | Brier |",
         "|---|---|---|---|",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,11 +61,21 @@ def loss_of(network: Generator, recipe: GeneratorRecipe, step: int) -> Tensor:
 
 
 def train(
-    recipe: GeneratorRecipe, directory: Path, *, checkpoint_every: int = 200, report: Callable[[int, float], None]
+    recipe: GeneratorRecipe,
+    directory: Path,
+    *,
+    start: Mapping[str, Tensor] | None = None,
+    checkpoint_every: int = 100,
+    report: Callable[[int, float], None],
 ) -> Generator:
-    """Train, or go on from `directory`'s checkpoint; calls `report(step, loss)` every 20 steps."""
+    """Train, from `start`'s tensors where given, or go on from `directory`'s checkpoint.
+
+    Calls `report(step, loss)` every 20 steps.
+    """
     torch.manual_seed(recipe.seed)
     network = Generator(recipe.network)
+    if start is not None:
+        network.load_state_dict(start)
     optimizers = build_optimizers(network)
     directory.mkdir(parents=True, exist_ok=True)
     first, seconds = load_checkpoint(directory, network, optimizers)

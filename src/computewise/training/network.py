@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from computewise.models.config import NetworkConfig
+from computewise.models.config import EPSILON, NetworkConfig
 
 
 def rotary(config: NetworkConfig, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,10 +29,10 @@ class Block(nn.Module):
         super().__init__()
         width, hidden = config.width, config.hidden
         self.heads = config.heads
-        self.norm_attention = nn.RMSNorm(width, config.epsilon)
+        self.norm_attention = nn.RMSNorm(width, EPSILON)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.output = nn.Linear(width, width, bias=False)
-        self.norm_mlp = nn.RMSNorm(width, config.epsilon)
+        self.norm_mlp = nn.RMSNorm(width, EPSILON)
         self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
         self.down = nn.Linear(hidden, width, bias=False)
 
@@ -55,7 +55,7 @@ class Generator(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(config.vocabulary, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(config.width, config.epsilon)
+        self.norm = nn.RMSNorm(config.width, EPSILON)
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
                 residual = name.endswith(("output.weight", "down.weight"))
@@ -67,7 +67,7 @@ class Generator(nn.Module):
         x = self.embedding(tokens)
         for block in self.blocks:
             x = block(x, cos, sin, mask)
-        return self.norm(x)  # type: ignore[no-any-return]
+        return self.norm(x)
 
     def forward(self, tokens: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
         """Logits (batch, time, vocabulary)."""
@@ -86,13 +86,17 @@ class PRM(Generator):
         super().__init__(config)
         self.input = nn.Linear(3 * config.width + 3, config.width, bias=False)
         self.verifier_blocks = nn.ModuleList(Block(config) for _ in range(config.verifier_layers))
-        self.verifier_norm = nn.RMSNorm(config.width, config.epsilon)
+        self.verifier_norm = nn.RMSNorm(config.width, EPSILON)
         self.head = nn.Linear(config.width, 1)
         for parameter in self.verifier_blocks.parameters():
             if parameter.ndim == 2:
                 nn.init.normal_(parameter, std=0.02)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+
+    def adopt(self, trunk: Generator) -> None:
+        """Take over a trained generator's modules as the trunk, frozen or not as they are."""
+        self.embedding, self.blocks, self.norm = trunk.embedding, trunk.blocks, trunk.norm
 
     def forward(self, tokens: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
         """Logits (batch, time) that a solution which has come this far will end right; one document a row."""
@@ -107,7 +111,7 @@ class PRM(Generator):
         cos, sin = rotary(self.config, positions)
         for block in self.verifier_blocks:
             x = block(x, cos, sin, mask)
-        return self.head(self.verifier_norm(x)).squeeze(-1)  # type: ignore[no-any-return]
+        return self.head(self.verifier_norm(x)).squeeze(-1)
 
 
 def document_mask(documents: Tensor) -> Tensor:

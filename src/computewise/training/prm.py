@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -28,6 +28,8 @@ from computewise.seeds import derive_seed
 from computewise.tasks.embedded import TASKS
 from computewise.training.checkpoint import load_checkpoint, save_checkpoint
 from computewise.training.corpus import STORY_SHARE
+from computewise.training.generator import SMALL, GeneratorRecipe
+from computewise.training.generator import train as train_generator
 from computewise.training.network import PRM
 from computewise.training.optimizers import build_optimizers, set_learning_rate
 from computewise.training.rollouts import LabelledQuestion, LabelledSolution, label_questions
@@ -39,9 +41,14 @@ _CHUNK = 50
 class PRMRecipe:
     """What decides the verifier's weights, beside the generator's.
 
-    `questions` are labelled with `rollouts` from every step, `outcome_questions` by their answers alone; a tenth of
-    each is held out, by question.
+    `trunk` further trains a copy of the generator on the generators' corpus; it is then frozen. `questions` are
+    labelled with `rollouts` from every step, `outcome_questions` by their answers alone; a tenth of each is held out,
+    by question.
     """
+
+    trunk: GeneratorRecipe = field(
+        default_factory=lambda: GeneratorRecipe(SMALL, steps=1500, learning_rate=3e-3, seed=1)
+    )
 
     questions: int = 1000
     outcome_questions: int = 5000
@@ -50,7 +57,7 @@ class PRMRecipe:
     verifier_layers: int = 2
     steps: int = 1200
     problems_a_batch: int = 12
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     pairwise: float = 1.0
     warmup: int = 50
     evaluate_every: int = 100
@@ -153,7 +160,7 @@ def _logits(network: PRM, rows: _Rows) -> Tensor:
     mask = torch.ones(1, 1, time_, time_, dtype=torch.bool).tril()
     positions = torch.arange(time_)[None].expand(batch, time_)
     with torch.autocast("cpu", torch.bfloat16):
-        return network(rows.tokens, positions, mask).float()  # type: ignore[no-any-return]
+        return network(rows.tokens, positions, mask).float()
 
 
 def _loss(network: PRM, rows: _Rows, pairwise: float) -> Tensor:
@@ -169,17 +176,31 @@ def _loss(network: PRM, rows: _Rows, pairwise: float) -> Tensor:
     return loss
 
 
-def _batches(questions: Sequence[LabelledQuestion], recipe: PRMRecipe, step: int) -> _Rows:
-    """Problems at random, half of them with right and wrong solutions; eight of each one's samples."""
+def _batch(
+    questions: Sequence[LabelledQuestion], mixed: Sequence[LabelledQuestion], recipe: PRMRecipe, step: int
+) -> _Rows:
+    """Problems of like length, half of them with right and wrong solutions; eight of each one's samples.
+
+    Both lists are sorted by length: a window around a random place keeps padding small.
+    """
     rng = random.Random(f"{recipe.seed}/{step}")
-    mixed = [q for q in questions if len({s.labels[-1] for s in q.solutions}) == 2]
-    half = recipe.problems_a_batch // 2
-    drawn = rng.sample(mixed, half) + rng.sample(list(questions), recipe.problems_a_batch - half)
+    place, half = rng.random(), recipe.problems_a_batch // 2
+    drawn = _window(rng, mixed, place, half) + _window(rng, questions, place, recipe.problems_a_batch - half)
     chosen = []
     for index, question in enumerate(drawn):
         pool = [solution for solution in question.solutions for _ in range(solution.count)]
         chosen += [(index, question.prompt, solution) for solution in rng.sample(pool, min(8, len(pool)))]
     return _rows(chosen)
+
+
+def _window(rng: random.Random, items: Sequence[LabelledQuestion], place: float, count: int) -> list[LabelledQuestion]:
+    size = max(count, len(items) // 20)
+    first = round(place * (len(items) - size))
+    return rng.sample(items[first : first + size], count)
+
+
+def _length(question: LabelledQuestion) -> int:
+    return len(question.prompt) + max(sum(map(len, solution.steps)) for solution in question.solutions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,22 +255,33 @@ def evaluate(network: PRM, questions: Sequence[LabelledQuestion]) -> dict[str, f
 
 
 def train(
-    recipe: PRMRecipe, weights: Path, directory: Path, *, workers: int = 2, report: Callable[[int, dict[str, float]], None]
+    recipe: PRMRecipe,
+    weights: Path,
+    directory: Path,
+    *,
+    workers: int = 2,
+    report: Callable[[int, dict[str, float]], None],
 ) -> tuple[PRM, list[LabelledQuestion]]:
-    """Label, train; the network as it was at its best held-out AUROC within problems, and those questions. Resumable."""
+    """Label, train; the network at its best held-out AUROC within problems, and those questions. Resumable."""
     directory.mkdir(parents=True, exist_ok=True)
-    training, held_out = hold_out(label_all(recipe, weights, directory, workers))
+    labelled = [question for question in label_all(recipe, weights, directory, workers) if question.solutions]
+    training, held_out = hold_out(labelled)
+    training.sort(key=_length)
+    mixed = [question for question in training if len({s.labels[-1] for s in question.solutions}) == 2]
+    generator = {name: torch.from_numpy(tensor) for name, tensor in load_weights(weights).tensors.items()}
+    trunk = train_generator(
+        recipe.trunk, directory / "trunk", start=generator, report=lambda step, loss: report(step, {"trunk loss": loss})
+    )
+    trunk.requires_grad_(False)
     torch.manual_seed(recipe.seed)
-    generator = load_weights(weights)
-    network = PRM(replace(generator.config, verifier_layers=recipe.verifier_layers))
-    trunk = {name: torch.from_numpy(tensor) for name, tensor in generator.tensors.items()}
-    network.load_state_dict(trunk, strict=False)
+    network = PRM(replace(trunk.config, verifier_layers=recipe.verifier_layers))
+    network.adopt(trunk)
     optimizers = build_optimizers(network)
     first, seconds = load_checkpoint(directory, network, optimizers)
     started = time.monotonic() - seconds
     for step in range(first, recipe.steps):
         set_learning_rate(optimizers, _schedule(step, recipe))
-        loss = _loss(network, _batches(training, recipe, step), recipe.pairwise)
+        loss = _loss(network, _batch(training, mixed, recipe, step), recipe.pairwise)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         for optimizer in optimizers:

@@ -14,9 +14,7 @@ class LogprobVerifier:
     name = "logprob"
     parameters = 0
 
-    async def score(
-        self, problem: Problem, candidates: Sequence[Candidate]
-    ) -> tuple[list[tuple[float, ...]], Usage]:
+    async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
         """See `computewise.core.Verifier.score`."""
         return [mean_probabilities(candidate) for candidate in candidates], Usage()
 

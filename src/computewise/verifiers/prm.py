@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -13,6 +12,7 @@ from computewise.models.loop import EngineLoop
 from computewise.models.network import Trunk, VerifierHead
 from computewise.models.vocabulary import END, encode
 from computewise.models.weights import SHIPPED, load_weights
+from computewise.session import together
 from computewise.verifiers.scoring import Scorer
 
 
@@ -28,15 +28,13 @@ class EmbeddedPRM:
         self.parameters = weights.parameters
         self._scorer = Scorer(Trunk(weights), VerifierHead(weights), loop)
 
-    async def score(
-        self, problem: Problem, candidates: Sequence[Candidate]
-    ) -> tuple[list[tuple[float, ...]], Usage]:
+    async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
         """See `computewise.core.Verifier.score`; the steps a candidate brings scores for are not read again.
 
         Every candidate is charged what it has beyond those, and the prompt once a call that starts from it.
         """
         prompt = prompt_tokens(problem.prompt)
-        scored = await asyncio.gather(*(self._score_one(prompt, candidate) for candidate in candidates))
+        scored = await together(self._score_one(prompt, candidate) for candidate in candidates)
         fresh = [candidate for candidate in candidates if not candidate.scores]
         usage = sum((usage for _, usage in scored), Usage())
         prompt_again = len(prompt) * max(len(fresh) - 1, 0)

@@ -135,7 +135,7 @@ class Scorer:
                 reads[tokens] = _Read(*caches, states[row, new[row] - 1].copy(), all_scores[tokens])
 
     def _surprise(self, expected: Floats, tokens: Ints, past: Ints) -> Floats:
-        """(rows, time, 3): log-probability of the token that came, of the likeliest, and the entropy; 0 at the start."""
+        """(rows, time, 3): log-probability of the token that came, of the likeliest, the entropy; 0 at the start."""
         log_probabilities = log_softmax(self._trunk.logits(expected))
         came = np.take_along_axis(log_probabilities, tokens[..., None], -1)[..., 0]
         entropy = -(np.exp(log_probabilities) * log_probabilities).sum(-1)

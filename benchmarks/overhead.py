@@ -1,0 +1,64 @@
+"""What strategy and session cost beside the models: the share of a beam-search run spent outside the engine.
+
+python benchmarks/overhead.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from computewise.models.decoder import Decoder
+from computewise.models.embedded import EmbeddedModel
+from computewise.models.loop import EngineLoop
+from computewise.models.threads import one_thread
+from computewise.solve import solve
+from computewise.strategies import BeamSearch
+from computewise.tasks.embedded import TASKS
+from computewise.verifiers.prm import EmbeddedPRM
+from computewise.verifiers.scoring import Scorer
+
+PROBLEMS = 50
+spent = 0.0
+
+
+def timed(advance: Callable[..., None]) -> Callable[..., None]:
+    """Count the seconds inside."""
+
+    def wrapper(stage: object) -> None:
+        global spent
+        started = time.perf_counter()
+        advance(stage)
+        spent += time.perf_counter() - started
+
+    return wrapper
+
+
+async def run(model: EmbeddedModel, prm: EmbeddedPRM) -> None:
+    """Beam search on many problems at once, as a study runs it."""
+    task = TASKS["expressions"]
+    problems = task.problems("validation", PROBLEMS, 1)
+    await asyncio.gather(*(solve(problem, BeamSearch(16, 4), model, prm, task) for problem in problems))
+
+
+def main() -> None:
+    """Print the share of the second run; the first warms the caches up."""
+    global spent
+    one_thread()
+    Decoder.advance = timed(Decoder.advance)  # type: ignore[method-assign]
+    Scorer.advance = timed(Scorer.advance)  # type: ignore[method-assign]
+    loop = EngineLoop()
+    prm = EmbeddedPRM(loop)
+    model = EmbeddedModel("small", loop)
+    for _ in range(2):
+        spent = 0.0
+        started = time.perf_counter()
+        asyncio.run(run(model, prm))
+        total = time.perf_counter() - started
+    print(f"beam search (N = 16, M = 4) on {PROBLEMS} problems: {total:.2f} s, engine {spent:.2f} s")
+    print(f"strategy, session and tokenising: {(total - spent) / total:.1%} of the run")
+
+
+if __name__ == "__main__":
+    main()

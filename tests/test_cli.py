@@ -1,0 +1,119 @@
+"""The command line as a person meets it: what it prints, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """`computewise ARGUMENTS`."""
+    return subprocess.run(
+        [sys.executable, "-m", "computewise", *arguments], capture_output=True, text=True, check=False, cwd=cwd
+    )
+
+
+MISTAKES = {
+    "unknown strategy": (["solve", "1+2*3", "--strategy", "mcts"], "allowed are single, greedy, best_of_n"),
+    "unknown setting": (["solve", "1+2*3", "--strategy", "single", "--n", "4"], "no setting 'n'"),
+    "budget below 1": (["solve", "1+2*3", "--budget", "0"], "at least 1"),
+    "n below 1": (["solve", "1+2*3", "--n", "0"], "at least 1"),
+    "n not divisible": (["solve", "1+2*3", "--n", "10", "--width", "4"], "allowed widths are 1, 2, 5, 10"),
+    "malformed": (["solve", "3*(4+5"], "malformed expression"),
+    "division": (["solve", "3/4"], "allowed are integers"),
+    "empty": (["solve", ""], "malformed expression"),
+    "words": (["solve", "Zed eats soup.", "--task", "stories"], "cannot read"),
+    "unknown task": (["solve", "1+1", "--task", "poems"], "allowed are expressions, stories"),
+    "unknown selection": (["solve", "1+2*3", "--select", "loudest"], "allowed are weighted, majority, best"),
+    "unknown verifier": (["solve", "1+2*3", "--verifier", "oracle"], "allowed are prm, logprob, none"),
+    "temperature": (["solve", "1+2*3", "--temperature", "-1"], "at least 0"),
+    "missing weights": (["solve", "1+2*3", "--weights", "nowhere.safetensors"], "no weights file"),
+    "study budgets": (["study", "--budgets", "4", "1"], "rising"),
+    "study budget 0": (["study", "--budgets", "0"], "at least 1"),
+    "study problems": (["study", "--problems", "3"], "at least 10"),
+    "unknown option": (["study", "--problms", "3"], "--problems"),
+    "not a number": (["study", "--problems", "many"], "--problems"),
+    "unknown command": (["stduy"], "stduy"),
+    "no report": (["report", "nowhere"], "nowhere"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(name: str, tmp_path: Path) -> None:
+    arguments, said = MISTAKES[name]
+    result = run(*arguments, cwd=tmp_path)
+    assert result.returncode == 2, result
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert said in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_corrupt_weights_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(b"not weights at all")
+    result = run("solve", "1+2*3", "--weights", str(path))
+    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+    assert "corrupt weights file" in result.stderr
+
+
+def test_a_run_directory_of_another_configuration_is_refused_untouched(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"task": "stories"}))
+    (tmp_path / "records.jsonl").write_text("precious\n")
+    result = run("study", "--out", str(tmp_path), "--resume")
+    assert result.returncode == 2
+    assert "another configuration" in result.stderr
+    assert (tmp_path / "records.jsonl").read_text() == "precious\n"
+
+
+def test_solve_shows_steps_scores_answer_and_cost() -> None:
+    result = run("solve", "3*(4+5)-6")
+    assert result.returncode == 0, result.stderr
+    for shown in ("3*9-6", "27-6", "answer: 21", "FLOPs", "tokens sampled"):
+        assert shown in result.stdout
+    assert re.search(r"0\.\d\d|1\.00", result.stdout)
+
+
+def test_solve_prints_json_that_adds_up() -> None:
+    result = run("solve", "3*(4+5)-6", "--strategy", "beam_search", "--n", "16", "--json")
+    told = json.loads(result.stdout)
+    assert told["answer"] == "21"
+    assert told["correct"] is True
+    assert told["strategy"] == {"name": "beam_search", "n": 16, "width": 4}
+    assert told["usage"]["samples"] == len(told["explored"])
+    parts = ("prompt", "completion", "verifier")
+    assert told["flops"]["total"] == pytest.approx(sum(told["flops"][part] for part in parts))
+    assert run("solve", "3*(4+5)-6", "--n", "16", "--json").stdout == result.stdout
+
+
+def test_a_story_is_solved() -> None:
+    story = "Ann has 12 apples. Ann buys 3 bags of 4. Ann loses 5. How many apples?"
+    told = json.loads(run("solve", story, "--task", "stories", "--json").stdout)
+    assert told["answer"] is not None
+    assert told["correct"] is None
+
+
+def test_help_names_every_command_and_every_option_is_explained() -> None:
+    top = run("--help").stdout
+    assert all(command in top for command in ("study", "solve", "report", "train"))
+    assert "train" in run("train", "--help").stdout
+    for option in ("--problems", "--budgets", "--seeds", "--resume", "--out", "--workers"):
+        assert option in run("study", "--help").stdout
+
+
+def test_training_without_pytorch_says_what_to_install(tmp_path: Path) -> None:
+    script = (
+        "import sys, importlib.util as u; real = u.find_spec;"
+        "u.find_spec = lambda name, *rest: None if name == 'torch' else real(name, *rest);"
+        "sys.argv = ['computewise', 'train', 'small'];"
+        "from computewise.cli import main; main()"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "computewise[train]" in result.stderr
+    assert list(tmp_path.iterdir()) == []

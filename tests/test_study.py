@@ -1,0 +1,171 @@
+"""The main job in miniature: what it writes is right, complete and the same however often it was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from computewise.core import Usage
+from computewise.records import Outcome, Record, RunDirectory
+from computewise.selection import SELECTIONS, Ballot
+from computewise.study.config import StudyConfig
+from computewise.study.plan import jobs, plan, searches
+from computewise.study.study import run_study
+from computewise.study.tables import Pool, elected
+from computewise.tasks.embedded import TASKS
+
+CONFIG = StudyConfig(problems=20, budgets=(1, 4, 16), difficulty_samples=8, repeats=5)
+FLAGS = ["--problems", "20", "--budgets", "1", "4", "16", "--difficulty-samples", "8", "--repeats", "5"]
+ENTRY = [sys.executable, "-m", "computewise", "study", *FLAGS, "--workers", "2"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run directory."""
+    out = tmp_path_factory.mktemp("study") / "run"
+    run_study(CONFIG, out, resume=False, workers=1, progress=lambda what, done, total: None)
+    return out
+
+
+def test_summary_has_every_promised_name(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    assert summary["task"] == "expressions"
+    assert summary["problems"] == 20
+    assert {"small", "large", "prm"} == summary["models"].keys()
+    assert all(model["parameters"] > 0 for model in summary["models"].values())
+    assert len(summary["bins"]["oracle"]) == len(summary["bins"]["predicted"]) == 5
+    rows = [*summary["curves"], *summary["best_fixed"], *summary["oracle_per_problem"]]
+    rows += [row for kind in ("oracle", "predicted") for row in summary["policy"][kind]]
+    for row in rows:
+        assert {"strategy", "selection", "n", "accuracy", "ci95", "by_bin", "usage"} <= row.keys()
+        assert {"generations", "completion_tokens", "prompt_tokens", "verifier_tokens", "flops"} <= row["usage"].keys()
+        assert 0 <= row["ci95"][0] <= row["accuracy"] <= row["ci95"][1] <= 1
+        assert len(row["by_bin"]) == 5
+        assert np.mean(row["by_bin"]) == pytest.approx(row["accuracy"])
+    assert [row["n"] for row in summary["best_fixed"]] == [1, 4, 16]
+    assert {"R", "k", "by_bin"} <= summary["exchange"][0].keys()
+    assert {"small", "large"} <= summary["exchange"][0]["by_bin"][0].keys()
+    assert summary["seeds"] == [0]
+
+
+def test_a_policy_names_a_strategy_that_can_be_built(finished: Path) -> None:
+    from computewise.strategies import build
+
+    policy = json.loads((finished / "policy.json").read_text())
+    assert policy["version"] == 1
+    for budget in policy["budgets"]:
+        assert [entry["bin"] for entry in budget["bins"]] == [1, 2, 3, 4, 5]
+        for entry in budget["bins"]:
+            settings = dict(entry["strategy"])
+            assert build(settings.pop("name"), settings)
+
+
+def test_every_planned_run_is_recorded_once_and_charged(finished: Path) -> None:
+    held = RunDirectory(finished, CONFIG.plain(), resume=True).read()
+    lines = (finished / "records.jsonl").read_text().splitlines()
+    assert len(lines) == len(held) == len(plan(CONFIG)) * CONFIG.problems
+    for record in held.values():
+        assert record.error is None
+        assert record.usage.completion_tokens > 0
+        assert (record.usage.verifier_tokens > 0) == (record.purpose != "greedy")
+        assert record.candidates
+
+
+def test_a_ceiling_is_no_lower_than_any_rule(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    for index, ceiling in enumerate(summary["oracle_per_problem"]):
+        for rule in (summary["policy"]["oracle"], summary["policy"]["predicted"], summary["best_fixed"]):
+            assert rule[index]["accuracy"] <= ceiling["accuracy"] + 1e-9
+
+
+def test_budgets_are_met_within_a_half(finished: Path) -> None:
+    """A search of nominal N costs about N generations; where finished beams wait for others, less."""
+    for row in json.loads((finished / "summary.json").read_text())["curves"]:
+        assert 0.4 * row["n"] <= row["usage"]["generations"] <= 1.5 * row["n"], row["label"]
+
+
+def test_a_finished_run_resumes_to_the_same_summary_without_work(finished: Path) -> None:
+    before = (finished / "summary.json").read_text(), (finished / "records.jsonl").read_text()
+    done: list[int] = []
+    run_study(CONFIG, finished, resume=True, workers=1, progress=lambda what, now, total: done.append(total - now))
+    assert ((finished / "summary.json").read_text(), (finished / "records.jsonl").read_text()) == before
+    assert done == [0]
+
+
+def test_killed_again_and_again_it_ends_with_the_same_numbers(finished: Path, tmp_path: Path) -> None:
+    """SIGKILL to the whole process group whenever something new was recorded, then --resume; nothing is redone."""
+    out = tmp_path / "killed"
+    records = out / "records.jsonl"
+    kept = b""
+    for _ in range(3):
+        process = subprocess.Popen(
+            [*ENTRY, "--out", str(out), "--resume"], stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        while process.poll() is None and (not records.exists() or records.stat().st_size <= len(kept) + 1):
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        now = records.read_bytes()
+        assert now.startswith(kept), "what was recorded is not touched again"
+        kept = now[: now.rfind(b"\n") + 1]
+    subprocess.run([*ENTRY, "--out", str(out), "--resume"], check=True, stdout=subprocess.DEVNULL)
+    assert records.read_bytes().startswith(kept)
+    assert json.loads((out / "summary.json").read_text()) == json.loads((finished / "summary.json").read_text())
+    one, other = (sorted((path / "records.jsonl").read_text().splitlines()) for path in (out, finished))
+    assert one == other
+
+
+def test_a_failed_problem_is_left_out_everywhere_and_named(tmp_path: Path, finished: Path) -> None:
+    """An error record does not crash the analysis, nor lose its neighbours."""
+    from dataclasses import replace
+
+    from computewise.study.analysis import analyse
+    from computewise.study.summary import summarise
+    from computewise.study.tables import Sizes
+
+    records = list(RunDirectory(finished, CONFIG.plain(), resume=True).read().values())
+    bad = records[-1]
+    broken = Record(bad.purpose, bad.model, bad.strategy, bad.seed, bad.problem, error="the server is gone")
+    summary = summarise(replace(CONFIG), analyse(CONFIG, [*records[:-1], broken], Sizes(1, 14, 2)))
+    assert summary["problems"] == 19
+    assert summary["failed"] == [{"problem": bad.problem, "error": "the server is gone"}]
+
+
+@pytest.mark.parametrize("budget", [1, 2, 4, 8, 16, 64, 100])
+def test_searches_are_built_for_every_budget_and_cost_no_more(budget: int) -> None:
+    for family, strategy in searches(budget):
+        assert strategy.n * (getattr(strategy, "k", 0) + 1) <= budget, family  # type: ignore[attr-defined]
+
+
+def test_jobs_cover_every_problem_once() -> None:
+    problems = TASKS["expressions"].problems("test", 60, 0)
+    for run in plan(CONFIG):
+        covered = [problem.id for job in jobs(run, "expressions", problems) for problem in job.problems]
+        assert covered == [problem.id for problem in problems]
+
+
+def test_a_recorded_pool_is_estimated_as_its_selection_says() -> None:
+    """With k = n an estimate is the selection itself: the two ways to read a record agree."""
+    rng = np.random.default_rng(0)
+    records = []
+    for problem in range(30):
+        answers = [str(rng.integers(4)) if rng.random() < 0.8 else None for _ in range(8)]
+        outcomes = [Outcome(a, float(rng.random()), float(rng.random()), 5, a == "1") for a in answers]
+        usage = Usage(8, 80, 70, 40, 120, 70)
+        records.append(Record("pool", "small", {"name": "best_of_n", "n": 8}, 0, str(problem), usage, outcomes))
+    pool = Pool(records)
+    for selection in ("best", "weighted"):
+        assert pool.accuracy(selection, 8).tolist() == [elected(record, selection) for record in records]
+    ballots = [[Ballot(o.answer, 1.0) for o in record.candidates] for record in records]
+    assert all(SELECTIONS["majority"](b) is not None for b in ballots)
+    full, one = pool.usage(8, verified=True)[0], pool.usage(1, verified=False)[0]
+    assert full == records[0].usage
+    assert (one.prompt_tokens, one.cached_prompt_tokens, one.completion_tokens, one.verifier_tokens) == (10, 0, 5, 0)
