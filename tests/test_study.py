@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -16,10 +17,12 @@ import pytest
 from computewise.core import Usage
 from computewise.records import Outcome, Record, RunDirectory
 from computewise.selection import SELECTIONS, Ballot
+from computewise.study.analysis import analyse
 from computewise.study.config import StudyConfig
 from computewise.study.plan import jobs, plan, searches
 from computewise.study.study import run_study
-from computewise.study.tables import Pool, elected
+from computewise.study.summary import summarise
+from computewise.study.tables import Pool, Sizes, elected
 from computewise.tasks.embedded import TASKS
 
 CONFIG = StudyConfig(problems=20, budgets=(1, 4, 16), difficulty_samples=8, repeats=5)
@@ -125,18 +128,20 @@ def test_killed_again_and_again_it_ends_with_the_same_numbers(finished: Path, tm
 
 def test_a_failed_problem_is_left_out_everywhere_and_named(tmp_path: Path, finished: Path) -> None:
     """An error record does not crash the analysis, nor lose its neighbours."""
-    from dataclasses import replace
-
-    from computewise.study.analysis import analyse
-    from computewise.study.summary import summarise
-    from computewise.study.tables import Sizes
-
     records = list(RunDirectory(finished, CONFIG.plain(), resume=True).read().values())
     bad = records[-1]
     broken = Record(bad.purpose, bad.model, bad.strategy, bad.seed, bad.problem, error="the server is gone")
-    summary = summarise(replace(CONFIG), analyse(CONFIG, [*records[:-1], broken], Sizes(1, 14, 2)))
+    summary = summarise(CONFIG, analyse(CONFIG, [*records[:-1], broken], Sizes(1, 14, 2)))
     assert summary["problems"] == 19
     assert summary["failed"] == [{"problem": bad.problem, "error": "the server is gone"}]
+
+
+def test_the_order_of_the_records_changes_nothing(finished: Path) -> None:
+    """Differences are paired by problem, whatever order the workers were done in."""
+    records = list(RunDirectory(finished, CONFIG.plain(), resume=True).read().values())
+    shuffled = random.Random(0).sample(records, len(records))
+    one, other = (summarise(CONFIG, analyse(CONFIG, held, Sizes(1, 14, 2))) for held in (records, shuffled))
+    assert one == other
 
 
 @pytest.mark.parametrize("budget", [1, 2, 4, 8, 16, 64, 100])

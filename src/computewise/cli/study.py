@@ -46,7 +46,7 @@ def study(
             config,
             out,
             resume=resume,
-            workers=workers if workers > 0 else default_workers(),
+            workers=workers or default_workers(),
             progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
         )
     _print(outcome)

@@ -12,8 +12,9 @@ from computewise.core import Usage
 from computewise.difficulty import rank_bins
 from computewise.metrics import within_problem_aurocs
 from computewise.policy import CrossValidated, best_per_bin, cross_validate
-from computewise.records import Record
+from computewise.records import Record, key_of
 from computewise.study.config import StudyConfig
+from computewise.study.plan import plan
 from computewise.study.tables import Floats, Pool, Row, Sizes, elected, usage_columns
 
 POOL_SELECTIONS = ("majority", "weighted, logprob", "best", "weighted")
@@ -56,11 +57,11 @@ class Analysis:
 
 
 def analyse(config: StudyConfig, records: Sequence[Record], sizes: Sizes) -> Analysis:
-    """Problems that failed anywhere are left out everywhere, and named."""
+    """Records in any order; problems that failed anywhere are left out everywhere, and named."""
     failed = [record for record in records if record.error]
     lost = {record.problem for record in failed}
     groups: dict[tuple[str, str, int, int], list[Record]] = defaultdict(list)
-    for record in records:
+    for record in _in_order(config, records):
         if record.problem not in lost:
             groups[record.purpose, record.model, int(record.strategy.get("n", 1)), record.seed].append(record)
     problems = [record.problem for record in groups[("greedy", "small", 1, config.seed)]]
@@ -95,6 +96,12 @@ def analyse(config: StudyConfig, records: Sequence[Record], sizes: Sizes) -> Ana
         },
         failed=failed,
     )
+
+
+def _in_order(config: StudyConfig, records: Sequence[Record]) -> list[Record]:
+    """By the plan, then by problem: rows are paired by place, and workers record as they are done."""
+    order = {key_of(r.purpose, r.model, r.strategy, r.seed, ""): place for place, r in enumerate(plan(config))}
+    return sorted(records, key=lambda r: (order[key_of(r.purpose, r.model, r.strategy, r.seed, "")], r.problem))
 
 
 def _difficulty(probe: Pool, problems: list[str], sizes: Sizes, a_generation: Floats) -> Difficulty:

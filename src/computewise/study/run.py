@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
 from multiprocessing import get_context
 
 from computewise.errors import RunError
@@ -30,15 +29,14 @@ def measure(config: StudyConfig, directory: RunDirectory, *, workers: int, progr
         return key_of(job.run.purpose, job.run.model, job.run.strategy, job.run.seed, problem_id)
 
     planned = [job for run in runs for job in jobs(run, config.task, problems)]
-    missing = []
-    for job in planned:
-        left = tuple(problem for problem in job.problems if key(job, problem.id) not in held)
-        if left:
-            missing.append(replace(job, problems=left))
+    # A job whose append a kill has torn is run again whole, since its numbers are those of its problems together; what
+    # stood of it is kept.
+    missing = [job for job in planned if any(key(job, problem.id) not in held for problem in job.problems)]
     total = len(runs) * len(problems)
-    done = total - sum(len(job.problems) for job in missing)
+    done = sum(key(job, problem.id) in held for job in planned for problem in job.problems)
     progress("recorded before", done, total)
-    for job, records in _work_off(missing, workers):
+    for job, found in _work_off(missing, workers):
+        records = [record for record in found if key(job, record.problem) not in held]
         directory.append(records)
         done += len(records)
         progress(f"{job.run.purpose}, {job.run.budget or config.difficulty_samples} generations", done, total)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from dataclasses import dataclass
-from functools import cache
 
-from computewise.core import Candidate, Problem, Result, Task, Verifier
+from computewise.core import Candidate, Model, Problem, Result, Task, Verifier
 from computewise.errors import ModelError, ProblemError
 from computewise.models.embedded import EmbeddedModel
 from computewise.models.loop import EngineLoop
@@ -20,23 +18,7 @@ from computewise.tasks.embedded import find_task
 from computewise.verifiers.logprob import mean_probabilities
 from computewise.verifiers.prm import EmbeddedPRM
 
-
-@dataclass(frozen=True, slots=True)
-class _Models:
-    small: EmbeddedModel
-    prm: EmbeddedPRM
-
-
-@cache
-def _models() -> _Models:
-    loop = EngineLoop()
-    prm = EmbeddedPRM(loop)
-    return _Models(EmbeddedModel("small", loop), prm)
-
-
-@cache
-def _large() -> EmbeddedModel:
-    return EmbeddedModel("large", EngineLoop(), rows=64)
+_ROWS = {"small": 128, "large": 64}
 
 
 def start_worker() -> None:
@@ -51,13 +33,15 @@ def run_job(job: Job) -> list[Record]:
 
 
 async def _run_job(job: Job) -> list[Record]:
-    task = find_task(job.task)
-    return list(await asyncio.gather(*(_record(job.run, task, problem) for problem in job.problems)))
+    # A new engine for every job: what an earlier one left in the prefix stores would decide how rows are batched, and
+    # with it the last bits of every number. So a job's records do not depend on which jobs its worker had before.
+    task, run, loop = find_task(job.task), job.run, EngineLoop()
+    verifier = EmbeddedPRM(loop) if run.verified else None
+    model = EmbeddedModel(run.model, loop, rows=_ROWS[run.model])
+    return list(await asyncio.gather(*(_record(run, task, problem, model, verifier) for problem in job.problems)))
 
 
-async def _record(run: Run, task: Task, problem: Problem) -> Record:
-    model = _models().small if run.model == "small" else _large()
-    verifier: Verifier | None = _models().prm if run.verified else None
+async def _record(run: Run, task: Task, problem: Problem, model: Model, verifier: Verifier | None) -> Record:
     settings = {name: value for name, value in run.strategy.items() if name != "name"}
     strategy = build(str(run.strategy["name"]), {name: int(value) for name, value in settings.items()})
     record = Record(run.purpose, run.model, run.strategy, run.seed, problem.id)
