@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 
 from computewise.core import Candidate, Problem
 from computewise.difficulty import rank_bins
-from computewise.metrics import Bools, Floats, bootstrap
+from computewise.metrics import Bools, Floats, bootstrap, within_problem_aurocs
 from computewise.models.embedded import EmbeddedModel
 from computewise.models.loop import EngineLoop
-from computewise.models.weights import load_weights
+from computewise.models.weights import Weights, load_weights, save_weights
 from computewise.session import Session
 from computewise.strategies import BestOfN, Greedy
 from computewise.tasks.embedded import TASKS, EmbeddedTask
@@ -83,10 +83,15 @@ async def _measure(task: EmbeddedTask, name: str, weights: Path) -> tuple[Bools,
     return np.array(correct), np.array(once), tokens
 
 
-def prm_card(recipe: PRMRecipe, weights: Path, network: PRM, held_out: list[LabelledQuestion], seconds: float) -> Path:
+def prm_card(
+    recipe: PRMRecipe, weights: Path, network: PRM, held_out: list[LabelledQuestion], step: int, seconds: float
+) -> Path:
     """Measure on the held-out questions, draw the calibration, write `card.md` beside the weights."""
-    measured, samples = evaluate(network, held_out), held_out_scores(network, held_out)
+    samples = held_out_scores(network, held_out)
+    measured = evaluate(samples)
     _calibration(samples.scores, samples.right).savefig(weights.parent / "prm_calibration.png", dpi=120)
+    alone, _, _ = asyncio.run(_measure(TASKS["expressions"], "trunk", trunk_alone(weights)))
+    trunk, numbers = recipe.trunk, {name: value for name, value in asdict(recipe).items() if name != "trunk"}
     lines = [
         "# `prm`",
         "",
@@ -96,21 +101,40 @@ def prm_card(recipe: PRMRecipe, weights: Path, network: PRM, held_out: list[Labe
         "| | |",
         "|---|---|",
         f"| parameters | {load_weights(weights).parameters:,} |",
-        *(f"| {name.replace('_', ' ')} | {value} |" for name, value in asdict(recipe).items()),
-        f"| training time | {seconds / 60:.0f} minutes on shared CPU cores, labelling apart |",
+        f"| trunk | `small`, trained {trunk.steps} further steps of {trunk.rows} x {trunk.time} tokens (peak rate "
+        f"{trunk.learning_rate:g}, seed {trunk.seed}), then frozen |",
+        *(f"| {name.replace('_', ' ')} | {value} |" for name, value in numbers.items()),
+        f"| early stopping | step {step}, of the best AUROC within a problem on held-out questions |",
+        f"| training time | {seconds / 60:.0f} minutes on shared CPU cores, trunk and labelling apart |",
         "| command | `computewise train prm` |",
         "",
-        f"Measured on {len(held_out)} held-out questions, none of them trained on, at the last step of each solution:",
+        "The trunk has read more of the generators' corpus than `small` has, and that is where the verifier's "
+        f"knowledge comes from: as a generator it would have pass@1 {_with_interval(alone.mean(1))} on {_PROBLEMS} "
+        "problems of the validation split. It is used to judge alone; what it reads is charged at the verifier's size.",
+        "",
+        f"Measured on {len(held_out)} held-out questions, none of them trained on, at the last step of each solution. "
+        "95 % intervals, by problem; a log-probability is no probability of being right, so it has no Brier score.",
         "",
         "| verifier | AUROC within a problem | AUROC pooled | Brier |",
         "|---|---|---|---|",
-        f"| prm | {measured['auroc_within']:.3f} | {measured['auroc_pooled']:.3f} | {measured['brier']:.3f} |",
-        f"| mean log-probability of `small` | {measured['logprob_auroc_within']:.3f} | "
-        f"{measured['logprob_auroc_pooled']:.3f} | - |",
+        f"| prm | {_with_interval(within_problem_aurocs(samples.scores, samples.right, samples.problem))} "
+        f"| {measured['auroc_pooled']:.3f} | {measured['brier']:.3f} |",
+        f"| mean log-probability of `small` "
+        f"| {_with_interval(within_problem_aurocs(samples.logprobs, samples.right, samples.problem))} "
+        f"| {measured['logprob_auroc_pooled']:.3f} | - |",
         "",
         "![Calibration of prm on held-out questions](prm_calibration.png)",
     ]
     return _write(weights.parent / "card.md", lines)
+
+
+def trunk_alone(weights: Path) -> Path:
+    """The trunk of a process reward model as a generator's weights file, beside it."""
+    held = load_weights(weights)
+    tensors = {name: t for name, t in held.tensors.items() if name.startswith(("embedding.", "blocks.", "norm."))}
+    path = weights.with_name("trunk.safetensors")
+    save_weights(path, Weights(replace(held.config, verifier_layers=0), tensors))
+    return path
 
 
 def _calibration(scores: Floats, right: Bools) -> Figure:

@@ -47,7 +47,7 @@ class PRMRecipe:
     """
 
     trunk: GeneratorRecipe = field(
-        default_factory=lambda: GeneratorRecipe(SMALL, steps=1500, learning_rate=3e-3, seed=1)
+        default_factory=lambda: GeneratorRecipe(SMALL, steps=4000, learning_rate=3e-3, seed=1)
     )
 
     questions: int = 1000
@@ -241,9 +241,8 @@ def held_out_scores(network: PRM, questions: Sequence[LabelledQuestion]) -> Held
     )
 
 
-def evaluate(network: PRM, questions: Sequence[LabelledQuestion]) -> dict[str, float]:
+def evaluate(held: HeldOut) -> dict[str, float]:
     """Held-out measures at the last step: AUROC within problems and pooled, Brier, beside the log-probability's."""
-    held = held_out_scores(network, questions)
     return {
         "bce": held.bce,
         "auroc_within": within_auroc(held.scores, held.right, held.problem),
@@ -261,8 +260,8 @@ def train(
     *,
     workers: int = 2,
     report: Callable[[int, dict[str, float]], None],
-) -> tuple[PRM, list[LabelledQuestion]]:
-    """Label, train; the network at its best held-out AUROC within problems, and those questions. Resumable."""
+) -> tuple[PRM, int, list[LabelledQuestion]]:
+    """Label, train; the network at its best held-out AUROC within problems, that step, those questions. Resumable."""
     directory.mkdir(parents=True, exist_ok=True)
     labelled = [question for question in label_all(recipe, weights, directory, workers) if question.solutions]
     training, held_out = hold_out(labelled)
@@ -288,14 +287,16 @@ def train(
             optimizer.step()
             optimizer.zero_grad()
         if (step + 1) % recipe.evaluate_every == 0 or step + 1 == recipe.steps:
-            measured = {"loss": loss.item()} | evaluate(network, held_out)
+            measured = {"loss": loss.item()} | evaluate(held_out_scores(network, held_out))
             report(step + 1, measured)
-            best = directory / "best.pt"
-            if not best.exists() or measured["auroc_within"] > torch.load(best, weights_only=True)["auroc_within"]:
-                torch.save({"network": network.state_dict(), "step": step + 1} | measured, best)
+            path = directory / "best.pt"
+            if not path.exists() or measured["auroc_within"] > torch.load(path, weights_only=True)["auroc_within"]:
+                torch.save({"network": network.state_dict(), "step": step + 1} | measured, path.with_suffix(".tmp"))
+                os.replace(path.with_suffix(".tmp"), path)
             save_checkpoint(directory, network, optimizers, step + 1, time.monotonic() - started)
-    network.load_state_dict(torch.load(directory / "best.pt", weights_only=True)["network"])
-    return network, held_out
+    best = torch.load(directory / "best.pt", weights_only=True)
+    network.load_state_dict(best["network"])
+    return network, best["step"], held_out
 
 
 def _schedule(step: int, recipe: PRMRecipe) -> float:

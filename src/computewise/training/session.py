@@ -33,7 +33,7 @@ def train_by_name(name: str, directory: Path, *, threads: int, workers: int, log
 
 def _train_prm(directory: Path, workers: int, log: Callable[[str], None]) -> Path:
     recipe = prm.PRMRecipe()
-    network, held_out = prm.train(
+    network, step, held_out = prm.train(
         recipe,
         SHIPPED / "small.safetensors",
         directory,
@@ -41,7 +41,7 @@ def _train_prm(directory: Path, workers: int, log: Callable[[str], None]) -> Pat
         report=lambda step, measured: log(f"step {step}: " + json.dumps(measured)),
     )
     path = export(network, network.config, directory / "prm.safetensors")
-    return prm_card(recipe, path, network, held_out, _seconds(directory))
+    return prm_card(recipe, path, network, held_out, step, _seconds(directory))
 
 
 def export(network: nn.Module, config: NetworkConfig, path: Path) -> Path:
