@@ -1,0 +1,86 @@
+"""What a study must show, measured on its records: small's spread, the verifier, best-of-64, beam search, both models.
+
+    computewise study --problems 600 --out runs/large && python benchmarks/findings.py runs/large
+
+Every difference is paired by problem, with its 95 % bootstrap interval. Without a run of its own it measures nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from computewise.metrics import bootstrap, pass_at_k
+from computewise.models.weights import SHIPPED, load_weights
+from computewise.records import RunDirectory
+from computewise.study.analysis import Analysis, analyse
+from computewise.study.config import StudyConfig
+from computewise.study.tables import Floats, Row, Sizes
+
+MIDDLE = (1, 2, 3)
+"""Bins 2 to 4 of 5."""
+
+
+def main(directory: Path) -> None:
+    """Print one line a finding."""
+    analysis = read(directory)
+    correct = np.concatenate([pool.correct for pool in analysis.pools], 1)
+    bins = analysis.difficulty.bins["oracle"]
+    single = pass_at_k(correct, 1)
+    print(f"{len(analysis.problems)} test problems of {directory}")
+    print(f"small, pass@1: {estimate(single)}")
+    print("  by oracle quintile:", " ".join(f"{single[bins == bin].mean():.3f}" for bin in range(5)))
+    print(f"large, greedy: {estimate(analysis.large.accuracy)}")
+    print(f"small, greedy: {estimate(find(analysis, 'greedy', 1).accuracy)}")
+    for name, aurocs in analysis.aurocs.items():
+        print(f"AUROC within a problem, {name}: {estimate(aurocs)} ({len(aurocs)} problems)")
+    print(f"  prm minus logprob: {estimate(analysis.aurocs['prm'] - analysis.aurocs['logprob'])}")
+    weighted = find(analysis, "best-of-N, weighted", 64)
+    print(f"best-of-64 weighted: {estimate(weighted.accuracy)}")
+    print(f"  minus pass@1: {estimate(weighted.accuracy - single)}")
+    print(f"  minus majority: {estimate(weighted.accuracy - find(analysis, 'best-of-N, majority', 64).accuracy)}")
+    for n in (4, 16, 64):
+        beam, rival = (find(analysis, f"{name}, weighted", n) for name in ("beam search, M = 4", "best-of-N"))
+        compare(f"beam search (M = 4) minus best-of-N weighted, N = {n}", beam, rival, bins)
+    for n in (16, 64):
+        dvts, rival = (find(analysis, f"{name}, weighted", n) for name in ("DVTS, M = 4", "best-of-N"))
+        compare(f"DVTS (M = 4) minus best-of-N weighted, N = {n}", dvts, rival, bins)
+    for choice, fixed in zip(analysis.policies["predicted"], analysis.best_fixed, strict=True):
+        difference = choice.row.accuracy - fixed.row.accuracy
+        print(f"compute-optimal (predicted bins) minus best fixed, N = {choice.row.n}: {estimate(difference)}")
+
+
+def read(directory: Path) -> Analysis:
+    """The analysis of a finished run."""
+    held = json.loads((directory / "config.json").read_text())
+    config = StudyConfig(**{**held, "budgets": tuple(held["budgets"])})
+    records = list(RunDirectory(directory, config.plain(), resume=True).read().values())
+    sizes = (load_weights(SHIPPED / f"{name}.safetensors").parameters for name in ("small", "large", "prm"))
+    return analyse(config, records, Sizes(*sizes))
+
+
+def find(analysis: Analysis, label: str, n: int) -> Row:
+    """The row of that label and budget."""
+    return next(row for row in analysis.rows if row.label == label and row.n == n)
+
+
+def compare(name: str, one: Row, other: Row, bins: np.ndarray) -> None:
+    """The difference over all problems and over the middle bins, and the ratio of sampled tokens."""
+    difference, middle = one.accuracy - other.accuracy, np.isin(bins, MIDDLE)
+    tokens = one.usage["completion_tokens"].mean() / other.usage["completion_tokens"].mean()
+    print(f"{name}: {estimate(difference)}; bins 2-4 {estimate(difference[middle])}; tokens {tokens:.2f} times")
+
+
+def estimate(per_problem: Floats) -> str:
+    """Mean and interval."""
+    low, high = bootstrap(per_problem)
+    return f"{per_problem.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python benchmarks/findings.py RUN")
+    main(Path(sys.argv[1]))
