@@ -1,6 +1,8 @@
-"""What a study must show, measured on its records: small's spread, the verifier, best-of-64, beam search, both models.
+"""What a study must show, measured on its records: small's spread, the verifier, best-of-N, searches, both models.
 
-    computewise study --problems 600 --out runs/large && python benchmarks/findings.py runs/large
+    computewise study && python benchmarks/findings.py runs/study
+    computewise study --problems 1000 --seeds 3 --budgets 1 4 16 --out runs/wide
+    python benchmarks/findings.py runs/wide
 
 Every difference is paired by problem, with its 95 % bootstrap interval. Without a run of its own it measures nothing.
 """
@@ -38,16 +40,17 @@ def main(directory: Path) -> None:
     for name, aurocs in analysis.aurocs.items():
         print(f"AUROC within a problem, {name}: {estimate(aurocs)} ({len(aurocs)} problems)")
     print(f"  prm minus logprob: {estimate(analysis.aurocs['prm'] - analysis.aurocs['logprob'])}")
-    weighted = find(analysis, "best-of-N, weighted", 64)
-    print(f"best-of-64 weighted: {estimate(weighted.accuracy)}")
+    budgets = sorted({row.n for row in analysis.rows if row.family == "best-of-N"})
+    weighted, majority = (find(analysis, f"best-of-N, {name}", budgets[-1]) for name in ("weighted", "majority"))
+    print(f"best-of-{budgets[-1]} weighted: {estimate(weighted.accuracy)}")
     print(f"  minus pass@1: {estimate(weighted.accuracy - single)}")
-    print(f"  minus majority: {estimate(weighted.accuracy - find(analysis, 'best-of-N, majority', 64).accuracy)}")
-    for n in (4, 16, 64):
-        beam, rival = (find(analysis, f"{name}, weighted", n) for name in ("beam search, M = 4", "best-of-N"))
-        compare(f"beam search (M = 4) minus best-of-N weighted, N = {n}", beam, rival, bins)
-    for n in (16, 64):
-        dvts, rival = (find(analysis, f"{name}, weighted", n) for name in ("DVTS, M = 4", "best-of-N"))
-        compare(f"DVTS (M = 4) minus best-of-N weighted, N = {n}", dvts, rival, bins)
+    print(f"  minus majority: {estimate(weighted.accuracy - majority.accuracy)}")
+    searches = dict.fromkeys(row.label for row in analysis.rows if row.selection == "weighted")
+    for n in budgets:
+        rival = find(analysis, "best-of-N, weighted", n)
+        for label in searches:
+            if label != rival.label and has(analysis, label, n):
+                compare(f"N = {n}, {label} minus best-of-N", find(analysis, label, n), rival, bins)
     for choice, fixed in zip(analysis.policies["predicted"], analysis.best_fixed, strict=True):
         difference = choice.row.accuracy - fixed.row.accuracy
         print(f"compute-optimal (predicted bins) minus best fixed, N = {choice.row.n}: {estimate(difference)}")
@@ -65,6 +68,11 @@ def read(directory: Path) -> Analysis:
 def find(analysis: Analysis, label: str, n: int) -> Row:
     """The row of that label and budget."""
     return next(row for row in analysis.rows if row.label == label and row.n == n)
+
+
+def has(analysis: Analysis, label: str, n: int) -> bool:
+    """Whether there is such a row."""
+    return any(row.label == label and row.n == n for row in analysis.rows)
 
 
 def compare(name: str, one: Row, other: Row, bins: np.ndarray) -> None:

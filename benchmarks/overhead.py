@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from computewise.core import Problem
 from computewise.models.decoder import Decoder
 from computewise.models.embedded import EmbeddedModel
 from computewise.models.loop import EngineLoop
@@ -35,10 +36,9 @@ def timed(advance: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-async def run(model: EmbeddedModel, prm: EmbeddedPRM) -> None:
+async def run(problems: list[Problem], model: EmbeddedModel, prm: EmbeddedPRM) -> None:
     """Beam search on many problems at once, as a study runs it."""
     task = TASKS["expressions"]
-    problems = task.problems("validation", PROBLEMS, 1)
     await asyncio.gather(*(solve(problem, BeamSearch(16, 4), model, prm, task) for problem in problems))
 
 
@@ -48,13 +48,14 @@ def main() -> None:
     one_thread()
     Decoder.advance = timed(Decoder.advance)  # type: ignore[method-assign]
     Scorer.advance = timed(Scorer.advance)  # type: ignore[method-assign]
+    problems = TASKS["expressions"].problems("validation", PROBLEMS, 1)
     loop = EngineLoop()
     prm = EmbeddedPRM(loop)
     model = EmbeddedModel("small", loop)
     for _ in range(2):
         spent = 0.0
         started = time.perf_counter()
-        asyncio.run(run(model, prm))
+        asyncio.run(run(problems, model, prm))
         total = time.perf_counter() - started
     print(f"beam search (N = 16, M = 4) on {PROBLEMS} problems: {total:.2f} s, engine {spent:.2f} s")
     print(f"strategy, session and tokenising: {(total - spent) / total:.1%} of the run")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 FinishReason = Literal["step", "stop", "length"]
@@ -34,7 +34,14 @@ class Usage:
     cached_verifier_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+        return Usage(
+            self.samples + other.samples,
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_prompt_tokens + other.cached_prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.verifier_tokens + other.verifier_tokens,
+            self.cached_verifier_tokens + other.cached_verifier_tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ NEWLINE = encode("\n")[0]
 class EmbeddedModel:
     """A character-level language model of the package, run in this process."""
 
-    def __init__(self, name: str, loop: EngineLoop, *, path: Path | None = None, rows: int = 128) -> None:
+    def __init__(self, name: str, loop: EngineLoop, *, path: Path | None = None, rows: int = 64) -> None:
         weights = load_weights(path or SHIPPED / f"{name}.safetensors")
         self.name = name
         self.parameters = weights.parameters

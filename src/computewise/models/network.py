@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from computewise.models.weights import Weights
 
-_ROWS_AT_ONCE = 32
-
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
@@ -92,18 +90,6 @@ def _attend(query: Floats, keys: Floats, values: Floats, bias: Floats | None) ->
     scores = np.matmul(query.swapaxes(1, 2), keys.swapaxes(2, 3))
     _softmax(scores, bias)
     return np.matmul(scores, values).swapaxes(1, 2)
-
-
-def _attend_once(query: Floats, keys: Floats, values: Floats, bias: Floats | None) -> Floats:
-    """Attention of one new token a row, a few rows at a time, so that scores stay in the cache and short rows short."""
-    attended = np.empty_like(query)
-    for first in range(0, len(query), _ROWS_AT_ONCE):
-        rows = np.s_[first : first + _ROWS_AT_ONCE]
-        seen = keys.shape[2] if bias is None else int((bias[rows, 0, 0] == 0).sum(-1).max())
-        scores = np.matvec(keys[rows, :, :seen], query[rows])
-        _softmax(scores, bias[rows, :, 0, :seen] if bias is not None else None)
-        attended[rows] = np.vecmat(scores, values[rows, :, :seen])
-    return attended
 
 
 def _softmax(scores: Floats, bias: Floats | None) -> None:

@@ -22,14 +22,12 @@ _PATTERN = re.compile("|".join(sorted(map(re.escape, TOKENS[1:]), key=len, rever
 
 def encode(text: str) -> list[int]:
     """Token ids of `text`; raises `ProblemError` at a character that no token holds."""
-    tokens, position = [], 0
-    while position < len(text):
-        match = _PATTERN.match(text, position)
-        if match is None:
-            raise ProblemError(f"the embedded models cannot read {text[position]!r} (position {position + 1})")
-        tokens.append(_IDS[match.group()])
-        position = match.end()
-    return tokens
+    pieces = _PATTERN.findall(text)
+    if sum(map(len, pieces)) != len(text):
+        unread = _PATTERN.sub(lambda match: " " * len(match.group()), text).lstrip(" ")
+        position = len(text) - len(unread)
+        raise ProblemError(f"the embedded models cannot read {text[position]!r} (position {position + 1})")
+    return [_IDS[piece] for piece in pieces]
 
 
 def decode(tokens: list[int]) -> str:

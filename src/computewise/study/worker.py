@@ -18,7 +18,7 @@ from computewise.tasks.embedded import find_task
 from computewise.verifiers.logprob import mean_probabilities
 from computewise.verifiers.prm import EmbeddedPRM
 
-_ROWS = {"small": 128, "large": 64}
+_ROWS = {"small": 64, "large": 64}
 
 
 def start_worker() -> None:

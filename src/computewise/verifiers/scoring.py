@@ -47,12 +47,14 @@ class Scorer:
         self._loop = loop
         self._store: PrefixStore[_Read] = PrefixStore(prefix_bytes)
         self._waiting: list[_Request] = []
+        self._new_tokens = 0
         loop.add(self)
 
     async def read(self, tokens: Tokens, prefix: Tokens, *, keep: bool) -> Floats:
         """The score at every position; `prefix` is what may have been read before, `keep` what may be gone on from."""
         future: asyncio.Future[Floats] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Request(tokens, prefix, keep, future))
+        self._new_tokens += len(tokens) - len(prefix)
         self._loop.wake()
         return await future
 
@@ -64,14 +66,18 @@ class Scorer:
     @property
     def ready(self) -> bool:
         """Whether enough waits to fill a batch."""
-        return sum(len(request.tokens) - len(request.prefix) for request in self._waiting) >= _BATCH_TOKENS
+        return self._new_tokens >= _BATCH_TOKENS
 
     def fail(self, error: BaseException) -> None:
         """Give up everything queued."""
         for request in self._waiting:
             if not request.future.done():
                 request.future.set_exception(error)
+        self._clear()
+
+    def _clear(self) -> None:
         self._waiting.clear()
+        self._new_tokens = 0
 
     def advance(self) -> None:
         """Read everything that waits: first the prefixes that nobody has read, then what extends them."""
@@ -84,7 +90,7 @@ class Scorer:
         for tokens, read in (*held.items(), *reads.items()):
             if read is not None:
                 self._store.put(tokens, read)
-        self._waiting.clear()
+        self._clear()
         for request in requests:
             request.future.set_result(scores[request.tokens])
 
