@@ -16,6 +16,7 @@ import pytest
 
 from computewise.core import Usage
 from computewise.records import Outcome, Record, RunDirectory
+from computewise.report import write_report
 from computewise.selection import SELECTIONS, Ballot
 from computewise.study.analysis import analyse
 from computewise.study.config import StudyConfig
@@ -126,6 +127,25 @@ def test_killed_again_and_again_it_ends_with_the_same_numbers(finished: Path, tm
     assert one == other
 
 
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    records = tmp_path / "run" / "records.jsonl"
+    process = subprocess.Popen(
+        [*ENTRY, "--out", str(tmp_path / "run")], stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    while process.poll() is None and not records.exists():
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    for _ in range(200):
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    raise AssertionError("a worker outlived its parent")
+
+
 def test_a_failed_problem_is_left_out_everywhere_and_named(tmp_path: Path, finished: Path) -> None:
     """An error record does not crash the analysis, nor lose its neighbours."""
     records = list(RunDirectory(finished, CONFIG.plain(), resume=True).read().values())
@@ -142,6 +162,15 @@ def test_the_order_of_the_records_changes_nothing(finished: Path) -> None:
     shuffled = random.Random(0).sample(records, len(records))
     one, other = (summarise(CONFIG, analyse(CONFIG, held, Sizes(1, 14, 2))) for held in (records, shuffled))
     assert one == other
+
+
+def test_a_study_of_one_sample_a_problem_is_valid_json(tmp_path: Path) -> None:
+    """A pool of one has no right and wrong to rank: what cannot be measured is left out, not written as NaN."""
+    config = StudyConfig(problems=10, budgets=(1,), difficulty_samples=2, repeats=2)
+    run_study(config, tmp_path / "run", resume=False, workers=1, progress=lambda what, done, total: None)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text(), parse_constant=pytest.fail)
+    assert summary["verifiers"] == {}
+    assert write_report(tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("budget", [1, 2, 4, 8, 16, 64, 100])

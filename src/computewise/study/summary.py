@@ -44,6 +44,7 @@ def summarise(config: StudyConfig, analysis: Analysis) -> dict[str, Any]:
                 "problems": len(aurocs),
             }
             for name, aurocs in analysis.aurocs.items()
+            if len(aurocs) > 1  # one sample a problem ranks nothing, and JSON has no NaN
         },
         "coverage": [
             {"n": k, "accuracy": float(pass_at_k(correct, k).mean()), "ci95": list(bootstrap(pass_at_k(correct, k)))}

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import signal
+import threading
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
 
 from computewise.core import Candidate, Model, Problem, Result, Task, Verifier
 from computewise.errors import ModelError, ProblemError
@@ -22,14 +27,26 @@ _ROWS = {"small": 64, "large": 64}
 
 
 def start_worker() -> None:
-    """Leave Ctrl-C to the parent, and the other cores to the other workers."""
+    """Leave Ctrl-C to the parent, the other cores to the other workers, and do not outlive the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     one_thread()
+
+
+def _end_with_the_parent() -> None:
+    """A parent that was killed closes nothing: its workers would wait for their next job for ever."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def run_job(job: Job) -> list[Record]:
     """Solve the job's problems together; a problem that fails is a record with its error."""
-    return asyncio.run(_run_job(job))
+    records = asyncio.run(_run_job(job))
+    # The engine is a cycle (loop, stages, tasks) of hundreds of megabytes, which the collector's counts do not see.
+    gc.collect()
+    return records
 
 
 async def _run_job(job: Job) -> list[Record]:
