@@ -89,6 +89,6 @@ def estimate(per_problem: Floats) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python benchmarks/findings.py RUN")
+    if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "summary.json").exists():
+        sys.exit("usage: python benchmarks/findings.py RUN, the directory of a finished study")
     main(Path(sys.argv[1]))
