@@ -1,0 +1,45 @@
+"""What the README shows is what there is: its Python runs, its strategy is the source, its files exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_python_blocks_run(block: str) -> None:
+    subprocess.run([sys.executable, "-c", block], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_solve_command_runs() -> None:
+    found = re.search(r"^\.venv/bin/computewise (solve .*)$", README, re.MULTILINE)
+    assert found
+    words = [word.strip('"') for word in found[1].split()]
+    shown = subprocess.run([sys.executable, "-m", "computewise", *words], check=True, capture_output=True, text=True)
+    assert "answer: " in shown.stdout
+
+
+def test_the_shown_strategy_is_the_source() -> None:
+    shown = [line.strip() for line in re.findall(r"^    (.*)$", README, re.MULTILINE)]
+    source = (ROOT / "src/computewise/strategies/beam_search.py").read_text()
+    body = [line.strip() for line in source[source.index("beams = ") :].splitlines()]
+    assert "\n".join(body) in "\n".join(shown)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_test_command_is_the_one_that_is_checked() -> None:
+    command = next(block for block in re.findall(r"```sh\n(.*?)\n```", README, re.DOTALL) if "pytest" in block)
+    assert command in (ROOT / "scripts/check").read_text()
