@@ -36,6 +36,10 @@ MISTAKES = {
     "study budgets": (["study", "--budgets", "4", "1"], "rising"),
     "study budget 0": (["study", "--budgets", "0"], "at least 1"),
     "study problems": (["study", "--problems", "3"], "at least 10"),
+    "study seed": (["study", "--seed", "-1"], "at least 0"),
+    "study workers": (["study", "--workers", "-1"], "at least 1"),
+    "not a temperature": (["solve", "1+2*3", "--temperature", "nan"], "at least 0"),
+    "a word in it": (["solve", "1or 2"], "malformed expression"),
     "unknown option": (["study", "--problms", "3"], "--problems"),
     "not a number": (["study", "--problems", "many"], "--problems"),
     "unknown command": (["stduy"], "stduy"),
@@ -77,6 +81,13 @@ def test_solve_shows_steps_scores_answer_and_cost() -> None:
     for shown in ("3*9-6", "27-6", "answer: 21", "FLOPs", "tokens sampled"):
         assert shown in result.stdout
     assert re.search(r"0\.\d\d|1\.00", result.stdout)
+
+
+def test_a_budget_too_small_for_a_token_is_said() -> None:
+    result = run("solve", "1+2*3", "--budget", "5")
+    assert result.returncode == 0, result.stderr
+    assert "none finished" in result.stdout
+    assert "the token budget ended the search" in result.stdout
 
 
 def test_solve_prints_json_that_adds_up() -> None:

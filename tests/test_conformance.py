@@ -200,12 +200,12 @@ async def test_the_token_limit_ends_a_solution_unanswered(strategy: Strategy, to
 
 @every_strategy
 async def test_the_step_limit_ends_a_search_unanswered(strategy: Strategy) -> None:
-    model = Recording()
-    result = await solved(strategy, model=model, limits=Limits(steps=3))
-    if all(call.stop for call in model.calls):
-        assert result.chosen is None
-        assert max(len(c.steps) for c in result.explored) == 3
-        assert not result.exhausted
+    if strategy.name in ("single", "best_of_n"):
+        pytest.skip("samples whole solutions: no search to limit")
+    result = await solved(strategy, limits=Limits(steps=3))
+    assert result.chosen is None
+    assert max(len(c.steps) for c in result.explored) == 3
+    assert not result.exhausted
 
 
 async def test_without_a_verifier_every_strategy_still_answers() -> None:

@@ -13,6 +13,7 @@ import pytest
 from naive import TINY_PRM, random_weights
 
 from computewise.core import Candidate, Problem, Step
+from computewise.errors import WeightsError
 from computewise.models.embedded import prompt_tokens
 from computewise.models.loop import EngineLoop
 from computewise.models.network import Floats, Ints, Trunk, VerifierHead
@@ -146,3 +147,12 @@ async def test_a_confident_verifier_overflows_nothing(tmp_path: Path) -> None:
     save_weights(tmp_path / "w", weights)
     scores = await scores_of(EmbeddedPRM(EngineLoop(), path=tmp_path / "w"), candidate())
     assert all(np.isfinite(score) and 0 <= score <= 1 for score in scores)
+
+
+def test_a_constant_verifier_is_refused(tiny_prm: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head of zeros scores everything .5, and nothing else would notice."""
+    constant = {name: tensor * (0 if name.startswith("head.") else 1) for name, tensor in tiny_prm.tensors.items()}
+    save_weights(tmp_path / "prm.safetensors", Weights(tiny_prm.config, constant))
+    monkeypatch.setattr("computewise.verifiers.prm.SHIPPED", tmp_path)
+    with pytest.raises(WeightsError, match=r"right solution 0\.500, a wrong one 0\.500"):
+        EmbeddedPRM(EngineLoop())

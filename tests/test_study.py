@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from computewise.core import Usage
-from computewise.records import Outcome, Record, RunDirectory
+from computewise.records import Outcome, Record, RunDirectory, key_of
 from computewise.report import write_report
 from computewise.selection import SELECTIONS, Ballot
 from computewise.study.analysis import analyse
@@ -177,6 +177,14 @@ def test_a_study_of_one_sample_a_problem_is_valid_json(tmp_path: Path) -> None:
 def test_searches_are_built_for_every_budget_and_cost_no_more(budget: int) -> None:
     for family, strategy in searches(budget):
         assert strategy.n * (getattr(strategy, "k", 0) + 1) <= budget, family  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("budgets", [(4, 5), (8, 10), (16, 18), (1, 2, 4, 8, 10), (1, 4, 16, 64)])
+def test_no_two_budgets_plan_the_same_run(budgets: tuple[int, ...]) -> None:
+    runs = plan(StudyConfig(budgets=budgets))
+    keys = {key_of(run.purpose, run.model, run.strategy, run.seed, "") for run in runs}
+    assert len(keys) == len(runs)
+    assert {run.budget for run in runs} <= {0, 1, *budgets}
 
 
 def test_jobs_cover_every_problem_once() -> None:

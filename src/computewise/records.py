@@ -76,7 +76,7 @@ class RunDirectory:
         if saved.exists():
             try:
                 held = msgspec.json.decode(saved.read_bytes(), type=dict[str, Any])
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, UnicodeDecodeError):
                 raise RunError(f"{saved} is no configuration: name another --out") from None
             differing = sorted(name for name in config.keys() | held.keys() if config.get(name) != held.get(name))
             if differing:
@@ -86,7 +86,7 @@ class RunDirectory:
                 )
             if not resume and self._records.exists():
                 raise RunError(f"the run directory {self.path} holds a run: go on with --resume, or name another --out")
-        elif any(self.path.iterdir()):
+        elif any(path.suffix != ".tmp" for path in self.path.iterdir()):
             raise RunError(f"{self.path} is not empty and no run directory: name another --out")
         else:
             write_atomically(saved, json.dumps(config, indent=2) + "\n")

@@ -34,7 +34,7 @@ class Exhausted(Exception):  # noqa: N818 - a signal, no error
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on one solution, whatever the budget: its steps (40 in the paper) and its tokens."""
+    """Bounds on one solution, whatever the budget: the steps of a search (40 in the paper), the tokens of any."""
 
     steps: int = 40
     tokens: int = 240

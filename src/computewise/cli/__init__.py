@@ -32,5 +32,5 @@ def main() -> None:
         print(f"computewise: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("computewise: interrupted; what is recorded is kept, go on with --resume", file=sys.stderr)
+        print("computewise: interrupted; what is recorded is kept", file=sys.stderr)
         sys.exit(130)

@@ -87,7 +87,7 @@ def solve(
         raise UsageError(f"unknown model {model!r}: allowed are small, large")
     if verifier not in VERIFIERS:
         raise UsageError(f"unknown verifier {verifier!r}: allowed are {', '.join(VERIFIERS)}")
-    if temperature < 0:
+    if not temperature >= 0:  # NaN is none either
         raise UsageError(f"temperature = {temperature} is not allowed: at least 0")
     chosen_task = find_task(task)
     question = chosen_task.read(problem)
@@ -170,5 +170,6 @@ def _show(problem: Problem, result: Result, strategy: Strategy, answer: str | No
     console.print(
         f"{label(strategy)}: {result.usage.completion_tokens} tokens sampled, "
         f"{result.usage.verifier_tokens - result.usage.cached_verifier_tokens} read by the verifier, "
-        f"{spent.total:.2e} FLOPs ({spent.verifier / spent.total:.0%} of them the verifier's)"
+        f"{spent.total:.2e} FLOPs"
+        + (f" ({spent.verifier / spent.total:.0%} of them the verifier's)" if spent.total else "")
     )

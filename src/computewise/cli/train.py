@@ -31,6 +31,9 @@ def train(
         Processes that sample and label for prm.
 
     """
+    for setting, value in {"threads": threads, "workers": workers}.items():
+        if value < 1:
+            raise UsageError(f"{setting} = {value} is not allowed: at least 1")
     if importlib.util.find_spec("torch") is None:
         raise UsageError("training needs PyTorch: pip install 'computewise[train]'")
     from computewise.training.session import train_by_name

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from computewise.core import Completion, FinishReason, Step, Usage
-from computewise.errors import ProblemError, UsageError
+from computewise.errors import ProblemError, UsageError, WeightsError
 from computewise.models.decoder import Continuation, Decoder
 from computewise.models.loop import EngineLoop
 from computewise.models.network import Trunk
-from computewise.models.vocabulary import END, decode, encode
+from computewise.models.vocabulary import END, TOKENS, decode, encode
 from computewise.models.weights import SHIPPED, load_weights
 
 NEWLINE = encode("\n")[0]
@@ -21,6 +21,8 @@ class EmbeddedModel:
 
     def __init__(self, name: str, loop: EngineLoop, *, path: Path | None = None, rows: int = 64) -> None:
         weights = load_weights(path or SHIPPED / f"{name}.safetensors")
+        if weights.config.vocabulary != len(TOKENS):
+            raise WeightsError(f"weights of {weights.config.vocabulary} tokens: this package speaks {len(TOKENS)}")
         self.name = name
         self.parameters = weights.parameters
         self._trunk = Trunk(weights)

@@ -18,6 +18,8 @@ def write_report(directory: Path) -> Path:
 
     Raises `RunError` where a file of the run is missing or unreadable, or nothing can be written.
     """
+    from jinja2 import UndefinedError
+
     source = read_source(directory)
     page = directory / "report.html"
     try:
@@ -25,10 +27,8 @@ def write_report(directory: Path) -> Path:
         folder.mkdir(exist_ok=True)
         drawn, by_bin = _draw(source, folder)
         write_atomically(page, render_page(source, drawn, by_bin))
-    except KeyError as error:
-        raise RunError(
-            f"the summary or policy in {directory} has no {error}: run the study again with --resume"
-        ) from None
+    except (KeyError, UndefinedError) as error:
+        raise RunError(f"the run in {directory} has no {error}: run the study again with --resume") from None
     except OSError as error:
         raise RunError(f"cannot write the report in {directory}: {error.strerror or error}") from None
     return page

@@ -27,13 +27,16 @@ class Lookahead:
         at_least_one(k=self.k)
 
     async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
-        """Cost: about `n` * (`k` + 1) generations."""
-        beams = await session.expand([ROOT], self.n)
+        """Cost: about `n` * (`k` + 1) generations.
+
+        The beams are scored too, though their own values decide nothing: what a verifier has read is not read again.
+        """
+        beams = await session.score(await session.expand([ROOT], self.n))
         while not all(beam.finished for beam in beams):
             values = [session.value(end) for end in await self._ends(beams, session)]
             survivors = top(list(zip(beams, values, strict=True)), self.n // self.width, lambda pair: pair[1])
-            beams = await session.expand([beam for beam, _ in survivors], self.width)
-        return await session.score(beams)
+            beams = await session.score(await session.expand([beam for beam, _ in survivors], self.width))
+        return beams
 
     async def _ends(self, beams: list[Candidate], session: Session) -> list[Candidate]:
         """Where each beam's rollout ends, scored: the verifier reads the extended text, not the beam's."""

@@ -10,10 +10,11 @@ import numpy as np
 
 from computewise.core import Usage
 from computewise.difficulty import rank_bins
+from computewise.errors import RunError
 from computewise.metrics import within_problem_aurocs
 from computewise.policy import CrossValidated, best_per_bin, cross_validate
 from computewise.records import Record, key_of
-from computewise.study.config import StudyConfig
+from computewise.study.config import LEAST_PROBLEMS, StudyConfig
 from computewise.study.plan import plan
 from computewise.study.tables import Floats, Pool, Row, Sizes, elected, usage_columns
 
@@ -65,6 +66,9 @@ def analyse(config: StudyConfig, records: Sequence[Record], sizes: Sizes) -> Ana
         if record.problem not in lost:
             groups[record.purpose, record.model, int(record.strategy.get("n", 1)), record.seed].append(record)
     problems = [record.problem for record in groups[("greedy", "small", 1, config.seed)]]
+    if len(problems) < LEAST_PROBLEMS:
+        why = f": {failed[0].error}" if failed else ""
+        raise RunError(f"only {len(problems)} problems did not fail, at least {LEAST_PROBLEMS} are needed{why}")
     largest = config.budgets[-1]
     seeds = range(config.seed, config.seed + config.seeds)
     pools = [Pool(groups["pool", "small", largest, seed]) for seed in seeds]
@@ -87,7 +91,9 @@ def analyse(config: StudyConfig, records: Sequence[Record], sizes: Sizes) -> Ana
         difficulty=difficulty,
         rows=rows,
         large=large,
-        policies={kind: _policy(config, rows, bins, bins) for kind, bins in difficulty.bins.items()},
+        policies={
+            kind: _policy(config, rows, bins, difficulty.bins["oracle"]) for kind, bins in difficulty.bins.items()
+        },
         best_fixed=_policy(config, rows, np.zeros(len(problems), np.int64), difficulty.bins["oracle"]),
         oracle_per_problem=[_ceiling(rows, budget) for budget in config.budgets],
         aurocs={
@@ -120,7 +126,7 @@ def _difficulty(probe: Pool, problems: list[str], sizes: Sizes, a_generation: Fl
 def _pool_rows(config: StudyConfig, pools: list[Pool], sizes: Sizes, a_generation: Floats) -> list[Row]:
     rows = []
     for k in config.budgets:
-        for selection in POOL_SELECTIONS if k > 1 else ("weighted",):
+        for selection in POOL_SELECTIONS if k > 1 else ("best",):
             verified = selection in ("best", "weighted") and k > 1
             usages = [
                 _mean(usages) for usages in zip(*(pool.usage(k, verified=verified) for pool in pools), strict=True)

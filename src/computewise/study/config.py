@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from computewise.errors import UsageError
 from computewise.tasks.embedded import find_task
 
+LEAST_PROBLEMS = 10
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyConfig:
@@ -33,8 +35,12 @@ class StudyConfig:
         for name in ("seeds", "difficulty_samples", "repeats"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} = {getattr(self, name)} is not allowed: at least 1")
-        if self.problems < 10:
-            raise UsageError(f"problems = {self.problems} is not allowed: at least 10, two for each half of each bin")
+        if self.seed < 0:
+            raise UsageError(f"seed = {self.seed} is not allowed: at least 0")
+        if self.problems < LEAST_PROBLEMS:
+            raise UsageError(
+                f"problems = {self.problems} is not allowed: at least {LEAST_PROBLEMS}, two for each half of each bin"
+            )
         if not self.budgets or min(self.budgets) < 1:
             raise UsageError(f"budgets = {list(self.budgets)} is not allowed: each at least 1")
         if list(self.budgets) != sorted(set(self.budgets)):

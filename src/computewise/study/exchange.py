@@ -42,18 +42,20 @@ def matched(analysis: Analysis, kind: str) -> list[Matched]:
     found = []
     for share in SHARES:
         k = exchange_rate(ratio, share)
-        small, beyond = _interpolate(analysis.policies[kind], k * unit)
+        small, beyond = _interpolate(one.accuracy, analysis.policies[kind], k * unit)
         found.append(Matched(share, k, small, analysis.large.accuracy, k * unit, beyond))
     return found
 
 
-def _interpolate(choices: list[Choice], budget: float) -> tuple[Floats, bool]:
+def _interpolate(greedy: Floats, choices: list[Choice], budget: float) -> tuple[Floats, bool]:
+    """Held at the largest budget above it (then True), at the greedy answer below the smallest."""
+    choices = sorted(choices, key=lambda choice: float(choice.row.usage["flops"].mean()))
     spent = [float(choice.row.usage["flops"].mean()) for choice in choices]
     above = int(np.searchsorted(spent, budget))
     if above == len(choices):
         return choices[-1].row.accuracy, True
     if above == 0:
-        return choices[0].row.accuracy, False
+        return greedy, False
     low, high = np.log(spent[above - 1]), np.log(spent[above])
     weight = (np.log(budget) - low) / (high - low)
     return (1 - weight) * choices[above - 1].row.accuracy + weight * choices[above].row.accuracy, False

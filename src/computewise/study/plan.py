@@ -49,7 +49,7 @@ def searches(budget: int) -> Iterator[tuple[str, Strategy]]:
     for k in (1, 3):
         beams = budget // (k + 1)
         width = 4 if beams % 4 == 0 else 2
-        if beams >= 2 and beams % width == 0:
+        if budget % (k + 1) == 0 and beams >= 2 and beams % width == 0:
             yield f"lookahead, k = {k}", Lookahead(beams, width, k)
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 
 from computewise.errors import RunError
 from computewise.records import Record, RunDirectory, key_of
@@ -45,7 +45,7 @@ def measure(config: StudyConfig, directory: RunDirectory, *, workers: int, progr
 
 
 def _work_off(missing: list[Job], workers: int) -> Iterator[tuple[Job, list[Record]]]:
-    """Jobs with their records, as they are done; the costly ones first, so that none is left alone at the end."""
+    """Jobs with their records, as they are done; the largest budgets first, so that none is left alone at last."""
     if not missing:
         return
     order = sorted(missing, key=lambda job: -job.run.budget)
@@ -55,7 +55,12 @@ def _work_off(missing: list[Job], workers: int) -> Iterator[tuple[Job, list[Reco
         while waiting:
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                 yield waiting.pop(future), future.result()
-    except BrokenProcessPool:
+    except BaseException as error:
+        # Workers ignore Ctrl-C, and Python would wait for what they still compute, only to throw it away.
+        for worker in active_children():
+            worker.terminate()
+        if not isinstance(error, BrokenProcessPool):
+            raise
         raise RunError("a worker process died; what is recorded is kept, go on with --resume") from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import operator
 import random
+import warnings
 from dataclasses import dataclass
 
 from computewise.errors import ProblemError
@@ -56,7 +57,8 @@ def _render(expression: Expression) -> str:
 def parse(text: str) -> Expression:
     """Read an expression; raises `ProblemError`, naming what is allowed, where it is not one of this task."""
     try:
-        expression = _convert(ast.parse(text.strip(), mode="eval").body)
+        with warnings.catch_warnings(action="ignore"):  # "1or 2" is refused in one line, not in two
+            expression = _convert(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ProblemError(f"malformed expression {_shorten(text)}: allowed are {ALLOWED}") from None
     if not 1 <= count_operations(expression) <= MAX_OPERATIONS:

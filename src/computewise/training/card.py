@@ -113,6 +113,7 @@ def prm_card(
         "problems of the validation split. It is used to judge alone; what it reads is charged at the verifier's size.",
         "",
         f"Measured on {len(held_out)} held-out questions, none of them trained on, at the last step of each solution. "
+        "They chose the checkpoint too, so the first line is a little too good: the study measures on test problems. "
         "95 % intervals, by problem; a log-probability is no probability of being right, so it has no Brier score.",
         "",
         "| verifier | AUROC within a problem | AUROC pooled | Brier |",

@@ -1,4 +1,4 @@
-"""The embedded models in PyTorch, for training only; `computewise.models.engine` runs the same weights in NumPy."""
+"""The embedded models in PyTorch, for training only; `computewise.models.network` runs the same weights in NumPy."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from computewise.core import Candidate, Problem, Usage
+from computewise.errors import WeightsError
 from computewise.models.embedded import prompt_tokens
 from computewise.models.loop import EngineLoop
 from computewise.models.network import Trunk, VerifierHead
@@ -27,6 +28,17 @@ class EmbeddedPRM:
         self.name = name
         self.parameters = weights.parameters
         self._scorer = Scorer(Trunk(weights), VerifierHead(weights), loop)
+        if path is None:
+            self._check()
+
+    def _check(self) -> None:
+        """Refuse a shipped file that cannot tell a right solution from a wrong one: a constant looks like any score."""
+        question = prompt_tokens("3*(4+5)-6")
+        right, wrong = (
+            self._scorer.read_alone((*question, *encode(f"3*9-6\n27-6\n{answer}"), END)) for answer in ("21", "24")
+        )
+        if not right > wrong:
+            raise WeightsError(f"the verifier {self.name} scores a right solution {right:.3f}, a wrong one {wrong:.3f}")
 
     async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
         """See `computewise.core.Verifier.score`; the steps a candidate brings scores for are not read again.

@@ -58,6 +58,10 @@ class Scorer:
         self._loop.wake()
         return await future
 
+    def read_alone(self, tokens: Tokens) -> float:
+        """The score at the end of one text, at once, beside the queue."""
+        return float(self._read_all({tokens: None}, keep=())[0][tokens][-1])
+
     @property
     def busy(self) -> bool:
         """Whether anything waits to be read."""
