@@ -45,12 +45,11 @@ def main(directory: Path) -> None:
     print(f"best-of-{budgets[-1]} weighted: {estimate(weighted.accuracy)}")
     print(f"  minus pass@1: {estimate(weighted.accuracy - single)}")
     print(f"  minus majority: {estimate(weighted.accuracy - majority.accuracy)}")
-    searches = dict.fromkeys(row.label for row in analysis.rows if row.selection == "weighted")
     for n in budgets:
         rival = find(analysis, "best-of-N, weighted", n)
-        for label in searches:
-            if label != rival.label and has(analysis, label, n):
-                compare(f"N = {n}, {label} minus best-of-N", find(analysis, label, n), rival, bins)
+        for row in analysis.rows:
+            if row.n == n and row.selection == "weighted" and row is not rival:
+                compare(f"N = {n}, {row.label} minus best-of-N", row, rival, bins)
     for choice, fixed in zip(analysis.policies["predicted"], analysis.best_fixed, strict=True):
         difference = choice.row.accuracy - fixed.row.accuracy
         print(f"compute-optimal (predicted bins) minus best fixed, N = {choice.row.n}: {estimate(difference)}")
@@ -68,11 +67,6 @@ def read(directory: Path) -> Analysis:
 def find(analysis: Analysis, label: str, n: int) -> Row:
     """The row of that label and budget."""
     return next(row for row in analysis.rows if row.label == label and row.n == n)
-
-
-def has(analysis: Analysis, label: str, n: int) -> bool:
-    """Whether there is such a row."""
-    return any(row.label == label and row.n == n for row in analysis.rows)
 
 
 def compare(name: str, one: Row, other: Row, bins: np.ndarray) -> None:

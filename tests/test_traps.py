@@ -76,22 +76,18 @@ async def test_the_verifier_reads_the_lookahead_and_not_the_beam_before_it() -> 
     await solve(problem(depth=4), Lookahead(4, 2, 2), model, verifier, TASK)
     greedy = [call for call in model.calls if call.temperature == 0]
     rolled_out = {call.prefix + call.completions[0].steps[0].text for call in greedy}
-    assert rolled_out & set(verifier.read)
+    ends = rolled_out - {call.prefix for call in greedy}
+    assert min(end.count("\n") for end in ends) == 2 + 1
+    assert ends <= set(verifier.read)
 
 
 async def test_what_a_verifier_has_read_is_not_charged_again() -> None:
     """Whatever the strategy: read anew is at most the prompt and what was sampled."""
     for strategy in (BeamSearch(4, 2), Lookahead(4, 2, 1), Lookahead(4, 2, 2)):
         held = problem(depth=5)
-        usage = (await solve(held, strategy, SimulatedModel(), SimulatedPRM(), TASK)).usage
-        characters = len(held.prompt) + sum(len(text) for text in await _texts(strategy))
-        assert usage.verifier_tokens - usage.cached_verifier_tokens <= characters
-
-
-async def _texts(strategy: BeamSearch | Lookahead) -> list[str]:
-    """The last step of every node of the search tree."""
-    result = await solve(problem(depth=5), strategy, SimulatedModel(), SimulatedPRM(), TASK)
-    return [node.steps[-1].text for node in result.explored]
+        result = await solve(held, strategy, SimulatedModel(), SimulatedPRM(), TASK)
+        characters = len(held.prompt) + sum(len(node.steps[-1].text) for node in result.explored)
+        assert result.usage.verifier_tokens - result.usage.cached_verifier_tokens <= characters
 
 
 async def test_lookahead_judges_a_step_by_where_it_leads() -> None:

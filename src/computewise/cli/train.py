@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from computewise.errors import UsageError
+from computewise.strategies.validation import at_least_one
 
 
 def train(
@@ -31,9 +32,7 @@ def train(
         Processes that sample and label for prm.
 
     """
-    for setting, value in {"threads": threads, "workers": workers}.items():
-        if value < 1:
-            raise UsageError(f"{setting} = {value} is not allowed: at least 1")
+    at_least_one(threads=threads, workers=workers)
     if importlib.util.find_spec("torch") is None:
         raise UsageError("training needs PyTorch: pip install 'computewise[train]'")
     from computewise.training.session import train_by_name

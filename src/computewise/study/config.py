@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from computewise.errors import UsageError
+from computewise.strategies.validation import at_least_one
 from computewise.tasks.embedded import find_task
 
 LEAST_PROBLEMS = 10
@@ -32,9 +33,7 @@ class StudyConfig:
     def check(self) -> None:
         """Raise `UsageError` for what cannot be run."""
         find_task(self.task)
-        for name in ("seeds", "difficulty_samples", "repeats"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} = {getattr(self, name)} is not allowed: at least 1")
+        at_least_one(seeds=self.seeds, difficulty_samples=self.difficulty_samples, repeats=self.repeats)
         if self.seed < 0:
             raise UsageError(f"seed = {self.seed} is not allowed: at least 0")
         if self.problems < LEAST_PROBLEMS:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from computewise.errors import UsageError
 from computewise.models.weights import SHIPPED, load_weights
 from computewise.records import RunDirectory
+from computewise.strategies.validation import at_least_one
 from computewise.study.analysis import analyse
 from computewise.study.config import StudyConfig
 from computewise.study.run import Progress, measure
@@ -43,8 +43,7 @@ class Outcome:
 def run_study(config: StudyConfig, out: Path, *, resume: bool, workers: int, progress: Progress) -> Outcome:
     """Measure what is not recorded, analyse, write summary and policy."""
     config.check()
-    if workers < 1:
-        raise UsageError(f"workers = {workers} is not allowed: at least 1")
+    at_least_one(workers=workers)
     sizes = Sizes(*(load_weights(SHIPPED / f"{name}.safetensors").parameters for name in ("small", "large", "prm")))
     directory = RunDirectory(out, config.plain(), resume=resume)
     records = measure(config, directory, workers=workers, progress=progress)

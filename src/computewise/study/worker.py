@@ -23,8 +23,6 @@ from computewise.tasks.embedded import find_task
 from computewise.verifiers.logprob import mean_probabilities
 from computewise.verifiers.prm import EmbeddedPRM
 
-_ROWS = {"small": 64, "large": 64}
-
 
 def start_worker() -> None:
     """Leave Ctrl-C to the parent, the other cores to the other workers, and do not outlive the parent."""
@@ -54,7 +52,7 @@ async def _run_job(job: Job) -> list[Record]:
     # with it the last bits of every number. So a job's records do not depend on which jobs its worker had before.
     task, run, loop = find_task(job.task), job.run, EngineLoop()
     verifier = EmbeddedPRM(loop) if run.verified else None
-    model = EmbeddedModel(run.model, loop, rows=_ROWS[run.model])
+    model = EmbeddedModel(run.model, loop)
     return list(await asyncio.gather(*(_record(run, task, problem, model, verifier) for problem in job.problems)))
 
 
