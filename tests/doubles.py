@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from computewise.core import Candidate, Completion, Model, Problem, Result, Step, Usage
+from computewise.core import Attempt, Candidate, Completion, Model, Problem, Result, Step, Usage
 from computewise.errors import ModelError
 from computewise.models.simulated import SimulatedModel
 from computewise.session import Limits, Strategy
@@ -56,6 +56,7 @@ class Call:
     max_tokens: int
     temperature: float
     completions: Sequence[Completion]
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(slots=True)
@@ -79,15 +80,23 @@ class Recording:
         max_tokens: int,
         temperature: float,
         seeds: Sequence[int],
+        attempts: Sequence[Attempt] = (),
     ) -> list[Completion]:
         self._rows += n
         self.peak = max(self.peak, self._rows)
         await asyncio.sleep(0)
         completions = await self.model.sample(
-            prompt, prefix, n, stop=stop, max_tokens=max_tokens, temperature=temperature, seeds=seeds
+            prompt,
+            prefix,
+            n,
+            stop=stop,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seeds=seeds,
+            attempts=attempts,
         )
         self._rows -= n
-        self.calls.append(Call(prompt, prefix, n, stop, max_tokens, temperature, completions))
+        self.calls.append(Call(prompt, prefix, n, stop, max_tokens, temperature, completions, tuple(attempts)))
         return completions
 
 
@@ -110,11 +119,19 @@ class Jittery:
         max_tokens: int,
         temperature: float,
         seeds: Sequence[int],
+        attempts: Sequence[Attempt] = (),
     ) -> list[Completion]:
         for _ in range(self.rng.randrange(8)):
             await asyncio.sleep(0)
         return await self.model.sample(
-            prompt, prefix, n, stop=stop, max_tokens=max_tokens, temperature=temperature, seeds=seeds
+            prompt,
+            prefix,
+            n,
+            stop=stop,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seeds=seeds,
+            attempts=attempts,
         )
 
 
@@ -154,6 +171,7 @@ class Failing:
         max_tokens: int,
         temperature: float,
         seeds: Sequence[int],
+        attempts: Sequence[Attempt] = (),
     ) -> list[Completion]:
         if prompt == self.prompt:
             self._calls += 1
@@ -161,7 +179,14 @@ class Failing:
                 raise ModelError("the model is out of order")
         await asyncio.sleep(0)
         return await self.model.sample(
-            prompt, prefix, n, stop=stop, max_tokens=max_tokens, temperature=temperature, seeds=seeds
+            prompt,
+            prefix,
+            n,
+            stop=stop,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seeds=seeds,
+            attempts=attempts,
         )
 
 

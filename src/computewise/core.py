@@ -67,13 +67,31 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """An earlier solution as it is shown to a model that revises it, and to a verifier that reads the history.
+
+    `scores` are its steps' by the verifier, as far as it had been scored.
+    """
+
+    id: str
+    steps: tuple[str, ...]
+    scores: tuple[float, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The whole attempt."""
+        return "".join(self.steps)
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A solution, partial or whole, and a node of the search tree.
 
     `scores` holds one number for each step a verifier has read: those of the parent at first, all once scored.
     `end` is None while the solution can go on, "stop" where the model ended it, "length" where a limit did: such a
-    solution is over, but unanswered. `parent` is the id of the candidate it extends; `id` is its path from the root,
-    so it is the same in every run with the same seed.
+    solution is over, but unanswered. `parent` is the id of the candidate it extends or revises; `id` is its path from
+    the root, so it is the same in every run with the same seed. `history` holds the attempts it was sampled in view of,
+    oldest first.
     """
 
     id: str
@@ -81,6 +99,17 @@ class Candidate:
     steps: tuple[Step, ...] = ()
     scores: tuple[float, ...] = ()
     end: Literal["stop", "length"] | None = None
+    history: tuple[Attempt, ...] = ()
+
+    @property
+    def revises(self) -> bool:
+        """Whether `parent` is an earlier attempt, not the beginning of this one."""
+        return bool(self.history) and self.history[-1].id == self.parent
+
+    @property
+    def chain(self) -> str:
+        """What it has in common with everything that goes back to the same first step or first attempt."""
+        return self.id.split(".")[0]
 
     @property
     def finished(self) -> bool:
@@ -134,8 +163,12 @@ class Model(Protocol):
         max_tokens: int,
         temperature: float,
         seeds: Sequence[int],
+        attempts: Sequence[Attempt] = (),
     ) -> list[Completion]:
-        """Sample `n` continuations of `prefix`, each until `stop` (None: to the solution's end) or `max_tokens`."""
+        """Sample `n` continuations of `prefix`, each until `stop` (None: to the solution's end) or `max_tokens`.
+
+        `attempts`, oldest first, are earlier solutions to revise: a model that cannot raises `UsageError`.
+        """
         ...
 
 

@@ -13,7 +13,7 @@ import msgspec
 from computewise.core import Usage
 from computewise.errors import RunError
 
-Settings = dict[str, int | str]
+Settings = dict[str, int | float | str]
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ class Record(msgspec.Struct, frozen=True):
 Key = tuple[str, str, str, int, str]
 
 
-def key_of(purpose: str, model: str, strategy: Mapping[str, int | str], seed: int, problem: str) -> Key:
+def key_of(purpose: str, model: str, strategy: Mapping[str, int | float | str], seed: int, problem: str) -> Key:
     """What a record is found by."""
     return purpose, model, json.dumps(strategy, sort_keys=True), seed, problem
 

@@ -13,10 +13,11 @@ from computewise.errors import UsageError
 
 
 class Ballot(NamedTuple):
-    """One candidate's answer and value."""
+    """One candidate's answer and value, and which chain of revisions it belongs to."""
 
     answer: str | None
     value: float
+    chain: str = ""
 
 
 Select = Callable[[Sequence[Ballot]], int | None]
@@ -38,6 +39,20 @@ def majority(ballots: Sequence[Ballot]) -> int | None:
     return _elect(ballots, lambda ballot: 1.0)
 
 
+def hierarchical(ballots: Sequence[Ballot]) -> int | None:
+    """Best-of-N weighted inside each chain, then across the chains' winners (Snell et al. 2024, section 6.1)."""
+    chains: dict[str, list[int]] = {}
+    for index, ballot in enumerate(ballots):
+        chains.setdefault(ballot.chain, []).append(index)
+    winners = []
+    for members in chains.values():
+        winner = weighted([ballots[index] for index in members])
+        if winner is not None:
+            winners.append(members[winner])
+    chosen = weighted([ballots[index] for index in winners])
+    return None if chosen is None else winners[chosen]
+
+
 def _elect(ballots: Sequence[Ballot], weight: Callable[[Ballot], float]) -> int | None:
     totals: dict[str, float] = {}
     for ballot in ballots:
@@ -49,7 +64,7 @@ def _elect(ballots: Sequence[Ballot], weight: Callable[[Ballot], float]) -> int 
     return best([ballot if ballot.answer == winner else Ballot(None, 0.0) for ballot in ballots])
 
 
-SELECTIONS: dict[str, Select] = {"weighted": weighted, "majority": majority, "best": best}
+SELECTIONS: dict[str, Select] = {"weighted": weighted, "majority": majority, "best": best, "hierarchical": hierarchical}
 
 
 def find_selection(name: str) -> Select:

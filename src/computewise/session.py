@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
-from computewise.core import ROOT, Candidate, Completion, Model, Problem, Usage, Verifier
+from computewise.core import ROOT, Attempt, Candidate, Completion, Model, Problem, Usage, Verifier
 from computewise.errors import ModelError
 from computewise.seeds import derive_seed
 
 T = TypeVar("T")
+
+MEMORY = 4
+"""Earlier attempts that a revision sees at most (Snell et al. 2024, section 6)."""
 
 
 class Strategy(Protocol):
@@ -90,9 +94,29 @@ class Session:
         """`n` whole solutions, independent of one another."""
         return await self._extend([ROOT], n, stop=None, temperature=self._temperature)
 
-    async def expand(self, candidates: Sequence[Candidate], n: int, *, greedy: bool = False) -> list[Candidate]:
-        """`n` children, one step longer, of each candidate; a finished one stands for itself and is not sampled."""
+    async def expand(
+        self, candidates: Sequence[Candidate], n: int | Sequence[int], *, greedy: bool = False
+    ) -> list[Candidate]:
+        """Children, one step longer: `n` of each candidate, or as many as `n` says for each.
+
+        A finished candidate stands for itself and is not sampled.
+        """
         return await self._extend(candidates, n, stop=self._delimiter, temperature=0.0 if greedy else self._temperature)
+
+    async def revise(self, chains: Sequence[Sequence[Candidate]], n: int = 1, *, keep: int = 0) -> list[Candidate]:
+        """`n` whole new attempts in view of the last four of each chain, oldest first; children of its last.
+
+        With `keep`, they take over that many steps of the last attempt, scores included, and go on from there.
+        """
+        begun = [self._begin(chain[-MEMORY:], keep) for chain in chains]
+        return await self._extend(begun, n, stop=None, temperature=self._temperature)
+
+    @staticmethod
+    def _begin(chain: Sequence[Candidate], keep: int) -> Candidate:
+        """The last attempt cut back to what is kept of it, in view of them all."""
+        last = chain[-1]
+        history = tuple(Attempt(c.id, tuple(step.text for step in c.steps), c.scores) for c in chain)
+        return Candidate(last.id, last.parent, last.steps[:keep], last.scores[:keep], None, history)
 
     async def score(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The same candidates with a score for every step; unchanged where there is no verifier."""
@@ -113,6 +137,10 @@ class Session:
     def value(self, candidate: Candidate) -> float:
         """The value of a scored candidate, as the verifier aggregates; 1 without one: then a vote is a majority."""
         return self._verifier.value(candidate.scores) if self._verifier else 1.0
+
+    def random(self, purpose: str) -> random.Random:
+        """Dice for a strategy's own decisions, seeded like everything else; equal for equal `purpose`."""
+        return random.Random(derive_seed(self._seed, self.problem.id, self._path, purpose))
 
     def finished(self) -> list[Candidate]:
         """What has been answered so far in this session or its parts."""
@@ -142,11 +170,12 @@ class Session:
         )
 
     async def _extend(
-        self, candidates: Sequence[Candidate], n: int, *, stop: str | None, temperature: float
+        self, candidates: Sequence[Candidate], n: int | Sequence[int], *, stop: str | None, temperature: float
     ) -> list[Candidate]:
-        growing = [candidate for candidate in candidates if not candidate.finished]
-        share = self._share(len(growing) * n)
-        drawn = await together(self._draw(parent, n, share, stop, temperature) for parent in growing)
+        each = [n] * len(candidates) if isinstance(n, int) else n
+        growing = [(c, count) for c, count in zip(candidates, each, strict=True) if not c.finished]
+        share = self._share(sum(count for _, count in growing))
+        drawn = await together(self._draw(parent, count, share, stop, temperature) for parent, count in growing)
         children = iter(drawn)
         return [child for c in candidates for child in ([c] if c.finished else next(children))]
 
@@ -163,6 +192,8 @@ class Session:
     async def _draw(
         self, parent: Candidate, n: int, share: int | None, stop: str | None, temperature: float
     ) -> list[Candidate]:
+        if n == 0:
+            return []
         first = self._children.get(parent.id, 0)
         self._children[parent.id] = first + n
         start = parent.id or self._path
@@ -176,6 +207,7 @@ class Session:
             max_tokens=room if share is None else min(room, share),
             temperature=temperature,
             seeds=[derive_seed(self._seed, self.problem.id, id) for id in ids],
+            attempts=parent.history,
         )
         children = [self._child(id, parent, c) for id, c in zip(ids, completions, strict=True)]
         self.ledger.explored.update((child.id, child) for child in children)
@@ -200,7 +232,8 @@ class Session:
         reason = completion.finish_reason
         if reason == "step" and (len(steps) >= limits.steps or sum(step.tokens for step in steps) >= limits.tokens):
             reason = "length"
-        return Candidate(id, parent.id or None, steps, parent.scores, None if reason == "step" else reason)
+        over = None if reason == "step" else reason
+        return Candidate(id, parent.id or None, steps, parent.scores, over, parent.history)
 
 
 async def run(strategy: Strategy, session: Session) -> list[Candidate]:

@@ -42,7 +42,9 @@ async def solve(
         ledger=ledger,
     )
     candidates = await session.score(await run(strategy, session))
-    chosen = select([Ballot(task.answer(c.text) if c.end == "stop" else None, session.value(c)) for c in candidates])
+    chosen = select(
+        [Ballot(task.answer(c.text) if c.end == "stop" else None, session.value(c), c.chain) for c in candidates]
+    )
     spent = session.ledger
     return Result(
         chosen=None if chosen is None else candidates[chosen],

@@ -12,7 +12,7 @@ from computewise.strategies.validation import at_least_one
 
 
 def train(
-    name: Literal["small", "large", "prm"],
+    name: Literal["small", "large", "prm", "revision", "revision_paper", "orm"],
     *,
     out: Path = Path("training-runs"),
     threads: int = 1,

@@ -13,7 +13,8 @@ class NetworkConfig:
     """A Llama-style decoder: RMSNorm, rotary positions, SwiGLU, tied embeddings, no biases.
 
     `verifier_layers` > 0 makes it a process reward model: that many further blocks read the final states of the first
-    `layers` (see `computewise.training.network.PRM`).
+    `layers` (see `computewise.training.network.PRM`). `attempts` > 0: it was trained with up to that many earlier
+    attempts between prompt and solution.
     """
 
     width: int
@@ -24,3 +25,4 @@ class NetworkConfig:
     verifier_layers: int = 0
     rope_base: float = 10_000.0
     context: int = 256
+    attempts: int = 0

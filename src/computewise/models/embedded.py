@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from computewise.core import Completion, FinishReason, Step, Usage
+from computewise.core import Attempt, Completion, FinishReason, Step, Usage
 from computewise.errors import ProblemError, UsageError, WeightsError
 from computewise.models.decoder import Continuation, Decoder
 from computewise.models.loop import EngineLoop
@@ -38,11 +38,21 @@ class EmbeddedModel:
         max_tokens: int,
         temperature: float,
         seeds: Sequence[int],
+        attempts: Sequence[Attempt] = (),
     ) -> list[Completion]:
-        """See `computewise.core.Model.sample`; a call with a prefix forks what an earlier call computed."""
+        """See `computewise.core.Model.sample`; with a prefix and no attempts, forks what an earlier call computed.
+
+        Of `attempts`, as many of the last are shown as the context holds beside `max_tokens` more.
+        """
         if stop not in (None, "\n"):
             raise UsageError(f"the embedded models stop at a line's end or at the solution's, not at {stop!r}")
-        tokens = prompt_tokens(prompt) + tuple(encode(prefix))
+        if attempts and not self._trunk.config.attempts:
+            raise UsageError(f"the model {self.name} was not trained to revise its attempts: use revision")
+        shown = [attempt.text for attempt in attempts]
+        room = self._trunk.config.context - max_tokens - len(prefix)
+        while shown and len(context_tokens(prompt, shown)) > room:
+            del shown[0]
+        tokens = context_tokens(prompt, shown) + tuple(encode(prefix))
         if len(tokens) >= self._trunk.config.context:
             raise ProblemError(f"the problem takes {len(tokens)} tokens: allowed are {self._trunk.config.context - 1}")
         continuations = await self._decoder.sample(
@@ -52,7 +62,7 @@ class EmbeddedModel:
             max_tokens=max_tokens,
             temperature=temperature,
         )
-        first = len(tokens) if prefix else 0
+        first = len(tokens) if prefix and not shown else 0
         goes_on = self._trunk.config.context - len(tokens) if stop else 0
         return [
             _completion(continuation, goes_on, len(tokens), first if index == 0 else len(tokens))
@@ -61,8 +71,13 @@ class EmbeddedModel:
 
 
 def prompt_tokens(prompt: str) -> tuple[int, ...]:
-    """The tokens before a solution's first."""
+    """The tokens before a first solution's first."""
     return (END, *encode(prompt + "\n"))
+
+
+def context_tokens(prompt: str, attempts: Sequence[str]) -> tuple[int, ...]:
+    """The tokens before a solution's first where there are earlier attempts: each one's, and its end."""
+    return prompt_tokens(prompt) + tuple(token for text in attempts for token in (*encode(text), END))
 
 
 def _completion(continuation: Continuation, goes_on: int, read: int, cached: int) -> Completion:

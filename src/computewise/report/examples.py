@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from computewise.difficulty import rank_bins
-from computewise.records import Record
+from computewise.records import Record, Settings
 from computewise.report.trees import Branch, grow
 from computewise.selection import Ballot, majority, weighted
 
@@ -21,7 +21,7 @@ class Example:
 
     why: str
     problem: str
-    settings: dict[str, int | str]
+    settings: Settings
     bin: int
     """From 1, the easiest."""
     branches: list[Branch]

@@ -4,21 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from typing import Any
 
 from computewise.errors import UsageError
 from computewise.session import Strategy
+from computewise.strategies.adaptive_branching import AdaptiveBranching
 from computewise.strategies.beam_search import BeamSearch
 from computewise.strategies.best_of_n import BestOfN
 from computewise.strategies.dvts import DVTS
+from computewise.strategies.gated_revisions import GatedRevisions
 from computewise.strategies.lookahead import Lookahead
+from computewise.strategies.particle_filter import ParticleFilter
+from computewise.strategies.rebase import Rebase
+from computewise.strategies.revisions import Revisions
 from computewise.strategies.single import Greedy, Single
 
-__all__ = ["STRATEGIES", "BeamSearch", "BestOfN", "DVTS", "Greedy", "Lookahead", "Single", "build", "describe", "label"]
+__all__ = [
+    "STRATEGIES",
+    "AdaptiveBranching",
+    "BeamSearch",
+    "BestOfN",
+    "DVTS",
+    "GatedRevisions",
+    "Greedy",
+    "Lookahead",
+    "ParticleFilter",
+    "Rebase",
+    "Revisions",
+    "Single",
+    "build",
+    "describe",
+    "label",
+]
 
-STRATEGIES = {kind.name: kind for kind in (Single, Greedy, BestOfN, BeamSearch, Lookahead, DVTS)}
+STRATEGIES: dict[str, Any] = {
+    kind.name: kind
+    for kind in (
+        Single,
+        Greedy,
+        BestOfN,
+        BeamSearch,
+        Lookahead,
+        DVTS,
+        Rebase,
+        ParticleFilter,
+        Revisions,
+        GatedRevisions,
+        AdaptiveBranching,
+    )
+}
 
 
-def build(name: str, settings: Mapping[str, int]) -> Strategy:
+def build(name: str, settings: Mapping[str, int | float]) -> Strategy:
     """The strategy of that name; raises `UsageError` for an unknown name, setting or number."""
     if name not in STRATEGIES:
         raise UsageError(f"unknown strategy {name!r}: allowed are {', '.join(STRATEGIES)}")
@@ -28,10 +65,11 @@ def build(name: str, settings: Mapping[str, int]) -> Strategy:
         if setting not in allowed:
             listed = ", ".join(allowed) or "no settings at all"
             raise UsageError(f"strategy {name!r} has no setting {setting!r}: allowed are {listed}")
-    return kind(**settings)
+    built: Strategy = kind(**settings)
+    return built
 
 
-def describe(strategy: Strategy) -> dict[str, int | str]:
+def describe(strategy: Strategy) -> dict[str, int | float | str]:
     """Plain data that `build` makes the same strategy of."""
     return {"name": strategy.name, **asdict(strategy)}  # type: ignore[call-overload]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from computewise.errors import UsageError
 
 
@@ -10,6 +12,20 @@ def at_least_one(**settings: int) -> None:
     for name, value in settings.items():
         if value < 1:
             raise UsageError(f"{name} = {value} is not allowed: at least 1")
+
+
+def probability(**settings: float) -> None:
+    """Raise `UsageError` for a setting that is no probability, NaN included."""
+    for name, value in settings.items():
+        if not 0 <= value <= 1:
+            raise UsageError(f"{name} = {value} is not allowed: between 0 and 1")
+
+
+def above_zero(**settings: float) -> None:
+    """Raise `UsageError` for a setting that is not positive and finite."""
+    for name, value in settings.items():
+        if not 0 < value < math.inf:
+            raise UsageError(f"{name} = {value} is not allowed: above 0")
 
 
 def divisible(n: int, width: int) -> None:

@@ -13,7 +13,7 @@ from computewise.difficulty import rank_bins
 from computewise.errors import RunError
 from computewise.metrics import within_problem_aurocs
 from computewise.policy import CrossValidated, best_per_bin, cross_validate
-from computewise.records import Record, key_of
+from computewise.records import Record, Settings, key_of
 from computewise.study.config import LEAST_PROBLEMS, StudyConfig
 from computewise.study.plan import plan
 from computewise.study.tables import Floats, Pool, Row, Sizes, elected, usage_columns
@@ -135,7 +135,7 @@ def _pool_rows(config: StudyConfig, pools: list[Pool], sizes: Sizes, a_generatio
             family = "best-of-N" if k > 1 else "single sample"
             columns = usage_columns(usages, sizes, a_generation)
             name = selection if k > 1 else "none"
-            strategy: dict[str, int | str] = {"name": "best_of_n", "n": k} if k > 1 else {"name": "single"}
+            strategy: Settings = {"name": "best_of_n", "n": k} if k > 1 else {"name": "single"}
             rows.append(Row(family, strategy, name, k, accuracy, columns))
     return rows
 

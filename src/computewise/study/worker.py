@@ -15,7 +15,7 @@ from computewise.errors import ModelError, ProblemError
 from computewise.models.embedded import EmbeddedModel
 from computewise.models.loop import EngineLoop
 from computewise.models.threads import one_thread
-from computewise.records import Node, Outcome, Record
+from computewise.records import Node, Outcome, Record, Settings
 from computewise.solve import solve
 from computewise.strategies import build, describe
 from computewise.study.plan import TREE_OF, Job, Run
@@ -57,8 +57,8 @@ async def _run_job(job: Job) -> list[Record]:
 
 
 async def _record(run: Run, task: Task, problem: Problem, model: Model, verifier: Verifier | None) -> Record:
-    settings = {name: value for name, value in run.strategy.items() if name != "name"}
-    strategy = build(str(run.strategy["name"]), {name: int(value) for name, value in settings.items()})
+    settings = {name: value for name, value in run.strategy.items() if not isinstance(value, str)}
+    strategy = build(str(run.strategy["name"]), settings)
     record = Record(run.purpose, run.model, run.strategy, run.seed, problem.id)
     try:
         result = await solve(problem, strategy, model, verifier, task, seed=run.seed)
@@ -72,7 +72,7 @@ async def _record(run: Run, task: Task, problem: Problem, model: Model, verifier
     )
 
 
-def _identity(record: Record) -> tuple[str, str, dict[str, int | str], int, str]:
+def _identity(record: Record) -> tuple[str, str, Settings, int, str]:
     return record.purpose, record.model, record.strategy, record.seed, record.problem
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,9 @@ from computewise.tasks import expressions, stories
 from computewise.tasks.split import split_of
 
 STORY_SHARE = 0.2
+
+Documents = Callable[[random.Random], tuple[list[int], int]]
+"""Draws a training document: its tokens, and how many of them come before what is learned."""
 
 
 def random_document(rng: random.Random) -> tuple[list[int], int]:
@@ -38,7 +42,7 @@ class Batch:
     documents: NDArray[np.int64]
 
 
-def batch(seed: int, step: int, rows: int, time: int) -> Batch:
+def batch(seed: int, step: int, rows: int, time: int, documents_of: Documents = random_document) -> Batch:
     """The packed batch of one step. What does not fit a row is left empty, never cut."""
     rng = random.Random(f"{seed}/{step}")
     inputs, positions, documents = (np.zeros((rows, time), np.int64) for _ in range(3))
@@ -48,7 +52,7 @@ def batch(seed: int, step: int, rows: int, time: int) -> Batch:
         at = number = 0
         skipped: list[tuple[list[int], int]] = []
         while len(skipped) < 6:
-            tokens, prompt = waiting.pop() if waiting else random_document(rng)
+            tokens, prompt = waiting.pop() if waiting else documents_of(rng)
             length = len(tokens) - 1
             if length > time - at:
                 skipped.append((tokens, prompt))

@@ -15,7 +15,7 @@ from torch import Tensor
 from computewise.models.config import NetworkConfig
 from computewise.models.vocabulary import TOKENS
 from computewise.training.checkpoint import load_checkpoint, save_checkpoint
-from computewise.training.corpus import batch
+from computewise.training.corpus import Documents, batch, random_document
 from computewise.training.network import Generator, document_mask
 from computewise.training.optimizers import build_optimizers, set_learning_rate
 
@@ -49,9 +49,9 @@ def schedule(step: int, recipe: GeneratorRecipe) -> float:
     return recipe.learning_rate * max(left, 0.01)
 
 
-def loss_of(network: Generator, recipe: GeneratorRecipe, step: int) -> Tensor:
+def loss_of(network: Generator, recipe: GeneratorRecipe, step: int, documents_of: Documents) -> Tensor:
     """Cross-entropy over the solution tokens of one batch; padding and prompts are not learned."""
-    data = batch(recipe.seed, step, recipe.rows, recipe.time)
+    data = batch(recipe.seed, step, recipe.rows, recipe.time, documents_of)
     tokens, targets, positions, documents = map(
         torch.from_numpy, (data.inputs, data.targets, data.positions, data.documents)
     )
@@ -65,12 +65,14 @@ def train(
     directory: Path,
     *,
     start: Mapping[str, Tensor] | None = None,
+    documents: Documents = random_document,
     checkpoint_every: int = 100,
     report: Callable[[int, float], None],
+    at_checkpoint: Callable[[Generator, int], None] = lambda network, step: None,
 ) -> Generator:
     """Train, from `start`'s tensors where given, or go on from `directory`'s checkpoint.
 
-    Calls `report(step, loss)` every 20 steps.
+    Calls `report(step, loss)` every 20 steps, and `at_checkpoint(network, steps done)` before each checkpoint.
     """
     torch.manual_seed(recipe.seed)
     network = Generator(recipe.network)
@@ -82,7 +84,7 @@ def train(
     started = time.monotonic() - seconds
     for step in range(first, recipe.steps):
         set_learning_rate(optimizers, schedule(step, recipe))
-        loss = loss_of(network, recipe, step)
+        loss = loss_of(network, recipe, step, documents)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         for optimizer in optimizers:
@@ -94,5 +96,6 @@ def train(
             with (directory / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
         if (step + 1) % checkpoint_every == 0 or step + 1 == recipe.steps:
+            at_checkpoint(network, step + 1)
             save_checkpoint(directory, network, optimizers, step + 1, time.monotonic() - started)
     return network

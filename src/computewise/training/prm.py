@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from computewise.metrics import Bools, Floats, Ints, auroc, within_auroc
-from computewise.models.embedded import EmbeddedModel, prompt_tokens
-from computewise.models.loop import EngineLoop
-from computewise.models.threads import one_thread
+from computewise.models.embedded import prompt_tokens
 from computewise.models.vocabulary import END, encode
 from computewise.models.weights import load_weights
-from computewise.seeds import derive_seed
-from computewise.tasks.embedded import TASKS
 from computewise.training.checkpoint import load_checkpoint, save_checkpoint
-from computewise.training.corpus import STORY_SHARE
 from computewise.training.generator import SMALL, GeneratorRecipe
 from computewise.training.generator import train as train_generator
+from computewise.training.labelling import Labelling, hold_out, label_all
 from computewise.training.network import PRM
 from computewise.training.optimizers import build_optimizers, set_learning_rate
-from computewise.training.rollouts import LabelledQuestion, LabelledSolution, label_questions
-
-_CHUNK = 50
+from computewise.training.rollouts import LabelledQuestion, LabelledSolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,66 +52,6 @@ class PRMRecipe:
     warmup: int = 50
     evaluate_every: int = 100
     seed: int = 1
-
-
-def label_chunk(job: tuple[str, int, int, PRMRecipe]) -> list[LabelledQuestion]:
-    """Worker: label questions `first`.. of one chunk; a function of its arguments alone."""
-    weights, first, rollouts, recipe = job
-    with one_thread():
-        model = EmbeddedModel("small", EngineLoop(), path=Path(weights))
-        seed = derive_seed(recipe.seed, first)
-        stories = round(_CHUNK * STORY_SHARE)
-        labelled: list[LabelledQuestion] = []
-        for name, count in (("expressions", _CHUNK - stories), ("stories", stories)):
-            task = TASKS[name]
-            problems = task.problems("train", count, seed)
-            labelled += asyncio.run(
-                label_questions(task, problems, model, solutions=recipe.solutions, rollouts=rollouts, seed=seed)
-            )
-    return labelled
-
-
-def label_all(recipe: PRMRecipe, weights: Path, directory: Path, workers: int) -> list[LabelledQuestion]:
-    """All labelled questions; chunks already in `directory` are not computed again."""
-    path = directory / "labels.jsonl"
-    jobs = [
-        (str(weights), first, recipe.rollouts if first < recipe.questions else 0, recipe)
-        for first in range(0, recipe.questions + recipe.outcome_questions, _CHUNK)
-    ]
-    done = _read_labels(path)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, path.open("a") as file:
-        missing = [job for job in jobs if job[1] not in done]
-        for job, labelled in zip(missing, pool.map(label_chunk, missing), strict=True):
-            done[job[1]] = labelled
-            file.write(json.dumps({"first": job[1], "questions": [asdict(question) for question in labelled]}) + "\n")
-            file.flush()
-    return [question for job in jobs for question in done[job[1]]]
-
-
-def _read_labels(path: Path) -> dict[int, list[LabelledQuestion]]:
-    done: dict[int, list[LabelledQuestion]] = {}
-    if not path.exists():
-        return done
-    whole = path.read_bytes().rpartition(b"\n")[0]
-    os.truncate(path, len(whole) + 1 if whole else 0)
-    for line in whole.splitlines():
-        record = json.loads(line)
-        done[record["first"]] = [
-            LabelledQuestion(
-                q["prompt"],
-                tuple(
-                    LabelledSolution(tuple(s["steps"]), tuple(s["labels"]), s["logprob"], s["count"])
-                    for s in q["solutions"]
-                ),
-            )
-            for q in record["questions"]
-        ]
-    return done
-
-
-def hold_out(questions: Sequence[LabelledQuestion]) -> tuple[list[LabelledQuestion], list[LabelledQuestion]]:
-    """Nine tenths to train on, every tenth question held out."""
-    return [q for i, q in enumerate(questions) if i % 10], [q for i, q in enumerate(questions) if i % 10 == 0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,8 +193,8 @@ def train(
 ) -> tuple[PRM, int, list[LabelledQuestion]]:
     """Label, train; the network at its best held-out AUROC within problems, that step, those questions. Resumable."""
     directory.mkdir(parents=True, exist_ok=True)
-    labelled = [question for question in label_all(recipe, weights, directory, workers) if question.solutions]
-    training, held_out = hold_out(labelled)
+    labelling = Labelling(recipe.questions, recipe.outcome_questions, recipe.solutions, recipe.rollouts, recipe.seed)
+    training, held_out = hold_out(label_all(labelling, weights, directory, workers))
     training.sort(key=_length)
     mixed = [question for question in training if len({s.labels[-1] for s in question.solutions}) == 2]
     generator = {name: torch.from_numpy(tensor) for name, tensor in load_weights(weights).tensors.items()}

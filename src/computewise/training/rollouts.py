@@ -37,17 +37,40 @@ class LabelledQuestion:
 
 
 async def label_questions(
-    task: EmbeddedTask, problems: list[Problem], model: EmbeddedModel, *, solutions: int, rollouts: int, seed: int
+    task: EmbeddedTask,
+    problems: list[Problem],
+    model: EmbeddedModel,
+    *,
+    solutions: int,
+    rollouts: int,
+    seed: int,
+    temperature: float = 1.0,
 ) -> list[LabelledQuestion]:
     """Sample and label `problems`, all at once; `rollouts` = 0 labels only the last step, by the answer."""
-    labelled = (_label_question(task, problem, model, solutions, rollouts, seed) for problem in problems)
+    labelled = (
+        _label_question(
+            task,
+            problem,
+            Session(problem, model, None, task.delimiter, seed=seed, temperature=temperature),
+            model,
+            solutions,
+            rollouts,
+            seed,
+        )
+        for problem in problems
+    )
     return list(await asyncio.gather(*labelled))
 
 
 async def _label_question(
-    task: EmbeddedTask, problem: Problem, model: EmbeddedModel, solutions: int, rollouts: int, seed: int
+    task: EmbeddedTask,
+    problem: Problem,
+    session: Session,
+    model: EmbeddedModel,
+    solutions: int,
+    rollouts: int,
+    seed: int,
 ) -> LabelledQuestion:
-    session = Session(problem, model, None, task.delimiter, seed=seed)
     distinct: dict[str, list[Candidate]] = {}
     for candidate in await session.sample(solutions):
         if candidate.end == "stop" and task.answer(candidate.text) is not None:

@@ -13,7 +13,7 @@ from torch import nn
 
 from computewise.models.config import NetworkConfig
 from computewise.models.weights import SHIPPED, Weights, save_weights
-from computewise.training import generator, prm
+from computewise.training import generator, prm, revision
 from computewise.training.card import generator_card, prm_card
 
 
@@ -25,6 +25,8 @@ def train_by_name(name: str, directory: Path, *, threads: int, workers: int, log
     os.makedirs(directory, exist_ok=True)
     if name == "prm":
         return _train_prm(directory, workers, log)
+    if name in revision.RECIPES:
+        return _train_revision(name, directory, workers, log)
     recipe = generator.RECIPES[name]
     network = generator.train(recipe, directory, report=lambda step, loss: log(f"step {step}: loss {loss:.4f}"))
     path = export(network, network.config, directory / f"{name}.safetensors")
@@ -42,6 +44,18 @@ def _train_prm(directory: Path, workers: int, log: Callable[[str], None]) -> Pat
     )
     path = export(network, network.config, directory / "prm.safetensors")
     return prm_card(recipe, path, network, held_out, step, _seconds(directory))
+
+
+def _train_revision(name: str, directory: Path, workers: int, log: Callable[[str], None]) -> Path:
+    recipe = revision.RECIPES[name]
+    network, _ = revision.train(
+        recipe,
+        SHIPPED / "small.safetensors",
+        directory,
+        workers=workers,
+        report=lambda step, measured: log(f"step {step}: " + json.dumps(measured)),
+    )
+    return export(network, network.config, directory / f"{name}.safetensors")
 
 
 def export(network: nn.Module, config: NetworkConfig, path: Path) -> Path:

@@ -1,0 +1,41 @@
+"""Chains of revisions that end at an attempt the verifier trusts: what is right is not revised into something wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from computewise.core import Candidate, Problem
+from computewise.session import Session
+from computewise.strategies.validation import at_least_one, probability
+
+
+@dataclass(frozen=True, slots=True)
+class GatedRevisions:
+    """As `Revisions`, but a chain is revised only while the value of its last attempt is under `trust`.
+
+    Without a verifier everything is trusted and nothing revised.
+    """
+
+    chain_length: int = 4
+    chains: int = 4
+    trust: float = 0.9
+    name = "gated_revisions"
+
+    def __post_init__(self) -> None:
+        at_least_one(chain_length=self.chain_length, chains=self.chains)
+        probability(trust=self.trust)
+
+    @property
+    def n(self) -> int:
+        """Attempts at most."""
+        return self.chain_length * self.chains
+
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        """Cost: between `chains` and `chain_length` * `chains` generations."""
+        chains = [[first] for first in await session.score(await session.sample(self.chains))]
+        for _ in range(self.chain_length - 1):
+            doubted = [chain for chain in chains if session.value(chain[-1]) < self.trust]
+            attempts = await session.score(await session.revise(doubted))
+            for chain, attempt in zip(doubted, attempts, strict=True):
+                chain.append(attempt)
+        return [attempt for chain in chains for attempt in chain]

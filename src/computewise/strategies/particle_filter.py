@@ -1,0 +1,68 @@
+"""Particle filtering: search as inference about right solutions (Puri et al. 2025), resampled no more than needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from computewise.core import ROOT, Candidate, Problem
+from computewise.session import Session
+from computewise.strategies.validation import at_least_one
+
+_CERTAIN = 1e-4
+"""Values are kept this far from 0 and 1, whose odds are no numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParticleFilter:
+    """`n` particles, each a solution in the making; weights are the odds the verifier gives them.
+
+    A particle's weight is what its odds have risen by since it was last resampled. Systematic resampling takes place
+    only where the effective sample size falls under half: at every step, the particles would soon be copies of one. A
+    finished particle keeps its odds; it is not scored again, and however often it is drawn it is one candidate.
+    """
+
+    n: int = 16
+    name = "particle_filter"
+
+    def __post_init__(self) -> None:
+        at_least_one(n=self.n)
+
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        """Cost: at most about `n` generations."""
+        dice = session.random(self.name)
+        particles = await session.score(await session.expand([ROOT], self.n))
+        since = dict.fromkeys((particle.id for particle in particles), 0.0)
+        while not all(particle.finished for particle in particles):
+            log_odds = [_log_odds(session.value(particle)) for particle in particles]
+            weights = [math.exp(now - since[p.id]) for p, now in zip(particles, log_odds, strict=True)]
+            counts = [1] * len(particles)
+            if effective_size(weights) < len(particles) / 2:
+                counts = systematic(weights, dice.random())
+                since = {p.id: now for p, now in zip(particles, log_odds, strict=True)}
+            drawn = [(particle, count) for particle, count in zip(particles, counts, strict=True) if count]
+            particles = await session.expand([p for p, _ in drawn], [count for _, count in drawn])
+            since |= {p.id: since[p.parent] for p in particles if p.id not in since and p.parent is not None}
+            particles = await session.score(particles)
+        return particles
+
+
+def _log_odds(value: float) -> float:
+    held = min(max(value, _CERTAIN), 1 - _CERTAIN)
+    return math.log(held / (1 - held))
+
+
+def effective_size(weights: Sequence[float]) -> float:
+    """(sum w)^2 / sum w^2: how many equally weighted particles they are worth (Kong et al. 1994)."""
+    return sum(weights) ** 2 / sum(weight**2 for weight in weights)
+
+
+def systematic(weights: Sequence[float], offset: float) -> list[int]:
+    """How often each particle is drawn, by as many evenly spaced points as there are particles, `offset` in [0, 1)."""
+    n, total = len(weights), sum(weights)
+    # Points below an edge: those at (i + offset) / n of the total, i = 0, 1, ...
+    below = [min(n, max(0, math.ceil(n * edge / total - offset))) for edge in accumulate(weights)]
+    below[-1] = n
+    return [after - before for before, after in zip([0, *below], below, strict=False)]

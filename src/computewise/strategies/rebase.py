@@ -1,0 +1,54 @@
+"""REBASE (Wu et al. 2024): tree search that shares its width out by softmax of the rewards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from computewise.core import ROOT, Candidate, Problem
+from computewise.session import Session
+from computewise.strategies.validation import above_zero, at_least_one
+
+
+@dataclass(frozen=True, slots=True)
+class Rebase:
+    """`n` beams; each round every unfinished one gets children in proportion to softmax(value / `temperature`).
+
+    Finished beams keep their places, so the width left to share shrinks as they finish.
+    """
+
+    n: int = 16
+    temperature: float = 0.2
+    name = "rebase"
+
+    def __post_init__(self) -> None:
+        at_least_one(n=self.n)
+        above_zero(temperature=self.temperature)
+
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        """Cost: about `n` generations."""
+        beams = await session.score(await session.expand([ROOT], self.n))
+        while growing := [beam for beam in beams if not beam.finished]:
+            finished = [beam for beam in beams if beam.finished]
+            shares = softmax([session.value(beam) / self.temperature for beam in growing])
+            children = await session.expand(growing, apportion(shares, self.n - len(finished)))
+            beams = finished + await session.score(children)
+        return beams
+
+
+def softmax(logits: Sequence[float]) -> list[float]:
+    """Positive shares that sum to 1."""
+    largest = max(logits)
+    powers = [math.exp(logit - largest) for logit in logits]
+    return [power / sum(powers) for power in powers]
+
+
+def apportion(shares: Sequence[float], total: int) -> list[int]:
+    """Whole numbers that sum to `total`, in proportion to `shares`, by largest remainders; ties to the earlier."""
+    exact = [share * total for share in shares]
+    counts = [int(one) for one in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda index: counts[index] - exact[index])
+    for index in by_remainder[: total - sum(counts)]:
+        counts[index] += 1
+    return counts
