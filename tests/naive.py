@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,8 @@ Array = NDArray[np.float64]
 
 TINY = NetworkConfig(width=16, layers=2, heads=2, hidden=24, vocabulary=len(TOKENS), context=160)
 TINY_PRM = NetworkConfig(width=16, layers=2, heads=2, hidden=24, vocabulary=len(TOKENS), verifier_layers=1, context=160)
+TINY_REVISION = replace(TINY, attempts=4)
+TINY_ORM = replace(TINY_PRM, attempts=4)
 
 
 def random_weights(config: NetworkConfig, seed: int = 0) -> Weights:

@@ -30,7 +30,14 @@ MISTAKES = {
     "words": (["solve", "Zed eats soup.", "--task", "stories"], "cannot read"),
     "unknown task": (["solve", "1+1", "--task", "poems"], "allowed are expressions, stories"),
     "unknown selection": (["solve", "1+2*3", "--select", "loudest"], "allowed are weighted, majority, best"),
-    "unknown verifier": (["solve", "1+2*3", "--verifier", "oracle"], "allowed are prm, logprob, none"),
+    "unknown verifier": (["solve", "1+2*3", "--verifier", "oracle"], "allowed are prm, orm, logprob, none"),
+    "unknown model": (["solve", "1+2*3", "--model", "huge"], "allowed are small, large, revision, revision_paper"),
+    "a model that cannot revise": (
+        ["solve", "1+2*3", "--strategy", "revisions", "--model", "small"],
+        "not trained to revise its attempts: use revision",
+    ),
+    "trust": (["solve", "1+2*3", "--strategy", "step_revisions", "--trust", "2"], "between 0 and 1"),
+    "no chains": (["solve", "1+2*3", "--strategy", "revisions", "--chains", "0"], "at least 1"),
     "temperature": (["solve", "1+2*3", "--temperature", "-1"], "at least 0"),
     "missing weights": (["solve", "1+2*3", "--weights", "nowhere.safetensors"], "no weights file"),
     "study budgets": (["study", "--budgets", "4", "1"], "rising"),
@@ -100,6 +107,40 @@ def test_solve_prints_json_that_adds_up() -> None:
     parts = ("prompt", "completion", "verifier")
     assert told["flops"]["total"] == pytest.approx(sum(told["flops"][part] for part in parts))
     assert run("solve", "3*(4+5)-6", "--n", "16", "--json").stdout == result.stdout
+
+
+MISTAKEN = ["12*(3-4)+25*(7-2)-88", "--strategy", "step_revisions", "--chain-length", "4", "--chains", "2"]
+"""What `small` seldom gets right at once."""
+
+
+def test_steps_are_revised_by_a_model_that_cannot_and_the_changes_are_shown() -> None:
+    result = run("solve", *MISTAKEN, "--seed", "1")
+    assert result.returncode == 0, result.stderr
+    assert "answer: 25  (right)" in result.stdout
+    assert "step_revisions(chain_length=4, chains=2" in result.stdout
+    shown = " ".join(result.stdout.replace("│", " ").split())
+    assert re.search(r"\[-[0-9]+-\]\{\+125\+\}-88", shown)
+
+
+def test_json_says_what_revises_what() -> None:
+    told = json.loads(run("solve", *MISTAKEN, "--seed", "1", "--json").stdout)
+    assert told["strategy"] == {"name": "step_revisions", "chain_length": 4, "chains": 2, "trust": 0.9}
+    assert told["answer"] == "25"
+    revises = {one["id"]: one["revises"] for one in told["explored"]}
+    assert revises == {id: "." in id for id in revises}
+    assert any(revises.values())
+    searched = json.loads(run("solve", "3*(4+5)-6", "--n", "4", "--json").stdout)
+    assert any(one["parent"] for one in searched["explored"])
+    assert not any(one["revises"] for one in searched["explored"])
+
+
+def test_a_model_trained_to_revise_revises_whole_attempts() -> None:
+    flags = ["--strategy", "revisions", "--model", "revision_paper", "--chain-length", "3", "--chains", "2"]
+    told = json.loads(run("solve", MISTAKEN[0], *flags, "--json").stdout)
+    assert [one["id"] for one in told["explored"]] == ["0", "0.0", "0.0.0", "1", "1.0", "1.0.0"]
+    assert sum(one["revises"] for one in told["explored"]) == 4
+    assert told["usage"]["samples"] == 6
+    assert "revisions(chain_length=3, chains=2)" in run("solve", MISTAKEN[0], *flags).stdout
 
 
 def test_a_story_is_solved() -> None:

@@ -12,20 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from computewise.core import Usage
 from computewise.errors import RunError
 from computewise.records import Node, Outcome, Record
 from computewise.report import write_report
+from computewise.report.axes import apart
 from computewise.report.examples import examples
-from computewise.report.families import best_search
-from computewise.report.figures import apart
+from computewise.report.families import best_search, best_step_revisions, search_labels
+from computewise.report.figures import GENERATIONS, accuracy, bars, methods
 from computewise.report.headline import headline
+from computewise.report.revision_figures import heat_map
+from computewise.report.revisions import along_a_chain, at_the_gate, halves, parallel_sampler, spending, splitting
 from computewise.report.svg import inline
+from computewise.report.tables import policy_table
 from computewise.report.trees import grow
-from computewise.report.words import Verdict, estimate, points, quantity, verdict
+from computewise.report.words import Verdict, estimate, points, quantity, unpaired, verdict
 from computewise.strategies import describe
+from computewise.strategies.ratio_pool import chain_lengths
 from computewise.study.analysis import analyse
 from computewise.study.config import StudyConfig
 from computewise.study.plan import TREE_OF, Run, plan
@@ -34,7 +40,7 @@ from computewise.study.tables import Sizes
 
 CONFIG = StudyConfig(problems=40, budgets=(1, 4, 16, 64), difficulty_samples=16, repeats=5)
 HOSTILE = "<b>1+2</b>&*3"
-SECTIONS = ("found", "compute", "difficulty", "sizes", "policy", "verifier", "numbers", "trees", "reading")
+SECTIONS = ("found", "compute", "difficulty", "revisions", "sizes", "policy", "verifier", "numbers", "trees", "reading")
 
 
 def drawn_records(config: StudyConfig = CONFIG) -> list[Record]:
@@ -52,11 +58,29 @@ def drawn_records(config: StudyConfig = CONFIG) -> list[Record]:
 
 def _drawn(rng: random.Random, run: Run, problem: str, skill: float) -> Record:
     n = int(run.strategy.get("n", 1))
-    searching = run.purpose not in ("pool", "difficulty", "greedy")
-    outcomes = [_outcome(rng, skill * (1.1 if searching else 1)) for _ in range(n)]
-    usage = Usage(n, 90 * n, 60 * n, 33 * max(n, run.budget), 50 * n, 30 * n)
+    if run.purpose == "chains":
+        outcomes = _chains(rng, n, skill)
+        n = len(outcomes)
+    else:
+        searching = run.purpose not in ("pool", "difficulty", "greedy")
+        outcomes = [_outcome(rng, skill * (1.1 if searching else 1)) for _ in range(n)]
+    usage = Usage(n, 90 * n, 60 * n, 33 * (n if run.model == "revision" else _spent(run)), 50 * n, 30 * n)
     tree = _tree(rng, outcomes) if run.strategy == describe(TREE_OF) else None
     return Record(run.purpose, run.model, run.strategy, run.seed, problem, usage, outcomes, tree)
+
+
+def _spent(run: Run) -> int:
+    """Generations: what ends at a trusted attempt stays under its budget."""
+    return max(run.budget // 2 if "trust" in run.strategy else run.budget, int(run.strategy.get("n", 1)), 1)
+
+
+def _chains(rng: random.Random, n: int, skill: float) -> list[Outcome]:
+    """As `RatioPool` draws them: an attempt gets a little worse with each revision."""
+    return [
+        msgspec.structs.replace(_outcome(rng, skill * 0.97**attempt), chain=str(chain), read=20 + 33 * min(attempt, 4))
+        for chain, length in enumerate(chain_lengths(n))
+        for attempt in range(length)
+    ]
 
 
 def _outcome(rng: random.Random, skill: float) -> Outcome:
@@ -85,11 +109,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def write_run(directory: Path, records: list[Record]) -> None:
-    analysis = analyse(CONFIG, records, Sizes(760_000, 10_600_000, 1_160_000))
-    (directory / "config.json").write_text(json.dumps(CONFIG.plain()))
-    (directory / "summary.json").write_text(json.dumps(summarise(CONFIG, analysis)))
-    (directory / "policy.json").write_text(json.dumps(policy_file(CONFIG, analysis)))
+def write_run(directory: Path, records: list[Record], config: StudyConfig = CONFIG) -> None:
+    analysis = analyse(config, records, Sizes(760_000, 10_600_000, 1_160_000, 760_000))
+    (directory / "config.json").write_text(json.dumps(config.plain()))
+    (directory / "summary.json").write_text(json.dumps(summarise(config, analysis), allow_nan=False))
+    (directory / "policy.json").write_text(json.dumps(policy_file(config, analysis), allow_nan=False))
     (directory / "records.jsonl").write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
 
 
@@ -252,13 +276,222 @@ def test_failed_problem_is_named(tmp_path: Path) -> None:
 
 def test_run_without_searches_or_trees_still_reports(tmp_path: Path) -> None:
     config = StudyConfig(problems=20, budgets=(1, 2), difficulty_samples=8, repeats=2)
-    records = drawn_records(config)
-    analysis = analyse(config, records, Sizes(760_000, 10_600_000, 1_160_000))
-    (tmp_path / "config.json").write_text(json.dumps(config.plain()))
-    (tmp_path / "summary.json").write_text(json.dumps(summarise(config, analysis)))
-    (tmp_path / "policy.json").write_text(json.dumps(policy_file(config, analysis)))
-    (tmp_path / "records.jsonl").write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
-    assert "No search trees were recorded" in write_report(tmp_path).read_text(encoding="utf-8")
+    write_run(tmp_path, drawn_records(config), config)
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "No search trees were recorded" in text
+    assert "1 x 2 (all sequential)" in text
+    assert "too small for chains worth following" in text
+    assert not (tmp_path / "figures" / "along.svg").exists()
+
+
+@pytest.mark.parametrize("problems", [10, 20])
+def test_budget_of_one_leaves_revisions_out(tmp_path: Path, problems: int) -> None:
+    config = StudyConfig(problems=problems, budgets=(1,), difficulty_samples=8, repeats=2)
+    write_run(tmp_path, drawn_records(config), config)
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "sequential against parallel" not in text
+    assert 'id="revisions"' not in text
+    assert "<h2>4. Small model against large</h2>" in text
+    assert "charged apart, in section 6." in text
+    assert "revisions, best ratio" not in text
+
+
+def test_few_problems_still_report(tmp_path: Path) -> None:
+    config = StudyConfig(problems=10, budgets=(1, 4, 16), difficulty_samples=8, repeats=2)
+    write_run(tmp_path, drawn_records(config), config)
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "1 x 16 (all sequential)" in text
+    assert "nan" not in re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL).lower().split()
+
+
+def _section(page: str, name: str) -> str:
+    return page.partition(f'<section id="{name}">')[2].partition("</section>")[0]
+
+
+def _cell(*row: str) -> str:
+    """A pattern of a table's row that starts with these cells."""
+    first, *others = (re.escape(each) for each in row)
+    tail = "".join(rf"<td[^>]*>{each}</td>" for each in others)
+    return rf'<th scope="row">{first}</th>{tail}'
+
+
+def test_revisions_section_shows_every_ratio_with_its_interval(page: str, summary: dict[str, Any]) -> None:
+    section = _section(page, "revisions")
+    assert "<h2>4. Revisions: sequential against parallel</h2>" in section
+    for row in summary["ratios"]:
+        if row["n"] == 16:
+            assert estimate(row["accuracy"], row["ci95"]) in section
+            assert all(estimate(*each) in section for each in zip(row["by_bin"], row["by_bin_ci95"], strict=True))
+    for name in ("1 x 64 (all sequential)", "8 x 8", "64 x 1 (all parallel)"):
+        assert name in section.partition("</figure>")[0], "in the heat map"
+        assert re.search(_cell(name, "64"), section)
+    assert section.count(">budget ") == 3
+
+
+def test_heat_map_has_the_three_largest_budgets_and_frames_the_best(summary: dict[str, Any]) -> None:
+    rows = [
+        {**row, "n": n, "chains": 1, "chain_length": n} for row in summary["ratios"][:1] for n in (1, 2, 4, 8, 16)
+    ] + [
+        {**row, "n": n, "chains": n, "chain_length": 1, "accuracy": 0.9, "by_bin": [0.0] * 5}
+        for row in summary["ratios"][:1]
+        for n in (1, 2, 4, 8, 16)
+    ]
+    panels = heat_map({"ratios": rows}).axes
+    assert [panel.get_title(loc="left").split()[1] for panel in panels] == ["4", "8", "16"]
+    bold = {(text.get_position(), text.get_text()) for text in panels[0].texts if text.get_fontweight() == "bold"}
+    assert ((0.0, 1.0), "90.0") in {((float(x), float(y)), text) for (x, y), text in bold}
+    assert len(bold) == 6, "one for each column"
+
+
+def test_flip_rates_are_a_table(page: str, summary: dict[str, Any]) -> None:
+    section = _section(page, "revisions")
+    assert [each["attempt"] for each in summary["along"]] == [1, 2, 4, 8, 16]
+    for each in summary["along"]:
+        rates = [each[name] for name in ("right", "mended", "broken", "gated")]
+        cells = [estimate(rate["value"], rate["ci95"]) if rate else "–" for rate in rates]
+        assert re.search(_cell(str(each["attempt"]), *cells), section)
+
+
+def test_small_against_large_with_one_mechanism_is_shown(page: str, summary: dict[str, Any]) -> None:
+    section = _section(page, "revisions")
+    for name in ("sampling and search alone", "revisions alone"):
+        assert f"Small model with {name} minus large model" in section
+        assert f"Small, {name}" in section
+    summary["exchange_halves"]["revisions"] = summary["exchange_halves"]["revisions"][:1]
+    (each,) = summary["exchange_halves"]["revisions"]
+    each |= {"small": 0.5, "large": 0.7, "difference_ci95": [-0.3, -0.1]}
+    assert list(halves(summary))[1] == (
+        "With revisions alone the small model is worse than the large one at R = 0.16 (−20.0 points [−30.0, −10.0])."
+    )
+
+
+@pytest.mark.parametrize(
+    ("bounds", "says"),
+    [
+        ([0.01, 0.3], "rises from 60.0 % [55.0, 70.0] at the first to 75.0 % [70.0, 80.0] at attempt 16"),
+        ([-0.3, -0.01], "falls from 60.0 % [55.0, 70.0] at the first to 75.0 % [70.0, 80.0] at attempt 16"),
+        ([-0.1, 0.1], "[70.0, 80.0] at attempt 16, which is not distinguishable"),
+    ],
+)
+def test_along_a_chain_follows_the_paired_interval(summary: dict[str, Any], bounds: list[float], says: str) -> None:
+    summary["along"][0]["right"] = {"value": 0.6, "ci95": [0.55, 0.7]}
+    summary["along"][-1]["right"] = {"value": 0.75, "ci95": [0.7, 0.8]}
+    summary["along_change"]["right"] = {"difference": sum(bounds) / 2, "ci95": bounds}
+    (sentence,) = along_a_chain(summary)
+    assert sentence.endswith(f"{says}: {points(sum(bounds) / 2, bounds)}, paired.")
+    assert sentence in " ".join(headline(summary))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "says"),
+    [
+        ([0.01, 0.3], "better than its first attempt"),
+        ([-0.3, -0.01], "worse than its first attempt"),
+        ([-0.1, 0.1], "not distinguishable from its first attempt"),
+    ],
+)
+def test_gated_chain_follows_the_paired_interval(summary: dict[str, Any], bounds: list[float], says: str) -> None:
+    summary["along_change"]["gated"] = {"difference": sum(bounds) / 2, "ci95": bounds}
+    (sentence,) = at_the_gate(summary)
+    assert sentence.endswith(f"{says} ({points(sum(bounds) / 2, bounds)}).")
+    assert sentence.startswith("A chain that ends at its first attempt worth 0.9 or more")
+
+
+def test_sequential_against_parallel_follows_the_paired_intervals(summary: dict[str, Any]) -> None:
+    for row in summary["ratios"]:
+        if (row["n"], row["chains"], row["selection"], row["gated"]) == (64, 1, "hierarchical", False):
+            row["minus_parallel"]["ci95"] = [-0.1, 0.1]
+            row["minus_parallel"]["by_bin_ci95"][0] = [0.1, 0.2]
+            row["minus_parallel"]["by_bin_ci95"][-1] = [-0.2, -0.1]
+    (sentence,) = splitting(summary)
+    overall, easiest, hardest = sentence.partition(": ")[2].split("; ")
+    assert overall.startswith("over all problems ")
+    assert overall.endswith("[−10.0, 10.0], not distinguishable")
+    assert easiest.startswith("on the easiest fifth ")
+    assert easiest.endswith("[10.0, 20.0], sequential is better")
+    assert hardest.endswith("[−20.0, −10.0], parallel is better.")
+    assert next(parallel_sampler(summary)).startswith("64 x 1 is the revision model as a plain parallel sampler")
+
+
+def test_one_attempt_is_no_chain(summary: dict[str, Any]) -> None:
+    lone = {**summary, "along": summary["along"][:1], "ratios": [row for row in summary["ratios"] if row["n"] == 1]}
+    assert list(along_a_chain(lone)) == list(at_the_gate(lone)) == list(splitting(lone)) == []
+    assert list(parallel_sampler(lone)) == []
+
+
+def test_main_figure_draws_one_curve_of_each_kind(summary: dict[str, Any]) -> None:
+    drawn = methods(summary)
+    names = [each.name for each in drawn]
+    step = (best_step_revisions(summary) or "").removesuffix(", hierarchical")
+    assert step.startswith("step revisions, C = ")
+    assert names == [
+        *("best-of-N weighted", "majority", "beam search, M = 4"),
+        *(step, "revisions, best ratio", "pass@N (coverage)"),
+    ]
+    for row in drawn[4].rows:
+        rivals = [other for other in summary["curves"] if other["strategy"] == "revisions" and other["n"] == row["n"]]
+        assert row["accuracy"] == max(other["accuracy"] for other in rivals)
+
+
+def test_curves_stand_at_what_was_spent_and_the_page_says_so(page: str, summary: dict[str, Any]) -> None:
+    drawn = methods(summary)
+    axes = accuracy(summary, drawn, GENERATIONS).axes[0]
+    spent = [row["usage"]["generations"] for row in drawn[3].rows]
+    assert np.asarray(axes.lines[3].get_xdata()).tolist() == spent
+    assert max(spent) < 40
+    (sentence,) = spending(summary, 64)
+    assert sentence in page
+    frugal = min(row["usage"]["generations"] for row in summary["curves"] if row["n"] == 64)
+    assert f"spent from {frugal:.1f} (" in sentence
+    for row in summary["curves"]:
+        row["usage"]["generations"] = row["n"]
+    assert list(spending(summary, 64)) == []
+
+
+def test_bars_name_what_they_show(summary: dict[str, Any], page: str) -> None:
+    shown = bars(summary, 64)
+    assert len(shown) == 7
+    assert len({each.look.colour for each in shown}) == 7
+    assert all(each.rows[0]["n"] in (1, 64) for each in shown)
+    step = next(each for each in shown if each.name.startswith("step revisions"))
+    assert f"{step.name} (spent {step.rows[0]['usage']['generations']:.1f})" in page
+
+
+def test_searches_over_steps_hold_no_revisions(summary: dict[str, Any]) -> None:
+    labels = search_labels(summary)
+    assert {"REBASE, weighted", "particle filter, weighted", "DVTS, M = 4, weighted"} <= set(labels)
+    assert not [label for label in labels if "revisions" in label or label.startswith("best-of-N")]
+
+
+def test_step_revisions_enter_the_headline_as_they_compare(summary: dict[str, Any]) -> None:
+    assert "Revisions inside the search" in " ".join(headline(summary))
+    step = best_step_revisions(summary)
+    summary["comparisons"] = [each for each in summary["comparisons"] if each["policy"] != step]
+    assert "Revisions inside the search" not in " ".join(headline(summary))
+    beam = next(each for each in summary["comparisons"] if each["policy"].startswith("beam") and each["n"] == 64)
+    against = {"against": "best-of-N, weighted", "difference": 0.05, "ci95": [0.02, 0.08]}
+    summary["comparisons"].append({**beam, "policy": step, **against})
+    name = (step or "").removesuffix(", hierarchical")
+    assert (
+        f"Revisions inside the search ({name}, the leading of 3 kinds) are "
+        "better than best-of-N weighted at N = 64 (+5.0 points [2.0, 8.0])."
+    ) in headline(summary)[0]
+
+
+def test_policy_names_a_model_that_is_not_the_small_one(finished: Path) -> None:
+    policy = json.loads((finished / "policy.json").read_text())
+    strategy = {"name": "revisions", "chain_length": 16, "chains": 4}
+    held = {"bin": 1, "model": "revision", "strategy": strategy, "selection": "hierarchical"}
+    policy["budgets"] = [{"generations": 64, "bins": [held, {**held, "model": "small"}]}]
+    ((_, first, second),) = policy_table(policy).rows
+    assert first.replace("\N{NO-BREAK SPACE}", " ") == "revision model: revisions, L = 16, C = 4; hierarchical"
+    assert first == f"revision model: {second}"
+
+
+def test_long_tables_are_folded(page: str) -> None:
+    for caption in ("All curves; tokens", "Accuracy by bin of", "Accuracy by ratio and bin of"):
+        before = page.partition(f"<caption>{caption}")[0]
+        assert before.count("<details") > before.count("</details>"), caption
 
 
 def test_examples_show_what_they_say() -> None:
@@ -306,6 +539,13 @@ def test_best_search_is_one_that_was_run(summary: dict[str, Any]) -> None:
 )
 def test_verdict(bounds: tuple[float, float], says: Verdict) -> None:
     assert verdict(bounds) is says
+
+
+def test_unpaired_intervals_decide_only_where_they_do_not_meet() -> None:
+    assert unpaired((0.5, 0.6), (0.3, 0.4)) is Verdict.BETTER
+    assert unpaired((0.3, 0.4), (0.5, 0.6)) is Verdict.WORSE
+    assert unpaired((0.3, 0.5), (0.5, 0.6)) is Verdict.OPEN
+    assert unpaired((1.0, 1.0), (1.0, 1.0)) is Verdict.OPEN
 
 
 def test_numbers_as_read() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from doubles import TASK, problem
 
-from computewise.core import Candidate, Completion, Step
+from computewise.core import Attempt, Candidate, Completion, Step
 from computewise.errors import ModelError, ProblemError
 from computewise.models.simulated import SimulatedModel
 from computewise.tasks.simulated import simulated_problem
@@ -22,6 +24,7 @@ async def draw(
     stop: str | None = None,
     max_tokens: int = 240,
     temperature: float = 1.0,
+    attempts: Sequence[Attempt] = (),
 ) -> list[Completion]:
     return await model.sample(
         problem(depth).prompt,
@@ -31,6 +34,7 @@ async def draw(
         max_tokens=max_tokens,
         temperature=temperature,
         seeds=range(n),
+        attempts=attempts,
     )
 
 
@@ -93,6 +97,46 @@ async def test_nothing_follows_half_a_step_or_the_last() -> None:
             await draw(SimulatedModel(), prefix=prefix)
     with pytest.raises(ProblemError, match="not a simulated problem"):
         await SimulatedModel().sample("3+4", "", 1, stop=None, max_tokens=9, temperature=1, seeds=[1])
+
+
+RIGHT = Attempt("0", ("right\n", "right\n", "right\n", "right 41734"))
+WRONG = Attempt("1", ("right\n", "wrong\n", "right\n", "right 41736"))
+
+
+async def pass_at_1(model: SimulatedModel, attempts: Sequence[Attempt], prefix: str = "") -> float:
+    drawn = await draw(model, 3000, attempts=attempts, prefix=prefix)
+    return float(np.mean([TASK.correct(problem(4), TASK.answer(prefix + text(one))) for one in drawn]))
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected"),
+    [([], 0.8**4), ([RIGHT], 0.7), ([WRONG], 0.2), ([WRONG, RIGHT], 0.7), ([RIGHT, RIGHT, WRONG], 0.2)],
+)
+async def test_an_attempt_is_as_good_as_the_last_one_before_it_says(attempts: list[Attempt], expected: float) -> None:
+    assert await pass_at_1(SimulatedModel(hold=0.7, mend=0.2), attempts) == pytest.approx(expected, abs=0.03)
+
+
+async def test_what_always_holds_and_never_mends() -> None:
+    model = SimulatedModel(hold=1.0, mend=0.0)
+    assert await pass_at_1(model, [RIGHT]) == 1
+    assert await pass_at_1(model, [WRONG]) == 0
+
+
+async def test_steps_kept_of_an_attempt_need_not_be_got_right_again() -> None:
+    model = SimulatedModel(mend=0.2)
+    assert await pass_at_1(model, [WRONG], "right\n" * 3) == pytest.approx(0.2 ** (1 / 4), abs=0.03)
+    assert await pass_at_1(model, [WRONG], "right\nwrong\n") == 0
+
+
+async def test_attempts_are_read_with_the_prompt_and_cached_for_all_samples_but_the_first() -> None:
+    read = 24 + len(RIGHT.text) + len(WRONG.text)
+    drawn = await draw(SimulatedModel(), 2, attempts=[RIGHT, WRONG])
+    assert [(one.usage.prompt_tokens, one.usage.cached_prompt_tokens) for one in drawn] == [(read, 0), (read, read)]
+    kept = await draw(SimulatedModel(), 2, attempts=[RIGHT, WRONG], prefix="right\n")
+    assert [(one.usage.prompt_tokens, one.usage.cached_prompt_tokens) for one in kept] == [
+        (read + 6, 0),
+        (read + 6, read + 6),
+    ]
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])

@@ -14,9 +14,19 @@ from computewise.core import ROOT, Candidate, Completion, Problem, Step, Usage
 from computewise.errors import ModelError, UsageError
 from computewise.models.simulated import SimulatedModel
 from computewise.selection import SELECTIONS, Ballot, majority, weighted
-from computewise.session import Limits, Session
+from computewise.session import Limits, Session, Strategy
 from computewise.solve import solve
-from computewise.strategies import DVTS, BeamSearch, BestOfN, Lookahead
+from computewise.strategies import (
+    DVTS,
+    AdaptiveBranching,
+    BeamSearch,
+    BestOfN,
+    GatedRevisions,
+    Lookahead,
+    ParticleFilter,
+    Rebase,
+    Revisions,
+)
 from computewise.strategies.ranking import top
 from computewise.tasks.embedded import find_task
 from computewise.verifiers.simulated import SimulatedPRM
@@ -41,26 +51,43 @@ async def test_beam_search_does_not_refill_to_n_after_beams_finish() -> None:
     assert len(result.candidates) <= 8
 
 
-async def test_a_search_ends_with_its_last_beam() -> None:
+async def test_the_width_of_rebase_shrinks_as_beams_finish() -> None:
+    model = Recording(Scripted(_staggered))
+    result = await solve(problem(), Rebase(8), model, ByText(lambda text: 0.5), EXPRESSIONS, limits=Limits(steps=6))
+    rounds: dict[int, int] = {}
+    for call in model.calls:
+        depth = call.prefix.count("\n")
+        rounds[depth] = rounds.get(depth, 0) + call.n
+    assert rounds == {0: 8, 1: 4, 2: 2, 3: 1, 4: 1, 5: 1}
+    assert len(result.candidates) == 8
+
+
+@pytest.mark.parametrize("strategy", [BeamSearch(8, 2), Rebase(8), ParticleFilter(8)])
+async def test_a_search_ends_with_its_last_beam(strategy: Strategy) -> None:
     """Not after 40 rounds whatever happens."""
     model = Recording()
-    await solved(BeamSearch(8, 2), model=model, of=problem(depth=3))
+    await solved(strategy, model=model, of=problem(depth=3))
     assert max(call.prefix.count("\n") for call in model.calls) == 2
 
 
-async def test_a_finished_beam_keeps_its_place_and_is_not_sampled_or_read_again() -> None:
+@pytest.mark.parametrize("strategy", [BeamSearch(4, 2), Rebase(4), ParticleFilter(4)])
+async def test_a_finished_beam_keeps_its_place_and_is_not_sampled_or_read_again(strategy: Strategy) -> None:
     verifier = ByText(lambda text: 0.9 if text == "7" else 0.5)
     model = Recording(
         Scripted(lambda prefix, index: completion("7" if index == 0 else "1+1\n", "step" if index else "stop"))
     )
-    result = await solve(problem(), BeamSearch(4, 2), model, verifier, EXPRESSIONS, limits=Limits(steps=5))
-    assert "7" in [candidate.text for candidate in result.candidates]
+    result = await solve(problem(), strategy, model, verifier, EXPRESSIONS, limits=Limits(steps=5))
+    assert [candidate.text for candidate in result.candidates].count("7") == 1
+    assert len(model.calls) > 1
     assert all("7" not in call.prefix for call in model.calls)
     assert verifier.read.count("7") == 1
 
 
-@pytest.mark.parametrize("strategy", [BeamSearch(4, 2), Lookahead(4, 2, 1), Lookahead(4, 4, 3), DVTS(4, 2)])
-async def test_no_text_is_scored_twice(strategy: BeamSearch | Lookahead | DVTS) -> None:
+@pytest.mark.parametrize(
+    "strategy",
+    [BeamSearch(4, 2), Lookahead(4, 2, 1), Lookahead(4, 4, 3), DVTS(4, 2), Rebase(4), ParticleFilter(4)],
+)
+async def test_no_text_is_scored_twice(strategy: Strategy) -> None:
     numbers = iter(range(1000))
     model = Scripted(
         lambda prefix, index: completion(f"{next(numbers)}" + "\n" * (index % 2), "step" if index % 2 else "stop")
@@ -83,7 +110,14 @@ async def test_the_verifier_reads_the_lookahead_and_not_the_beam_before_it() -> 
 
 async def test_what_a_verifier_has_read_is_not_charged_again() -> None:
     """Whatever the strategy: read anew is at most the prompt and what was sampled."""
-    for strategy in (BeamSearch(4, 2), Lookahead(4, 2, 1), Lookahead(4, 2, 2)):
+    searches: list[Strategy] = [
+        BeamSearch(4, 2),
+        Lookahead(4, 2, 1),
+        Lookahead(4, 2, 2),
+        Rebase(4),
+        ParticleFilter(4),
+    ]
+    for strategy in searches:
         held = problem(depth=5)
         result = await solve(held, strategy, SimulatedModel(), SimulatedPRM(), TASK)
         characters = len(held.prompt) + sum(len(node.steps[-1].text) for node in result.explored)
@@ -141,9 +175,10 @@ def test_the_earlier_of_equals_survives() -> None:
     assert top(["b", "a", "c"], 2, lambda _: 0.5) == ["b", "a"]
 
 
-async def test_nothing_votes_twice_where_fewer_than_n_finish() -> None:
+@pytest.mark.parametrize("strategy", [BeamSearch(8, 2), Rebase(8), ParticleFilter(8), Revisions(4, 2)])
+async def test_nothing_votes_twice_where_fewer_than_n_finish(strategy: Strategy) -> None:
     for budget in range(40, 400, 12):
-        result = await solved(BeamSearch(8, 2), budget=budget)
+        result = await solved(strategy, budget=budget)
         ids = [candidate.id for candidate in result.candidates]
         assert len(ids) == len(set(ids))
 
@@ -187,8 +222,10 @@ async def test_the_trees_of_dvts_do_not_mix() -> None:
     assert all(c.parent is None or c.parent.split(":")[0] == c.id.split(":")[0] for c in result.explored)
 
 
-@pytest.mark.parametrize("strategy", [BeamSearch(8, 2), Lookahead(8, 2, 1), DVTS(8, 4)])
-async def test_discarded_beams_are_paid_for(strategy: BeamSearch | Lookahead | DVTS) -> None:
+@pytest.mark.parametrize(
+    "strategy", [BeamSearch(8, 2), Lookahead(8, 2, 1), DVTS(8, 4), Rebase(8, 0.05), ParticleFilter(8)]
+)
+async def test_discarded_beams_are_paid_for(strategy: Strategy) -> None:
     result = await solved(strategy)
     nodes = {candidate.id: candidate for candidate in result.explored}
     tokens = {key: sum(step.tokens for step in node.steps) for key, node in nodes.items()}
@@ -224,15 +261,25 @@ async def test_an_answer_that_was_found_is_not_lost_to_the_budget() -> None:
 async def test_completions_belong_to_their_problem_whatever_the_concurrency() -> None:
     problems = [problem(depth=1 + number % 5, number=30_000 + 100 * number) for number in range(40)]
     model = Jittery(SimulatedModel(skill=0.9, wrong_answers=9))
-    for strategy in (BestOfN(3), BeamSearch(4, 2), DVTS(4, 2)):
+    every: list[Strategy] = [
+        BestOfN(3),
+        BeamSearch(4, 2),
+        DVTS(4, 2),
+        Rebase(4),
+        ParticleFilter(4),
+        Revisions(3, 2),
+        GatedRevisions(3, 2),
+        AdaptiveBranching(4),
+    ]
+    for strategy in every:
         results = await asyncio.gather(*(solved(strategy, of=one, model=model) for one in problems))
         for one, result in zip(problems, results, strict=True):
             answers = {TASK.answer(c.text) for c in result.candidates}
             assert all(answer is not None and 0 <= int(answer) - int(one.answer or 0) <= 9 for answer in answers)
 
 
-@pytest.mark.parametrize("strategy", [BeamSearch(4, 2), DVTS(4, 2)])
-async def test_a_branch_that_fails_leaves_no_sibling_running(strategy: BeamSearch | DVTS) -> None:
+@pytest.mark.parametrize("strategy", [BeamSearch(4, 2), DVTS(4, 2), Rebase(4), ParticleFilter(4)])
+async def test_a_branch_that_fails_leaves_no_sibling_running(strategy: Strategy) -> None:
     """The second round's first call fails, while the others never answer."""
 
     @dataclass(slots=True)

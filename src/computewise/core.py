@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 FinishReason = Literal["step", "stop", "length"]
+
+FLOOR = 1e-3
+"""Added to scores before their ratio is taken: among scores near 0 a fall means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,22 @@ class Attempt:
         """The whole attempt."""
         return "".join(self.steps)
 
+    @property
+    def likely_right(self) -> bool:
+        """Whether the verifier thinks so; not without its scores."""
+        return bool(self.scores) and self.scores[-1] >= 0.5
+
+    @property
+    def doubted(self) -> int | None:
+        """The step at which the score falls most, as a ratio to the step before (1 before the first); None unscored.
+
+        A process reward model's score is what can still come of a solution: low throughout on a hard problem, it falls
+        where a mistake is made.
+        """
+        before = (1.0, *self.scores)
+        ratios = [(now + FLOOR) / (was + FLOOR) for was, now in zip(before, self.scores, strict=False)]
+        return ratios.index(min(ratios)) if ratios else None
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -130,12 +149,14 @@ ROOT = Candidate(id="", parent=None)
 class Result:
     """What a strategy came to: `explored` is the whole tree, root excluded; `chosen` is None where nothing finished.
 
-    `exhausted` says that the token budget ended the search.
+    `costs` is what sampling each of them cost, by id; `usage` adds what the verifier read. `exhausted` says that the
+    token budget ended the search.
     """
 
     chosen: Candidate | None
     candidates: tuple[Candidate, ...]
     explored: tuple[Candidate, ...]
+    costs: Mapping[str, Usage]
     usage: Usage
     exhausted: bool
 

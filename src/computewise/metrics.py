@@ -36,6 +36,17 @@ def bootstrap(per_problem: Floats, *, resamples: int = 4000, seed: int = 0) -> I
     return Interval(*map(float, np.quantile(means, (0.025, 0.975))))
 
 
+def bootstrap_ratio(events: Floats, chances: Floats, *, resamples: int = 4000, seed: int = 0) -> Interval:
+    """Percentile bootstrap of sum(`events`) / sum(`chances`) over problems, (problems,) each: a conditional rate."""
+    if len(events) < 2 or not chances.sum():
+        return Interval(np.nan, np.nan)
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(events), size=(resamples, len(events)))
+    below = chances[drawn].sum(1)
+    rates = events[drawn].sum(1)[below > 0] / below[below > 0]
+    return Interval(*map(float, np.quantile(rates, (0.025, 0.975))))
+
+
 def pass_at_k(correct: Bools, k: int) -> Floats:
     """Chance, per problem, that one of k samples is correct: 1 - C(n-c, k) / C(n, k) (Chen et al. 2021, eq. 1)."""
     _check_k(correct, k)

@@ -16,7 +16,7 @@ from computewise.errors import RunError
 Settings = dict[str, int | float | str]
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """One candidate, as far as any selection needs it."""
 
     answer: str | None
@@ -24,6 +24,9 @@ class Outcome(msgspec.Struct, frozen=True):
     logprob: float
     tokens: int
     correct: bool
+    chain: str = ""
+    read: int = 0
+    """Prompt tokens before it that no cache held."""
 
 
 class Node(msgspec.Struct, frozen=True):

@@ -49,6 +49,7 @@ def hierarchical(ballots: Sequence[Ballot]) -> int | None:
         winner = weighted([ballots[index] for index in members])
         if winner is not None:
             winners.append(members[winner])
+    winners.sort()
     chosen = weighted([ballots[index] for index in winners])
     return None if chosen is None else winners[chosen]
 

@@ -50,6 +50,7 @@ class Ledger:
 
     usage: Usage = field(default_factory=Usage)
     explored: dict[str, Candidate] = field(default_factory=dict)
+    costs: dict[str, Usage] = field(default_factory=dict)
     exhausted: bool = False
 
     def in_order(self) -> list[Candidate]:
@@ -103,20 +104,16 @@ class Session:
         """
         return await self._extend(candidates, n, stop=self._delimiter, temperature=0.0 if greedy else self._temperature)
 
-    async def revise(self, chains: Sequence[Sequence[Candidate]], n: int = 1, *, keep: int = 0) -> list[Candidate]:
+    async def revise(
+        self, chains: Sequence[Sequence[Candidate]], n: int = 1, *, keep_trusted: bool = False
+    ) -> list[Candidate]:
         """`n` whole new attempts in view of the last four of each chain, oldest first; children of its last.
 
-        With `keep`, they take over that many steps of the last attempt, scores included, and go on from there.
+        With `keep_trusted`, they take over the last attempt's steps before the one that the verifier doubts most,
+        scores included, and go on from there.
         """
-        begun = [self._begin(chain[-MEMORY:], keep) for chain in chains]
+        begun = [_begin(chain[-MEMORY:], keep_trusted) for chain in chains]
         return await self._extend(begun, n, stop=None, temperature=self._temperature)
-
-    @staticmethod
-    def _begin(chain: Sequence[Candidate], keep: int) -> Candidate:
-        """The last attempt cut back to what is kept of it, in view of them all."""
-        last = chain[-1]
-        history = tuple(Attempt(c.id, tuple(step.text for step in c.steps), c.scores) for c in chain)
-        return Candidate(last.id, last.parent, last.steps[:keep], last.scores[:keep], None, history)
 
     async def score(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The same candidates with a score for every step; unchanged where there is no verifier."""
@@ -211,7 +208,8 @@ class Session:
         )
         children = [self._child(id, parent, c) for id, c in zip(ids, completions, strict=True)]
         self.ledger.explored.update((child.id, child) for child in children)
-        for completion in completions:
+        for child, completion in zip(children, completions, strict=True):
+            self.ledger.costs[child.id] = completion.usage
             self.ledger.usage += completion.usage
             if self._left is not None:
                 self._left -= completion.usage.completion_tokens
@@ -221,9 +219,10 @@ class Session:
 
     def _child(self, id: str, parent: Candidate, completion: Completion) -> Candidate:
         limits = self._limits
-        steps = (*parent.steps, *completion.steps)
+        steps, scores = (*parent.steps, *completion.steps), parent.scores
         if parent.steps and completion.steps and not completion.steps[-1].text:
-            # The model ended right behind a delimiter: that is the end of the last step, not a step.
+            # The model ended right behind a delimiter: that is the end of the last step, not a step; it is read again.
+            scores = scores[: len(parent.steps) - 1]
             last, end = parent.steps[-1], completion.steps[-1]
             steps = (
                 *parent.steps[:-1],
@@ -233,7 +232,15 @@ class Session:
         if reason == "step" and (len(steps) >= limits.steps or sum(step.tokens for step in steps) >= limits.tokens):
             reason = "length"
         over = None if reason == "step" else reason
-        return Candidate(id, parent.id or None, steps, parent.scores, over, parent.history)
+        return Candidate(id, parent.id or None, steps, scores, over, parent.history)
+
+
+def _begin(chain: Sequence[Candidate], keep_trusted: bool) -> Candidate:
+    """The last attempt cut back to what is kept of it, in view of them all."""
+    last = chain[-1]
+    history = tuple(Attempt(c.id, tuple(step.text for step in c.steps), c.scores) for c in chain)
+    kept = (history[-1].doubted or 0) if keep_trusted else 0
+    return Candidate(last.id, last.parent, last.steps[:kept], last.scores[:kept], None, history)
 
 
 async def run(strategy: Strategy, session: Session) -> list[Candidate]:

@@ -50,6 +50,7 @@ async def solve(
         chosen=None if chosen is None else candidates[chosen],
         candidates=tuple(candidates),
         explored=tuple(spent.in_order()),
+        costs=spent.costs,
         usage=spent.usage,
         exhausted=spent.exhausted,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +13,15 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 from rich.live import Live
+from rich.tree import Tree
 
+from computewise.cli.attempts import draw_attempts
 from computewise.cli.tree import draw
 from computewise.compute import Flops, flops
-from computewise.core import Problem, Result, Verifier
+from computewise.core import Candidate, Problem, Result, Verifier
 from computewise.errors import UsageError
 from computewise.models.embedded import EmbeddedModel
+from computewise.models.forgetful import Forgetful
 from computewise.models.loop import EngineLoop
 from computewise.models.threads import one_thread
 from computewise.selection import find_selection
@@ -26,9 +30,15 @@ from computewise.solve import solve as solve_problem
 from computewise.strategies import build, describe, label
 from computewise.tasks.embedded import find_task
 from computewise.verifiers.logprob import LogprobVerifier
+from computewise.verifiers.orm import EmbeddedORM
 from computewise.verifiers.prm import EmbeddedPRM
 
-VERIFIERS = ("prm", "logprob", "none")
+VERIFIERS = ("prm", "orm", "logprob", "none")
+MODELS = ("small", "large", "revision", "revision_paper")
+SHOWN_ATTEMPTS = ("revisions", "gated_revisions", "ratio_pool")
+"""Strategies that make sense only for a model trained to revise."""
+KEPT_STEPS = ("step_revisions", "adaptive_branching")
+"""Strategies that any model can follow: it goes on from what is kept."""
 
 
 def solve(
@@ -39,8 +49,12 @@ def solve(
     n: int | None = None,
     width: int | None = None,
     k: int | None = None,
-    select: str = "weighted",
-    model: str = "small",
+    chain_length: int | None = None,
+    chains: int | None = None,
+    trust: float | None = None,
+    balance_temperature: float | None = None,
+    select: str | None = None,
+    model: str | None = None,
     verifier: str = "prm",
     weights: Path | None = None,
     budget: int | None = None,
@@ -57,19 +71,29 @@ def solve(
     task:
         expressions or stories.
     strategy:
-        single, greedy, best_of_n, beam_search, lookahead or dvts.
+        single, greedy, best_of_n, beam_search, lookahead, dvts, rebase, particle_filter, revisions, gated_revisions,
+        step_revisions, adaptive_branching or ratio_pool.
     n:
-        Samples or beams.
+        Samples, beams, particles or attempts.
     width:
         Continuations of each surviving beam (the paper's M); divides n.
     k:
         Steps that lookahead looks ahead.
+    chain_length:
+        Attempts of a chain of revisions, the first included.
+    chains:
+        Chains of revisions side by side.
+    trust:
+        The verifier's value, 0 to 1, from which on an attempt is not revised.
+    balance_temperature:
+        How evenly REBASE shares its width out.
     select:
-        weighted, majority or best.
+        weighted, majority, best or hierarchical (inside each chain, then across chains: the default for revisions).
     model:
-        small or large.
+        small, large, or one trained to revise: revision (the default for revisions and gated_revisions),
+        revision_paper.
     verifier:
-        prm, logprob (the generator's own confidence) or none.
+        prm, orm (reads the earlier attempts), logprob (the generator's own confidence) or none.
     weights:
         A weights file to use in place of the shipped model's.
     budget:
@@ -82,11 +106,23 @@ def solve(
         Print one JSON object in place of the picture.
 
     """
-    built = build(strategy, {name: v for name, v in {"n": n, "width": width, "k": k}.items() if v is not None})
-    if model not in ("small", "large"):
-        raise UsageError(f"unknown model {model!r}: allowed are small, large")
+    settings = {
+        "n": n,
+        "width": width,
+        "k": k,
+        "chain_length": chain_length,
+        "chains": chains,
+        "trust": trust,
+        "balance_temperature": balance_temperature,
+    }
+    built = build(strategy, {name: value for name, value in settings.items() if value is not None})
+    model = model or ("revision" if strategy in SHOWN_ATTEMPTS else "small")
+    if model not in MODELS:
+        raise UsageError(f"unknown model {model!r}: allowed are {', '.join(MODELS)}")
     if verifier not in VERIFIERS:
         raise UsageError(f"unknown verifier {verifier!r}: allowed are {', '.join(VERIFIERS)}")
+    if verifier == "none" and "trust" in describe(built):
+        raise UsageError(f"strategy {strategy!r} needs a verifier: without one everything is trusted, nothing revised")
     if not temperature >= 0:  # NaN is none either
         raise UsageError(f"temperature = {temperature} is not allowed: at least 0")
     chosen_task = find_task(task)
@@ -94,8 +130,10 @@ def solve(
     one_thread()
     loop = EngineLoop()
     generator = EmbeddedModel(model, loop, path=weights)
-    judge: Verifier | None = (
-        EmbeddedPRM(loop) if verifier == "prm" else LogprobVerifier() if verifier == "logprob" else None
+    solver = Forgetful(generator) if strategy in KEPT_STEPS and not generator.revises else generator
+    judge = _judge(verifier, loop)
+    chosen_selection = find_selection(
+        select or ("hierarchical" if strategy in (*SHOWN_ATTEMPTS, *KEPT_STEPS) else "weighted")
     )
     ledger = Ledger()
 
@@ -104,10 +142,10 @@ def solve(
             solve_problem(
                 question,
                 built,
-                generator,
+                solver,
                 judge,
                 chosen_task,
-                select=find_selection(select),
+                select=chosen_selection,
                 budget=budget,
                 seed=seed,
                 temperature=temperature,
@@ -127,12 +165,31 @@ def solve(
         _show(question, result, built, answer, spent)
 
 
+def _judge(name: str, loop: EngineLoop) -> Verifier | None:
+    match name:
+        case "prm":
+            return EmbeddedPRM(loop)
+        case "orm":
+            return EmbeddedORM(loop)
+        case "logprob":
+            return LogprobVerifier()
+        case _:
+            return None
+
+
 async def _watch(problem: Problem, ledger: Ledger, searching: asyncio.Future[Result]) -> None:
     """Redraw the growing tree until the search is over, then leave the screen to the final picture."""
     with Live(draw(problem.prompt, []), transient=True, auto_refresh=False) as live:
         while not searching.done():
-            live.update(draw(problem.prompt, ledger.in_order()), refresh=True)
+            live.update(_picture(problem, ledger.in_order(), None, coloured=True), refresh=True)
             await asyncio.wait([searching], timeout=0.1)
+
+
+def _picture(problem: Problem, explored: Sequence[Candidate], chosen: Candidate | None, *, coloured: bool) -> Tree:
+    """Chains of attempts where anything was revised, else the search tree."""
+    if any(candidate.revises for candidate in explored):
+        return draw_attempts(problem.prompt, explored, chosen, coloured=coloured)
+    return draw(problem.prompt, explored, chosen)
 
 
 def _plain(problem: Problem, result: Result, strategy: Strategy, answer: str | None, spent: Flops) -> dict[str, object]:
@@ -149,6 +206,7 @@ def _plain(problem: Problem, result: Result, strategy: Strategy, answer: str | N
             {
                 "id": c.id,
                 "parent": c.parent,
+                "revises": c.revises,
                 "step": c.steps[-1].text.strip() if c.steps else "",
                 "scores": list(c.scores),
                 "end": c.end,
@@ -160,7 +218,7 @@ def _plain(problem: Problem, result: Result, strategy: Strategy, answer: str | N
 
 def _show(problem: Problem, result: Result, strategy: Strategy, answer: str | None, spent: Flops) -> None:
     console = Console()
-    console.print(draw(problem.prompt, result.explored, result.chosen))
+    console.print(_picture(problem, result.explored, result.chosen, coloured=console.color_system is not None))
     verdict = (
         "" if problem.answer is None else "  (right)" if answer == problem.answer else f"  (wrong: {problem.answer})"
     )

@@ -23,18 +23,19 @@ def train(
     Parameters
     ----------
     name:
-        small, large, or prm: the process reward model of the shipped small.
+        small, large; prm: the process reward model of the shipped small; revision, revision_paper: small trained to
+        revise its attempts, by our recipe and the paper's; orm: the outcome verifier of the shipped revision.
     out:
         Checkpoints, log, weights and card go into a directory of that name inside.
     threads:
         PyTorch's threads.
     workers:
-        Processes that sample and label for prm.
+        Processes that sample and label.
 
     """
     at_least_one(threads=threads, workers=workers)
-    if importlib.util.find_spec("torch") is None:
-        raise UsageError("training needs PyTorch: pip install 'computewise[train]'")
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("rapidfuzz") is None:
+        raise UsageError("training needs PyTorch and rapidfuzz: pip install 'computewise[train]'")
     from computewise.training.session import train_by_name
 
     directory = out / name

@@ -14,7 +14,7 @@ class NetworkConfig:
 
     `verifier_layers` > 0 makes it a process reward model: that many further blocks read the final states of the first
     `layers` (see `computewise.training.network.PRM`). `attempts` > 0: it was trained with up to that many earlier
-    attempts between prompt and solution.
+    attempts between prompt and solution, with `verdicts` each up to and with the step that the verifier doubts most.
     """
 
     width: int
@@ -26,3 +26,4 @@ class NetworkConfig:
     rope_base: float = 10_000.0
     context: int = 256
     attempts: int = 0
+    verdicts: bool = False

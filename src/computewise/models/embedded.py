@@ -25,6 +25,7 @@ class EmbeddedModel:
             raise WeightsError(f"weights of {weights.config.vocabulary} tokens: this package speaks {len(TOKENS)}")
         self.name = name
         self.parameters = weights.parameters
+        self.revises = weights.config.attempts > 0
         self._trunk = Trunk(weights)
         self._decoder = Decoder(self._trunk, loop, rows=rows)
 
@@ -46,13 +47,11 @@ class EmbeddedModel:
         """
         if stop not in (None, "\n"):
             raise UsageError(f"the embedded models stop at a line's end or at the solution's, not at {stop!r}")
-        if attempts and not self._trunk.config.attempts:
+        if attempts and not self.revises:
             raise UsageError(f"the model {self.name} was not trained to revise its attempts: use revision")
-        shown = [attempt.text for attempt in attempts]
-        room = self._trunk.config.context - max_tokens - len(prefix)
-        while shown and len(context_tokens(prompt, shown)) > room:
-            del shown[0]
-        tokens = context_tokens(prompt, shown) + tuple(encode(prefix))
+        shown = [_up_to_the_doubt(one) if self._trunk.config.verdicts else one.text for one in attempts]
+        context = fitting_context(prompt, shown, self._trunk.config.context - max_tokens - len(prefix))
+        tokens = context + tuple(encode(prefix))
         if len(tokens) >= self._trunk.config.context:
             raise ProblemError(f"the problem takes {len(tokens)} tokens: allowed are {self._trunk.config.context - 1}")
         continuations = await self._decoder.sample(
@@ -62,7 +61,7 @@ class EmbeddedModel:
             max_tokens=max_tokens,
             temperature=temperature,
         )
-        first = len(tokens) if prefix and not shown else 0
+        first = len(tokens) if prefix and not attempts else 0
         goes_on = self._trunk.config.context - len(tokens) if stop else 0
         return [
             _completion(continuation, goes_on, len(tokens), first if index == 0 else len(tokens))
@@ -78,6 +77,20 @@ def prompt_tokens(prompt: str) -> tuple[int, ...]:
 def context_tokens(prompt: str, attempts: Sequence[str]) -> tuple[int, ...]:
     """The tokens before a solution's first where there are earlier attempts: each one's, and its end."""
     return prompt_tokens(prompt) + tuple(token for text in attempts for token in (*encode(text), END))
+
+
+def fitting_context(prompt: str, attempts: Sequence[str], room: int) -> tuple[int, ...]:
+    """The context with as many of the last attempts as fit `room` tokens."""
+    first = 0
+    while first < len(attempts) and len(context_tokens(prompt, attempts[first:])) > room:
+        first += 1
+    return context_tokens(prompt, attempts[first:])
+
+
+def _up_to_the_doubt(attempt: Attempt) -> str:
+    if attempt.likely_right or attempt.doubted is None:
+        return attempt.text
+    return "".join(attempt.steps[: attempt.doubted + 1])
 
 
 def _completion(continuation: Continuation, goes_on: int, read: int, cached: int) -> Completion:

@@ -7,24 +7,28 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from computewise.report.axes import WIDE, bin_names, name_ends, new_axes, percent_axis
 from computewise.report.families import (
+    BEAM,
+    BEST_OF_N,
     CEILING_LABEL,
     FIXED_LABEL,
     POLICY_LABELS,
     Entry,
+    best_ratio,
     best_search,
+    best_step_revisions,
     budgets,
     curve,
+    family,
     find,
+    split_budgets,
 )
-from computewise.report.style import BLUE, GREEN, GREY, INK, LOOKS, ORANGE, PAPER, VERMILION, Look
+from computewise.report.style import BLUE, GREEN, GREY, INK, LOOKS, ORANGE, VERMILION, Look
+from computewise.report.words import quantity
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-WIDE = (6.3, 4.1)
-"""Inches; a point of type on the page is then about the size it has here."""
 
 
 class Series(NamedTuple):
@@ -51,24 +55,27 @@ FLOPS = Axis("FLOPs a problem, verifier included (log scale)", 10, lambda row: f
 
 def methods(summary: Entry) -> list[Series]:
     """Ways to spend and select, the same for every problem."""
+    step = best_step_revisions(summary)
     found = [
-        Series("best-of-N weighted", LOOKS["best-of-N"], curve(summary, "best-of-N, weighted")),
+        Series("best-of-N weighted", LOOKS["best-of-N"], curve(summary, BEST_OF_N)),
         Series("majority", LOOKS["majority"], curve(summary, "best-of-N, majority")),
+        Series("beam search, M = 4", LOOKS["beam search, M = 4"], curve(summary, BEAM)),
+        Series(family(step or ""), LOOKS["step revisions"], curve(summary, step or "")),
+        Series("revisions, best ratio", LOOKS["revisions"], _best_ratios(summary)),
+        Series("pass@N (coverage)", LOOKS["coverage"], _coverage(summary)),
     ]
-    lookup = dict.fromkeys(["beam search, M = 4, weighted", best_search(summary)])
-    for label in (label for label in lookup if label):
-        family = label.removesuffix(", weighted")
-        rows = curve(summary, label)
-        if rows:
-            found.append(Series(family, LOOKS.get(family, LOOKS["fixed"]), rows))
-    found.append(Series("pass@N (coverage)", LOOKS["coverage"], _coverage(summary)))
-    return found
+    return [each for each in found if each.rows]
+
+
+def _best_ratios(summary: Entry) -> list[Entry]:
+    """From one attempt on; nothing where there was never a choice of ratio."""
+    return [row for n in budgets(summary) if split_budgets(summary) and (row := best_ratio(summary, n))]
 
 
 def choices(summary: Entry) -> list[Series]:
     """Ways to choose among those, beside best-of-N."""
     return [
-        Series("best-of-N weighted", LOOKS["best-of-N"], curve(summary, "best-of-N, weighted")),
+        Series("best-of-N weighted", LOOKS["best-of-N"], curve(summary, BEST_OF_N)),
         Series(FIXED_LABEL, LOOKS["fixed"], summary["best_fixed"]),
         *(Series(POLICY_LABELS[kind], LOOKS[kind], summary["policy"][kind]) for kind in ("oracle", "predicted")),
         Series(f"{CEILING_LABEL} (with luck)", LOOKS["ceiling"], summary["oracle_per_problem"]),
@@ -89,7 +96,7 @@ def _coverage(summary: Entry) -> list[Entry]:
 
 def accuracy(summary: Entry, series: list[Series], axis: Axis) -> Figure:
     """Accuracy against compute: lines with 95 % bands, named at their ends; the large model as a level."""
-    figure, axes = _new(WIDE)
+    figure, axes = new_axes(WIDE)
     axes.set_xscale("log", base=axis.base)
     ends = []
     for each in series:
@@ -106,101 +113,69 @@ def accuracy(summary: Entry, series: list[Series], axis: Axis) -> Figure:
     axes.axhline(level, color=look.colour, linestyle=look.dash, linewidth=1)
     if axis.base == 10:
         axes.plot(axis.of(large), level, color=look.colour, marker="*", markersize=10, linestyle="None")
-    if axis.base == 2:
-        axes.set_xticks(budgets(summary), [str(n) for n in budgets(summary)])
-        axes.minorticks_off()
+    ticks = budgets(summary) if axis.base == 2 else _decimal_ticks(*axes.get_xlim())
+    axes.set_xticks(ticks, [f"{tick}" if axis.base == 2 else quantity(tick) for tick in ticks])
+    axes.minorticks_off()
     right = max(end[0] for end in ends)
     ends.append((right, level, "large model, greedy", look))
-    _name_ends(axes, ends)
+    name_ends(axes, ends)
     axes.set_xlabel(axis.label)
-    _percent_axis(axes)
+    percent_axis(axes)
     return figure
 
 
-def _name_ends(axes: Axes, ends: list[tuple[float, float, str, Look]]) -> None:
-    """Names in a column to the right, in the order of the curves' ends, moved apart, each led to in its colour."""
-    bottom, top = axes.get_ylim()
-    least = 0.062 * (top - bottom)
-    ends = sorted(ends, key=lambda end: end[1])
-    places = apart([end[1] for end in ends], least)
-    shift = min(0.0, top - places[-1])
-    for (x, y, name, look), place in zip(ends, places, strict=True):
-        axes.annotate(
-            name,
-            xy=(x, y),
-            xytext=(1.06, place + shift),
-            textcoords=axes.get_yaxis_transform(),
-            va="center",
-            color=INK,
-            annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "relpos": (0, 0.5),
-                "color": look.colour,
-                "linewidth": 1,
-                "shrinkA": 2,
-                "shrinkB": 3,
-            },
-        )
-    axes.set_ylim(bottom, top)
+def _decimal_ticks(low: float, high: float) -> list[float]:
+    """Round numbers from low to high: 1, 2, 5, 10, .. or only powers of ten where those would stand too close."""
+    wide = np.log10(high / low) > 2
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))))
+    ticks = [digit * 10.0**power for power in powers for digit in ((1,) if wide else (1, 2, 5))]
+    return [tick for tick in ticks if low <= tick <= high]
 
 
-def apart(wanted: list[float], least: float) -> list[float]:
-    """The places nearest to the `wanted` rising ones, in squares, that are `least` apart (pool adjacent violators)."""
-    blocks: list[list[float]] = []
-    for index, place in enumerate(wanted):
-        blocks.append([place - index * least])
-        while len(blocks) > 1 and sum(blocks[-2]) / len(blocks[-2]) > sum(blocks[-1]) / len(blocks[-1]):
-            last = blocks.pop()
-            blocks[-1] += last
-    means = [sum(block) / len(block) for block in blocks for _ in block]
-    return [mean + index * least for index, mean in enumerate(means)]
-
-
-BARS = (
-    ("single sample", "single sample"),
-    ("best-of-N, majority", "majority"),
-    ("best-of-N, weighted", "best-of-N"),
-    ("beam search, M = 4, weighted", "beam search, M = 4"),
-    ("DVTS, M = 4, weighted", "DVTS, M = 4"),
-    ("lookahead, k = 1, weighted", "lookahead, k = 1"),
-    ("lookahead, k = 3, weighted", "lookahead, k = 3"),
-)
+def bars(summary: Entry, n: int) -> list[Series]:
+    """What is shown by bin at one budget: one row each."""
+    search, step = best_search(summary), best_step_revisions(summary)
+    ratio = best_ratio(summary, n)
+    found = [
+        ("single sample", "single sample", find(summary["curves"], "single sample", budgets(summary)[0])),
+        ("majority", "majority", find(summary["curves"], "best-of-N, majority", n)),
+        ("best-of-N weighted", "best-of-N", find(summary["curves"], BEST_OF_N, n)),
+        ("beam search, M = 4", "beam search, M = 4", find(summary["curves"], BEAM, n)),
+        (family(search or ""), "search", find(summary["curves"], search or "", n)),
+        (family(step or ""), "step revisions", find(summary["curves"], step or "", n)),
+        (family(ratio["label"] if ratio else ""), "revisions", ratio),
+    ]
+    return [Series(name, LOOKS[look], [row]) for name, look, row in found if row]
 
 
 def by_bin(summary: Entry, n: int) -> Figure:
-    """Accuracy in each bin of oracle difficulty at one budget: a point and its interval for every method."""
-    figure, axes = _new(WIDE)
-    first = budgets(summary)[0]
-    rows = [
-        (label, look, row)
-        for label, look in BARS
-        if (row := find(summary["curves"], label, first if label == "single sample" else n))
-    ]
-    bins = len(rows[0][2]["by_bin"])
-    width = 0.8 / len(rows)
-    for index, (label, look, row) in enumerate(rows):
-        x = np.arange(bins) + 1 + (index - (len(rows) - 1) / 2) * width
+    """Accuracy in each bin of oracle difficulty at one budget: a bar and its interval for every method."""
+    figure, axes = new_axes(WIDE)
+    shown = bars(summary, n)
+    bins = len(shown[0].rows[0]["by_bin"])
+    width = 0.8 / len(shown)
+    for index, (name, look, (row,)) in enumerate(shown):
+        x = np.arange(bins) + 1 + (index - (len(shown) - 1) / 2) * width
         value = 100 * np.array(row["by_bin"])
         low, high = 100 * np.array(row["by_bin_ci95"]).T
-        name = label.replace("best-of-N, weighted", "best-of-N weighted").removesuffix(", weighted")
-        name = name.removeprefix("best-of-N, ")
-        axes.bar(x, value, 0.92 * width, color=LOOKS[look].colour, alpha=0.75, label=name)
+        spent = row["usage"]["generations"]
+        label = f"{name} (spent {spent:.1f})" if row["n"] == n and spent < 0.9 * n else name
+        axes.bar(x, value, 0.92 * width, color=look.colour, alpha=0.75, label=label)
         axes.vlines(x, low, high, color=INK, linewidth=0.9)
     axes.set_ylim(0, 104)
-    axes.set_xticks(range(1, bins + 1), _bin_names(bins))
+    axes.set_xticks(range(1, bins + 1), bin_names(bins))
     axes.set_xlabel("difficulty bin (oracle)")
-    axes.set_title(f"{n} generations", loc="left", fontsize=11, color=INK)
+    axes.set_title(f"budget {n} generations", loc="left", fontsize=11, color=INK)
     axes.tick_params(axis="x", length=0)
-    _percent_axis(axes)
+    percent_axis(axes)
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, labelcolor=INK, fontsize=8.5)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, labelcolor=INK, fontsize=8.5)
     return figure
 
 
 def exchange(summary: Entry) -> Figure:
     """Small with policy minus large greedy, in points, for all problems and by bin, one mark for each R."""
-    figure, axes = _new(WIDE)
+    figure, axes = new_axes(WIDE)
     entries = summary["exchange"]
     bins = len(entries[0]["by_bin"])
     looks = ((BLUE, "o"), (VERMILION, "^"), (GREEN, "D"), (ORANGE, "s"))
@@ -215,34 +190,9 @@ def exchange(summary: Entry) -> Figure:
         axes.plot(x, y, color=colour, marker=marker, linestyle="None", markersize=6, label=name)
     axes.axhline(0, color=INK, linewidth=1)
     axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
-    axes.set_xticks(range(bins + 1), ["all", *_bin_names(bins)])
+    axes.set_xticks(range(bins + 1), ["all", *bin_names(bins)])
     axes.set_xlabel("difficulty bin (oracle)")
     axes.set_ylabel("small minus large, points")
     axes.tick_params(axis="x", length=0)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, labelcolor=INK, fontsize=8.5)
     return figure
-
-
-def _bin_names(bins: int) -> list[str]:
-    return ["1 easiest", *map(str, range(2, bins)), f"{bins} hardest"]
-
-
-def _percent_axis(axes: Axes) -> None:
-    axes.set_ylabel("accuracy, %")
-
-
-def _new(size: tuple[float, float]) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, facecolor=PAPER, layout="constrained")
-    axes = figure.add_subplot(facecolor="none")
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(GREY)
-    axes.tick_params(colors=INK, which="both", color=GREY)
-    axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
-    return figure, axes

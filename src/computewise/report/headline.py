@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from computewise.report.families import FIXED_LABEL, POLICY_LABELS, Entry, budgets, find
-from computewise.report.words import (
-    Verdict,
-    estimate,
-    interval,
-    listed,
-    number,
-    percent,
-    points,
-    quantity,
-    verdict,
+from computewise.report.families import (
+    BEAM,
+    BEST_OF_N,
+    FIXED_LABEL,
+    POLICY_LABELS,
+    Entry,
+    budgets,
+    family,
+    find,
+    leader,
+    step_revision_labels,
 )
-
-BEAM = "beam search, M = 4, weighted"
-BEST_OF_N = "best-of-N, weighted"
-_PHRASES = {
-    Verdict.BETTER: "better than {rival}",
-    Verdict.WORSE: "worse than {rival}",
-    Verdict.OPEN: "not distinguishable from {rival}",
-}
+from computewise.report.revisions import along_a_chain, splitting
+from computewise.report.words import estimate, interval, judged, listed, number, percent, quantity
 
 
 def headline(summary: Entry) -> list[str]:
-    """At most four findings for the top of the page, a sentence or two each, worded by `verdict`."""
-    findings = (_search(summary), _adapting(summary), _sizes(summary), _by_difficulty(summary))
+    """At most five findings for the top of the page, a few sentences each, worded by `verdict`."""
+    findings = (_search(summary), _revising(summary), _adapting(summary), _sizes(summary), _by_difficulty(summary))
     return [" ".join(sentences) for finding in findings if (sentences := list(finding))]
 
 
@@ -38,34 +32,36 @@ def compare(summary: Entry, side: str, against: str) -> list[Entry]:
     return sorted(found, key=lambda each: int(each["n"]))
 
 
-def judged(differences: Sequence[tuple[str, float, Sequence[float]]], rival: str) -> str:
-    """Every (where, difference, interval) under what its interval says: "better than X at ... and worse at ..."."""
-    groups = {kind: [each for each in differences if verdict(each[2]) is kind] for kind in Verdict}
-    parts: list[str] = []
-    for kind, members in groups.items():
-        if members:
-            at = listed([f"{where} ({points(difference, bounds)})" for where, difference, bounds in members])
-            parts.append(f"{_PHRASES[kind].format(rival='it' if parts else rival)} at {at}")
-    return listed(parts)
-
-
 def _at_budgets(comparisons: list[Entry], rival: str) -> str:
     return judged([(f"N = {each['n']}", each["difference"], each["ci95"]) for each in comparisons], rival)
 
 
 def _search(summary: Entry) -> Iterator[str]:
-    comparisons = compare(summary, BEAM, BEST_OF_N)
-    if not comparisons:
-        return
-    yield f"Given N generations, beam search (M = 4) is {_at_budgets(comparisons, 'best-of-N weighted')}."
-    n = comparisons[-1]["n"]
-    beam, rival = find(summary["curves"], BEAM, n), find(summary["curves"], BEST_OF_N, n)
-    if beam and rival:
-        ratio = number(comparisons[-1]["completion_tokens_ratio"])
+    if comparisons := compare(summary, BEAM, BEST_OF_N):
+        yield f"Given N generations, beam search (M = 4) is {_at_budgets(comparisons, 'best-of-N weighted')}."
+        yield from _largest(summary, BEAM, comparisons[-1])
+    kinds = step_revision_labels(summary)
+    step = leader(summary, kinds)
+    if step and (comparisons := compare(summary, step, BEST_OF_N)):
+        name = f"{family(step)}{f', the leading of {len(kinds)} kinds' if len(kinds) > 1 else ''}"
+        yield f"Revisions inside the search ({name}) are {_at_budgets(comparisons, 'best-of-N weighted')}."
+        yield from _largest(summary, step, comparisons[-1])
+
+
+def _largest(summary: Entry, label: str, comparison: Entry) -> Iterator[str]:
+    n = comparison["n"]
+    side, rival = find(summary["curves"], label, n), find(summary["curves"], BEST_OF_N, n)
+    if side and rival:
         yield (
-            f"At N = {n} that is {estimate(beam['accuracy'], beam['ci95'])} against "
-            f"{estimate(rival['accuracy'], rival['ci95'])}, for {ratio} times the sampled tokens."
+            f"At N = {n} that is {estimate(side['accuracy'], side['ci95'])} against "
+            f"{estimate(rival['accuracy'], rival['ci95'])}, for {number(comparison['completion_tokens_ratio'])} times "
+            "the sampled tokens."
         )
+
+
+def _revising(summary: Entry) -> Iterator[str]:
+    yield from along_a_chain(summary)
+    yield from splitting(summary)
 
 
 def _adapting(summary: Entry) -> Iterator[str]:

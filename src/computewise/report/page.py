@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
-from computewise.report import tables
+from computewise.report import revision_tables, revisions, tables
 from computewise.report.examples import examples
+from computewise.report.families import Entry, budgets, split_budgets
 from computewise.report.headline import headline
 from computewise.report.source import Source
-from computewise.report.words import count, estimate, method, number, percent, quantity, verdict
+from computewise.report.words import Verdict, count, estimate, method, number, percent, quantity, unpaired, verdict
 
 MOST_DISCARDED = 3
 """Discarded ends drawn under one node; the others are counted."""
+SECTIONS = {
+    "found": "What was found",
+    "compute": "Accuracy against compute",
+    "difficulty": "By difficulty",
+    "revisions": "Revisions: sequential against parallel",
+    "sizes": "Small model against large",
+    "policy": "The policy",
+    "verifier": "The verifier, and the price of knowing the difficulty",
+    "numbers": "All numbers",
+    "trees": "Search trees",
+    "reading": "How to read this page",
+}
+"""Titles by the name that links go to, in the order of the page."""
 
 
 def render_page(source: Source, figures: dict[str, str], by_bin: list[str]) -> str:
@@ -35,16 +50,21 @@ def render_page(source: Source, figures: dict[str, str], by_bin: list[str]) -> s
 
 def _context(source: Source) -> dict[str, Any]:
     summary = source.summary
+    sections = [name for name in SECTIONS if name != "revisions" or split_budgets(summary)]
     return {
         "summary": summary,
         "config": source.config,
         "policy": source.policy,
+        "titles": SECTIONS,
+        "place": {name: place for place, name in enumerate(sections, 1)},
         "headline": headline(summary),
+        "spending": " ".join(revisions.spending(summary, budgets(summary)[-1])),
+        "revisions": _revisions(summary) if "revisions" in sections else None,
         "examples": examples(source.records),
         "verifiers": _verifiers(summary),
         "bin_sizes": tables.bin_sizes_table(summary),
         "bins": tables.bins_table(summary),
-        "exchange": tables.exchange_table(summary),
+        "exchange": tables.exchange_table(summary["exchange"]),
         "policy_table": tables.policy_table(source.policy),
         "policy_worth": tables.policy_worth_table(summary),
         "verifier_table": tables.verifier_table(summary),
@@ -55,7 +75,34 @@ def _context(source: Source) -> dict[str, Any]:
     }
 
 
-def _verifiers(summary: dict[str, Any]) -> str:
+def _revisions(summary: Entry) -> dict[str, Any]:
+    """What the section on revisions says and shows."""
+
+    def text(*parts: Iterator[str]) -> str:
+        return " ".join(sentence for part in parts for sentence in part)
+
+    return {
+        "splitting": text(revisions.splitting(summary), revisions.parallel_sampler(summary)),
+        "along": text(revisions.along_a_chain(summary), revisions.at_the_gate(summary)),
+        "halves": text(revisions.halves(summary)),
+        "ratios": revision_tables.ratios_table(summary),
+        "bins": revision_tables.ratio_bins_table(summary),
+        "flips": revision_tables.along_table(summary),
+        "exchange": {
+            name: tables.exchange_table(entries, revisions.HALVES.get(name, name))
+            for name, entries in summary["exchange_halves"].items()
+        },
+    }
+
+
+_RANKS = {
+    Verdict.BETTER: "It ranks better than {rival}: the intervals do not meet.",
+    Verdict.WORSE: "It ranks worse than {rival}: the intervals do not meet.",
+    Verdict.OPEN: "Its interval overlaps that of {rival}: no claim is made.",
+}
+
+
+def _verifiers(summary: Entry) -> str:
     """Prm against log-probability, from the two intervals; they are not paired, so overlap decides nothing."""
     held = summary["verifiers"]
     if not {"prm", "logprob"} <= held.keys():
@@ -63,19 +110,8 @@ def _verifiers(summary: dict[str, Any]) -> str:
     prm, free = held["prm"]["ci95"], held["logprob"]["ci95"]
     guessing = verdict([bound - 0.5 for bound in prm]).value
     start = f"The PRM is {guessing} {'from' if guessing.startswith('not') else 'than'} guessing (0.5) at this. "
-    if prm[0] > free[1]:
-        return (
-            start
-            + "It ranks better than the model's own log-probability, which costs nothing: the intervals do not meet."
-        )
-    if prm[1] < free[0]:
-        return (
-            start
-            + "It ranks worse than the model's own log-probability, which costs nothing: the intervals do not meet."
-        )
-    return (
-        start + "Its interval overlaps that of the model's own log-probability, which costs nothing: no claim is made."
-    )
+    rival = "the model's own log-probability, which costs nothing"
+    return start + _RANKS[unpaired(prm, free)].format(rival=rival)
 
 
 def _resource(name: str) -> str:

@@ -24,6 +24,8 @@ from computewise.report.words import (
 KIND_NAMES = {"oracle": "oracle (answers known)", "predicted": "predicted (by the verifier)"}
 VERIFIER_NAMES = {"prm": "PRM (learned verifier)", "logprob": "model's own mean log-probability"}
 
+UNBROKEN_EQUALS = "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -55,10 +57,10 @@ def bin_sizes_table(summary: Entry) -> Table:
     return Table("Mean share of right single samples in each bin, from samples used for nothing else.", head, rows)
 
 
-def exchange_table(summary: Entry) -> Table:
-    """Small against large, all problems and each bin."""
+def exchange_table(entries: list[Entry], spends: str = "its policy") -> Table:
+    """Small against large, all problems and each bin; `spends` is what the small model does with its compute."""
     rows = []
-    for entry in summary["exchange"]:
+    for entry in entries:
         sides = [("all", entry), *((str(place), side) for place, side in enumerate(entry["by_bin"], 1))]
         for name, side in sides:
             rows.append(
@@ -78,20 +80,19 @@ def exchange_table(summary: Entry) -> Table:
         "Small may spend, in greedy answers",
         "Bin",
         "Says",
-        "Small, policy",
+        f"Small, {spends.removeprefix('its ')}",
         "Large, greedy",
         "Difference",
         "95 % interval",
     ]
-    return Table(
-        "Small model with its policy minus large model, in percentage points, at equal total FLOPs.", head, rows, 4
-    )
+    caption = f"Small model with {spends} minus large model, in percentage points, at equal total FLOPs."
+    return Table(caption, head, rows, 4)
 
 
 def policy_table(policy: Entry) -> Table:
     """The policy file, a row a budget."""
     rows = [
-        [str(each["generations"]), *(f"{method(held['strategy'])}; {held['selection']}" for held in each["bins"])]
+        [str(each["generations"]), *(_action(held, policy["model"]) for held in each["bins"])]
         for each in policy["budgets"]
     ]
     edges = policy["difficulty"]["least_ease_of_bins_1_to_4"]
@@ -100,6 +101,13 @@ def policy_table(policy: Entry) -> Table:
     return Table(
         "What to run, and how to select the answer, by budget in generations and predicted difficulty.", head, rows, 9
     )
+
+
+def _action(held: Entry, usual: str) -> str:
+    """What to run and how to select; the model is named where it is not the usual one."""
+    model = "" if held["model"] == usual else f"{held['model']} model: "
+    name = method(held["strategy"]).replace(" = ", UNBROKEN_EQUALS)
+    return f"{model}{name}; {held['selection']}"
 
 
 def policy_worth_table(summary: Entry) -> Table:

@@ -15,8 +15,14 @@ _METHODS = {
     "beam_search": "beam search",
     "lookahead": "lookahead",
     "dvts": "DVTS",
+    "rebase": "REBASE",
+    "particle_filter": "particle filter",
+    "revisions": "revisions",
+    "gated_revisions": "gated revisions",
+    "step_revisions": "step revisions",
+    "adaptive_branching": "adaptive branching",
 }
-_SETTINGS = {"n": "N", "width": "M", "k": "k"}
+_SETTINGS = {"n": "N", "width": "M", "k": "k", "balance_temperature": "T", "chains": "C", "chain_length": "L"}
 _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -28,12 +34,24 @@ class Verdict(Enum):
     OPEN = "not distinguishable"
 
 
+_PHRASES = {
+    Verdict.BETTER: "better than {rival}",
+    Verdict.WORSE: "worse than {rival}",
+    Verdict.OPEN: "not distinguishable from {rival}",
+}
+
+
 def verdict(interval: Sequence[float]) -> Verdict:
     """Better or worse only where the whole interval lies on one side of zero; no number at all leaves it open."""
     low, high = interval
     if low > 0:
         return Verdict.BETTER
     return Verdict.WORSE if high < 0 else Verdict.OPEN
+
+
+def unpaired(interval: Sequence[float], other: Sequence[float]) -> Verdict:
+    """The same of two estimates that are not paired: decided only where their intervals do not meet."""
+    return verdict((interval[0] - other[1], interval[1] - other[0]))
 
 
 def percent(share: float) -> str:
@@ -60,6 +78,17 @@ def signed(difference: float) -> str:
     """A difference of shares in percentage points, sign shown."""
     text = _hundredfold(difference)
     return text if difference < 0 or math.isnan(difference) or float(text) == 0 else f"+{text}"
+
+
+def judged(differences: Sequence[tuple[str, float, Sequence[float]]], rival: str) -> str:
+    """Every (where, difference, interval) under what its interval says: "better than X at ... and worse at ..."."""
+    groups = {kind: [each for each in differences if verdict(each[2]) is kind] for kind in Verdict}
+    parts: list[str] = []
+    for kind, members in groups.items():
+        if members:
+            at = listed([f"{where} ({points(difference, bounds)})" for where, difference, bounds in members])
+            parts.append(f"{_PHRASES[kind].format(rival='it' if parts else rival)} at {at}")
+    return listed(parts)
 
 
 def _hundredfold(share: float) -> str:
@@ -98,7 +127,7 @@ def count(value: float) -> str:
     return NONE if math.isnan(value) else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
-def method(settings: Mapping[str, int | str]) -> str:
+def method(settings: Mapping[str, int | float | str]) -> str:
     """A strategy for a person: `beam search, N = 16, M = 4`."""
     name = str(settings["name"])
     numbers = [f"{_SETTINGS.get(key, key)} = {value}" for key, value in settings.items() if key != "name"]

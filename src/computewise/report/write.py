@@ -6,8 +6,8 @@ from pathlib import Path
 
 from computewise.errors import RunError
 from computewise.records import write_atomically
-from computewise.report import figures
-from computewise.report.families import budgets
+from computewise.report import figures, revision_figures
+from computewise.report.families import budgets, split_budgets
 from computewise.report.page import render_page
 from computewise.report.source import Source, read_source
 from computewise.report.svg import render
@@ -47,4 +47,8 @@ def _draw(source: Source, folder: Path) -> tuple[dict[str, str], list[str]]:
     by_bin = {f"bins_{n}": figures.by_bin(summary, n) for n in budgets(summary) if n > 1}
     if summary["exchange"]:
         drawn["exchange"] = figures.exchange(summary)
+    if split_budgets(summary):
+        drawn["ratios"] = revision_figures.heat_map(summary)
+    if len(summary["along"]) > 1:
+        drawn["along"] = revision_figures.along(summary)
     return {name: render(figure, name, folder) for name, figure in (drawn | by_bin).items()}, list(by_bin)

@@ -15,9 +15,11 @@ from computewise.strategies.dvts import DVTS
 from computewise.strategies.gated_revisions import GatedRevisions
 from computewise.strategies.lookahead import Lookahead
 from computewise.strategies.particle_filter import ParticleFilter
+from computewise.strategies.ratio_pool import RatioPool
 from computewise.strategies.rebase import Rebase
 from computewise.strategies.revisions import Revisions
 from computewise.strategies.single import Greedy, Single
+from computewise.strategies.step_revisions import StepRevisions
 
 __all__ = [
     "STRATEGIES",
@@ -29,9 +31,11 @@ __all__ = [
     "Greedy",
     "Lookahead",
     "ParticleFilter",
+    "RatioPool",
     "Rebase",
     "Revisions",
     "Single",
+    "StepRevisions",
     "build",
     "describe",
     "label",
@@ -50,7 +54,9 @@ STRATEGIES: dict[str, Any] = {
         ParticleFilter,
         Revisions,
         GatedRevisions,
+        StepRevisions,
         AdaptiveBranching,
+        RatioPool,
     )
 }
 

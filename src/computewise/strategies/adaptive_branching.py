@@ -15,6 +15,8 @@ from computewise.strategies.validation import at_least_one, probability
 class AdaptiveBranching:
     """`n` attempts, each either new (wider) or the revision of an earlier one (deeper), until one is worth `trust`.
 
+    A revision keeps the steps before the one that the verifier doubts most.
+
     Thompson sampling goes down from the root. At every node one arm makes a new child there, the others go on into a
     child; an arm's chance is drawn from Beta(1 + sum of values, 1 + sum of 1 - values), over the children made there
     for the first kind, over the child and all below it for the second. Values are the verifier's.
@@ -34,7 +36,7 @@ class AdaptiveBranching:
         tree = _Tree()
         for _ in range(self.n):
             chain = tree.descend(dice)
-            drawn = await session.revise([chain]) if chain else await session.sample(1)
+            drawn = await session.revise([chain], keep_trusted=True) if chain else await session.sample(1)
             (attempt,) = await session.score(drawn)
             tree.add(chain, attempt, session.value(attempt))
             if session.value(attempt) >= self.trust:

@@ -13,34 +13,34 @@ from computewise.strategies.validation import above_zero, at_least_one
 
 @dataclass(frozen=True, slots=True)
 class Rebase:
-    """`n` beams; each round every unfinished one gets children in proportion to softmax(value / `temperature`).
+    """`n` beams; each round every unfinished one gets children in proportion to softmax(value / `balance_temperature`).
 
     Finished beams keep their places, so the width left to share shrinks as they finish.
     """
 
     n: int = 16
-    temperature: float = 0.2
+    balance_temperature: float = 0.2
     name = "rebase"
 
     def __post_init__(self) -> None:
         at_least_one(n=self.n)
-        above_zero(temperature=self.temperature)
+        above_zero(balance_temperature=self.balance_temperature)
 
     async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
         """Cost: about `n` generations."""
         beams = await session.score(await session.expand([ROOT], self.n))
         while growing := [beam for beam in beams if not beam.finished]:
             finished = [beam for beam in beams if beam.finished]
-            shares = softmax([session.value(beam) / self.temperature for beam in growing])
+            shares = softmax([session.value(beam) for beam in growing], self.balance_temperature)
             children = await session.expand(growing, apportion(shares, self.n - len(finished)))
             beams = finished + await session.score(children)
         return beams
 
 
-def softmax(logits: Sequence[float]) -> list[float]:
-    """Positive shares that sum to 1."""
+def softmax(logits: Sequence[float], temperature: float) -> list[float]:
+    """Shares that sum to 1, in proportion to exp(logit / temperature)."""
     largest = max(logits)
-    powers = [math.exp(logit - largest) for logit in logits]
+    powers = [math.exp((logit - largest) / temperature) for logit in logits]
     return [power / sum(powers) for power in powers]
 
 

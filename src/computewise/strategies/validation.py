@@ -8,8 +8,10 @@ from computewise.errors import UsageError
 
 
 def at_least_one(**settings: int) -> None:
-    """Raise `UsageError` for a setting below 1."""
+    """Raise `UsageError` for a setting that is no whole number or below 1."""
     for name, value in settings.items():
+        if not isinstance(value, int):
+            raise UsageError(f"{name} = {value} is not allowed: a whole number, at least 1")
         if value < 1:
             raise UsageError(f"{name} = {value} is not allowed: at least 1")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,13 +13,19 @@ from computewise.difficulty import rank_bins
 from computewise.errors import RunError
 from computewise.metrics import within_problem_aurocs
 from computewise.policy import CrossValidated, best_per_bin, cross_validate
-from computewise.records import Record, Settings, key_of
+from computewise.records import Key, Record, Settings, key_of
+from computewise.strategies import describe
+from computewise.study.chains import ChainPool, Ratio, ratios
 from computewise.study.config import LEAST_PROBLEMS, StudyConfig
-from computewise.study.plan import plan
+from computewise.study.plan import TRUST, Run, plan
 from computewise.study.tables import Floats, Pool, Row, Sizes, elected, usage_columns
 
 POOL_SELECTIONS = ("majority", "weighted, logprob", "best", "weighted")
 SEARCH_SELECTIONS = ("best", "weighted")
+REVISED = ("step revisions", "adaptive branching")
+"""Families whose candidates are chains: selected hierarchically."""
+CHOSEN_AMONG = ("none", "majority", "weighted", "hierarchical")
+"""The selections a policy chooses among. More of them would be more noise to choose by: `best` is shown, not chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,14 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class RatioRow:
+    """A ratio of sequential to parallel, and what came of it."""
+
+    ratio: Ratio
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
 class Analysis:
     """Everything a summary says."""
 
@@ -49,8 +63,12 @@ class Analysis:
     pools: list[Pool]
     difficulty: Difficulty
     rows: list[Row]
+    ratios: list[RatioRow]
+    chains: list[ChainPool]
     large: Row
     policies: dict[str, list[Choice]]
+    halves: dict[str, list[Choice]]
+    """The policy by predicted bins among one mechanism's actions alone: sampling and search, or revisions."""
     best_fixed: list[Choice]
     oracle_per_problem: list[Row]
     aurocs: dict[str, Floats]
@@ -61,40 +79,50 @@ def analyse(config: StudyConfig, records: Sequence[Record], sizes: Sizes) -> Ana
     """Records in any order; problems that failed anywhere are left out everywhere, and named."""
     failed = [record for record in records if record.error]
     lost = {record.problem for record in failed}
-    groups: dict[tuple[str, str, int, int], list[Record]] = defaultdict(list)
-    for record in _in_order(config, records):
+    groups: dict[Key, list[Record]] = defaultdict(list)
+    for record in sorted(records, key=lambda record: record.problem):
         if record.problem not in lost:
-            groups[record.purpose, record.model, int(record.strategy.get("n", 1)), record.seed].append(record)
-    problems = [record.problem for record in groups[("greedy", "small", 1, config.seed)]]
+            groups[_key(record)].append(record)
+    runs = plan(config)
+
+    def of(purpose: str, model: str) -> list[list[Record]]:
+        return [groups[_key(run)] for run in runs if (run.purpose, run.model) == (purpose, model)]
+
+    problems = [record.problem for record in of("greedy", "small")[0]]
     if len(problems) < LEAST_PROBLEMS:
         why = f": {failed[0].error}" if failed else ""
         raise RunError(f"only {len(problems)} problems did not fail, at least {LEAST_PROBLEMS} are needed{why}")
-    largest = config.budgets[-1]
-    seeds = range(config.seed, config.seed + config.seeds)
-    pools = [Pool(groups["pool", "small", largest, seed]) for seed in seeds]
+    pools = [Pool(same) for same in of("pool", "small")]
+    chains = [ChainPool(same) for same in of("chains", "revision")]
     a_generation = np.mean([pool.tokens.mean(1) for pool in pools], axis=0)
-    probe = Pool(groups["difficulty", "small", config.difficulty_samples, config.seed - 1])
-    difficulty = _difficulty(probe, problems, sizes, a_generation)
-    rows = [*_pool_rows(config, pools, sizes, a_generation)]
-    rows += _search_rows(groups, sizes, a_generation, config)
-    greedy = groups["greedy", "large", 1, config.seed]
+    difficulty = _difficulty(Pool(of("difficulty", "small")[0]), problems, sizes, a_generation)
+    ratios = [one for n in config.budgets for one in _ratio_rows(n, chains, sizes, a_generation)]
+    rows = _pool_rows(config, pools, sizes, a_generation)
+    rows += _search_rows([(run, groups[_key(run)]) for run in runs], sizes, a_generation)
+    rows += [one.row for one in ratios if one.row.selection == "hierarchical"]
+    (greedy,) = of("greedy", "large")
     large_usage = usage_columns([r.usage for r in greedy], sizes, a_generation, "large")
-    large = Row("greedy", greedy[0].strategy, "none", 1, _accuracy([greedy], "best"), large_usage)
+    large = Row("greedy", greedy[0].strategy, "none", 1, _accuracy([greedy], "best"), large_usage, "large")
     scores = np.concatenate([pool.values for pool in pools], 1)
     logprobs = np.concatenate([pool.logprobs for pool in pools], 1)
     right = np.concatenate([pool.correct for pool in pools], 1)
     index = np.broadcast_to(np.arange(len(problems))[:, None], right.shape)
+    bins, folds = difficulty.bins["predicted"], difficulty.bins["oracle"]
     return Analysis(
         problems=problems,
         sizes=sizes,
         pools=pools,
         difficulty=difficulty,
         rows=rows,
+        ratios=ratios,
+        chains=chains,
         large=large,
-        policies={
-            kind: _policy(config, rows, bins, difficulty.bins["oracle"]) for kind, bins in difficulty.bins.items()
+        policies={kind: _policy(config, rows, bins, folds) for kind, bins in difficulty.bins.items()},
+        halves={
+            "sampling and search": _policy(config, [row for row in rows if not _revises(row)], bins, folds),
+            "revisions": _policy(config, [row for row in rows if _revises(row)], bins, folds),
         },
-        best_fixed=_policy(config, rows, np.zeros(len(problems), np.int64), difficulty.bins["oracle"]),
+        best_fixed=_policy(config, rows, np.zeros(len(problems), np.int64), folds),
         oracle_per_problem=[_ceiling(rows, budget) for budget in config.budgets],
         aurocs={
             "prm": within_problem_aurocs(scores.ravel(), right.ravel(), index.ravel()),
@@ -104,10 +132,12 @@ def analyse(config: StudyConfig, records: Sequence[Record], sizes: Sizes) -> Ana
     )
 
 
-def _in_order(config: StudyConfig, records: Sequence[Record]) -> list[Record]:
-    """By the plan, then by problem: rows are paired by place, and workers record as they are done."""
-    order = {key_of(r.purpose, r.model, r.strategy, r.seed, ""): place for place, r in enumerate(plan(config))}
-    return sorted(records, key=lambda r: (order[key_of(r.purpose, r.model, r.strategy, r.seed, "")], r.problem))
+def _revises(row: Row) -> bool:
+    return row.model == "revision" or row.family.startswith(REVISED)
+
+
+def _key(what: Run | Record) -> Key:
+    return key_of(what.purpose, what.model, what.strategy, what.seed, "")
 
 
 def _difficulty(probe: Pool, problems: list[str], sizes: Sizes, a_generation: Floats) -> Difficulty:
@@ -140,21 +170,38 @@ def _pool_rows(config: StudyConfig, pools: list[Pool], sizes: Sizes, a_generatio
     return rows
 
 
-def _search_rows(
-    groups: dict[tuple[str, str, int, int], list[Record]], sizes: Sizes, a_generation: Floats, config: StudyConfig
-) -> list[Row]:
-    by_run: dict[tuple[str, int], list[list[Record]]] = defaultdict(list)
-    for (purpose, model, n, _), records in groups.items():
-        if purpose not in ("pool", "difficulty") and model == "small":
-            by_run[purpose, n].append(records)
+def _search_rows(runs: list[tuple[Run, list[Record]]], sizes: Sizes, a_generation: Floats) -> list[Row]:
+    by_strategy: dict[Key, list[tuple[Run, list[Record]]]] = defaultdict(list)
+    for run, records in runs:
+        if run.purpose not in ("pool", "difficulty", "chains") and run.model != "large":
+            by_strategy[key_of(run.purpose, run.model, run.strategy, 0, "")].append((run, records))
     rows = []
-    for (purpose, n), seeds in by_run.items():
-        budget = n * (int(seeds[0][0].strategy.get("k", 0)) + 1)
-        usages = [_mean([record.usage for record in same]) for same in zip(*seeds, strict=True)]
-        columns = usage_columns(usages, sizes, a_generation)
-        for selection in SEARCH_SELECTIONS if purpose != "greedy" else ("best",):
-            name = selection if purpose != "greedy" else "none"
-            rows.append(Row(purpose, seeds[0][0].strategy, name, budget, _accuracy(seeds, selection), columns))
+    for same in by_strategy.values():
+        run, seeds = same[0][0], [records for _, records in same]
+        usages = [_mean([record.usage for record in one]) for one in zip(*seeds, strict=True)]
+        columns = usage_columns(usages, sizes, a_generation, run.model)
+        selections = ("hierarchical",) if run.purpose.startswith(REVISED) else SEARCH_SELECTIONS
+        for selection in selections if run.purpose != "greedy" else ("best",):
+            name = selection if run.purpose != "greedy" else "none"
+            accuracy = _accuracy(seeds, selection)
+            rows.append(Row(run.purpose, run.strategy, name, run.budget, accuracy, columns, run.model))
+    return rows
+
+
+def _ratio_rows(n: int, chains: list[ChainPool], sizes: Sizes, a_generation: Floats) -> list[RatioRow]:
+    """Every ratio at a budget: by verifier, by majority, and with chains that end at a trusted attempt."""
+    rows = []
+    for ratio in ratios(n):
+        # A single attempt leaves nothing to select: no verifier is asked.
+        ways = [(ratio, "hierarchical", n > 1), (ratio, "majority", False)]
+        if ratio.length > 1:
+            ways.append((replace(ratio, trust=TRUST), "hierarchical", True))
+        for way, selection, verified in ways:
+            usages = [_mean(one) for one in zip(*(c.usage(way, verified=verified) for c in chains), strict=True)]
+            columns = usage_columns(usages, sizes, a_generation, "revision")
+            accuracy = np.mean([c.accuracy(way, selection) for c in chains], axis=0)
+            strategy = describe(way.strategy())
+            rows.append(RatioRow(way, Row(way.family, strategy, selection, n, accuracy, columns, "revision")))
     return rows
 
 
@@ -169,7 +216,8 @@ def _mean(usages: Sequence[Usage]) -> Usage:
 
 def at_budget(rows: Sequence[Row], budget: int) -> list[Row]:
     """The actions a policy chooses among at a budget, the cheapest first."""
-    return sorted((row for row in rows if row.n == budget), key=lambda row: float(row.usage["flops"].mean()))
+    actions = [row for row in rows if row.n == budget and row.selection in CHOSEN_AMONG]
+    return sorted(actions, key=lambda row: float(row.usage["flops"].mean()))
 
 
 def _policy(config: StudyConfig, rows: list[Row], bins: np.ndarray, folds: np.ndarray) -> list[Choice]:

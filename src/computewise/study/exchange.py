@@ -34,15 +34,15 @@ class Matched:
         return bootstrap(self.small - self.large)
 
 
-def matched(analysis: Analysis, kind: str) -> list[Matched]:
-    """For each R. Between two measured budgets the policy's accuracy is interpolated on log FLOPs, per problem."""
+def matched(analysis: Analysis, choices: list[Choice]) -> list[Matched]:
+    """For each R; between two budgets of `choices` the accuracy is interpolated on log FLOPs, per problem."""
     ratio = analysis.sizes.large / analysis.sizes.small
     one = next(row for row in analysis.rows if row.family == "greedy")
     unit = float(one.usage["flops"].mean())
     found = []
     for share in SHARES:
         k = exchange_rate(ratio, share)
-        small, beyond = _interpolate(one.accuracy, analysis.policies[kind], k * unit)
+        small, beyond = _interpolate(one.accuracy, choices, k * unit)
         found.append(Matched(share, k, small, analysis.large.accuracy, k * unit, beyond))
     return found
 

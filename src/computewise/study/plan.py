@@ -9,11 +9,26 @@ from dataclasses import dataclass
 from computewise.core import Problem
 from computewise.records import Settings
 from computewise.session import Strategy
-from computewise.strategies import DVTS, BeamSearch, BestOfN, Greedy, Lookahead, describe
+from computewise.strategies import (
+    DVTS,
+    AdaptiveBranching,
+    BeamSearch,
+    BestOfN,
+    Greedy,
+    Lookahead,
+    ParticleFilter,
+    RatioPool,
+    Rebase,
+    StepRevisions,
+    describe,
+)
 from computewise.study.config import StudyConfig
 
 TREE_OF = BeamSearch(16, 4)
 """The strategy whose search trees are recorded, for the report."""
+
+TRUST = 0.9
+"""The verifier's value from which on an attempt is not revised; chosen on validation problems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +61,23 @@ def searches(budget: int) -> Iterator[tuple[str, Strategy]]:
         yield "beam search, M = √N", BeamSearch(budget, root)
     if budget >= 8 and budget % 4 == 0:
         yield "DVTS, M = 4", DVTS(budget, 4)
+    if budget >= 4:
+        yield "REBASE", Rebase(budget)
+        yield "particle filter", ParticleFilter(budget)
     for k in (1, 3):
         beams = budget // (k + 1)
         width = 4 if beams % 4 == 0 else 2
         if budget % (k + 1) == 0 and beams >= 2 and beams % width == 0:
             yield f"lookahead, k = {k}", Lookahead(beams, width, k)
+
+
+def revising_searches(budget: int) -> Iterator[tuple[str, Strategy]]:
+    """The searches over attempts that cost at most `budget` generations."""
+    for chains in (1, 2, 4):
+        if budget % chains == 0 and budget > chains:
+            yield f"step revisions, C = {chains}", StepRevisions(budget // chains, chains, TRUST)
+    if budget >= 4:
+        yield "adaptive branching", AdaptiveBranching(budget, TRUST)
 
 
 def plan(config: StudyConfig) -> list[Run]:
@@ -62,8 +89,9 @@ def plan(config: StudyConfig) -> list[Run]:
     for seed in range(config.seed, config.seed + config.seeds):
         runs.append(Run("pool", "small", describe(BestOfN(largest)), seed, largest))
         for budget in config.budgets:
-            for family, strategy in searches(budget):
+            for family, strategy in (*searches(budget), *revising_searches(budget)):
                 runs.append(Run(family, "small", describe(strategy), seed, budget))
+        runs.append(Run("chains", "revision", describe(RatioPool(largest)), seed, 4 * largest))
     return runs
 
 

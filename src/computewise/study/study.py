@@ -16,6 +16,9 @@ from computewise.study.run import Progress, measure
 from computewise.study.summary import policy_file, summarise
 from computewise.study.tables import Sizes
 
+SIZED = ("small", "large", "prm", "revision")
+"""The weights a study runs, in the order of `Sizes`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -32,6 +35,12 @@ class Outcome:
             "majority": [row for row in curves if row["label"] == "best-of-N, majority"],
             "best-of-N weighted": [row for row in curves if row["label"] == "best-of-N, weighted"],
             "beam search, M = 4": [row for row in curves if row["label"] == "beam search, M = 4, weighted"],
+            "revisions, one chain": [
+                row for row in curves if row["label"] == f"revisions, 1 x {row['n']}, hierarchical"
+            ],
+            "step revisions, one chain": [
+                row for row in curves if row["label"] == "step revisions, C = 1, hierarchical"
+            ],
             "best fixed strategy": self.summary["best_fixed"],
             "compute-optimal, predicted bins": self.summary["policy"]["predicted"],
             "compute-optimal, oracle bins": self.summary["policy"]["oracle"],
@@ -44,7 +53,7 @@ def run_study(config: StudyConfig, out: Path, *, resume: bool, workers: int, pro
     """Measure what is not recorded, analyse, write summary and policy."""
     config.check()
     at_least_one(workers=workers)
-    sizes = Sizes(*(load_weights(SHIPPED / f"{name}.safetensors").parameters for name in ("small", "large", "prm")))
+    sizes = Sizes(*(load_weights(SHIPPED / f"{name}.safetensors").parameters for name in SIZED))
     directory = RunDirectory(out, config.plain(), resume=resume)
     records = measure(config, directory, workers=workers, progress=progress)
     analysis = analyse(config, records, sizes)

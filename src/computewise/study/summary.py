@@ -8,9 +8,11 @@ import numpy as np
 
 from computewise.difficulty import BINS, bin_edges
 from computewise.metrics import bootstrap, pass_at_k
-from computewise.study.analysis import Analysis, Choice
+from computewise.study.along import Rate, along, gated
+from computewise.study.analysis import REVISED, Analysis, Choice, RatioRow
 from computewise.study.config import StudyConfig
-from computewise.study.exchange import matched
+from computewise.study.exchange import Matched, matched
+from computewise.study.plan import TRUST
 from computewise.study.tables import Floats, Row
 
 POLICY_VERSION = 1
@@ -29,6 +31,7 @@ def summarise(config: StudyConfig, analysis: Analysis) -> dict[str, Any]:
             "small": {"parameters": analysis.sizes.small},
             "large": {"parameters": analysis.sizes.large},
             "prm": {"parameters": analysis.sizes.prm},
+            "revision": {"parameters": analysis.sizes.revision},
         },
         "bins": {kind: _by_bin(analysis.difficulty.ease["oracle"], analysis.difficulty.bins[kind]) for kind in KINDS},
         "difficulty": {
@@ -56,7 +59,23 @@ def summarise(config: StudyConfig, analysis: Analysis) -> dict[str, Any]:
         "best_fixed": [_choice(choice, bins) for choice in analysis.best_fixed],
         "oracle_per_problem": [_row(row, bins) for row in analysis.oracle_per_problem],
         "comparisons": _comparisons(analysis),
-        "exchange": _exchange(analysis, bins),
+        "exchange": _exchange(matched(analysis, analysis.policies["predicted"]), bins),
+        "exchange_halves": {
+            name: _exchange(matched(analysis, choices), bins) for name, choices in analysis.halves.items()
+        },
+        "ratios": [
+            {
+                **_row(one.row, bins),
+                "chain_length": one.ratio.length,
+                "chains": one.ratio.chains,
+                "gated": one.ratio.trust is not None,
+                "minus_parallel": _minus_parallel(one, analysis, bins),
+            }
+            for one in analysis.ratios
+        ],
+        "along": _along(analysis),
+        "along_change": _along_change(analysis),
+        "trust": TRUST,
         "seeds": list(range(config.seed, config.seed + config.seeds)),
     }
 
@@ -64,6 +83,7 @@ def summarise(config: StudyConfig, analysis: Analysis) -> dict[str, Any]:
 def _row(row: Row, bins: np.ndarray) -> dict[str, Any]:
     return {
         "strategy": row.strategy["name"],
+        "model": row.model,
         "settings": {name: value for name, value in row.strategy.items() if name != "name"},
         "label": row.label,
         "selection": row.selection,
@@ -96,11 +116,24 @@ def _comparisons(analysis: Analysis) -> list[dict[str, Any]]:
             if row.n == n and row.family == "best-of-N" and row.selection in ("weighted", "majority")
         }
         sides = {f"compute-optimal, {kind} bins": analysis.policies[kind][index].row for kind in KINDS}
-        beams = {row.label: row for row in analysis.rows if row.n == n and row.family == "beam search, M = 4"}
-        for name, side in (sides | beams).items():
+        searches = {row.label: row for row in analysis.rows if row.n == n and _compared(row)}
+        for name, side in (sides | searches).items():
             for rival, other in rivals.items():
                 found.append(_difference(n, name, side, rival, other))
-    return found
+    return found + _against_most(analysis)
+
+
+def _against_most(analysis: Analysis) -> list[dict[str, Any]]:
+    """Revisions at smaller budgets against best-of-N weighted at the largest: how many times less they need."""
+    n = analysis.best_fixed[-1].row.n
+    most = [row for row in analysis.rows if row.n == n and row.label == "best-of-N, weighted"]
+    sides = [row for row in analysis.rows if 1 < row.n < n and row.family.startswith(REVISED)]
+    return [_difference(side.n, side.label, side, f"best-of-{n}, weighted", rival) for rival in most for side in sides]
+
+
+def _compared(row: Row) -> bool:
+    """The strategies that are compared one by one, not only through a policy."""
+    return row.family == "beam search, M = 4" or row.family.startswith(REVISED)
 
 
 def _difference(n: int, name: str, side: Row, rival: str, other: Row) -> dict[str, Any]:
@@ -118,9 +151,57 @@ def _difference(n: int, name: str, side: Row, rival: str, other: Row) -> dict[st
     }
 
 
-def _exchange(analysis: Analysis, bins: np.ndarray) -> list[dict[str, Any]]:
+def _along(analysis: Analysis) -> list[dict[str, Any]]:
+    """Along the chains that are long enough for four of them in each problem, or the longest there are."""
+    least = _chain_length(analysis)
+    correct = np.concatenate([chains.correct(least) for chains in analysis.chains], 1)
+    values = np.concatenate([chains.values(least) for chains in analysis.chains], 1)
+    return [
+        {"attempt": one.attempt, **{name: _rate(getattr(one, name)) for name in ("right", "mended", "broken", "gated")}}
+        for one in along(correct, values, TRUST)
+    ]
+
+
+def _chain_length(analysis: Analysis) -> int:
+    return max(analysis.ratios[-1].row.n // 4, 1)
+
+
+def _along_change(analysis: Analysis) -> dict[str, Any]:
+    """Last attempt minus first of the same chains, paired; and where a gated chain ends minus its first attempt."""
+    least = _chain_length(analysis)
+    correct = np.concatenate([chains.correct(least) for chains in analysis.chains], 1)
+    values = np.concatenate([chains.values(least) for chains in analysis.chains], 1)
+    ends = {"right": correct[:, :, -1], "gated": gated(correct, values, TRUST, least)}
+    changes = {name: end.mean(1) - correct[:, :, 0].mean(1) for name, end in ends.items()}
+    return {
+        name: {"difference": float(change.mean()), "ci95": list(bootstrap(change))} for name, change in changes.items()
+    }
+
+
+def _minus_parallel(one: RatioRow, analysis: Analysis, bins: np.ndarray) -> dict[str, Any]:
+    """The ratio minus all parallel at the same budget and selection, paired; zero for all parallel itself."""
+    parallel = next(
+        other.row
+        for other in analysis.ratios
+        if other.ratio.length == 1 and (other.row.n, other.row.selection) == (one.row.n, one.row.selection)
+    )
+    difference = one.row.accuracy - parallel.accuracy
+    return {
+        "difference": float(difference.mean()),
+        "ci95": list(bootstrap(difference)),
+        "by_bin": _by_bin(difference, bins),
+        "by_bin_ci95": [list(bootstrap(difference[bins == bin])) for bin in range(BINS)],
+    }
+
+
+def _rate(rate: Rate) -> dict[str, Any] | None:
+    """None where there was no chance of it: JSON has no NaN."""
+    return None if np.isnan(rate.value) else {"value": rate.value, "ci95": list(rate.ci95)}
+
+
+def _exchange(sides: list[Matched], bins: np.ndarray) -> list[dict[str, Any]]:
     found = []
-    for each in matched(analysis, "predicted"):
+    for each in sides:
         small, large = _by_bin(each.small, bins), _by_bin(each.large, bins)
         found.append(
             {
@@ -161,7 +242,12 @@ def policy_file(config: StudyConfig, analysis: Analysis) -> dict[str, Any]:
             {
                 "generations": choice.row.n,
                 "bins": [
-                    {"bin": bin + 1, "strategy": action.strategy, "selection": action.selection}
+                    {
+                        "bin": bin + 1,
+                        "model": action.model,
+                        "strategy": action.strategy,
+                        "selection": action.selection,
+                    }
                     for bin, action in enumerate(choice.actions)
                 ],
             }

@@ -25,6 +25,7 @@ class Sizes:
     small: int
     large: int
     prm: int
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Row:
     n: int
     accuracy: Floats
     usage: dict[str, Floats]
+    model: str = "small"
 
     @property
     def label(self) -> str:
@@ -101,7 +103,7 @@ def _array(records: Sequence[Record], read: Callable[[Outcome], float]) -> Float
 
 def elected(record: Record, selection: str) -> bool:
     """Whether the selection, replayed on the recorded candidates, is correct."""
-    ballots = [Ballot(outcome.answer, outcome.value) for outcome in record.candidates]
+    ballots = [Ballot(outcome.answer, outcome.value, outcome.chain) for outcome in record.candidates]
     chosen = find_selection(selection)(ballots)
     return chosen is not None and record.candidates[chosen].correct
 
@@ -112,7 +114,7 @@ def usage_columns(
     """(problems,) each: tokens of every kind, generations, FLOPs with and without a prefix cache."""
     held = list(usages)
     columns = {name: np.array([getattr(usage, name) for usage in held], float) for name in TOKEN_FIELDS}
-    parameters = sizes.small if model == "small" else sizes.large
+    parameters = getattr(sizes, model)
     spent = [flops(usage, parameters, sizes.prm) for usage in held]
     columns["generations"] = columns["completion_tokens"] / tokens_a_generation
     columns["flops"] = np.array([each.total for each in spent])

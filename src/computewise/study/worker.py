@@ -10,9 +10,10 @@ import threading
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 
-from computewise.core import Candidate, Model, Problem, Result, Task, Verifier
+from computewise.core import Candidate, Model, Problem, Result, Task, Usage, Verifier
 from computewise.errors import ModelError, ProblemError
 from computewise.models.embedded import EmbeddedModel
+from computewise.models.forgetful import Forgetful
 from computewise.models.loop import EngineLoop
 from computewise.models.threads import one_thread
 from computewise.records import Node, Outcome, Record, Settings
@@ -52,7 +53,8 @@ async def _run_job(job: Job) -> list[Record]:
     # with it the last bits of every number. So a job's records do not depend on which jobs its worker had before.
     task, run, loop = find_task(job.task), job.run, EngineLoop()
     verifier = EmbeddedPRM(loop) if run.verified else None
-    model = EmbeddedModel(run.model, loop)
+    generator = EmbeddedModel(run.model, loop)
+    model = generator if run.model == "revision" else Forgetful(generator)
     return list(await asyncio.gather(*(_record(run, task, problem, model, verifier) for problem in job.problems)))
 
 
@@ -67,7 +69,7 @@ async def _record(run: Run, task: Task, problem: Problem, model: Model, verifier
     return Record(
         *_identity(record),
         usage=result.usage,
-        candidates=[_outcome(c, task, problem, verifier) for c in result.candidates],
+        candidates=[_outcome(c, task, problem, verifier, result.costs[c.id]) for c in result.candidates],
         tree=_tree(result, task) if run.strategy == describe(TREE_OF) else None,
     )
 
@@ -76,7 +78,7 @@ def _identity(record: Record) -> tuple[str, str, Settings, int, str]:
     return record.purpose, record.model, record.strategy, record.seed, record.problem
 
 
-def _outcome(candidate: Candidate, task: Task, problem: Problem, verifier: Verifier | None) -> Outcome:
+def _outcome(candidate: Candidate, task: Task, problem: Problem, verifier: Verifier | None, cost: Usage) -> Outcome:
     answer = task.answer(candidate.text) if candidate.end == "stop" else None
     return Outcome(
         answer=answer,
@@ -84,6 +86,8 @@ def _outcome(candidate: Candidate, task: Task, problem: Problem, verifier: Verif
         logprob=mean_probabilities(candidate)[-1] if candidate.steps else 0.0,
         tokens=sum(step.tokens for step in candidate.steps),
         correct=task.correct(problem, answer),
+        chain=candidate.chain,
+        read=cost.prompt_tokens - cost.cached_prompt_tokens,
     )
 
 

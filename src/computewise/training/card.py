@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 
 from computewise.core import Candidate, Problem
@@ -14,26 +15,94 @@ from computewise.difficulty import rank_bins
 from computewise.metrics import Bools, Floats, bootstrap, within_problem_aurocs
 from computewise.models.embedded import EmbeddedModel
 from computewise.models.loop import EngineLoop
-from computewise.models.weights import Weights, load_weights, save_weights
+from computewise.models.weights import SHIPPED, Weights, load_weights, save_weights
 from computewise.session import Session
-from computewise.strategies import BestOfN, Greedy
+from computewise.solve import solve
+from computewise.strategies import BestOfN, Greedy, Revisions
+from computewise.study.along import Along, Rate, along
+from computewise.study.plan import TRUST
 from computewise.tasks.embedded import TASKS, EmbeddedTask
 from computewise.training.generator import GeneratorRecipe
 from computewise.training.network import PRM
-from computewise.training.prm import PRMRecipe, evaluate, held_out_scores
+from computewise.training.orm import ORMRecipe
+from computewise.training.prm import PRMRecipe
+from computewise.training.revision import RevisionRecipe
 from computewise.training.rollouts import LabelledQuestion
+from computewise.training.verifier import evaluate, held_out_scores
+from computewise.verifiers.prm import EmbeddedPRM
 
 _PROBLEMS = 300
 _SAMPLES = 32
+_CHAINS = Revisions(chain_length=8, chains=4)
+_CHAIN_PROBLEMS = 150
 
 
 def generator_card(name: str, recipe: GeneratorRecipe, weights: Path, seconds: float) -> Path:
     """Measure on the validation split and write `card.md` beside the weights."""
+    about = (
+        "A Llama-style decoder (RMSNorm, rotary positions, SwiGLU, tied embeddings) over characters and story words."
+    )
+    return _write(weights.parent / "card.md", _generator_lines(name, about, recipe, weights, seconds))
+
+
+def revision_card(name: str, recipe: RevisionRecipe, weights: Path, step: int, seconds: float) -> Path:
+    """As `generator_card`, and what happens along chains."""
+    shown = (
+        "each up to the step that a verifier doubts most, a right one whole"
+        if recipe.training.network.verdicts
+        else "whole, by the recipe of Snell et al. 2024"
+    )
+    labelling = recipe.labelling
+    lines = _generator_lines(
+        name,
+        f"`small`, trained to revise: it sees up to four earlier attempts, {shown}.",
+        recipe.training,
+        weights,
+        seconds,
+    )
+    lines += [
+        "",
+        f"Trained on `small`'s own {labelling.solutions} samples at temperature {labelling.temperature:g} of "
+        f"{labelling.outcome_questions:,} training questions; loss on the target alone; checkpoint of step {step}, "
+        "the one after the least validation loss, or the last.",
+        "",
+        f"Along {_CHAINS.chains} chains of {_CHAINS.chain_length} attempts on {_CHAIN_PROBLEMS} validation problems of "
+        "`expressions`; mended is P(right | wrong before), broken P(wrong | right before); a gated chain ends at its "
+        f"first attempt that `prm` gives {TRUST:g} or more. The first attempt is the model as a plain sampler.",
+        "",
+        "| attempt | right | mended | broken | gated chain |",
+        "|---|---|---|---|---|",
+    ]
+    for one in asyncio.run(_chains(name, weights)):
+        rates = (_rate(rate) for rate in (one.right, one.mended, one.broken, one.gated))
+        lines.append(f"| {one.attempt} | {' | '.join(rates)} |")
+    return _write(weights.parent / "card.md", lines)
+
+
+async def _chains(name: str, weights: Path) -> list[Along]:
+    task, loop = TASKS["expressions"], EngineLoop()
+    model, verifier = EmbeddedModel(name, loop, path=weights), EmbeddedPRM(loop)
+    problems = task.problems("validation", _CHAIN_PROBLEMS, 0)
+    results = await asyncio.gather(*(solve(problem, _CHAINS, model, verifier, task) for problem in problems))
+    shape = (len(problems), _CHAINS.chains, _CHAINS.chain_length)
+    right = [
+        [task.correct(problem, task.answer(c.text) if c.end == "stop" else None) for c in result.candidates]
+        for problem, result in zip(problems, results, strict=True)
+    ]
+    values = [[verifier.value(c.scores) for c in result.candidates] for result in results]
+    return along(np.array(right).reshape(shape), np.array(values).reshape(shape), TRUST)
+
+
+def _rate(rate: Rate) -> str:
+    return "-" if np.isnan(rate.value) else f"{rate.value:.3f} [{rate.ci95.low:.3f}, {rate.ci95.high:.3f}]"
+
+
+def _generator_lines(name: str, about: str, recipe: GeneratorRecipe, weights: Path, seconds: float) -> list[str]:
     tokens = recipe.steps * recipe.rows * recipe.time
     lines = [
         f"# `{name}`",
         "",
-        "A Llama-style decoder (RMSNorm, rotary positions, SwiGLU, tied embeddings) over characters and story words.",
+        about,
         "",
         "| | |",
         "|---|---|",
@@ -62,7 +131,7 @@ def generator_card(name: str, recipe: GeneratorRecipe, weights: Path, seconds: f
             f"| {task.name} | {_with_interval(correct.mean(1))} | {_with_interval(greedy)} | {quintiles} "
             f"| {length:.1f} |"
         )
-    return _write(weights.parent / "card.md", lines)
+    return lines
 
 
 async def _measure(task: EmbeddedTask, name: str, weights: Path) -> tuple[Bools, Floats, float]:
@@ -91,7 +160,7 @@ def prm_card(
     measured = evaluate(samples)
     _calibration(samples.scores, samples.right).savefig(weights.parent / "prm_calibration.png", dpi=120)
     alone, _, _ = asyncio.run(_measure(TASKS["expressions"], "trunk", trunk_alone(weights)))
-    trunk, numbers = recipe.trunk, {name: value for name, value in asdict(recipe).items() if name != "trunk"}
+    trunk, numbers = recipe.trunk, asdict(recipe.labelling) | asdict(recipe.head)
     lines = [
         "# `prm`",
         "",
@@ -127,6 +196,53 @@ def prm_card(
         "![Calibration of prm on held-out questions](prm_calibration.png)",
     ]
     return _write(weights.parent / "card.md", lines)
+
+
+def orm_card(
+    recipe: ORMRecipe, weights: Path, network: PRM, held_out: list[LabelledQuestion], step: int, seconds: float
+) -> Path:
+    """Measure on the chains of the held-out questions, beside the process reward model on the same attempts."""
+    samples = held_out_scores(network, held_out)
+    process = held_out_scores(load_prm(), [_without_history(question) for question in held_out])
+    lines = [
+        "# `orm`",
+        "",
+        "The outcome verifier of `revision`: `prm`, taught to read the attempts before the one it judges.",
+        "Trained on the outcomes of the revision model's own chains, at every step.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| parameters | {load_weights(weights).parameters:,} |",
+        f"| trunk | that of `prm`, {recipe.trunk.steps} steps on the examples of `revision_paper`, then frozen |",
+        f"| labels | {recipe.chains.chains} chains of {recipe.chains.chain_length} on {recipe.questions:,} questions |",
+        *(f"| {name.replace('_', ' ')} | {value} |" for name, value in asdict(recipe.head).items()),
+        f"| early stopping | step {step}, of the best AUROC within a problem on held-out questions |",
+        f"| training time | {seconds / 60:.0f} minutes on shared CPU cores, trunk and chains apart |",
+        "| command | `computewise train orm` |",
+        "",
+        f"Measured on {len(held_out)} held-out questions, which chose the checkpoint too; 95 % intervals, by problem.",
+        "",
+        "| verifier, on the same attempts | AUROC within a problem | AUROC pooled |",
+        "|---|---|---|",
+        *(
+            f"| {name} | {_with_interval(within_problem_aurocs(held.scores, held.right, held.problem))} "
+            f"| {evaluate(held)['auroc_pooled']:.3f} |"
+            for name, held in (("orm", samples), ("prm, which reads no history", process))
+        ),
+    ]
+    return _write(weights.parent / "card.md", lines)
+
+
+def load_prm() -> PRM:
+    """The shipped process reward model in PyTorch."""
+    held = load_weights(SHIPPED / "prm.safetensors")
+    network = PRM(held.config)
+    network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in held.tensors.items()})
+    return network
+
+
+def _without_history(question: LabelledQuestion) -> LabelledQuestion:
+    return replace(question, solutions=tuple(replace(solution, history=()) for solution in question.solutions))
 
 
 def trunk_alone(weights: Path) -> Path:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from computewise.core import Problem
 from computewise.models.embedded import EmbeddedModel
 from computewise.models.loop import EngineLoop
 from computewise.models.threads import one_thread
 from computewise.seeds import derive_seed
-from computewise.tasks.embedded import TASKS
+from computewise.tasks.embedded import TASKS, EmbeddedTask
 from computewise.training.corpus import STORY_SHARE
 from computewise.training.rollouts import LabelledQuestion, LabelledSolution, label_questions
 
-_CHUNK = 50
+CHUNK = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +40,16 @@ class Labelling:
     temperature: float = 1.0
 
 
-def label_chunk(job: tuple[str, int, Labelling]) -> list[LabelledQuestion]:
-    """Worker: label questions `first`.. of one chunk; a function of its arguments alone."""
-    weights, first, labelling = job
+def _label_chunk(weights: Path, labelling: Labelling, first: int) -> list[LabelledQuestion]:
     with one_thread():
-        model = EmbeddedModel("small", EngineLoop(), path=Path(weights))
+        model = EmbeddedModel("small", EngineLoop(), path=weights)
         seed = derive_seed(labelling.seed, first)
-        stories = round(_CHUNK * STORY_SHARE)
         labelled: list[LabelledQuestion] = []
-        for name, count in (("expressions", _CHUNK - stories), ("stories", stories)):
-            task = TASKS[name]
+        for task, problems in problems_of_chunk(seed):
             labelled += asyncio.run(
                 label_questions(
                     task,
-                    task.problems("train", count, seed),
+                    problems,
                     model,
                     solutions=labelling.solutions,
                     rollouts=labelling.rollouts if first < labelling.questions else 0,
@@ -62,14 +60,29 @@ def label_chunk(job: tuple[str, int, Labelling]) -> list[LabelledQuestion]:
     return labelled
 
 
+def problems_of_chunk(seed: int) -> list[tuple[EmbeddedTask, list[Problem]]]:
+    """`CHUNK` training problems, in the generators' proportion of the tasks."""
+    stories = round(CHUNK * STORY_SHARE)
+    counts = {"expressions": CHUNK - stories, "stories": stories}
+    return [(TASKS[name], TASKS[name].problems("train", count, seed)) for name, count in counts.items()]
+
+
 def label_all(labelling: Labelling, weights: Path, directory: Path, workers: int) -> list[LabelledQuestion]:
     """All questions that were answered at all; chunks already in `directory` are not computed again."""
+    count = labelling.questions + labelling.outcome_questions
+    return collect(partial(_label_chunk, weights, labelling), count, directory, workers)
+
+
+def collect(
+    chunk_from: Callable[[int], list[LabelledQuestion]], count: int, directory: Path, workers: int
+) -> list[LabelledQuestion]:
+    """`count` questions, `CHUNK` at a time, by worker processes; `chunk_from` is a function of the chunk's first."""
     path = directory / "labels.jsonl"
-    firsts = range(0, labelling.questions + labelling.outcome_questions, _CHUNK)
+    firsts = range(0, count, CHUNK)
     done = _read_labels(path)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, path.open("a") as file:
-        missing = [(str(weights), first, labelling) for first in firsts if first not in done]
-        for (_, first, _), labelled in zip(missing, pool.map(label_chunk, missing), strict=True):
+        missing = [first for first in firsts if first not in done]
+        for first, labelled in zip(missing, pool.map(chunk_from, missing), strict=True):
             done[first] = labelled
             file.write(json.dumps({"first": first, "questions": [asdict(question) for question in labelled]}) + "\n")
             file.flush()
@@ -88,7 +101,9 @@ def _read_labels(path: Path) -> dict[int, list[LabelledQuestion]]:
             LabelledQuestion(
                 q["prompt"],
                 tuple(
-                    LabelledSolution(tuple(s["steps"]), tuple(s["labels"]), s["logprob"], s["count"])
+                    LabelledSolution(
+                        tuple(s["steps"]), tuple(s["labels"]), s["logprob"], s["count"], tuple(s["history"])
+                    )
                     for s in q["solutions"]
                 ),
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -18,13 +18,16 @@ from rapidfuzz.distance import Levenshtein
 from computewise.models.embedded import context_tokens
 from computewise.models.vocabulary import END, encode
 from computewise.models.weights import load_weights
+from computewise.session import MEMORY
+from computewise.training.corpus import Documents
 from computewise.training.generator import SMALL, GeneratorRecipe, loss_of
 from computewise.training.generator import train as train_generator
 from computewise.training.labelling import Labelling, hold_out, label_all
 from computewise.training.network import Generator
 from computewise.training.rollouts import LabelledQuestion
 
-MEMORY = 4
+TRUNK = ("embedding.", "blocks.", "norm.")
+"""What the names of a generator's own tensors begin with."""
 _VALIDATION_BATCHES = 12
 
 
@@ -32,30 +35,30 @@ _VALIDATION_BATCHES = 12
 class RevisionRecipe:
     """What decides the weights, beside the generator's.
 
-    `keep` is the share of examples whose context is drawn from all samples, right and wrong, as a chain meets them, so
-    that the model learns to let a right attempt stand; 0 is the paper's recipe: contexts of wrong attempts alone.
+    Without `verdicts` of the network, the paper's recipe: contexts of wrong attempts, whole. With them, a wrong attempt
+    is shown up to its first wrong step, as a verifier would cut it, and a right one, whole, is to be kept.
     """
 
-    keep: float
-    training: GeneratorRecipe = field(
-        default_factory=lambda: GeneratorRecipe(
-            replace(SMALL, context=832, attempts=MEMORY),
-            steps=1500,
-            rows=8,
-            time=768,
-            learning_rate=1.5e-3,
-            warmup=50,
-            seed=2,
-        )
-    )
-    labelling: Labelling = field(
-        default_factory=lambda: Labelling(
-            questions=0, outcome_questions=5000, solutions=64, rollouts=0, seed=2, temperature=1.2
-        )
+    training: GeneratorRecipe
+    labelling: Labelling
+
+
+def _recipe(questions: int, solutions: int, steps: int, learning_rate: float, *, verdicts: bool) -> RevisionRecipe:
+    network = replace(SMALL, context=832, attempts=MEMORY, verdicts=verdicts)
+    return RevisionRecipe(
+        GeneratorRecipe(network, steps=steps, rows=8, time=768, learning_rate=learning_rate, warmup=50, seed=2),
+        Labelling(0, questions, solutions, rollouts=0, seed=2, temperature=1.2),
     )
 
 
-RECIPES = {"revision": RevisionRecipe(keep=0.5), "revision_paper": RevisionRecipe(keep=0.0)}
+RECIPES = {
+    # Three times the questions and a quarter of the samples of each: with fewer, the answers are learned by heart.
+    "revision": _recipe(15_000, 16, steps=2500, learning_rate=1e-3, verdicts=True),
+    "revision_paper": _recipe(5000, 64, steps=1500, learning_rate=1.5e-3, verdicts=False),
+}
+
+
+Steps = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,55 +66,81 @@ class Samples:
     """One question's samples by whether they are right, each as often as it was drawn."""
 
     prompt: str
-    right: tuple[str, ...]
-    wrong: tuple[str, ...]
+    right: tuple[Steps, ...]
+    wrong: tuple[Steps, ...]
 
 
 def samples_of(questions: Sequence[LabelledQuestion]) -> list[Samples]:
     """The questions that were answered right at least once."""
     found = []
     for question in questions:
-        texts: dict[bool, list[str]] = {True: [], False: []}
+        texts: dict[bool, list[Steps]] = {True: [], False: []}
         for solution in question.solutions:
-            texts[solution.labels[-1] == 1] += ["".join(solution.steps)] * solution.count
+            texts[solution.labels[-1] == 1] += [solution.steps] * solution.count
         if texts[True]:
             found.append(Samples(question.prompt, tuple(texts[True]), tuple(texts[False])))
     return found
 
 
-class Examples:
-    """A source of training documents: tokens of context and target, and how many of them are context."""
+def draw_wrong(rng: random.Random, wrong: Sequence[Steps], target: Steps) -> list[Steps]:
+    """k ~ U{0..4} wrong samples, as far as there are; the one nearest to the target by edit distance comes last."""
+    attempts = rng.sample(wrong, min(rng.randint(0, MEMORY), len(wrong)))
+    if attempts:
+        text = "".join(target)
+        nearest = min(range(len(attempts)), key=lambda at: Levenshtein.distance("".join(attempts[at]), text))
+        attempts.append(attempts.pop(nearest))
+    return attempts
 
-    def __init__(self, samples: Sequence[Samples], keep: float) -> None:
+
+def cut_at_the_mistake(attempt: Steps, right: Sequence[Steps]) -> Steps:
+    """Up to and with the first step at which the attempt leaves every right sample; whole where it only ends early."""
+    beginnings = {solution[:end] for solution in right for end in range(len(solution) + 1)}
+    return next((attempt[:end] for end in range(1, len(attempt) + 1) if attempt[:end] not in beginnings), attempt)
+
+
+class PaperExamples:
+    """Training documents by the paper's recipe: every right sample is one, its context holds wrong ones alone."""
+
+    def __init__(self, samples: Sequence[Samples]) -> None:
         self._samples = samples
-        self._keep = keep
         self._weights = list(accumulate(len(one.right) for one in samples))
 
     def __call__(self, rng: random.Random) -> tuple[list[int], int]:
-        """Draw an example: in the paper's recipe every right sample is one, in ours every question counts the same."""
-        if rng.random() < self._keep:
-            one = rng.choice(self._samples)
-            attempts = rng.sample(one.right + one.wrong, rng.randint(0, min(MEMORY, len(one.right + one.wrong))))
-            target = rng.choice(one.right)
-        else:
-            one = (
-                rng.choices(self._samples, cum_weights=self._weights)[0]
-                if not self._keep
-                else rng.choice(self._samples)
-            )
-            target = rng.choice(one.right)
-            attempts = wrong_attempts(rng, one, target)
-        context = context_tokens(one.prompt, attempts)
-        return [*context, *encode(target), END], len(context)
+        """Tokens of context and target, and how many of them are context."""
+        one = rng.choices(self._samples, cum_weights=self._weights)[0]
+        target = rng.choice(one.right)
+        return document(one.prompt, draw_wrong(rng, one.wrong, target), target)
 
 
-def wrong_attempts(rng: random.Random, one: Samples, target: str) -> list[str]:
-    """k ~ U{0..4} wrong samples, as far as there are; the one nearest to the target by edit distance comes last."""
-    attempts = rng.sample(one.wrong, min(rng.randint(0, MEMORY), len(one.wrong)))
-    if attempts:
-        nearest = min(range(len(attempts)), key=lambda index: Levenshtein.distance(attempts[index], target))
-        attempts.append(attempts.pop(nearest))
-    return attempts
+class VerdictExamples:
+    """Training documents by our recipe: what is shown carries a verifier's verdict, and what is right is kept.
+
+    Every question counts the same. A context ends in a right attempt, whole, a sixth of the time. Half of the contexts
+    hold only attempts that fail at the same step: such are the revisions of one step.
+    """
+
+    def __init__(self, samples: Sequence[Samples]) -> None:
+        self._samples = samples
+        self._cut = [tuple(cut_at_the_mistake(attempt, one.right) for attempt in one.wrong) for one in samples]
+
+    def __call__(self, rng: random.Random) -> tuple[list[int], int]:
+        """Tokens of context and target, and how many of them are context."""
+        index = rng.randrange(len(self._samples))
+        one, wrong = self._samples[index], self._cut[index]
+        target = rng.choice(one.right)
+        if wrong and rng.random() < 0.5:
+            step = len(rng.choice(wrong))
+            wrong = tuple(attempt for attempt in wrong if len(attempt) == step)
+        attempts = draw_wrong(rng, wrong, target)
+        if rng.random() < 1 / 6:
+            attempts = [*attempts[1:], target]
+        return document(one.prompt, attempts, target)
+
+
+def document(prompt: str, attempts: Sequence[Steps], target: Steps) -> tuple[list[int], int]:
+    """Tokens of context and target, and how many of them are context."""
+    context = context_tokens(prompt, ["".join(attempt) for attempt in attempts])
+    return [*context, *encode("".join(target)), END], len(context)
 
 
 def train(
@@ -126,7 +155,8 @@ def train(
     directory.mkdir(parents=True, exist_ok=True)
     questions = label_all(recipe.labelling, weights, directory, workers)
     training, held_out = (samples_of(part) for part in hold_out(questions))
-    validation = Examples(held_out, recipe.keep)
+    examples = VerdictExamples if recipe.training.network.verdicts else PaperExamples
+    validation = examples(held_out)
     start = {name: torch.from_numpy(tensor) for name, tensor in load_weights(weights).tensors.items()}
 
     def keep(network: Generator, step: int) -> None:
@@ -138,7 +168,7 @@ def train(
         recipe.training,
         directory,
         start=start,
-        documents=Examples(training, recipe.keep),
+        documents=examples(training),
         report=lambda step, loss: report(step, {"loss": loss}),
         at_checkpoint=keep,
     )
@@ -159,7 +189,7 @@ def just_after_the_least(losses: dict[int, float]) -> int:
 
 
 @torch.no_grad()
-def validation_loss(network: Generator, recipe: GeneratorRecipe, examples: Examples) -> float:
+def validation_loss(network: Generator, recipe: GeneratorRecipe, examples: Documents) -> float:
     """Mean loss over the same few batches of held-out questions every time."""
     fixed = replace(recipe, seed=recipe.seed + 1)
     losses = [loss_of(network, fixed, index, examples).item() for index in range(_VALIDATION_BATCHES)]

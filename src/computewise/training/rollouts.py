@@ -26,6 +26,8 @@ class LabelledSolution:
     """The generator's mean log-probability a token."""
     count: int
     """How many of the question's samples were this text."""
+    history: tuple[str, ...] = ()
+    """The attempts it was sampled in view of, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)

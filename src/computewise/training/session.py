@@ -13,8 +13,8 @@ from torch import nn
 
 from computewise.models.config import NetworkConfig
 from computewise.models.weights import SHIPPED, Weights, save_weights
-from computewise.training import generator, prm, revision
-from computewise.training.card import generator_card, prm_card
+from computewise.training import generator, orm, prm, revision
+from computewise.training.card import generator_card, orm_card, prm_card, revision_card
 
 
 def train_by_name(name: str, directory: Path, *, threads: int, workers: int, log: Callable[[str], None]) -> Path:
@@ -25,6 +25,8 @@ def train_by_name(name: str, directory: Path, *, threads: int, workers: int, log
     os.makedirs(directory, exist_ok=True)
     if name == "prm":
         return _train_prm(directory, workers, log)
+    if name == "orm":
+        return _train_orm(directory, workers, log)
     if name in revision.RECIPES:
         return _train_revision(name, directory, workers, log)
     recipe = generator.RECIPES[name]
@@ -40,7 +42,7 @@ def _train_prm(directory: Path, workers: int, log: Callable[[str], None]) -> Pat
         SHIPPED / "small.safetensors",
         directory,
         workers=workers,
-        report=lambda step, measured: log(f"step {step}: " + json.dumps(measured)),
+        report=_as_json(log),
     )
     path = export(network, network.config, directory / "prm.safetensors")
     return prm_card(recipe, path, network, held_out, step, _seconds(directory))
@@ -48,14 +50,22 @@ def _train_prm(directory: Path, workers: int, log: Callable[[str], None]) -> Pat
 
 def _train_revision(name: str, directory: Path, workers: int, log: Callable[[str], None]) -> Path:
     recipe = revision.RECIPES[name]
-    network, _ = revision.train(
-        recipe,
-        SHIPPED / "small.safetensors",
-        directory,
-        workers=workers,
-        report=lambda step, measured: log(f"step {step}: " + json.dumps(measured)),
+    network, step = revision.train(
+        recipe, SHIPPED / "small.safetensors", directory, workers=workers, report=_as_json(log)
     )
-    return export(network, network.config, directory / f"{name}.safetensors")
+    path = export(network, network.config, directory / f"{name}.safetensors")
+    return revision_card(name, recipe, path, step, _seconds(directory))
+
+
+def _train_orm(directory: Path, workers: int, log: Callable[[str], None]) -> Path:
+    recipe = orm.ORMRecipe()
+    network, step, held_out = orm.train(recipe, SHIPPED, directory, workers=workers, report=_as_json(log))
+    path = export(network, network.config, directory / "orm.safetensors")
+    return orm_card(recipe, path, network, held_out, step, _seconds(directory))
+
+
+def _as_json(log: Callable[[str], None]) -> Callable[[int, dict[str, float]], None]:
+    return lambda step, measured: log(f"step {step}: " + json.dumps(measured))
 
 
 def export(network: nn.Module, config: NetworkConfig, path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -27,6 +28,7 @@ class EmbeddedPRM:
         weights = load_weights(path or SHIPPED / f"{name}.safetensors")
         self.name = name
         self.parameters = weights.parameters
+        self.context = weights.config.context
         self._scorer = Scorer(Trunk(weights), VerifierHead(weights), loop)
         if path is None:
             self._check()
@@ -45,25 +47,33 @@ class EmbeddedPRM:
 
         Every candidate is charged what it has beyond those, and the prompt once a call that starts from it.
         """
-        prompt = prompt_tokens(problem.prompt)
-        scored = await together(self._score_one(prompt, candidate) for candidate in candidates)
-        fresh = [candidate for candidate in candidates if not candidate.scores]
+        contexts = [self._context(problem, candidate) for candidate in candidates]
+        scored = await together(map(self._score_one, contexts, candidates))
         usage = sum((usage for _, usage in scored), Usage())
-        prompt_again = len(prompt) * max(len(fresh) - 1, 0)
-        return [scores for scores, _ in scored], usage + Usage(cached_verifier_tokens=prompt_again)
+        fresh = Counter(context for context, c in zip(contexts, candidates, strict=True) if not self._known(c))
+        again = sum(len(context) * (count - 1) for context, count in fresh.items())
+        return [scores for scores, _ in scored], usage + Usage(cached_verifier_tokens=again)
+
+    def _context(self, problem: Problem, candidate: Candidate) -> tuple[int, ...]:
+        """The tokens read before the candidate's own."""
+        return prompt_tokens(problem.prompt)
+
+    def _known(self, candidate: Candidate) -> int:
+        """How many steps need not be read again."""
+        return len(candidate.scores)
 
     async def _score_one(self, prompt: tuple[int, ...], candidate: Candidate) -> tuple[tuple[float, ...], Usage]:
-        if len(candidate.scores) == len(candidate.steps):
+        known = self._known(candidate)
+        if known == len(candidate.steps):
             return candidate.scores, Usage()
         pieces = [encode(step.text) for step in candidate.steps]
         if candidate.end == "stop":
             pieces[-1].append(END)
         ends = [len(prompt) + length for length in accumulate(map(len, pieces))]
         tokens = prompt + tuple(token for piece in pieces for token in piece)
-        known = len(candidate.scores)
         prefix = tokens[: ends[known - 1]] if known else prompt
         positions = await self._scorer.read(tokens, prefix, keep=not candidate.finished)
-        scores = (*candidate.scores, *(float(positions[end - 1]) for end in ends[known:]))
+        scores = (*candidate.scores[:known], *(float(positions[end - 1]) for end in ends[known:]))
         usage = Usage(verifier_tokens=len(tokens), cached_verifier_tokens=len(prefix) if known else 0)
         return scores, usage
 

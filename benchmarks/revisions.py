@@ -1,0 +1,168 @@
+"""Chains of revisions on test problems: what happens along them, for the paper's recipe and for ours.
+
+    python benchmarks/revisions.py [problems]
+
+For each model trained to revise, four chains of sixteen attempts a problem: pass@1, how often a wrong attempt is mended
+and a right one broken, and a chain that ends at its first trusted attempt. The same model is measured as a plain
+parallel sampler, so that a chain is not credited with the fine-tuning; and `small`, which was never trained to revise,
+as what independent samples would do in a chain's place. The outcome verifier and the process reward model are ranked on
+the same attempts. Then the token-capped comparison: no problem may take more than sixteen average generations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+
+from computewise.compute import flops
+from computewise.core import Candidate, Problem, Result
+from computewise.metrics import Bools, Floats, bootstrap, within_problem_aurocs
+from computewise.models.embedded import EmbeddedModel
+from computewise.models.forgetful import Forgetful
+from computewise.models.loop import EngineLoop
+from computewise.models.threads import one_thread
+from computewise.selection import SELECTIONS, Ballot
+from computewise.session import Strategy
+from computewise.solve import solve
+from computewise.strategies import BestOfN, Revisions, StepRevisions, label
+from computewise.study.along import Rate, along
+from computewise.study.plan import TRUST
+from computewise.tasks.embedded import TASKS
+from computewise.verifiers.orm import EmbeddedORM
+from computewise.verifiers.prm import EmbeddedPRM
+
+TASK = TASKS["expressions"]
+LENGTH, CHAINS = 16, 4
+CHUNK = 50
+
+
+def main(problems: int) -> None:
+    """One block a model, then the capped comparison."""
+    firsts = range(0, problems, CHUNK)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        for name in ("revision_paper", "revision", "small"):
+            strategy: Strategy = Revisions(LENGTH, CHAINS)
+            parts = list(pool.map(solved, firsts, [name] * len(firsts), [strategy] * len(firsts)))
+            show_chains(name, [one for part in parts for one in part])
+        capped = 16 * np.mean([one.tokens for part in parts for one in part])
+        print(f"at most {capped:.0f} tokens a problem, the length of 16 samples of `small`:")
+        rival = None
+        for strategy, budget in (
+            (BestOfN(64), None),
+            (BestOfN(16), None),
+            (StepRevisions(16, 1, TRUST), None),
+            (StepRevisions(64, 1, TRUST), round(capped)),
+            (StepRevisions(32, 2, TRUST), round(capped)),
+        ):
+            parts = list(
+                pool.map(solved, firsts, ["small"] * len(firsts), [strategy] * len(firsts), [budget] * len(firsts))
+            )
+            rival = show(strategy, [one for part in parts for one in part], rival)
+
+
+class Solved:
+    """What is kept of one problem's result."""
+
+    def __init__(self, problem: Problem, result: Result, orm: list[float], parameters: tuple[int, int]) -> None:
+        answers = [TASK.answer(c.text) if c.end == "stop" else None for c in result.candidates]
+        self.ballots = [Ballot(a, c.scores[-1], c.chain) for a, c in zip(answers, result.candidates, strict=True)]
+        self.right = [answer == problem.answer for answer in answers]
+        self.orm = orm
+        self.all_tokens = result.usage.completion_tokens
+        self.tokens = self.all_tokens / result.usage.samples
+        self.flops = flops(result.usage, *parameters).total
+
+    def elected(self, selection: str) -> float:
+        """1 where the selection is right."""
+        chosen = SELECTIONS[selection](self.ballots)
+        return float(chosen is not None and self.right[chosen])
+
+
+def solved(first: int, name: str, strategy: Strategy, budget: int | None = None) -> list[Solved]:
+    """Worker: the problems of one chunk."""
+    with one_thread():
+        return asyncio.run(_solved(first, name, strategy, budget))
+
+
+async def _solved(first: int, name: str, strategy: Strategy, budget: int | None) -> list[Solved]:
+    problems = TASK.problems("test", first + CHUNK, 0)[first:]
+    loop = EngineLoop()
+    generator, verifier, orm = EmbeddedModel(name, loop), EmbeddedPRM(loop), EmbeddedORM(loop)
+    model = generator if generator.revises else Forgetful(generator)
+
+    async def one(problem: Problem) -> Solved:
+        result = await solve(problem, strategy, model, verifier, TASK, budget=budget)
+        judged = await _judged(orm, problem, result.candidates) if generator.revises else []
+        return Solved(problem, result, judged, (generator.parameters, verifier.parameters))
+
+    return list(await asyncio.gather(*map(one, problems)))
+
+
+async def _judged(orm: EmbeddedORM, problem: Problem, candidates: tuple[Candidate, ...]) -> list[float]:
+    unread = [Candidate(c.id, c.parent, c.steps, (), c.end, c.history) for c in candidates]
+    scores, _ = await orm.score(problem, unread)
+    return [orm.value(one) for one in scores]
+
+
+def show_chains(name: str, results: list[Solved]) -> None:
+    """Along the chains, and the model as a parallel sampler."""
+    shape = (len(results), CHAINS, LENGTH)
+    right: Bools = np.array([one.right for one in results]).reshape(shape)
+    values: Floats = np.array([[ballot.value for ballot in one.ballots] for one in results]).reshape(shape)
+    print(f"{name}: {CHAINS} chains of {LENGTH} attempts on {len(results)} test problems")
+    for step in along(right, values, TRUST):
+        print(
+            f"  attempt {step.attempt:2}: right {rate(step.right)}, mended {rate(step.mended)}, "
+            f"broken {rate(step.broken)}, gated chain {rate(step.gated)}"
+        )
+    print(
+        f"  all {LENGTH * CHAINS} attempts, hierarchical: {estimate([one.elected('hierarchical') for one in results])}"
+    )
+    if results[0].orm:
+        index = np.repeat(np.arange(len(results)), LENGTH * CHAINS)
+        for verifier, scores in (("prm", values), ("orm", np.array([one.orm for one in results]))):
+            aurocs = within_problem_aurocs(scores.ravel(), right.ravel(), index)
+            print(
+                f"  AUROC within a problem, {verifier}: {aurocs.mean():.3f} {interval(aurocs)} ({len(aurocs)} problems)"
+            )
+
+
+def show(strategy: Strategy, results: list[Solved], rival: Floats | None) -> Floats:
+    """One strategy's accuracy and cost, and its paired difference to the first."""
+    selection = "weighted" if strategy.name == "best_of_n" else "hierarchical"
+    accuracy = np.array([one.elected(selection) for one in results])
+    tokens = np.array([one.all_tokens for one in results])
+    line = f"  {label(strategy)}: {estimate(accuracy)}, {tokens.mean():.0f} tokens (most {tokens.max()}), "
+    line += f"{np.mean([one.flops for one in results]):.2e} FLOPs a problem"
+    print(
+        line
+        if rival is None
+        else f"{line}; minus the first {100 * (accuracy - rival).mean():+.1f} points "
+        f"{interval(100 * (accuracy - rival))}"
+    )
+    return accuracy if rival is None else rival
+
+
+def estimate(values: list[float] | Floats) -> str:
+    """Mean with interval."""
+    held = np.asarray(values, float)
+    return f"{held.mean():.3f} {interval(held)}"
+
+
+def interval(values: Floats) -> str:
+    """95 %, by problem."""
+    low, high = bootstrap(values)
+    return f"[{low:.3f}, {high:.3f}]"
+
+
+def rate(held: Rate) -> str:
+    """A rate with its interval."""
+    return "-" if np.isnan(held.value) else f"{held.value:.3f} [{held.ci95.low:.3f}, {held.ci95.high:.3f}]"
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 500)

@@ -1,0 +1,87 @@
+"""What the figures have in common: axes in the page's colours, and names at the ends of curves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from computewise.report.style import GREY, INK, PAPER, Look
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDE = (6.3, 4.1)
+"""Inches; a point of type on the page is then about the size it has here."""
+
+
+def new_figure(size: tuple[float, float]) -> Figure:
+    """Without axes yet."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size, facecolor=PAPER, layout="constrained")
+
+
+def new_axes(size: tuple[float, float]) -> tuple[Figure, Axes]:
+    """A figure with one plot."""
+    figure = new_figure(size)
+    axes = figure.add_subplot(facecolor="none")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(GREY)
+    axes.tick_params(colors=INK, which="both", color=GREY)
+    axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.xaxis.label.set_color(INK)
+    axes.yaxis.label.set_color(INK)
+    return figure, axes
+
+
+def bin_names(bins: int) -> list[str]:
+    """Of the difficulty bins, for an axis."""
+    return ["1 easiest", *map(str, range(2, bins)), f"{bins} hardest"]
+
+
+def percent_axis(axes: Axes) -> None:
+    """Accuracies in % upwards."""
+    axes.set_ylabel("accuracy, %")
+
+
+def name_ends(axes: Axes, ends: list[tuple[float, float, str, Look]]) -> None:
+    """Names in a column to the right, in the order of the curves' ends, moved apart, each led to in its colour."""
+    bottom, top = axes.get_ylim()
+    least = 0.062 * (top - bottom)
+    ends = sorted(ends, key=lambda end: end[1])
+    places = apart([end[1] for end in ends], least)
+    shift = min(0.0, top - places[-1])
+    for (x, y, name, look), place in zip(ends, places, strict=True):
+        axes.annotate(
+            name,
+            xy=(x, y),
+            xytext=(1.06, place + shift),
+            textcoords=axes.get_yaxis_transform(),
+            va="center",
+            color=INK,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "relpos": (0, 0.5),
+                "color": look.colour,
+                "linewidth": 1,
+                "shrinkA": 2,
+                "shrinkB": 3,
+            },
+        )
+    axes.set_ylim(bottom, top)
+
+
+def apart(wanted: list[float], least: float) -> list[float]:
+    """The places nearest to the `wanted` rising ones, in squares, that are `least` apart (pool adjacent violators)."""
+    blocks: list[list[float]] = []
+    for index, place in enumerate(wanted):
+        blocks.append([place - index * least])
+        while len(blocks) > 1 and sum(blocks[-2]) / len(blocks[-2]) > sum(blocks[-1]) / len(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1] += last
+    means = [sum(block) / len(block) for block in blocks for _ in block]
+    return [mean + index * least for index, mean in enumerate(means)]

@@ -1,0 +1,47 @@
+"""Chains for every ratio of sequential to parallel at once: what a study measures them all from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from computewise.core import Candidate, Problem
+from computewise.session import Session
+from computewise.strategies.validation import at_least_one
+
+
+@dataclass(frozen=True, slots=True)
+class RatioPool:
+    """Chains of falling length, so that there are C of at least `n` / C attempts for C = 1, 2, 4, .. up to `n`.
+
+    The beginning of a chain is a shorter chain: C of them, cut to L attempts, are what `Revisions(L, C)` draws, and cut
+    at their first trusted attempt what `GatedRevisions(L, C)` draws. `Revisions` of seven ratios at 64 are 448
+    attempts, this is 256, and every smaller budget comes with it.
+    """
+
+    n: int = 16
+    name = "ratio_pool"
+
+    def __post_init__(self) -> None:
+        at_least_one(n=self.n)
+
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        """Cost: about `n` * (1 + log2(`n`) / 2) generations."""
+        lengths = chain_lengths(self.n)
+        chains = [[first] for first in await session.score(await session.sample(len(lengths)))]
+        for round_ in range(1, lengths[0]):
+            going = [chain for chain, length in zip(chains, lengths, strict=True) if length > round_]
+            attempts = await session.score(await session.revise(going))
+            for chain, attempt in zip(going, attempts, strict=True):
+                chain.append(attempt)
+        return [attempt for chain in chains for attempt in chain]
+
+
+def chain_lengths(n: int) -> list[int]:
+    """How long each chain has to be, falling; the j-th is needed by the rectangles of at least j chains."""
+    widths = parallel_widths(n)
+    return [n // next(width for width in widths if width > chain) for chain in range(widths[-1])]
+
+
+def parallel_widths(n: int) -> list[int]:
+    """The numbers of chains that are tried at a budget of `n` attempts: powers of two."""
+    return [1 << power for power in range(n.bit_length())]

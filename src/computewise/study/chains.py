@@ -1,0 +1,117 @@
+"""Chains of revisions as arrays: every ratio of sequential to parallel, and what happens along a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from computewise.core import Usage
+from computewise.records import Outcome, Record
+from computewise.selection import Ballot, find_selection
+from computewise.session import Strategy
+from computewise.strategies import GatedRevisions, Revisions
+from computewise.study.tables import Floats
+
+Chain = tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """`chains` chains of `length` attempts; with `trust`, a chain ends at its first attempt of that value."""
+
+    length: int
+    chains: int
+    trust: float | None = None
+
+    @property
+    def family(self) -> str:
+        """What it is called."""
+        kind = "revisions" if self.trust is None else "gated revisions"
+        return f"{kind}, {self.chains} x {self.length}"
+
+    def strategy(self) -> Strategy:
+        """What draws it, were it drawn alone."""
+        if self.trust is None:
+            return Revisions(self.length, self.chains)
+        return GatedRevisions(self.length, self.chains, self.trust)
+
+
+def ratios(n: int) -> Iterator[Ratio]:
+    """All ways to split `n` attempts into a power of two of equally long chains, the most sequential first."""
+    for power in range(n.bit_length()):
+        if n % (1 << power) == 0:
+            yield Ratio(n >> power, 1 << power)
+
+
+class ChainPool:
+    """The chains that `RatioPool` drew for every problem with one seed."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records = records
+        self._chains = [
+            [tuple(chain) for _, chain in groupby(record.candidates, key=lambda outcome: outcome.chain)]
+            for record in records
+        ]
+
+    def accuracy(self, ratio: Ratio, selection: str) -> Floats:
+        """(problems,): the share of disjoint groups of chains whose selected answer is right."""
+        return np.array([np.mean([_elected(g, selection) for g in _groups(cs, ratio)]) for cs in self._chains])
+
+    def usage(self, ratio: Ratio, *, verified: bool) -> list[Usage]:
+        """What one group costs on average, the prompt read once; the verifier's part goes by tokens."""
+        return [
+            _mean_usage(record, chains, ratio, verified)
+            for record, chains in zip(self._records, self._chains, strict=True)
+        ]
+
+    def correct(self, least: int) -> np.ndarray:
+        """(problems, chains, attempts) of the chains of `least` attempts at least, cut to that."""
+        kept = [[chain[:least] for chain in chains if len(chain) >= least] for chains in self._chains]
+        return np.array([[[one.correct for one in chain] for chain in chains] for chains in kept])
+
+    def values(self, least: int) -> Floats:
+        """The same of the verifier's values."""
+        kept = [[chain[:least] for chain in chains if len(chain) >= least] for chains in self._chains]
+        return np.array([[[one.value for one in chain] for chain in chains] for chains in kept])
+
+
+def _groups(chains: Sequence[Chain], ratio: Ratio) -> list[list[Chain]]:
+    """Disjoint groups of the chains long enough, each cut to the ratio's length and at its first trusted attempt."""
+    enough = [_cut(chain, ratio) for chain in chains if len(chain) >= ratio.length]
+    whole = len(enough) // ratio.chains
+    return [enough[at * ratio.chains : (at + 1) * ratio.chains] for at in range(whole)]
+
+
+def _cut(chain: Chain, ratio: Ratio) -> Chain:
+    if ratio.trust is not None:
+        for index, attempt in enumerate(chain[: ratio.length]):
+            if attempt.value >= ratio.trust:
+                return chain[: index + 1]
+    return chain[: ratio.length]
+
+
+def _elected(group: Sequence[Chain], selection: str) -> bool:
+    outcomes = [outcome for chain in group for outcome in chain]
+    chosen = find_selection(selection)([Ballot(o.answer, o.value, o.chain) for o in outcomes])
+    return chosen is not None and outcomes[chosen].correct
+
+
+def _mean_usage(record: Record, chains: Sequence[Chain], ratio: Ratio, verified: bool) -> Usage:
+    groups = _groups(chains, ratio)
+    attempts = [attempt for group in groups for chain in group for attempt in chain]
+    prompt = record.candidates[0].read
+    tokens = sum(attempt.tokens for attempt in attempts) / len(groups)
+    revised = sum(attempt.read for group in groups for chain in group for attempt in chain[1:]) / len(groups)
+    judged = (record.usage.verifier_tokens - record.usage.cached_verifier_tokens) * tokens
+    judged /= sum(outcome.tokens for outcome in record.candidates)
+    again = prompt * (ratio.chains - 1)
+    return Usage(
+        samples=round(len(attempts) / len(groups)),
+        prompt_tokens=round(prompt + again + revised),
+        cached_prompt_tokens=again,
+        completion_tokens=round(tokens),
+        verifier_tokens=round(judged) if verified else 0,
+    )

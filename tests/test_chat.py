@@ -1,0 +1,190 @@
+"""Models that were never trained to revise: those that forget their attempts, and those that are told of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from doubles import TASK, Recording, problem, solved
+
+from computewise.core import Attempt, Completion, Result, Step, Usage
+from computewise.errors import UsageError
+from computewise.models.chat import ChatModel, Message, complaint, conversation
+from computewise.models.forgetful import Forgetful
+from computewise.models.simulated import SimulatedModel
+from computewise.session import Strategy
+from computewise.strategies import (
+    STRATEGIES,
+    BeamSearch,
+    BestOfN,
+    GatedRevisions,
+    Revisions,
+    Single,
+    StepRevisions,
+    build,
+)
+from computewise.tasks.simulated import RIGHT, WRONG, all_right, read_prompt
+from computewise.verifiers.simulated import SimulatedPRM
+
+
+async def test_a_forgetful_model_is_asked_the_same_but_for_the_attempts_and_reads_what_is_kept() -> None:
+    inner = Recording()
+    model = Forgetful(inner)
+    shown = [Attempt("0", ("wrong\n", "wrong 41735"))]
+    asked = await model.sample(
+        problem(2).prompt, "right\n", 3, stop="\n", max_tokens=50, temperature=0.5, seeds=[1, 2, 3], attempts=shown
+    )
+    assert (model.name, model.parameters) == (inner.name, inner.parameters)
+    (call,) = inner.calls
+    assert (call.prompt, call.prefix, call.n, call.stop) == (problem(2).prompt, "right\n", 3, "\n")
+    assert (call.max_tokens, call.temperature, call.attempts) == (50, 0.5, ())
+    straight = await inner.sample(
+        problem(2).prompt, "right\n", 3, stop="\n", max_tokens=50, temperature=0.5, seeds=[1, 2, 3]
+    )
+    assert [one.steps for one in asked] == [one.steps for one in straight]
+    assert [one.usage.cached_prompt_tokens for one in straight] == [asked[1].usage.prompt_tokens] * 3
+    assert asked[0].usage.cached_prompt_tokens == 0
+    assert asked[1:] == straight[1:]
+    unshown = await model.sample(
+        problem(2).prompt, "right\n", 3, stop="\n", max_tokens=50, temperature=0.5, seeds=[1, 2, 3]
+    )
+    assert unshown == straight
+
+
+async def test_a_forgetful_model_goes_on_from_the_steps_kept() -> None:
+    inner = Recording(SimulatedModel(skill=0.6))
+    result = await solved(StepRevisions(6, 3, 1.0), model=Forgetful(inner), of=problem(6))
+    assert any(candidate.revises for candidate in result.explored)
+    assert any(call.prefix for call in inner.calls)
+    assert all(call.attempts == () for call in inner.calls)
+
+
+STEPS = ("3*9-6\n", "28-6\n", "22")
+
+
+def test_a_conversation_is_the_problem_and_each_attempt_answered() -> None:
+    attempts = [Attempt("0", STEPS, (0.9, 0.2, 0.1)), Attempt("0.0", ("3*9-6\n", "21"))]
+    messages = conversation("3*(4+5)-6", attempts)
+    assert [message.role for message in messages] == ["user", "assistant", "user", "assistant", "user"]
+    assert messages[0] == Message("user", "3*(4+5)-6")
+    assert [message.content for message in messages[1::2]] == ["3*9-6\n28-6\n22", "3*9-6\n21"]
+    assert [message.content for message in messages[2::2]] == [complaint(one) for one in attempts]
+    assert conversation("1+2", []) == [Message("user", "1+2")]
+
+
+def test_a_complaint_names_what_the_verifier_has_against_an_attempt() -> None:
+    wanted = "Write the whole solution again, in the same form, with the final answer at the end."
+    assert complaint(Attempt("0", STEPS)) == (
+        f"Look for a mistake in this solution; where there is one, mend it. {wanted}"
+    )
+    assert complaint(Attempt("0", STEPS, (0.9, 0.95, 0.87))) == (
+        "A verifier gives this solution a chance of 87% to be right. "
+        f"Check every step once more; change only what is wrong. {wanted}"
+    )
+    assert complaint(Attempt("0", STEPS, (0.9, 0.2, 0.1))) == (
+        "A verifier gives this solution a chance of 10% to be right. "
+        f'It doubts step 2 most: "28-6". Mend the mistake. {wanted}'
+    )
+
+
+@dataclass(slots=True)
+class Mending:
+    """A chat endpoint that gets every step wrong, and mends the one step that a complaint names."""
+
+    conversations: list[tuple[list[Message], int]] = field(default_factory=list)
+    name: str = "mending"
+    parameters: int = 7
+
+    async def complete(
+        self, messages: Sequence[Message], n: int, *, max_tokens: int, temperature: float, seeds: Sequence[int]
+    ) -> list[Completion]:
+        assert len(seeds) == n
+        assert max_tokens > 0
+        self.conversations.append((list(messages), n))
+        number, depth = read_prompt(messages[0].content)
+        marks = [WRONG] * depth
+        if len(messages) > 1:
+            marks = [line.split()[0] for line in messages[-2].content.split("\n")]
+            doubted = re.search("doubts step ([0-9]+)", messages[-1].content)
+            if doubted:
+                marks[int(doubted.group(1)) - 1] = RIGHT
+        number += WRONG in marks
+        steps = [f"{mark}\n" for mark in marks[:-1]] + [f"{marks[-1]} {number}"]
+        usage = Usage(samples=1, prompt_tokens=9, completion_tokens=depth)
+        return [Completion(tuple(Step(step, 1, -1.0) for step in steps), "stop", usage)] * n
+
+
+async def chatted(strategy: Strategy, *, depth: int = 3) -> tuple[Result, Mending]:
+    """With an exact verifier, whose score falls to 0 at the first wrong step."""
+    chat = Mending()
+    return await solved(strategy, model=ChatModel(chat), verifier=SimulatedPRM(), of=problem(depth)), chat
+
+
+def right(result: Result) -> bool:
+    return result.chosen is not None and all_right(result.chosen.text)
+
+
+async def test_revising_by_prompt_mends_one_step_an_attempt() -> None:
+    result, chat = await chatted(Revisions(4, 1))
+    assert [candidate.text.count(WRONG) for candidate in result.candidates] == [3, 2, 1, 0]
+    assert right(result)
+    assert TASK.correct(problem(3), TASK.answer(result.candidates[-1].text))
+    assert [len(messages) for messages, _ in chat.conversations] == [1, 3, 5, 7]
+    assert not right((await chatted(Revisions(3, 1)))[0])
+
+
+async def test_the_strategy_sees_the_verdicts_that_the_conversation_told() -> None:
+    result, chat = await chatted(Revisions(4, 1))
+    messages, _ = chat.conversations[-1]
+    assert [message.content for message in messages if message.role == "assistant"] == [
+        candidate.text for candidate in result.candidates[:3]
+    ]
+    named = [re.findall("doubts step ([0-9])", message.content) for message in messages[2::2]]
+    assert named == [["1"], ["2"], ["3"]]
+
+
+async def test_a_gated_chat_stops_asking_at_what_the_verifier_trusts() -> None:
+    result, chat = await chatted(GatedRevisions(9, 2))
+    assert right(result)
+    assert len(chat.conversations) == 1 + 3 * 2
+    assert len(result.explored) == 8
+
+
+async def test_best_of_n_asks_a_chat_once_and_shows_it_nothing() -> None:
+    result, chat = await chatted(BestOfN(8))
+    assert chat.conversations == [([Message("user", problem(3).prompt)], 8)]
+    assert len(result.candidates) == 8
+    assert not right(result)
+
+
+async def test_a_chat_is_charged_what_its_endpoint_says() -> None:
+    result, chat = await chatted(Revisions(4, 2))
+    assert (result.usage.samples, result.usage.prompt_tokens, result.usage.completion_tokens) == (8, 72, 24)
+    assert (ChatModel(chat).name, ChatModel(chat).parameters) == ("mending", 7)
+
+
+@pytest.mark.parametrize(("prefix", "stop"), [("right\n", None), ("", "\n"), ("right\n", "\n")])
+async def test_a_chat_refuses_what_goes_on_from_a_prefix_or_stops_at_a_step(prefix: str, stop: str | None) -> None:
+    with pytest.raises(UsageError, match="allowed are single, best_of_n") as error:
+        await ChatModel(Mending()).sample(
+            problem(3).prompt, prefix, 1, stop=stop, max_tokens=9, temperature=1.0, seeds=[0]
+        )
+    assert "\n" not in str(error.value)
+
+
+async def test_a_search_by_steps_over_a_chat_is_refused() -> None:
+    with pytest.raises(UsageError, match="mending is a chat endpoint"):
+        await chatted(BeamSearch(4, 2))
+
+
+async def test_every_strategy_that_the_refusal_names_runs_over_a_chat() -> None:
+    with pytest.raises(UsageError) as error:
+        await chatted(BeamSearch(4, 2))
+    named = str(error.value).split("allowed are ")[1].split(", ")
+    assert set(named) <= set(STRATEGIES)
+    assert {Single.name, BestOfN.name, Revisions.name, GatedRevisions.name} <= set(named)
+    for name in named:
+        result, _ = await chatted(build(name, {}), depth=4)
+        assert result.candidates, name
