@@ -1,6 +1,6 @@
 """Chains of revisions on test problems: what happens along them, for the paper's recipe and for ours.
 
-    python benchmarks/revisions.py [problems]
+    python benchmarks/revisions.py [problems of the chains] [problems of the comparison]
 
 For each model trained to revise, four chains of sixteen attempts a problem: pass@1, how often a wrong attempt is mended
 and a right one broken, and a chain that ends at its first trusted attempt. The same model is measured as a plain
@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
@@ -28,9 +29,9 @@ from computewise.models.threads import one_thread
 from computewise.selection import SELECTIONS, Ballot
 from computewise.session import Strategy
 from computewise.solve import solve
-from computewise.strategies import BestOfN, Revisions, StepRevisions, label
+from computewise.strategies import BeamSearch, BestOfN, GatedRevisions, Revisions, StepRevisions, label
+from computewise.strategies.gating import TRUST
 from computewise.study.along import Rate, along
-from computewise.study.plan import TRUST
 from computewise.tasks.embedded import TASKS
 from computewise.verifiers.orm import EmbeddedORM
 from computewise.verifiers.prm import EmbeddedPRM
@@ -40,28 +41,28 @@ LENGTH, CHAINS = 16, 4
 CHUNK = 50
 
 
-def main(problems: int) -> None:
+def main(problems: int, compared: int) -> None:
     """One block a model, then the capped comparison."""
-    firsts = range(0, problems, CHUNK)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+
+        def run(name: str, strategy: Strategy, count: int, budget: int | None = None) -> list[Solved]:
+            firsts = range(0, count, CHUNK)
+            parts = pool.map(partial(solved, name, strategy, count, budget), firsts)
+            return [one for part in parts for one in part]
+
         for name in ("revision_paper", "revision", "small"):
-            strategy: Strategy = Revisions(LENGTH, CHAINS)
-            parts = list(pool.map(solved, firsts, [name] * len(firsts), [strategy] * len(firsts)))
-            show_chains(name, [one for part in parts for one in part])
-        capped = 16 * np.mean([one.tokens for part in parts for one in part])
-        print(f"at most {capped:.0f} tokens a problem, the length of 16 samples of `small`:")
-        rival = None
-        for strategy, budget in (
-            (BestOfN(64), None),
-            (BestOfN(16), None),
-            (StepRevisions(16, 1, TRUST), None),
-            (StepRevisions(64, 1, TRUST), round(capped)),
-            (StepRevisions(32, 2, TRUST), round(capped)),
-        ):
-            parts = list(
-                pool.map(solved, firsts, ["small"] * len(firsts), [strategy] * len(firsts), [budget] * len(firsts))
-            )
-            rival = show(strategy, [one for part in parts for one in part], rival)
+            show_chains(name, run(name, Revisions(LENGTH, CHAINS), problems))
+        most = run("small", BestOfN(64), compared)
+        cap = round(16 * np.mean([one.tokens for one in most]))
+        print(f"on {compared} test problems; cap: {cap} tokens a problem, the length of 16 samples of `small`")
+        rival = show(BestOfN(64), most, None)
+        show(BestOfN(16), run("small", BestOfN(16), compared), rival)
+        show(BeamSearch(16, 4), run("small", BeamSearch(16, 4), compared), rival)
+        show(StepRevisions(16, 1), run("small", StepRevisions(16, 1), compared), rival)
+        for strategy in (StepRevisions(64, 1), StepRevisions(32, 2)):
+            show(strategy, run("small", strategy, compared, cap), rival)
+        show(BestOfN(64), run("revision", BestOfN(64), compared), rival, "revision")
+        show(GatedRevisions(16, 1), run("revision", GatedRevisions(16, 1), compared), rival, "revision")
 
 
 class Solved:
@@ -70,7 +71,7 @@ class Solved:
     def __init__(self, problem: Problem, result: Result, orm: list[float], parameters: tuple[int, int]) -> None:
         answers = [TASK.answer(c.text) if c.end == "stop" else None for c in result.candidates]
         self.ballots = [Ballot(a, c.scores[-1], c.chain) for a, c in zip(answers, result.candidates, strict=True)]
-        self.right = [answer == problem.answer for answer in answers]
+        self.right = [TASK.correct(problem, answer) for answer in answers]
         self.orm = orm
         self.all_tokens = result.usage.completion_tokens
         self.tokens = self.all_tokens / result.usage.samples
@@ -82,21 +83,21 @@ class Solved:
         return float(chosen is not None and self.right[chosen])
 
 
-def solved(first: int, name: str, strategy: Strategy, budget: int | None = None) -> list[Solved]:
+def solved(name: str, strategy: Strategy, count: int, budget: int | None, first: int) -> list[Solved]:
     """Worker: the problems of one chunk."""
     with one_thread():
-        return asyncio.run(_solved(first, name, strategy, budget))
+        return asyncio.run(_solved(name, strategy, TASK.problems("test", count, 0)[first : first + CHUNK], budget))
 
 
-async def _solved(first: int, name: str, strategy: Strategy, budget: int | None) -> list[Solved]:
-    problems = TASK.problems("test", first + CHUNK, 0)[first:]
+async def _solved(name: str, strategy: Strategy, problems: list[Problem], budget: int | None) -> list[Solved]:
     loop = EngineLoop()
     generator, verifier, orm = EmbeddedModel(name, loop), EmbeddedPRM(loop), EmbeddedORM(loop)
     model = generator if generator.revises else Forgetful(generator)
 
     async def one(problem: Problem) -> Solved:
         result = await solve(problem, strategy, model, verifier, TASK, budget=budget)
-        judged = await _judged(orm, problem, result.candidates) if generator.revises else []
+        chained = strategy.name == "revisions" and generator.revises
+        judged = await _judged(orm, problem, result.candidates) if chained else []
         return Solved(problem, result, judged, (generator.parameters, verifier.parameters))
 
     return list(await asyncio.gather(*map(one, problems)))
@@ -131,12 +132,12 @@ def show_chains(name: str, results: list[Solved]) -> None:
             )
 
 
-def show(strategy: Strategy, results: list[Solved], rival: Floats | None) -> Floats:
+def show(strategy: Strategy, results: list[Solved], rival: Floats | None, model: str = "small") -> Floats:
     """One strategy's accuracy and cost, and its paired difference to the first."""
-    selection = "weighted" if strategy.name == "best_of_n" else "hierarchical"
+    selection = "hierarchical" if "revisions" in strategy.name else "weighted"
     accuracy = np.array([one.elected(selection) for one in results])
     tokens = np.array([one.all_tokens for one in results])
-    line = f"  {label(strategy)}: {estimate(accuracy)}, {tokens.mean():.0f} tokens (most {tokens.max()}), "
+    line = f"  {model}, {label(strategy)}: {estimate(accuracy)}, {tokens.mean():.0f} tokens (most {tokens.max()}), "
     line += f"{np.mean([one.flops for one in results]):.2e} FLOPs a problem"
     print(
         line
@@ -165,4 +166,5 @@ def rate(held: Rate) -> str:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 500)
+    chains, compared = map(int, sys.argv[1:3]) if len(sys.argv) > 2 else (300, 1000)
+    main(chains, compared)

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SOLVE = re.findall(r"^\.venv/bin/computewise (solve .*)$", README, re.MULTILINE)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -19,10 +20,14 @@ def test_python_blocks_run(block: str) -> None:
     subprocess.run([sys.executable, "-c", block], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_the_solve_command_runs() -> None:
-    found = re.search(r"^\.venv/bin/computewise (solve .*)$", README, re.MULTILINE)
-    assert found
-    words = [word.strip('"') for word in found[1].split()]
+def test_a_tree_and_a_chain_are_shown_to_be_solved() -> None:
+    assert any("beam_search" in command for command in SOLVE)
+    assert any("revisions" in command for command in SOLVE)
+
+
+@pytest.mark.parametrize("command", SOLVE)
+def test_the_solve_commands_run(command: str) -> None:
+    words = [word.strip('"') for word in command.split()]
     shown = subprocess.run([sys.executable, "-m", "computewise", *words], check=True, capture_output=True, text=True)
     assert "answer: " in shown.stdout
 

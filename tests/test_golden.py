@@ -52,7 +52,7 @@ STEEP_TREES: list[Strategy] = [
     Revisions(6, 2),
     GatedRevisions(4, 3, 0.9),
     StepRevisions(4, 3, 0.9),
-    AdaptiveBranching(10),
+    AdaptiveBranching(10, 1.0),
     RatioPool(4),
 ]
 """Grown where most attempts fail, so that there is something to resample, to revise and to go deeper into."""

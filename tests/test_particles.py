@@ -57,10 +57,11 @@ def test_softmax_by_hand_and_where_exponentials_overflow() -> None:
 
 
 def test_effective_size_by_hand() -> None:
-    assert effective_size([0.3] * 7) == pytest.approx(7)
-    assert effective_size([2.0, 0.0, 0.0]) == 1
-    assert effective_size([1.0, 1.0, 0.0, 0.0]) == 2
-    assert effective_size([3.0, 1.0]) == pytest.approx(16 / 10)
+    assert effective_size([0.3] * 7, [1] * 7) == pytest.approx(7)
+    assert effective_size([2.0, 0.0, 0.0], [1, 1, 1]) == 1
+    assert effective_size([1.0, 1.0, 0.0, 0.0], [1] * 4) == 2
+    assert effective_size([3.0, 1.0], [1, 1]) == pytest.approx(16 / 10)
+    assert effective_size([3.0, 1.0], [1, 3]) == effective_size([3.0, 1.0, 1.0, 1.0], [1] * 4)
 
 
 ALMOST_ONE = 1 - 1e-9
@@ -83,18 +84,22 @@ ALMOST_ONE = 1 - 1e-9
     ],
 )
 def test_systematic_resampling_by_hand(weights: list[float], offset: float, counts: list[int]) -> None:
-    assert systematic(weights, offset) == counts
+    assert systematic(weights, len(weights), offset) == counts
+
+
+def test_fewer_particles_than_points_are_drawn_several_times() -> None:
+    assert systematic([3.0, 1.0], 8, 0.5) == [6, 2]
 
 
 def test_rounding_loses_no_draw() -> None:
-    assert sum(systematic([1.0] * 4, math.nextafter(1.0, 0.0))) == 4
+    assert sum(systematic([1.0] * 4, 4, math.nextafter(1.0, 0.0))) == 4
 
 
 @given(WEIGHTS, OFFSETS)
 def test_systematic_resampling_draws_n_each_less_than_one_off_what_it_is_worth(
     weights: list[float], offset: float
 ) -> None:
-    counts = systematic(weights, offset)
+    counts = systematic(weights, len(weights), offset)
     assert sum(counts) == len(weights)
     assert all(count >= 0 for count in counts)
     for count, weight in zip(counts, weights, strict=True):
@@ -104,7 +109,7 @@ def test_systematic_resampling_draws_n_each_less_than_one_off_what_it_is_worth(
 @given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=8))
 def test_systematic_resampling_is_unbiased(weights: list[float]) -> None:
     offsets = [step / 500 for step in range(500)]
-    totals = [sum(one) for one in zip(*(systematic(weights, offset) for offset in offsets), strict=True)]
+    totals = [sum(one) for one in zip(*(systematic(weights, len(weights), offset) for offset in offsets), strict=True)]
     for total, weight in zip(totals, weights, strict=True):
         assert total / len(offsets) == pytest.approx(len(weights) * weight / sum(weights), abs=0.01)
 

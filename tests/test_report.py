@@ -473,7 +473,7 @@ def test_step_revisions_enter_the_headline_as_they_compare(summary: dict[str, An
     summary["comparisons"].append({**beam, "policy": step, **against})
     name = (step or "").removesuffix(", hierarchical")
     assert (
-        f"Revisions inside the search ({name}, the leading of 3 kinds) are "
+        f"Revisions inside the search ({name}, of 3 kinds the one these accuracies favour) are "
         "better than best-of-N weighted at N = 64 (+5.0 points [2.0, 8.0])."
     ) in headline(summary)[0]
 

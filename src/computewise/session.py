@@ -104,16 +104,14 @@ class Session:
         """
         return await self._extend(candidates, n, stop=self._delimiter, temperature=0.0 if greedy else self._temperature)
 
-    async def revise(
-        self, chains: Sequence[Sequence[Candidate]], n: int = 1, *, keep_trusted: bool = False
-    ) -> list[Candidate]:
-        """`n` whole new attempts in view of the last four of each chain, oldest first; children of its last.
+    async def revise(self, chains: Sequence[Sequence[Candidate]], *, keep_trusted: bool = False) -> list[Candidate]:
+        """A whole new attempt in view of the last four of each chain, oldest first; the child of its last.
 
-        With `keep_trusted`, they take over the last attempt's steps before the one that the verifier doubts most,
-        scores included, and go on from there.
+        With `keep_trusted`, it takes over the last attempt's steps before the one that the verifier doubts most, scores
+        included, and goes on from there.
         """
         begun = [_begin(chain[-MEMORY:], keep_trusted) for chain in chains]
-        return await self._extend(begun, n, stop=None, temperature=self._temperature)
+        return await self._extend(begun, 1, stop=None, temperature=self._temperature)
 
     async def score(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The same candidates with a score for every step; unchanged where there is no verifier."""

@@ -72,21 +72,22 @@ def solve(
         expressions or stories.
     strategy:
         single, greedy, best_of_n, beam_search, lookahead, dvts, rebase, particle_filter, revisions, gated_revisions,
-        step_revisions, adaptive_branching or ratio_pool.
+        step_revisions or adaptive_branching.
     n:
-        Samples, beams, particles or attempts.
+        Samples of best_of_n, beams, particles, attempts of adaptive_branching (default 16).
     width:
         Continuations of each surviving beam (the paper's M); divides n.
     k:
         Steps that lookahead looks ahead.
     chain_length:
-        Attempts of a chain of revisions, the first included.
+        Attempts of a chain of revisions, gated_revisions or step_revisions, the first included (default 4).
     chains:
-        Chains of revisions side by side.
+        Chains of those side by side (default 4).
     trust:
-        The verifier's value, 0 to 1, from which on an attempt is not revised.
+        The verifier's value, 0 to 1, from which on gated_revisions, step_revisions and adaptive_branching do not revise
+        an attempt (default 0.9, which suits prm; logprob is above it nearly always).
     balance_temperature:
-        How evenly REBASE shares its width out.
+        How evenly rebase shares its width out (default 0.2).
     select:
         weighted, majority, best or hierarchical (inside each chain, then across chains: the default for revisions).
     model:

@@ -43,7 +43,7 @@ def _search(summary: Entry) -> Iterator[str]:
     kinds = step_revision_labels(summary)
     step = leader(summary, kinds)
     if step and (comparisons := compare(summary, step, BEST_OF_N)):
-        name = f"{family(step)}{f', the leading of {len(kinds)} kinds' if len(kinds) > 1 else ''}"
+        name = f"{family(step)}{f', of {len(kinds)} kinds the one these accuracies favour' if len(kinds) > 1 else ''}"
         yield f"Revisions inside the search ({name}) are {_at_budgets(comparisons, 'best-of-N weighted')}."
         yield from _largest(summary, step, comparisons[-1])
 

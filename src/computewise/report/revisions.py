@@ -65,8 +65,8 @@ def splitting(summary: Entry) -> Iterator[str]:
     for where, place in (("on the easiest fifth", 0), ("on the hardest", -1)):
         parts.append(_split(where, paired["by_bin"][place], paired["by_bin_ci95"][place]))
     yield (
-        f"One chain of {n} attempts minus {n} parallel first attempts, both selected by the verifier: "
-        f"{'; '.join(parts)}."
+        f"One chain of {n} attempts minus {n} parallel first attempts, both selected by the verifier, for "
+        f"{number(paired['flops_ratio'])} times the FLOPs: {'; '.join(parts)}."
     )
 
 

@@ -8,6 +8,7 @@ from random import Random
 
 from computewise.core import ROOT, Candidate, Problem
 from computewise.session import Session
+from computewise.strategies.gating import TRUST, trusted
 from computewise.strategies.validation import at_least_one, probability
 
 
@@ -17,13 +18,14 @@ class AdaptiveBranching:
 
     A revision keeps the steps before the one that the verifier doubts most.
 
-    Thompson sampling goes down from the root. At every node one arm makes a new child there, the others go on into a
-    child; an arm's chance is drawn from Beta(1 + sum of values, 1 + sum of 1 - values), over the children made there
-    for the first kind, over the child and all below it for the second. Values are the verifier's.
+    Thompson sampling goes down from the root: at every node, make a new child there or go on below one of its children?
+    Both chances are drawn from Beta(1 + sum of values, 1 + sum of 1 - values), over the children made there and over
+    all that was made below them; the child to go on into by the same draw over its own value and all below it. Values
+    are the verifier's.
     """
 
     n: int = 16
-    trust: float = 1.0
+    trust: float = TRUST
     name = "adaptive_branching"
 
     def __post_init__(self) -> None:
@@ -39,7 +41,7 @@ class AdaptiveBranching:
             drawn = await session.revise([chain], keep_trusted=True) if chain else await session.sample(1)
             (attempt,) = await session.score(drawn)
             tree.add(chain, attempt, session.value(attempt))
-            if session.value(attempt) >= self.trust:
+            if trusted(session, attempt, self.trust):
                 break
         return tree.attempts
 
@@ -48,30 +50,25 @@ class _Tree:
     def __init__(self) -> None:
         self.attempts: list[Candidate] = []
         self._children: dict[str, list[Candidate]] = defaultdict(list)
-        self._made: dict[str, list[float]] = defaultdict(list)
-        """Values of the children of a node."""
-        self._below: dict[str, list[float]] = defaultdict(list)
-        """Values of a node and of everything below it."""
+        self._values: dict[str, list[float]] = defaultdict(list)
+        """A node's own value, then those of everything below it as it was made."""
 
     def add(self, chain: list[Candidate], attempt: Candidate, value: float) -> None:
         self.attempts.append(attempt)
-        parent = chain[-1] if chain else ROOT
-        self._children[parent.id].append(attempt)
-        self._made[parent.id].append(value)
+        self._children[chain[-1].id if chain else ROOT.id].append(attempt)
         for node in (*chain, attempt):
-            self._below[node.id].append(value)
+            self._values[node.id].append(value)
 
     def descend(self, dice: Random) -> list[Candidate]:
         """The attempts from the root down to where the next one is to be made."""
         chain: list[Candidate] = []
-        while True:
-            node = chain[-1] if chain else ROOT
-            here = _draw(self._made[node.id], dice)
-            further = [(_draw(self._below[child.id], dice), child) for child in self._children[node.id]]
-            best = max(further, key=lambda arm: arm[0], default=(0.0, node))
-            if here >= best[0]:
-                return chain
-            chain.append(best[1])
+        while children := self._children[chain[-1].id if chain else ROOT.id]:
+            made = [self._values[child.id][0] for child in children]
+            below = [value for child in children for value in self._values[child.id][1:]]
+            if _draw(made, dice) >= _draw(below, dice):
+                break
+            chain.append(max(children, key=lambda child: _draw(self._values[child.id], dice)))
+        return chain
 
 
 def _draw(values: list[float], dice: Random) -> float:

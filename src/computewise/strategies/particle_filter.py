@@ -21,7 +21,8 @@ class ParticleFilter:
 
     A particle's weight is what its odds have risen by since it was last resampled. Systematic resampling takes place
     only where the effective sample size falls under half: at every step, the particles would soon be copies of one. A
-    finished particle keeps its odds; it is not scored again, and however often it is drawn it is one candidate.
+    finished particle keeps its odds; it is not scored again, and however often it is drawn it is one candidate, with
+    as many copies' weight.
     """
 
     n: int = 16
@@ -34,16 +35,21 @@ class ParticleFilter:
         """Cost: at most about `n` generations."""
         dice = session.random(self.name)
         particles = await session.score(await session.expand([ROOT], self.n))
-        since = dict.fromkeys((particle.id for particle in particles), 0.0)
+        copies = dict.fromkeys((particle.id for particle in particles), 1)
+        since = dict.fromkeys(copies, 0.0)
         while not all(particle.finished for particle in particles):
             log_odds = [_log_odds(session.value(particle)) for particle in particles]
             weights = [math.exp(now - since[p.id]) for p, now in zip(particles, log_odds, strict=True)]
-            counts = [1] * len(particles)
-            if effective_size(weights) < len(particles) / 2:
-                counts = systematic(weights, dice.random())
+            counts = [copies[particle.id] for particle in particles]
+            if effective_size(weights, counts) < self.n / 2:
+                counts = systematic(
+                    [w * count for w, count in zip(weights, counts, strict=True)], self.n, dice.random()
+                )
                 since = {p.id: now for p, now in zip(particles, log_odds, strict=True)}
             drawn = [(particle, count) for particle, count in zip(particles, counts, strict=True) if count]
+            copies = {particle.id: count for particle, count in drawn if particle.finished}
             particles = await session.expand([p for p, _ in drawn], [count for _, count in drawn])
+            copies = {particle.id: copies.get(particle.id, 1) for particle in particles}
             since |= {p.id: since[p.parent] for p in particles if p.id not in since and p.parent is not None}
             particles = await session.score(particles)
         return particles
@@ -54,14 +60,15 @@ def _log_odds(value: float) -> float:
     return math.log(held / (1 - held))
 
 
-def effective_size(weights: Sequence[float]) -> float:
-    """(sum w)^2 / sum w^2: how many equally weighted particles they are worth (Kong et al. 1994)."""
-    return sum(weights) ** 2 / sum(weight**2 for weight in weights)
+def effective_size(weights: Sequence[float], copies: Sequence[int]) -> float:
+    """(sum w)^2 / sum w^2 over all copies: how many equally weighted particles they are worth (Kong et al. 1994)."""
+    total = sum(w * count for w, count in zip(weights, copies, strict=True))
+    return total**2 / sum(w**2 * count for w, count in zip(weights, copies, strict=True))
 
 
-def systematic(weights: Sequence[float], offset: float) -> list[int]:
-    """How often each particle is drawn, by as many evenly spaced points as there are particles, `offset` in [0, 1)."""
-    n, total = len(weights), sum(weights)
+def systematic(weights: Sequence[float], n: int, offset: float) -> list[int]:
+    """How often each particle is drawn, by `n` evenly spaced points, `offset` in [0, 1)."""
+    total = sum(weights)
     # Points below an edge: those at (i + offset) / n of the total, i = 0, 1, ...
     below = [min(n, max(0, math.ceil(n * edge / total - offset))) for edge in accumulate(weights)]
     below[-1] = n

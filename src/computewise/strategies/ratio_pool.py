@@ -11,7 +11,7 @@ from computewise.strategies.validation import at_least_one
 
 @dataclass(frozen=True, slots=True)
 class RatioPool:
-    """Chains of falling length, so that there are C of at least `n` / C attempts for C = 1, 2, 4, .. up to `n`.
+    """Chains of falling length, so that there are C of at least `n` / C attempts for C = 1, 2, 4, .. and `n`.
 
     The beginning of a chain is a shorter chain: C of them, cut to L attempts, are what `Revisions(L, C)` draws, and cut
     at their first trusted attempt what `GatedRevisions(L, C)` draws. `Revisions` of seven ratios at 64 are 448
@@ -38,10 +38,9 @@ class RatioPool:
 
 def chain_lengths(n: int) -> list[int]:
     """How long each chain has to be, falling; the j-th is needed by the rectangles of at least j chains."""
-    widths = parallel_widths(n)
-    return [n // next(width for width in widths if width > chain) for chain in range(widths[-1])]
+    return [n // next(width for width in parallel_widths(n) if width > chain) for chain in range(n)]
 
 
 def parallel_widths(n: int) -> list[int]:
-    """The numbers of chains that are tried at a budget of `n` attempts: powers of two."""
-    return [1 << power for power in range(n.bit_length())]
+    """The numbers of chains worth drawing for up to `n` attempts: powers of two, and `n` itself."""
+    return sorted({1 << power for power in range(n.bit_length())} | {n})

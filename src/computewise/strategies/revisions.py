@@ -15,7 +15,8 @@ class Revisions:
 
     An attempt sees the last four of its chain. The paper's N is `chain_length` * `chains`, its ratio of sequential to
     parallel compute `chain_length` / `chains`: 1 chain is all sequential, chains of 1 are best-of-N. Every attempt is a
-    candidate: select with `hierarchical`, or by majority without a verifier, never the last.
+    candidate: select with `hierarchical`, or by majority, never the last. A model trained with verdicts sees attempts
+    as the verifier scored them, so it asks for one even where the majority selects.
     """
 
     chain_length: int = 4

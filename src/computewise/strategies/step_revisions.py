@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from computewise.core import Candidate, Problem
 from computewise.session import Session
+from computewise.strategies.gating import TRUST, gated_chains
 from computewise.strategies.validation import at_least_one, probability
 
 
@@ -18,7 +19,7 @@ class StepRevisions:
 
     chain_length: int = 4
     chains: int = 4
-    trust: float = 0.9
+    trust: float = TRUST
     name = "step_revisions"
 
     def __post_init__(self) -> None:
@@ -32,10 +33,4 @@ class StepRevisions:
 
     async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
         """Cost: between `chains` and `chain_length` * `chains` generations, less what is kept."""
-        chains = [[first] for first in await session.score(await session.sample(self.chains))]
-        for _ in range(self.chain_length - 1):
-            doubted = [chain for chain in chains if session.value(chain[-1]) < self.trust]
-            attempts = await session.score(await session.revise(doubted, keep_trusted=True))
-            for chain, attempt in zip(doubted, attempts, strict=True):
-                chain.append(attempt)
-        return [attempt for chain in chains for attempt in chain]
+        return await gated_chains(session, self.chain_length, self.chains, self.trust, keep_trusted=True)

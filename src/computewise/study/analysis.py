@@ -15,9 +15,10 @@ from computewise.metrics import within_problem_aurocs
 from computewise.policy import CrossValidated, best_per_bin, cross_validate
 from computewise.records import Key, Record, Settings, key_of
 from computewise.strategies import describe
+from computewise.strategies.gating import TRUST
 from computewise.study.chains import ChainPool, Ratio, ratios
 from computewise.study.config import LEAST_PROBLEMS, StudyConfig
-from computewise.study.plan import TRUST, Run, plan
+from computewise.study.plan import Run, plan
 from computewise.study.tables import Floats, Pool, Row, Sizes, elected, usage_columns
 
 POOL_SELECTIONS = ("majority", "weighted, logprob", "best", "weighted")
@@ -192,8 +193,8 @@ def _ratio_rows(n: int, chains: list[ChainPool], sizes: Sizes, a_generation: Flo
     """Every ratio at a budget: by verifier, by majority, and with chains that end at a trusted attempt."""
     rows = []
     for ratio in ratios(n):
-        # A single attempt leaves nothing to select: no verifier is asked.
-        ways = [(ratio, "hierarchical", n > 1), (ratio, "majority", False)]
+        # A single attempt leaves nothing to select, but to revise one takes the verifier's verdict, by majority too.
+        ways = [(ratio, "hierarchical", n > 1), (ratio, "majority", ratio.length > 1)]
         if ratio.length > 1:
             ways.append((replace(ratio, trust=TRUST), "hierarchical", True))
         for way, selection, verified in ways:

@@ -13,6 +13,7 @@ from computewise.records import Outcome, Record
 from computewise.selection import Ballot, find_selection
 from computewise.session import Strategy
 from computewise.strategies import GatedRevisions, Revisions
+from computewise.strategies.ratio_pool import parallel_widths
 from computewise.study.tables import Floats
 
 Chain = tuple[Outcome, ...]
@@ -40,10 +41,10 @@ class Ratio:
 
 
 def ratios(n: int) -> Iterator[Ratio]:
-    """All ways to split `n` attempts into a power of two of equally long chains, the most sequential first."""
-    for power in range(n.bit_length()):
-        if n % (1 << power) == 0:
-            yield Ratio(n >> power, 1 << power)
+    """The ways to split `n` attempts into equally long chains that `RatioPool` draws, the most sequential first."""
+    for chains in parallel_widths(n):
+        if n % chains == 0:
+            yield Ratio(n // chains, chains)
 
 
 class ChainPool:
@@ -61,7 +62,7 @@ class ChainPool:
         return np.array([np.mean([_elected(g, selection) for g in _groups(cs, ratio)]) for cs in self._chains])
 
     def usage(self, ratio: Ratio, *, verified: bool) -> list[Usage]:
-        """What one group costs on average, the prompt read once; the verifier's part goes by tokens."""
+        """What one group costs on average, were it drawn alone; of verifiers, what one without history reads."""
         return [
             _mean_usage(record, chains, ratio, verified)
             for record, chains in zip(self._records, self._chains, strict=True)
@@ -73,9 +74,11 @@ class ChainPool:
         return np.array([[[one.correct for one in chain] for chain in chains] for chains in kept])
 
     def values(self, least: int) -> Floats:
-        """The same of the verifier's values."""
+        """The same of the verifier's values, 0 where there is no answer to trust."""
         kept = [[chain[:least] for chain in chains if len(chain) >= least] for chains in self._chains]
-        return np.array([[[one.value for one in chain] for chain in chains] for chains in kept])
+        return np.array(
+            [[[one.value if one.answer is not None else 0.0 for one in chain] for chain in cs] for cs in kept]
+        )
 
 
 def _groups(chains: Sequence[Chain], ratio: Ratio) -> list[list[Chain]]:
@@ -88,7 +91,7 @@ def _groups(chains: Sequence[Chain], ratio: Ratio) -> list[list[Chain]]:
 def _cut(chain: Chain, ratio: Ratio) -> Chain:
     if ratio.trust is not None:
         for index, attempt in enumerate(chain[: ratio.length]):
-            if attempt.value >= ratio.trust:
+            if attempt.value >= ratio.trust and attempt.answer is not None:
                 return chain[: index + 1]
     return chain[: ratio.length]
 
@@ -105,13 +108,14 @@ def _mean_usage(record: Record, chains: Sequence[Chain], ratio: Ratio, verified:
     prompt = record.candidates[0].read
     tokens = sum(attempt.tokens for attempt in attempts) / len(groups)
     revised = sum(attempt.read for group in groups for chain in group for attempt in chain[1:]) / len(groups)
-    judged = (record.usage.verifier_tokens - record.usage.cached_verifier_tokens) * tokens
-    judged /= sum(outcome.tokens for outcome in record.candidates)
     again = prompt * (ratio.chains - 1)
+    samples = len(attempts) / len(groups)
+    rounds = sum(max(map(len, group)) for group in groups) / len(groups)
     return Usage(
-        samples=round(len(attempts) / len(groups)),
+        samples=round(samples),
         prompt_tokens=round(prompt + again + revised),
         cached_prompt_tokens=again,
         completion_tokens=round(tokens),
-        verifier_tokens=round(judged) if verified else 0,
+        verifier_tokens=round(samples * prompt + tokens) if verified else 0,
+        cached_verifier_tokens=round(prompt * (samples - rounds)) if verified else 0,
     )

@@ -27,9 +27,6 @@ from computewise.study.config import StudyConfig
 TREE_OF = BeamSearch(16, 4)
 """The strategy whose search trees are recorded, for the report."""
 
-TRUST = 0.9
-"""The verifier's value from which on an attempt is not revised; chosen on validation problems."""
-
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -75,9 +72,9 @@ def revising_searches(budget: int) -> Iterator[tuple[str, Strategy]]:
     """The searches over attempts that cost at most `budget` generations."""
     for chains in (1, 2, 4):
         if budget % chains == 0 and budget > chains:
-            yield f"step revisions, C = {chains}", StepRevisions(budget // chains, chains, TRUST)
+            yield f"step revisions, C = {chains}", StepRevisions(budget // chains, chains)
     if budget >= 4:
-        yield "adaptive branching", AdaptiveBranching(budget, TRUST)
+        yield "adaptive branching", AdaptiveBranching(budget)
 
 
 def plan(config: StudyConfig) -> list[Run]:

@@ -8,11 +8,11 @@ import numpy as np
 
 from computewise.difficulty import BINS, bin_edges
 from computewise.metrics import bootstrap, pass_at_k
+from computewise.strategies.gating import TRUST
 from computewise.study.along import Rate, along, gated
 from computewise.study.analysis import REVISED, Analysis, Choice, RatioRow
 from computewise.study.config import StudyConfig
 from computewise.study.exchange import Matched, matched
-from computewise.study.plan import TRUST
 from computewise.study.tables import Floats, Row
 
 POLICY_VERSION = 1
@@ -191,6 +191,7 @@ def _minus_parallel(one: RatioRow, analysis: Analysis, bins: np.ndarray) -> dict
         "ci95": list(bootstrap(difference)),
         "by_bin": _by_bin(difference, bins),
         "by_bin_ci95": [list(bootstrap(difference[bins == bin])) for bin in range(BINS)],
+        "flops_ratio": float(one.row.usage["flops"].mean() / parallel.usage["flops"].mean()),
     }
 
 

@@ -54,7 +54,7 @@ async def _run_job(job: Job) -> list[Record]:
     task, run, loop = find_task(job.task), job.run, EngineLoop()
     verifier = EmbeddedPRM(loop) if run.verified else None
     generator = EmbeddedModel(run.model, loop)
-    model = generator if run.model == "revision" else Forgetful(generator)
+    model = generator if generator.revises else Forgetful(generator)
     return list(await asyncio.gather(*(_record(run, task, problem, model, verifier) for problem in job.problems)))
 
 

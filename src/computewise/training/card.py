@@ -19,8 +19,8 @@ from computewise.models.weights import SHIPPED, Weights, load_weights, save_weig
 from computewise.session import Session
 from computewise.solve import solve
 from computewise.strategies import BestOfN, Greedy, Revisions
+from computewise.strategies.gating import TRUST
 from computewise.study.along import Along, Rate, along
-from computewise.study.plan import TRUST
 from computewise.tasks.embedded import TASKS, EmbeddedTask
 from computewise.training.generator import GeneratorRecipe
 from computewise.training.network import PRM
@@ -112,7 +112,7 @@ def _generator_lines(name: str, about: str, recipe: GeneratorRecipe, weights: Pa
         f"| training tokens | {tokens:,} ({recipe.steps} steps of {recipe.rows} x {recipe.time}) |",
         f"| optimiser | Muon on the blocks' matrices, AdamW on the rest; peak rate {recipe.learning_rate:g}, linear "
         f"decay, {recipe.warmup} warm-up steps; bf16 autocast |",
-        f"| training time | {seconds / 60:.0f} minutes on shared CPU cores |",
+        f"| training time | {seconds / 60:.0f} minutes on shared CPU cores, sampling apart |",
         f"| seed | {recipe.seed} |",
         f"| command | `computewise train {name}` |",
         "",

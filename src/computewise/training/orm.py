@@ -40,7 +40,7 @@ class ORMRecipe:
     trunk: GeneratorRecipe = field(
         default_factory=lambda: GeneratorRecipe(
             replace(SMALL, context=832, attempts=MEMORY),
-            steps=400,
+            steps=300,
             rows=8,
             time=768,
             learning_rate=1e-3,
@@ -50,10 +50,10 @@ class ORMRecipe:
     )
     samples: Labelling = revision.RECIPES["revision_paper"].labelling
     """What the trunk's examples are made of."""
-    questions: int = 1200
+    questions: int = 1000
     chains: Revisions = field(default_factory=lambda: Revisions(chain_length=5, chains=3))
     head: VerifierRecipe = field(
-        default_factory=lambda: VerifierRecipe(steps=400, problems_a_batch=8, learning_rate=1.5e-3, seed=3)
+        default_factory=lambda: VerifierRecipe(steps=300, problems_a_batch=8, learning_rate=1.5e-3, seed=3)
     )
 
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from computewise.errors import UsageError
 from computewise.models.config import NetworkConfig
 from computewise.models.weights import SHIPPED, Weights, save_weights
 from computewise.training import generator, orm, prm, revision
 from computewise.training.card import generator_card, orm_card, prm_card, revision_card
+
+_STARTS_FROM = {
+    "prm": ("small",),
+    "revision": ("small",),
+    "revision_paper": ("small",),
+    "orm": ("small", "prm", "revision"),
+}
 
 
 def train_by_name(name: str, directory: Path, *, threads: int, workers: int, log: Callable[[str], None]) -> Path:
@@ -22,7 +30,7 @@ def train_by_name(name: str, directory: Path, *, threads: int, workers: int, log
     torch.set_num_threads(threads)
     # bf16 activations meet fp32 gains: right, only not PyTorch's fused kernel.
     warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
-    os.makedirs(directory, exist_ok=True)
+    claim(directory, _recipe(name), _STARTS_FROM.get(name, ()))
     if name == "prm":
         return _train_prm(directory, workers, log)
     if name == "orm":
@@ -33,6 +41,27 @@ def train_by_name(name: str, directory: Path, *, threads: int, workers: int, log
     network = generator.train(recipe, directory, report=lambda step, loss: log(f"step {step}: loss {loss:.4f}"))
     path = export(network, network.config, directory / f"{name}.safetensors")
     return generator_card(name, recipe, path, _seconds(directory))
+
+
+def _recipe(name: str) -> object:
+    if name in revision.RECIPES:
+        return revision.RECIPES[name]
+    return {"prm": prm.PRMRecipe(), "orm": orm.ORMRecipe(), **generator.RECIPES}[name]
+
+
+def claim(directory: Path, recipe: object, starts_from: Sequence[str]) -> None:
+    """Make the directory one of this recipe and these shipped weights; raise `UsageError` where it is of others.
+
+    Labels and checkpoints in it would otherwise be gone on with, whatever made them.
+    """
+    held = {"recipe": repr(recipe)}
+    held |= {name: sha256((SHIPPED / f"{name}.safetensors").read_bytes()).hexdigest() for name in starts_from}
+    path = directory / "recipe.json"
+    directory.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.write_text(json.dumps(held, indent=1) + "\n")
+    elif json.loads(path.read_text()) != held:
+        raise UsageError(f"{directory} is of another recipe, or of other weights: name another --out")
 
 
 def _train_prm(directory: Path, workers: int, log: Callable[[str], None]) -> Path:

@@ -74,7 +74,9 @@ class EmbeddedPRM:
         prefix = tokens[: ends[known - 1]] if known else prompt
         positions = await self._scorer.read(tokens, prefix, keep=not candidate.finished)
         scores = (*candidate.scores[:known], *(float(positions[end - 1]) for end in ends[known:]))
-        usage = Usage(verifier_tokens=len(tokens), cached_verifier_tokens=len(prefix) if known else 0)
+        # What is kept of a finished attempt is in no cache: it is read again, and charged.
+        cached = len(prefix) if known and not candidate.revises else 0
+        usage = Usage(verifier_tokens=len(tokens), cached_verifier_tokens=cached)
         return scores, usage
 
     def value(self, scores: Sequence[float]) -> float:
