@@ -20,6 +20,7 @@ from computewise.models.weights import SHIPPED, load_weights
 from computewise.records import RunDirectory
 from computewise.study.analysis import Analysis, analyse
 from computewise.study.config import StudyConfig
+from computewise.study.study import SIZED
 from computewise.study.tables import Floats, Row, Sizes
 
 MIDDLE = (1, 2, 3)
@@ -48,7 +49,7 @@ def main(directory: Path) -> None:
     for n in budgets:
         rival = find(analysis, "best-of-N, weighted", n)
         for row in analysis.rows:
-            if row.n == n and row.selection == "weighted" and row is not rival:
+            if row.n == n and row.selection in ("weighted", "hierarchical") and row is not rival:
                 compare(f"N = {n}, {row.label} minus best-of-N", row, rival, bins)
     for choice, fixed in zip(analysis.policies["predicted"], analysis.best_fixed, strict=True):
         difference = choice.row.accuracy - fixed.row.accuracy
@@ -60,7 +61,7 @@ def read(directory: Path) -> Analysis:
     held = json.loads((directory / "config.json").read_text())
     config = StudyConfig(**{**held, "budgets": tuple(held["budgets"])})
     records = list(RunDirectory(directory, config.plain(), resume=True).read().values())
-    sizes = (load_weights(SHIPPED / f"{name}.safetensors").parameters for name in ("small", "large", "prm"))
+    sizes = (load_weights(SHIPPED / f"{name}.safetensors").parameters for name in SIZED)
     return analyse(config, records, Sizes(*sizes))
 
 

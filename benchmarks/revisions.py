@@ -1,12 +1,16 @@
 """Chains of revisions on test problems: what happens along them, for the paper's recipe and for ours.
 
-    python benchmarks/revisions.py [problems of the chains] [problems of the comparison]
+    python benchmarks/revisions.py chains 300
+    python benchmarks/revisions.py comparison 1000
 
-For each model trained to revise, four chains of sixteen attempts a problem: pass@1, how often a wrong attempt is mended
-and a right one broken, and a chain that ends at its first trusted attempt. The same model is measured as a plain
-parallel sampler, so that a chain is not credited with the fine-tuning; and `small`, which was never trained to revise,
-as what independent samples would do in a chain's place. The outcome verifier and the process reward model are ranked on
-the same attempts. Then the token-capped comparison: no problem may take more than sixteen average generations.
+`chains`: for each model trained to revise, four chains of sixteen attempts a problem: pass@1, how often a wrong attempt
+is mended and a right one broken, and a chain that ends at its first trusted attempt. Its first attempts are the same
+model as a plain sampler, so that a chain is not credited with the fine-tuning; `small`, which was never trained to
+revise, shows what independent samples would do in a chain's place. The outcome verifier and the process reward model
+are ranked on the same attempts.
+
+`comparison`: what up to sixteen generations can do against best-of-64 weighted, paired; where a strategy could take
+more attempts, a cap holds every problem to the tokens of sixteen samples.
 """
 
 from __future__ import annotations
@@ -41,28 +45,44 @@ LENGTH, CHAINS = 16, 4
 CHUNK = 50
 
 
-def main(problems: int, compared: int) -> None:
-    """One block a model, then the capped comparison."""
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-
-        def run(name: str, strategy: Strategy, count: int, budget: int | None = None) -> list[Solved]:
-            firsts = range(0, count, CHUNK)
-            parts = pool.map(partial(solved, name, strategy, count, budget), firsts)
-            return [one for part in parts for one in part]
-
+def chains(problems: int) -> None:
+    """One block a model."""
+    with workers() as pool:
         for name in ("revision_paper", "revision", "small"):
-            show_chains(name, run(name, Revisions(LENGTH, CHAINS), problems))
-        most = run("small", BestOfN(64), compared)
+            show_chains(name, run(pool, name, Revisions(LENGTH, CHAINS), problems))
+
+
+def comparison(problems: int) -> None:
+    """Every way to spend up to sixteen generations against best-of-64 weighted."""
+    with workers() as pool:
+        most = run(pool, "small", BestOfN(64), problems)
         cap = round(16 * np.mean([one.tokens for one in most]))
-        print(f"on {compared} test problems; cap: {cap} tokens a problem, the length of 16 samples of `small`")
-        rival = show(BestOfN(64), most, None)
-        show(BestOfN(16), run("small", BestOfN(16), compared), rival)
-        show(BeamSearch(16, 4), run("small", BeamSearch(16, 4), compared), rival)
-        show(StepRevisions(16, 1), run("small", StepRevisions(16, 1), compared), rival)
-        for strategy in (StepRevisions(64, 1), StepRevisions(32, 2)):
-            show(strategy, run("small", strategy, compared, cap), rival)
-        show(BestOfN(64), run("revision", BestOfN(64), compared), rival, "revision")
-        show(GatedRevisions(16, 1), run("revision", GatedRevisions(16, 1), compared), rival, "revision")
+        print(f"{problems} test problems; cap: {cap} tokens a problem, the length of 16 samples of `small`")
+        rival = show("small", BestOfN(64), most, None)
+        for name, strategy, budget in (
+            ("small", BestOfN(16), None),
+            ("small", BeamSearch(16, 4), None),
+            ("small", StepRevisions(16, 1), None),
+            ("small", StepRevisions(64, 1), cap),
+            ("small", StepRevisions(32, 2), cap),
+            ("revision", GatedRevisions(16, 1), None),
+            ("revision", StepRevisions(16, 1), None),
+            ("revision", BestOfN(64), None),
+        ):
+            show(name, strategy, run(pool, name, strategy, problems, budget), rival)
+
+
+def workers() -> ProcessPoolExecutor:
+    """One a core of the two."""
+    return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
+
+
+def run(
+    pool: ProcessPoolExecutor, name: str, strategy: Strategy, count: int, budget: int | None = None
+) -> list[Solved]:
+    """The strategy on the first `count` test problems."""
+    parts = pool.map(partial(solved, name, strategy, count, budget), range(0, count, CHUNK))
+    return [one for part in parts for one in part]
 
 
 class Solved:
@@ -91,13 +111,13 @@ def solved(name: str, strategy: Strategy, count: int, budget: int | None, first:
 
 async def _solved(name: str, strategy: Strategy, problems: list[Problem], budget: int | None) -> list[Solved]:
     loop = EngineLoop()
-    generator, verifier, orm = EmbeddedModel(name, loop), EmbeddedPRM(loop), EmbeddedORM(loop)
+    generator, verifier = EmbeddedModel(name, loop), EmbeddedPRM(loop)
     model = generator if generator.revises else Forgetful(generator)
+    orm = EmbeddedORM(loop) if strategy.name == "revisions" and generator.revises else None
 
     async def one(problem: Problem) -> Solved:
         result = await solve(problem, strategy, model, verifier, TASK, budget=budget)
-        chained = strategy.name == "revisions" and generator.revises
-        judged = await _judged(orm, problem, result.candidates) if chained else []
+        judged = await _judged(orm, problem, result.candidates) if orm else []
         return Solved(problem, result, judged, (generator.parameters, verifier.parameters))
 
     return list(await asyncio.gather(*map(one, problems)))
@@ -132,7 +152,7 @@ def show_chains(name: str, results: list[Solved]) -> None:
             )
 
 
-def show(strategy: Strategy, results: list[Solved], rival: Floats | None, model: str = "small") -> Floats:
+def show(model: str, strategy: Strategy, results: list[Solved], rival: Floats | None) -> Floats:
     """One strategy's accuracy and cost, and its paired difference to the first."""
     selection = "hierarchical" if "revisions" in strategy.name else "weighted"
     accuracy = np.array([one.elected(selection) for one in results])
@@ -166,5 +186,4 @@ def rate(held: Rate) -> str:
 
 
 if __name__ == "__main__":
-    chains, compared = map(int, sys.argv[1:3]) if len(sys.argv) > 2 else (300, 1000)
-    main(chains, compared)
+    {"chains": chains, "comparison": comparison}[sys.argv[1]](int(sys.argv[2]))

@@ -166,6 +166,15 @@ def test_the_order_of_the_records_changes_nothing(finished: Path) -> None:
     assert one == other
 
 
+def test_a_budget_that_is_no_power_of_two_is_summarised(tmp_path: Path) -> None:
+    config = StudyConfig(problems=10, budgets=(1, 6), difficulty_samples=2, repeats=2)
+    run_study(config, tmp_path / "run", resume=False, workers=1, progress=lambda what, done, total: None)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text(), parse_constant=pytest.fail)
+    splits = {(row["chains"], row["chain_length"]) for row in summary["ratios"] if row["n"] == 6}
+    assert splits == {(1, 6), (2, 3), (6, 1)}
+    assert write_report(tmp_path / "run").exists()
+
+
 def test_a_study_of_one_sample_a_problem_is_valid_json(tmp_path: Path) -> None:
     """A pool of one has no right and wrong to rank: what cannot be measured is left out, not written as NaN."""
     config = StudyConfig(problems=10, budgets=(1,), difficulty_samples=2, repeats=2)
@@ -186,7 +195,7 @@ def test_no_two_budgets_plan_the_same_run(budgets: tuple[int, ...]) -> None:
     runs = plan(StudyConfig(budgets=budgets))
     keys = {key_of(run.purpose, run.model, run.strategy, run.seed, "") for run in runs}
     assert len(keys) == len(runs)
-    assert {run.budget for run in runs} <= {0, 1, *budgets}
+    assert {run.budget for run in runs if run.purpose != "chains"} <= {0, 1, *budgets}
 
 
 def test_jobs_cover_every_problem_once() -> None:
