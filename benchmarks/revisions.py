@@ -9,8 +9,8 @@ model as a plain sampler, so that a chain is not credited with the fine-tuning; 
 revise, shows what independent samples would do in a chain's place. The outcome verifier and the process reward model
 are ranked on the same attempts.
 
-`comparison`: what up to sixteen generations can do against best-of-64 weighted, paired; where a strategy could take
-more attempts, a cap holds every problem to the tokens of sixteen samples.
+`comparison`: what sixteen generations a problem, on average or at most, can do against best-of-64 weighted, paired. A
+cap holds every problem to the tokens of sixteen average samples.
 """
 
 from __future__ import annotations
@@ -33,7 +33,15 @@ from computewise.models.threads import one_thread
 from computewise.selection import SELECTIONS, Ballot
 from computewise.session import Strategy
 from computewise.solve import solve
-from computewise.strategies import BeamSearch, BestOfN, GatedRevisions, Revisions, StepRevisions, label
+from computewise.strategies import (
+    AdaptiveBranching,
+    BeamSearch,
+    BestOfN,
+    GatedRevisions,
+    Revisions,
+    StepRevisions,
+    label,
+)
 from computewise.strategies.gating import TRUST
 from computewise.study.along import Rate, along
 from computewise.tasks.embedded import TASKS
@@ -64,12 +72,13 @@ def comparison(problems: int) -> None:
             ("small", BeamSearch(16, 4), None),
             ("small", StepRevisions(16, 1), None),
             ("small", StepRevisions(64, 1), cap),
-            ("small", StepRevisions(32, 2), cap),
+            ("small", StepRevisions(64, 1), None),
+            ("small", StepRevisions(32, 2), None),
+            ("small", StepRevisions(16, 4), None),
+            ("small", AdaptiveBranching(64), None),
             ("revision", GatedRevisions(16, 1), None),
-            ("revision", StepRevisions(16, 1), None),
-            ("revision", BestOfN(64), None),
         ):
-            show(name, strategy, run(pool, name, strategy, problems, budget), rival)
+            show(name, strategy, run(pool, name, strategy, problems, budget), rival, capped=budget is not None)
 
 
 def workers() -> ProcessPoolExecutor:
@@ -152,12 +161,15 @@ def show_chains(name: str, results: list[Solved]) -> None:
             )
 
 
-def show(model: str, strategy: Strategy, results: list[Solved], rival: Floats | None) -> Floats:
+def show(
+    model: str, strategy: Strategy, results: list[Solved], rival: Floats | None, *, capped: bool = False
+) -> Floats:
     """One strategy's accuracy and cost, and its paired difference to the first."""
-    selection = "hierarchical" if "revisions" in strategy.name else "weighted"
+    selection = "weighted" if strategy.name in ("best_of_n", "beam_search") else "hierarchical"
     accuracy = np.array([one.elected(selection) for one in results])
     tokens = np.array([one.all_tokens for one in results])
-    line = f"  {model}, {label(strategy)}: {estimate(accuracy)}, {tokens.mean():.0f} tokens (most {tokens.max()}), "
+    name = f"{model}, {label(strategy)}{', capped' if capped else ''}"
+    line = f"  {name}: {estimate(accuracy)}, {tokens.mean():.0f} tokens (most {tokens.max()}), "
     line += f"{np.mean([one.flops for one in results]):.2e} FLOPs a problem"
     print(
         line

@@ -24,6 +24,10 @@ class EmbeddedORM(EmbeddedPRM):
         length = sum(len(step.text) for step in candidate.steps) + 1
         return fitting_context(problem.prompt, [one.text for one in candidate.history], self.context - length)
 
+    def _shared(self, candidate: Candidate, context: tuple[int, ...]) -> tuple[int, ...]:
+        """A history is hardly ever that of two candidates, and keeping it takes megabytes."""
+        return () if candidate.history else context
+
     def _known(self, candidate: Candidate) -> int:
         """Nothing of what was scored in view of another history."""
         return 0 if candidate.revises else len(candidate.scores)

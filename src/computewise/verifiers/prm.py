@@ -58,6 +58,10 @@ class EmbeddedPRM:
         """The tokens read before the candidate's own."""
         return prompt_tokens(problem.prompt)
 
+    def _shared(self, candidate: Candidate, context: tuple[int, ...]) -> tuple[int, ...]:
+        """What of the context is worth keeping for other candidates."""
+        return context
+
     def _known(self, candidate: Candidate) -> int:
         """How many steps need not be read again."""
         return len(candidate.scores)
@@ -71,7 +75,7 @@ class EmbeddedPRM:
             pieces[-1].append(END)
         ends = [len(prompt) + length for length in accumulate(map(len, pieces))]
         tokens = prompt + tuple(token for piece in pieces for token in piece)
-        prefix = tokens[: ends[known - 1]] if known else prompt
+        prefix = tokens[: ends[known - 1]] if known else self._shared(candidate, prompt)
         positions = await self._scorer.read(tokens, prefix, keep=not candidate.finished)
         scores = (*candidate.scores[:known], *(float(positions[end - 1]) for end in ends[known:]))
         # What is kept of a finished attempt is in no cache: it is read again, and charged.
