@@ -16,6 +16,7 @@ from computewise.models.sampling import draw, uniforms
 from computewise.models.vocabulary import END
 
 _FIRST_CAPACITY = 128
+_PREFILL_TOKENS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +181,20 @@ class Decoder:
             self._high = max(self._high, row + 1)
 
     def _prefill(self, prefixes: set[Tokens]) -> dict[Tokens, Floats]:
-        """The cache of every prefix, all but its last token; those not in the store are read in one padded batch."""
+        """The cache of every prefix, all but its last token; those not in the store are read in padded batches."""
         stored = {tokens: self._prefixes.get(tokens) for tokens in prefixes}
         found = {tokens: cache for tokens, cache in stored.items() if cache is not None}
-        missing = sorted(prefixes - found.keys())
-        if not missing:
-            return found
+        missing = sorted(prefixes - found.keys(), key=lambda tokens: (len(tokens), tokens))
+        while missing:
+            # The longest first, and with it as many as fit: attention takes memory as rows times length squared.
+            count = max(_PREFILL_TOKENS // len(missing[-1]), 1)
+            found |= self._read(missing[-count:])
+            del missing[-count:]
+        return found
+
+    def _read(self, missing: list[Tokens]) -> dict[Tokens, Floats]:
+        """One padded batch of `_prefill`."""
+        found = {}
         time = max(len(tokens) for tokens in missing) - 1
         padded = np.full((len(missing), max(time, 1)), END, np.int64)
         for row, tokens in enumerate(missing):
