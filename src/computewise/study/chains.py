@@ -70,15 +70,19 @@ class ChainPool:
 
     def correct(self, least: int) -> np.ndarray:
         """(problems, chains, attempts) of the chains of `least` attempts at least, cut to that."""
-        kept = [[chain[:least] for chain in chains if len(chain) >= least] for chains in self._chains]
-        return np.array([[[one.correct for one in chain] for chain in chains] for chains in kept])
+        return np.array([[[one.correct for one in chain] for chain in chains] for chains in self._cut_to(least)])
 
     def values(self, least: int) -> Floats:
         """The same of the verifier's values, 0 where there is no answer to trust."""
-        kept = [[chain[:least] for chain in chains if len(chain) >= least] for chains in self._chains]
         return np.array(
-            [[[one.value if one.answer is not None else 0.0 for one in chain] for chain in cs] for cs in kept]
+            [
+                [[one.value if one.answer is not None else 0.0 for one in chain] for chain in chains]
+                for chains in self._cut_to(least)
+            ]
         )
+
+    def _cut_to(self, least: int) -> list[list[Chain]]:
+        return [[chain[:least] for chain in chains if len(chain) >= least] for chains in self._chains]
 
 
 def _groups(chains: Sequence[Chain], ratio: Ratio) -> list[list[Chain]]:

@@ -153,25 +153,24 @@ def _difference(n: int, name: str, side: Row, rival: str, other: Row) -> dict[st
 
 def _along(analysis: Analysis) -> list[dict[str, Any]]:
     """Along the chains that are long enough for four of them in each problem, or the longest there are."""
-    least = _chain_length(analysis)
-    correct = np.concatenate([chains.correct(least) for chains in analysis.chains], 1)
-    values = np.concatenate([chains.values(least) for chains in analysis.chains], 1)
+    correct, values = _chains(analysis)
     return [
         {"attempt": one.attempt, **{name: _rate(getattr(one, name)) for name in ("right", "mended", "broken", "gated")}}
         for one in along(correct, values, TRUST)
     ]
 
 
-def _chain_length(analysis: Analysis) -> int:
-    return max(analysis.ratios[-1].row.n // 4, 1)
+def _chains(analysis: Analysis) -> tuple[np.ndarray, Floats]:
+    """(problems, chains, attempts) of right or wrong, and of the verifier's values."""
+    least = max(analysis.ratios[-1].row.n // 4, 1)
+    correct = np.concatenate([chains.correct(least) for chains in analysis.chains], 1)
+    return correct, np.concatenate([chains.values(least) for chains in analysis.chains], 1)
 
 
 def _along_change(analysis: Analysis) -> dict[str, Any]:
     """Last attempt minus first of the same chains, paired; and where a gated chain ends minus its first attempt."""
-    least = _chain_length(analysis)
-    correct = np.concatenate([chains.correct(least) for chains in analysis.chains], 1)
-    values = np.concatenate([chains.values(least) for chains in analysis.chains], 1)
-    ends = {"right": correct[:, :, -1], "gated": gated(correct, values, TRUST, least)}
+    correct, values = _chains(analysis)
+    ends = {"right": correct[:, :, -1], "gated": gated(correct, values, TRUST, correct.shape[2])}
     changes = {name: end.mean(1) - correct[:, :, 0].mean(1) for name, end in ends.items()}
     return {
         name: {"difference": float(change.mean()), "ci95": list(bootstrap(change))} for name, change in changes.items()

@@ -26,7 +26,7 @@ from computewise.training.generator import GeneratorRecipe
 from computewise.training.network import PRM
 from computewise.training.orm import ORMRecipe
 from computewise.training.prm import PRMRecipe
-from computewise.training.revision import RevisionRecipe
+from computewise.training.revision import TRUNK, RevisionRecipe
 from computewise.training.rollouts import LabelledQuestion
 from computewise.training.verifier import evaluate, held_out_scores
 from computewise.verifiers.prm import EmbeddedPRM
@@ -248,7 +248,7 @@ def _without_history(question: LabelledQuestion) -> LabelledQuestion:
 def trunk_alone(weights: Path) -> Path:
     """The trunk of a process reward model as a generator's weights file, beside it."""
     held = load_weights(weights)
-    tensors = {name: t for name, t in held.tensors.items() if name.startswith(("embedding.", "blocks.", "norm."))}
+    tensors = {name: t for name, t in held.tensors.items() if name.startswith(TRUNK)}
     path = weights.with_name("trunk.safetensors")
     save_weights(path, Weights(replace(held.config, verifier_layers=0), tensors))
     return path
