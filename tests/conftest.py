@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from drawn_run import drawn_records, write_run
 from naive import TINY, TINY_PRM, random_weights
 
 from computewise.models.weights import Weights, load_weights, save_weights
+from computewise.report import write_report
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +40,25 @@ def tiny(tiny_path: Path) -> Weights:
 def tiny_prm(tiny_prm_path: Path) -> Weights:
     """What the file at `tiny_prm_path` holds."""
     return load_weights(tiny_prm_path)
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a study and its report, not to be changed."""
+    directory = tmp_path_factory.mktemp("study")
+    write_run(directory, drawn_records())
+    write_report(directory)
+    return directory
+
+
+@pytest.fixture
+def page(reported: Path) -> str:
+    """Its report."""
+    return (reported / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def summary(reported: Path) -> dict[str, Any]:
+    """Its summary, to be changed."""
+    held: dict[str, Any] = json.loads((reported / "summary.json").read_text())
+    return held

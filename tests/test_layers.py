@@ -10,12 +10,13 @@ import computewise
 SOURCE = Path(computewise.__file__).parent
 LAYERS = (
     {"core", "errors", "seeds"},
-    {"selection", "metrics", "compute"},
+    {"selection", "metrics", "compute", "draws", "costs", "exchange"},
     {"session"},
     {"strategies"},
     {"solve"},
     {"models", "verifiers", "tasks"},
     {"difficulty", "policy", "records"},
+    {"replay"},
     {"study"},
     {"report", "training"},
     {"cli"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import shutil
 from collections.abc import Callable
@@ -14,10 +13,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from drawn_run import HOSTILE, drawn_records, write_run
 
-from computewise.core import Usage
 from computewise.errors import RunError
-from computewise.records import Node, Outcome, Record
+from computewise.records import Node, Outcome
 from computewise.report import write_report
 from computewise.report.axes import apart
 from computewise.report.examples import examples
@@ -30,108 +29,18 @@ from computewise.report.svg import inline
 from computewise.report.tables import policy_table
 from computewise.report.trees import grow
 from computewise.report.words import Verdict, estimate, points, quantity, unpaired, verdict
-from computewise.strategies import describe
-from computewise.strategies.ratio_pool import chain_lengths
-from computewise.study.analysis import analyse
 from computewise.study.config import StudyConfig
-from computewise.study.plan import TREE_OF, Run, plan
-from computewise.study.summary import policy_file, summarise
-from computewise.study.tables import Sizes
 
-CONFIG = StudyConfig(problems=40, budgets=(1, 4, 16, 64), difficulty_samples=16, repeats=5)
-HOSTILE = "<b>1+2</b>&*3"
-SECTIONS = ("found", "compute", "difficulty", "revisions", "sizes", "policy", "verifier", "numbers", "trees", "reading")
-
-
-def drawn_records(config: StudyConfig = CONFIG) -> list[Record]:
-    """A record for everything planned: problems fall from easy to impossible, the PRM ranks well."""
-    rng = random.Random(1)
-    ids = [f"{number}*({number + 7}-4)+{number % 9}" for number in range(config.problems - 1)]
-    ids.insert(0, HOSTILE)
-    records = []
-    for run in plan(config):
-        for place, problem in enumerate(ids):
-            skill = max(0.0, 1.05 - 1.1 * place / len(ids))
-            records.append(_drawn(rng, run, problem, skill + 0.12 * (run.model == "large")))
-    return records
-
-
-def _drawn(rng: random.Random, run: Run, problem: str, skill: float) -> Record:
-    n = int(run.strategy.get("n", 1))
-    if run.purpose == "chains":
-        outcomes = _chains(rng, n, skill)
-        n = len(outcomes)
-    else:
-        searching = run.purpose not in ("pool", "difficulty", "greedy")
-        outcomes = [_outcome(rng, skill * (1.1 if searching else 1)) for _ in range(n)]
-    usage = Usage(n, 90 * n, 60 * n, 33 * (n if run.model == "revision" else _spent(run)), 50 * n, 30 * n)
-    tree = _tree(rng, outcomes) if run.strategy == describe(TREE_OF) else None
-    return Record(run.purpose, run.model, run.strategy, run.seed, problem, usage, outcomes, tree)
-
-
-def _spent(run: Run) -> int:
-    """Generations: what ends at a trusted attempt stays under its budget."""
-    return max(run.budget // 2 if "trust" in run.strategy else run.budget, int(run.strategy.get("n", 1)), 1)
-
-
-def _chains(rng: random.Random, n: int, skill: float) -> list[Outcome]:
-    """As `RatioPool` draws them: an attempt gets a little worse with each revision."""
-    return [
-        msgspec.structs.replace(_outcome(rng, skill * 0.97**attempt), chain=str(chain), read=20 + 33 * min(attempt, 4))
-        for chain, length in enumerate(chain_lengths(n))
-        for attempt in range(length)
-    ]
-
-
-def _outcome(rng: random.Random, skill: float) -> Outcome:
-    correct = rng.random() < skill
-    value = min(max(rng.gauss(0.7 if correct else 0.35, 0.2), 0.0), 1.0)
-    return Outcome("42" if correct else str(rng.randint(1, 6)), value, rng.uniform(0.3, 0.9), 33, correct)
-
-
-def _tree(rng: random.Random, outcomes: list[Outcome]) -> list[Node]:
-    """Sixteen first steps, a quarter of which go on to the final candidates; some discarded at each level."""
-    nodes = [Node(str(i), None, rng.choice(["7*4+1", "28+1", "<i>9</i>"]), rng.random(), None, None) for i in range(16)]
-    for index, outcome in enumerate(outcomes):
-        parent = str(index % 4)
-        step = outcome.answer or ""
-        nodes.append(Node(f"{parent}.{index}", parent, step, outcome.value, "stop", outcome.answer))
-        if index % 2:
-            nodes.append(Node(f"{parent}.{index + 50}", parent, f"{index}+1", rng.random() / 3, None, None))
-    return nodes
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished study's directory, not to be changed."""
-    directory = tmp_path_factory.mktemp("study")
-    write_run(directory, drawn_records())
-    return directory
-
-
-def write_run(directory: Path, records: list[Record], config: StudyConfig = CONFIG) -> None:
-    analysis = analyse(config, records, Sizes(760_000, 10_600_000, 1_160_000, 760_000))
-    (directory / "config.json").write_text(json.dumps(config.plain()))
-    (directory / "summary.json").write_text(json.dumps(summarise(config, analysis), allow_nan=False))
-    (directory / "policy.json").write_text(json.dumps(policy_file(config, analysis), allow_nan=False))
-    (directory / "records.jsonl").write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
+SECTIONS = (
+    *("found", "controller", "compute", "difficulty", "revisions", "sizes"),
+    *("policy", "verifier", "numbers", "trees", "reading"),
+)
 
 
 @pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
+def run(reported: Path, tmp_path: Path) -> Path:
     """A copy to change."""
-    return Path(shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("report.html", "figures")))
-
-
-@pytest.fixture(scope="module")
-def page(finished: Path) -> str:
-    return write_report(finished).read_text(encoding="utf-8")
-
-
-@pytest.fixture
-def summary(finished: Path) -> dict[str, Any]:
-    held: dict[str, Any] = json.loads((finished / "summary.json").read_text())
-    return held
+    return Path(shutil.copytree(reported, tmp_path / "run", ignore=shutil.ignore_patterns("report.html", "figures")))
 
 
 class Outline(HTMLParser):
@@ -144,7 +53,7 @@ class Outline(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.ids += [value for name, value in attrs if name == "id" and value]
-        if tag not in ("meta", "br"):
+        if tag not in ("meta", "br", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -172,15 +81,15 @@ def test_page_loads_nothing_from_anywhere(page: str) -> None:
     assert "@import" not in page
 
 
-def test_figures_are_files_that_repeat(finished: Path, page: str) -> None:
-    names = {path.stem for path in (finished / "figures").glob("*.png")}
+def test_figures_are_files_that_repeat(reported: Path, page: str) -> None:
+    names = {path.stem for path in (reported / "figures").glob("*.png")}
     assert {"methods_generations", "choices_flops", "bins_4", "bins_16", "bins_64", "exchange"} <= names
-    assert names == {path.stem for path in (finished / "figures").glob("*.svg")}
-    before = (finished / "figures" / "exchange.svg").read_bytes()
-    assert write_report(finished).read_text(encoding="utf-8") == page
-    assert (finished / "figures" / "exchange.svg").read_bytes() == before
+    assert names == {path.stem for path in (reported / "figures").glob("*.svg")}
+    before = (reported / "figures" / "exchange.svg").read_bytes()
+    assert write_report(reported).read_text(encoding="utf-8") == page
+    assert (reported / "figures" / "exchange.svg").read_bytes() == before
     for relative in re.findall(r'href="(figures/[^"]+)"', page):
-        assert (finished / relative).is_file()
+        assert (reported / relative).is_file()
 
 
 def test_run_itself_is_only_read(run: Path) -> None:
@@ -248,7 +157,7 @@ def test_headline_follows_the_intervals(summary: dict[str, Any]) -> None:
     _set(summary, *beam, 4, 0.09, [0.021, 0.154])
     _set(summary, *beam, 16, 0.011, [-0.008, 0.03])
     _set(summary, *beam, 64, -0.05, [-0.08, -0.02])
-    assert headline(summary)[0].startswith(
+    assert headline(summary)[1].startswith(
         "Given N generations, beam search (M = 4) is better than best-of-N weighted at N = 4 "
         "(+9.0 points [2.1, 15.4]), worse than it at N = 64 (−5.0 points [−8.0, −2.0]) and "
         "not distinguishable from it at N = 16 (+1.1 points [−0.8, 3.0]). "
@@ -267,10 +176,11 @@ def test_nothing_is_claimed_where_every_interval_holds_zero(summary: dict[str, A
 
 
 def test_failed_problem_is_named(tmp_path: Path) -> None:
-    records = drawn_records()
+    config = StudyConfig(problems=12, budgets=(1, 4), difficulty_samples=8, repeats=2)
+    records = drawn_records(config)
     lost = next(index for index, record in enumerate(records) if record.purpose == "pool" and record.problem != HOSTILE)
     records[lost] = msgspec.structs.replace(records[lost], error="the model <broke>", candidates=[])
-    write_run(tmp_path, records)
+    write_run(tmp_path, records, config)
     assert "the model &lt;broke&gt;" in write_report(tmp_path).read_text(encoding="utf-8")
 
 
@@ -291,6 +201,8 @@ def test_budget_of_one_leaves_revisions_out(tmp_path: Path, problems: int) -> No
     text = write_report(tmp_path).read_text(encoding="utf-8")
     assert "sequential against parallel" not in text
     assert 'id="revisions"' not in text
+    assert 'id="controller"' not in text
+    assert "with the controller" not in text
     assert "<h2>4. Small model against large</h2>" in text
     assert "charged apart, in section 6." in text
     assert "revisions, best ratio" not in text
@@ -317,7 +229,7 @@ def _cell(*row: str) -> str:
 
 def test_revisions_section_shows_every_ratio_with_its_interval(page: str, summary: dict[str, Any]) -> None:
     section = _section(page, "revisions")
-    assert "<h2>4. Revisions: sequential against parallel</h2>" in section
+    assert "<h2>5. Revisions: sequential against parallel</h2>" in section
     for row in summary["ratios"]:
         if row["n"] == 16:
             assert estimate(row["accuracy"], row["ci95"]) in section
@@ -475,11 +387,11 @@ def test_step_revisions_enter_the_headline_as_they_compare(summary: dict[str, An
     assert (
         f"Revisions inside the search ({name}, of 3 kinds the one these accuracies favour) are "
         "better than best-of-N weighted at N = 64 (+5.0 points [2.0, 8.0])."
-    ) in headline(summary)[0]
+    ) in headline(summary)[1]
 
 
-def test_policy_names_a_model_that_is_not_the_small_one(finished: Path) -> None:
-    policy = json.loads((finished / "policy.json").read_text())
+def test_policy_names_a_model_that_is_not_the_small_one(reported: Path) -> None:
+    policy = json.loads((reported / "policy.json").read_text())
     strategy = {"name": "revisions", "chain_length": 16, "chains": 4}
     held = {"bin": 1, "model": "revision", "strategy": strategy, "selection": "hierarchical"}
     policy["budgets"] = [{"generations": 64, "bins": [held, {**held, "model": "small"}]}]

@@ -27,6 +27,11 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     chain: str = ""
     read: int = 0
     """Prompt tokens before it that no cache held."""
+    sampled: int = 0
+    """Tokens of it that were sampled, not kept from an earlier attempt."""
+    mean: float = 0.0
+    low: float = 0.0
+    """Mean and least of its steps' scores."""
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -52,6 +57,8 @@ class Record(msgspec.Struct, frozen=True):
     candidates: list[Outcome] = []
     tree: list[Node] | None = None
     error: str | None = None
+    sequential: int = 0
+    """Tokens that were sampled one after another: along the longest path through what was explored."""
 
 
 Key = tuple[str, str, str, int, str]

@@ -17,7 +17,8 @@ app = App(
 )
 for _name, _help in {
     "study": "The main job: measure, fit the policy, prove it, write the report.",
-    "solve": "Solve one problem and show the search.",
+    "replay": "Fit and prove a policy on recorded samples: no model is run.",
+    "solve": "Solve one problem and show the search, or what a policy decides.",
     "report": "Write the report of a finished run again.",
     "train": "Train an embedded model; needs PyTorch, the extra [train].",
 }.items():

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.tree import Tree
 
+from computewise.cli.adaptive import solve_by_policy
 from computewise.cli.attempts import draw_attempts
 from computewise.cli.tree import draw
 from computewise.compute import Flops, flops
@@ -45,7 +46,11 @@ def solve(
     problem: str,
     *,
     task: str = "expressions",
-    strategy: str = "beam_search",
+    strategy: str | None = None,
+    policy: str | None = None,
+    price: float | None = None,
+    mean_cost: float | None = None,
+    abstain_under: float = 0.0,
     n: int | None = None,
     width: int | None = None,
     k: int | None = None,
@@ -72,7 +77,16 @@ def solve(
         expressions or stories.
     strategy:
         single, greedy, best_of_n, beam_search, lookahead, dvts, rebase, particle_filter, revisions, gated_revisions,
-        step_revisions or adaptive_branching.
+        step_revisions or adaptive_branching (default beam_search).
+    policy:
+        In place of a strategy: decide after every draw by a policy, a file (controller.json of a study) or one that is
+        shipped (expressions). The model, the strategies and their settings are then the policy's.
+    price:
+        What one draw is worth in accuracy, for a policy; a higher price spends less.
+    mean_cost:
+        The price that a policy needed for this many draws a problem on average (default 8).
+    abstain_under:
+        Let a policy give no answer where it stops less sure than this.
     n:
         Samples of best_of_n, beams, particles, attempts of adaptive_branching (default 16).
     width:
@@ -116,6 +130,26 @@ def solve(
         "trust": trust,
         "balance_temperature": balance_temperature,
     }
+    if policy is not None:
+        named = [
+            name for name, value in {**settings, "strategy": strategy, "model": model}.items() if value is not None
+        ]
+        if named:
+            raise UsageError(f"--policy chooses itself: leave out {', '.join(named)}")
+        chosen_task = find_task(task)
+        one_thread()
+        solve_by_policy(
+            chosen_task.read(problem),
+            chosen_task,
+            policy,
+            price=price,
+            mean_cost=mean_cost,
+            abstain_under=abstain_under,
+            seed=seed,
+            as_json=as_json,
+        )
+        return
+    strategy = strategy or "beam_search"
     built = build(strategy, {name: value for name, value in settings.items() if value is not None})
     model = model or ("revision" if strategy in SHOWN_ATTEMPTS else "small")
     if model not in MODELS:

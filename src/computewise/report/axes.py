@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from computewise.report.style import GREY, INK, PAPER, Look
@@ -24,7 +25,14 @@ def new_figure(size: tuple[float, float]) -> Figure:
 def new_axes(size: tuple[float, float]) -> tuple[Figure, Axes]:
     """A figure with one plot."""
     figure = new_figure(size)
-    axes = figure.add_subplot(facecolor="none")
+    axes = figure.add_subplot()
+    dress(axes)
+    return figure, axes
+
+
+def dress(axes: Axes) -> None:
+    """One plot in the page's colours."""
+    axes.set_facecolor("none")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -34,7 +42,6 @@ def new_axes(size: tuple[float, float]) -> tuple[Figure, Axes]:
     axes.set_axisbelow(True)
     axes.xaxis.label.set_color(INK)
     axes.yaxis.label.set_color(INK)
-    return figure, axes
 
 
 def bin_names(bins: int) -> list[str]:
@@ -45,6 +52,16 @@ def bin_names(bins: int) -> list[str]:
 def percent_axis(axes: Axes) -> None:
     """Accuracies in % upwards."""
     axes.set_ylabel("accuracy, %")
+
+
+def decimal_ticks(low: float, high: float) -> list[float]:
+    """Round numbers from low to high, as few to a decade as leave three of them."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+    ticks: list[float] = []
+    for digits in ((1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)):
+        if len(ticks) < 3:
+            ticks = [digit * 10.0**power for power in powers for digit in digits if low <= digit * 10.0**power <= high]
+    return ticks
 
 
 def name_ends(axes: Axes, ends: list[tuple[float, float, str, Look]]) -> None:

@@ -10,6 +10,7 @@ Entry = dict[str, Any]
 POLICY_LABELS = {"oracle": "compute-optimal, oracle bins", "predicted": "compute-optimal, predicted bins"}
 CEILING_LABEL = "per-problem oracle"
 FIXED_LABEL = "best fixed strategy"
+SHIPPED = "with escalation, the shipped policy"
 BEAM = "beam search, M = 4, weighted"
 BEST_OF_N = "best-of-N, weighted"
 
@@ -94,6 +95,17 @@ def ratio_name(row: Entry) -> str:
 def split_budgets(summary: Entry) -> list[int]:
     """The budgets at which there is a choice of ratio."""
     return sorted({row["n"] for row in summary["ratios"] if row["chain_length"] > 1})
+
+
+def rival(at: Entry, *, escalating: bool) -> Entry:
+    """A controller's at a budget: the best fixed strategy of the small model, or one that may be the large's answer."""
+    found: Entry = at["best_fixed"]["with escalation" if escalating else "which and how much"]
+    return found
+
+
+def scope_name(scope: str) -> str:
+    """What a controller may choose among, short enough to stand beside a curve."""
+    return "shipped policy" if scope == SHIPPED else scope
 
 
 def underspent(summary: Entry, n: int) -> list[Entry]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from computewise.report.axes import WIDE, bin_names, name_ends, new_axes, percent_axis
+from computewise.report.axes import WIDE, bin_names, decimal_ticks, name_ends, new_axes, percent_axis
 from computewise.report.families import (
     BEAM,
     BEST_OF_N,
@@ -113,7 +113,7 @@ def accuracy(summary: Entry, series: list[Series], axis: Axis) -> Figure:
     axes.axhline(level, color=look.colour, linestyle=look.dash, linewidth=1)
     if axis.base == 10:
         axes.plot(axis.of(large), level, color=look.colour, marker="*", markersize=10, linestyle="None")
-    ticks = budgets(summary) if axis.base == 2 else _decimal_ticks(*axes.get_xlim())
+    ticks = budgets(summary) if axis.base == 2 else decimal_ticks(*axes.get_xlim())
     axes.set_xticks(ticks, [f"{tick}" if axis.base == 2 else quantity(tick) for tick in ticks])
     axes.minorticks_off()
     right = max(end[0] for end in ends)
@@ -122,14 +122,6 @@ def accuracy(summary: Entry, series: list[Series], axis: Axis) -> Figure:
     axes.set_xlabel(axis.label)
     percent_axis(axes)
     return figure
-
-
-def _decimal_ticks(low: float, high: float) -> list[float]:
-    """Round numbers from low to high: 1, 2, 5, 10, .. or only powers of ten where those would stand too close."""
-    wide = np.log10(high / low) > 2
-    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))))
-    ticks = [digit * 10.0**power for power in powers for digit in ((1,) if wide else (1, 2, 5))]
-    return [tick for tick in ticks if low <= tick <= high]
 
 
 def bars(summary: Entry, n: int) -> list[Series]:

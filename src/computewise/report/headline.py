@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from computewise.report.controller import deciding
 from computewise.report.families import (
     BEAM,
     BEST_OF_N,
@@ -21,8 +22,15 @@ from computewise.report.words import estimate, interval, judged, listed, number,
 
 
 def headline(summary: Entry) -> list[str]:
-    """At most five findings for the top of the page, a few sentences each, worded by `verdict`."""
-    findings = (_search(summary), _revising(summary), _adapting(summary), _sizes(summary), _by_difficulty(summary))
+    """At most six findings for the top of the page, a few sentences each, worded by `verdict`."""
+    findings = (
+        deciding(summary),
+        _search(summary),
+        _revising(summary),
+        _adapting(summary),
+        _sizes(summary),
+        _by_difficulty(summary),
+    )
     return [" ".join(sentences) for finding in findings if (sentences := list(finding))]
 
 

@@ -6,17 +6,21 @@ from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
-from computewise.report import revision_tables, revisions, tables
+from computewise.report import controller, controller_tables, exchange_over, revision_tables, revisions, tables
+from computewise.report.currencies import SHOWN
 from computewise.report.examples import examples
-from computewise.report.families import Entry, budgets, split_budgets
+from computewise.report.families import SHIPPED, Entry, budgets, split_budgets
 from computewise.report.headline import headline
 from computewise.report.source import Source
 from computewise.report.words import Verdict, count, estimate, method, number, percent, quantity, unpaired, verdict
+from computewise.study.controlled import FOLDS, ORDERS
+from computewise.study.plan import SEARCH
 
 MOST_DISCARDED = 3
 """Discarded ends drawn under one node; the others are counted."""
 SECTIONS = {
     "found": "What was found",
+    "controller": "What deciding problem by problem buys",
     "compute": "Accuracy against compute",
     "difficulty": "By difficulty",
     "revisions": "Revisions: sequential against parallel",
@@ -38,6 +42,7 @@ def render_page(source: Source, figures: dict[str, str], by_bin: list[str]) -> s
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(percent=percent, quantity=quantity, number=number, count=count, method=method)
     environment.globals["estimate"] = estimate
+    environment.globals["SHIPPED"] = SHIPPED
     environment.globals["MOST_DISCARDED"] = MOST_DISCARDED
     template = environment.from_string(_resource("report.html.j2"))
     return template.render(
@@ -50,7 +55,9 @@ def render_page(source: Source, figures: dict[str, str], by_bin: list[str]) -> s
 
 def _context(source: Source) -> dict[str, Any]:
     summary = source.summary
-    sections = [name for name in SECTIONS if name != "revisions" or split_budgets(summary)]
+    absent = {"revisions"} if not split_budgets(summary) else set()
+    absent |= {"controller"} if not summary["controller"] else set()
+    sections = [name for name in SECTIONS if name not in absent]
     return {
         "summary": summary,
         "config": source.config,
@@ -59,6 +66,10 @@ def _context(source: Source) -> dict[str, Any]:
         "place": {name: place for place, name in enumerate(sections, 1)},
         "headline": headline(summary),
         "spending": " ".join(revisions.spending(summary, budgets(summary)[-1])),
+        "controller": [_counted(column, held) for column, held in summary["controller"].items()],
+        "validated": {"folds": FOLDS, "orders": ORDERS, "search": SEARCH.n},
+        "over": " ".join(exchange_over.meaning(summary["exchange_over_R"])),
+        "over_table": exchange_over.break_even_table(summary["exchange_over_R"]),
         "revisions": _revisions(summary) if "revisions" in sections else None,
         "examples": examples(source.records),
         "verifiers": _verifiers(summary),
@@ -72,6 +83,23 @@ def _context(source: Source) -> dict[str, Any]:
         "comparisons": tables.comparisons_table(summary),
         "settings": tables.config_table(source.config),
         "failed": tables.failed_table(summary),
+    }
+
+
+def _counted(column: str, held: Entry) -> dict[str, Any]:
+    """What the section on the controller says and shows in one currency."""
+    return {
+        "column": column,
+        "name": held["name"],
+        "scopes": list(held["mean_minus_best_fixed"]),
+        "sentence": controller.sentence(held),
+        "needed": controller.needed(held, column),
+        "beside": controller.beside_large(held, column),
+        "assumed": SHOWN[column].assumed(),
+        "accuracy": controller_tables.accuracy_table(held, column),
+        "minus_fixed": controller_tables.minus_fixed_table(held),
+        "minus_uniform": controller_tables.minus_uniform_table(held),
+        "draws": controller_tables.draws_table(held),
     }
 
 

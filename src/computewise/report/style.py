@@ -22,6 +22,7 @@ class Look(NamedTuple):
 
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#c0659a", "#b47a00", "#2f93cc"
+VIOLET = "#8070e0"
 LOOKS = {
     "single sample": Look(GREY, ".", "-"),
     "best-of-N": Look(BLUE, "o", "-"),
@@ -35,5 +36,9 @@ LOOKS = {
     "fixed": Look(PURPLE, "s", "-"),
     "ceiling": Look(GREY, "", "--"),
     "coverage": Look(GREY, "", ":"),
+    "how much": Look(ORANGE, "v", "-"),
+    "which and how much": Look(INK, "o", "-"),
+    "with escalation": Look(SKY, "P", "-"),
+    "with escalation, the shipped policy": Look(VIOLET, "X", "-"),
     "greedy": Look(INK, "", "-."),
 }

@@ -36,6 +36,11 @@ class Table:
     rows: list[list[str]]
     texts: int = 1
 
+    @property
+    def named(self) -> bool:
+        """Whether the rows have long names and many numbers."""
+        return self.texts == 1 and len(self.head) > 3 and any(len(row[0]) > 20 for row in self.rows)
+
 
 def bins_table(summary: Entry) -> Table:
     """Every curve by bin."""

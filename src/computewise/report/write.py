@@ -6,7 +6,7 @@ from pathlib import Path
 
 from computewise.errors import RunError
 from computewise.records import write_atomically
-from computewise.report import figures, revision_figures
+from computewise.report import controller_figures, exchange_figures, figures, revision_figures
 from computewise.report.families import budgets, split_budgets
 from computewise.report.page import render_page
 from computewise.report.source import Source, read_source
@@ -44,6 +44,11 @@ def _draw(source: Source, folder: Path) -> tuple[dict[str, str], list[str]]:
         "methods_flops": figures.accuracy(summary, methods, figures.FLOPS),
         "choices_flops": figures.accuracy(summary, choices, figures.FLOPS),
     }
+    for column, held in summary["controller"].items():
+        drawn[f"controller_{column}"] = controller_figures.accuracy(held, column)
+        drawn[f"controller_{column}_difference"] = controller_figures.differences(held)
+    if summary["controller"]:
+        drawn["exchange_over_R"] = exchange_figures.over(summary["exchange_over_R"])
     by_bin = {f"bins_{n}": figures.by_bin(summary, n) for n in budgets(summary) if n > 1}
     if summary["exchange"]:
         drawn["exchange"] = figures.exchange(summary)

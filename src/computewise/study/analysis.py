@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from computewise.core import Usage
 from computewise.difficulty import rank_bins
+from computewise.difficulty.comparison import compare_estimators
 from computewise.errors import RunError
 from computewise.metrics import within_problem_aurocs
 from computewise.policy import CrossValidated, best_per_bin, cross_validate
-from computewise.records import Key, Record, Settings, key_of
+from computewise.policy.compute_optimal import Policy
+from computewise.records import Key, Record, key_of
 from computewise.strategies import describe
 from computewise.strategies.gating import TRUST
+from computewise.study.arms import Runs, drawn
 from computewise.study.chains import ChainPool, Ratio, ratios
 from computewise.study.config import LEAST_PROBLEMS, StudyConfig
-from computewise.study.plan import Run, plan
+from computewise.study.controlled import Controlled, Rivals, compare
+from computewise.study.currencies import currencies
+from computewise.study.plan import Run, plan, search_seeds
 from computewise.study.tables import Floats, Pool, Row, Sizes, elected, usage_columns
 
 POOL_SELECTIONS = ("majority", "weighted, logprob", "best", "weighted")
@@ -73,11 +79,20 @@ class Analysis:
     best_fixed: list[Choice]
     oracle_per_problem: list[Row]
     aurocs: dict[str, Floats]
+    controlled: dict[str, Controlled]
+    """The controller beside the others, by currency."""
+    arms: list[dict[str, Runs]]
+    """What a controller may draw by, one for each seed."""
+    estimators: list[dict[str, Any]]
+    """How well each estimate of difficulty predicts it."""
     failed: list[Record]
 
 
-def analyse(config: StudyConfig, records: Sequence[Record], sizes: Sizes) -> Analysis:
-    """Records in any order; problems that failed anywhere are left out everywhere, and named."""
+def analyse(config: StudyConfig, records: Sequence[Record], sizes: Sizes, shipped: Policy | None = None) -> Analysis:
+    """Records in any order; problems that failed anywhere are left out everywhere, and named.
+
+    `shipped` is a controller fitted on other problems, to be measured beside those fitted here.
+    """
     failed = [record for record in records if record.error]
     lost = {record.problem for record in failed}
     groups: dict[Key, list[Record]] = defaultdict(list)
@@ -102,13 +117,22 @@ def analyse(config: StudyConfig, records: Sequence[Record], sizes: Sizes) -> Ana
     rows += _search_rows([(run, groups[_key(run)]) for run in runs], sizes, a_generation)
     rows += [one.row for one in ratios if one.row.selection == "hierarchical"]
     (greedy,) = of("greedy", "large")
-    large_usage = usage_columns([r.usage for r in greedy], sizes, a_generation, "large")
+    large_usage = usage_columns(
+        [replace(r.usage, verifier_tokens=0, cached_verifier_tokens=0) for r in greedy],
+        [r.usage.completion_tokens for r in greedy],
+        sizes,
+        a_generation,
+        "large",
+    )
     large = Row("greedy", greedy[0].strategy, "none", 1, _accuracy([greedy], "best"), large_usage, "large")
     scores = np.concatenate([pool.values for pool in pools], 1)
     logprobs = np.concatenate([pool.logprobs for pool in pools], 1)
     right = np.concatenate([pool.correct for pool in pools], 1)
     index = np.broadcast_to(np.arange(len(problems))[:, None], right.shape)
     bins, folds = difficulty.bins["predicted"], difficulty.bins["oracle"]
+    rivals = Rivals(rows, large, difficulty.bins, folds, config.repeats, config.seed)
+    arms, counted = _arms(runs, groups), currencies(asdict(sizes))
+    uniform = [_pool_row(pools, "weighted", k, sizes, a_generation) for k in _doublings(config.budgets[-1])]
     return Analysis(
         problems=problems,
         sizes=sizes,
@@ -129,8 +153,39 @@ def analyse(config: StudyConfig, records: Sequence[Record], sizes: Sizes) -> Ana
             "prm": within_problem_aurocs(scores.ravel(), right.ravel(), index.ravel()),
             "logprob": within_problem_aurocs(logprobs.ravel(), right.ravel(), index.ravel()),
         },
+        controlled=compare(arms, counted, uniform, rivals, shipped),
+        arms=arms,
+        estimators=compare_estimators(
+            drawn({"samples": arms[0]["samples"]}, counted["flops"]), difficulty.ease["oracle"], config.seed
+        ),
         failed=failed,
     )
+
+
+def _arms(runs: list[Run], groups: dict[Key, list[Record]]) -> list[dict[str, Runs]]:
+    """What a controller may draw by, one for each seed."""
+
+    def of(purpose: str, model: str, seeds: Sequence[int]) -> list[list[Record]]:
+        found = [run for run in runs if (run.purpose, run.model) == (purpose, model) and run.seed in seeds]
+        return [groups[_key(run)] for run in found]
+
+    greedy = of("greedy", "large", [run.seed for run in runs])
+    arms = []
+    for seed in dict.fromkeys(run.seed for run in runs if run.purpose == "pool"):
+        widest = [run for run in runs if run.purpose.startswith("step revisions") and run.seed == seed][-1:]
+        each: dict[str, Runs] = {
+            "samples": of("pool", "small", [seed]),
+            "particle filter": of("draws", "small", search_seeds(seed)),
+            "step revisions": [groups[_key(run)] for run in widest],
+            "large, greedy": greedy,
+            "large, samples": of("pool", "large", [seed]),
+        }
+        arms.append({name: found for name, found in each.items() if found})
+    return arms
+
+
+def _doublings(largest: int) -> list[int]:
+    return [1 << power for power in range(1, largest.bit_length()) if 1 << power < largest] + [largest]
 
 
 def _revises(row: Row) -> bool:
@@ -148,39 +203,41 @@ def _difficulty(probe: Pool, problems: list[str], sizes: Sizes, a_generation: Fl
         ease=ease,
         bins={kind: rank_bins(values.tolist(), problems) for kind, values in ease.items()},
         probe={
-            "oracle": usage_columns(probe.usage(n, verified=False), sizes, a_generation)["flops"],
-            "predicted": usage_columns(probe.usage(n, verified=True), sizes, a_generation)["flops"],
+            "oracle": usage_columns(probe.usage(n, verified=False), probe.longest(n), sizes, a_generation)["flops"],
+            "predicted": usage_columns(probe.usage(n, verified=True), probe.longest(n), sizes, a_generation)["flops"],
         },
     )
 
 
 def _pool_rows(config: StudyConfig, pools: list[Pool], sizes: Sizes, a_generation: Floats) -> list[Row]:
-    rows = []
-    for k in config.budgets:
-        for selection in POOL_SELECTIONS if k > 1 else ("best",):
-            verified = selection in ("best", "weighted") and k > 1
-            usages = [
-                _mean(usages) for usages in zip(*(pool.usage(k, verified=verified) for pool in pools), strict=True)
-            ]
-            accuracy = np.mean([pool.accuracy(selection, k) for pool in pools], axis=0)
-            family = "best-of-N" if k > 1 else "single sample"
-            columns = usage_columns(usages, sizes, a_generation)
-            name = selection if k > 1 else "none"
-            strategy: Settings = {"name": "best_of_n", "n": k} if k > 1 else {"name": "single"}
-            rows.append(Row(family, strategy, name, k, accuracy, columns))
-    return rows
+    return [
+        _pool_row(pools, selection, k, sizes, a_generation)
+        for k in config.budgets
+        for selection in (POOL_SELECTIONS if k > 1 else ("best",))
+    ]
+
+
+def _pool_row(pools: list[Pool], selection: str, k: int, sizes: Sizes, a_generation: Floats) -> Row:
+    verified = selection in ("best", "weighted") and k > 1
+    usages = [_mean(usages) for usages in zip(*(pool.usage(k, verified=verified) for pool in pools), strict=True)]
+    accuracy = np.mean([pool.accuracy(selection, k) for pool in pools], axis=0)
+    columns = usage_columns(usages, np.mean([pool.longest(k) for pool in pools], axis=0), sizes, a_generation)
+    if k == 1:
+        return Row("single sample", {"name": "single"}, "none", k, accuracy, columns)
+    return Row("best-of-N", {"name": "best_of_n", "n": k}, selection, k, accuracy, columns)
 
 
 def _search_rows(runs: list[tuple[Run, list[Record]]], sizes: Sizes, a_generation: Floats) -> list[Row]:
     by_strategy: dict[Key, list[tuple[Run, list[Record]]]] = defaultdict(list)
     for run, records in runs:
-        if run.purpose not in ("pool", "difficulty", "chains") and run.model != "large":
+        if run.purpose not in ("pool", "difficulty", "chains", "draws") and run.model != "large":
             by_strategy[key_of(run.purpose, run.model, run.strategy, 0, "")].append((run, records))
     rows = []
     for same in by_strategy.values():
         run, seeds = same[0][0], [records for _, records in same]
         usages = [_mean([record.usage for record in one]) for one in zip(*seeds, strict=True)]
-        columns = usage_columns(usages, sizes, a_generation, run.model)
+        sequential = np.mean([[record.sequential for record in one] for one in seeds], axis=0)
+        columns = usage_columns(usages, sequential, sizes, a_generation, run.model)
         selections = ("hierarchical",) if run.purpose.startswith(REVISED) else SEARCH_SELECTIONS
         for selection in selections if run.purpose != "greedy" else ("best",):
             name = selection if run.purpose != "greedy" else "none"
@@ -199,7 +256,8 @@ def _ratio_rows(n: int, chains: list[ChainPool], sizes: Sizes, a_generation: Flo
             ways.append((replace(ratio, trust=TRUST), "hierarchical", True))
         for way, selection, verified in ways:
             usages = [_mean(one) for one in zip(*(c.usage(way, verified=verified) for c in chains), strict=True)]
-            columns = usage_columns(usages, sizes, a_generation, "revision")
+            sequential = np.mean([c.longest(way) for c in chains], axis=0)
+            columns = usage_columns(usages, sequential, sizes, a_generation, "revision")
             accuracy = np.mean([c.accuracy(way, selection) for c in chains], axis=0)
             strategy = describe(way.strategy())
             rows.append(RatioRow(way, Row(way.family, strategy, selection, n, accuracy, columns, "revision")))

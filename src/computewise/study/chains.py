@@ -68,6 +68,11 @@ class ChainPool:
             for record, chains in zip(self._records, self._chains, strict=True)
         ]
 
+    def longest(self, ratio: Ratio) -> Floats:
+        """(problems,): tokens of the longest chain of a group on average, which has to be waited for."""
+        groups = [_groups(chains, ratio) for chains in self._chains]
+        return np.array([np.mean([max(sum(a.tokens for a in c) for c in g) for g in each]) for each in groups])
+
     def correct(self, least: int) -> np.ndarray:
         """(problems, chains, attempts) of the chains of `least` attempts at least, cut to that."""
         return np.array([[[one.correct for one in chain] for chain in chains] for chains in self._cut_to(least)])

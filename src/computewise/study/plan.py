@@ -27,6 +27,12 @@ from computewise.study.config import StudyConfig
 TREE_OF = BeamSearch(16, 4)
 """The strategy whose search trees are recorded, for the report."""
 
+LARGER = 4
+"""Samples of `large`, for a controller that may escalate."""
+SEARCH = ParticleFilter(4)
+SEARCHES = 4
+"""What a controller may switch to, so many times: a search small enough to be one decision among others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -82,14 +88,21 @@ def plan(config: StudyConfig) -> list[Run]:
     largest = config.budgets[-1]
     runs = [Run("difficulty", "small", describe(BestOfN(config.difficulty_samples)), config.seed - 1, 0)]
     runs.append(Run("greedy", "small", describe(Greedy()), config.seed, 1, verified=False))
-    runs.append(Run("greedy", "large", describe(Greedy()), config.seed, 1, verified=False))
+    runs.append(Run("greedy", "large", describe(Greedy()), config.seed, 1))
     for seed in range(config.seed, config.seed + config.seeds):
         runs.append(Run("pool", "small", describe(BestOfN(largest)), seed, largest))
         for budget in config.budgets:
             for family, strategy in (*searches(budget), *revising_searches(budget)):
                 runs.append(Run(family, "small", describe(strategy), seed, budget))
         runs.append(Run("chains", "revision", describe(RatioPool(largest)), seed, 4 * largest))
+        runs.append(Run("pool", "large", describe(BestOfN(LARGER)), seed, 8 * LARGER))
+        runs += [Run("draws", "small", describe(SEARCH), other, SEARCH.n) for other in search_seeds(seed)]
     return runs
+
+
+def search_seeds(seed: int) -> list[int]:
+    """The seeds of the searches that belong to a seed's draws: far from those of any study of a few seeds."""
+    return [seed + 1000 * number for number in range(1, SEARCHES + 1)]
 
 
 def jobs(run: Run, task: str, problems: list[Problem]) -> list[Job]:

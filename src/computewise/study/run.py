@@ -1,34 +1,39 @@
-"""Running a study: plan, work off what is not recorded, analyse."""
+"""Running what is planned: work off what is not recorded."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
 
+from computewise.core import Problem
 from computewise.errors import RunError
 from computewise.records import Record, RunDirectory, key_of
-from computewise.study.config import StudyConfig
-from computewise.study.plan import Job, jobs, plan
+from computewise.study.plan import Job, Run, jobs
 from computewise.study.worker import run_job, start_worker
-from computewise.tasks.embedded import find_task
 
 Progress = Callable[[str, int, int], None]
 """Called with what was just recorded, how many problem runs are done, and how many there are."""
 
 
-def measure(config: StudyConfig, directory: RunDirectory, *, workers: int, progress: Progress) -> list[Record]:
-    """Run what `directory` does not hold; every record of the plan, in its order."""
-    problems = find_task(config.task).problems("test", config.problems, config.seed)
-    runs = plan(config)
+def measure(
+    runs: Sequence[Run],
+    task: str,
+    problems: list[Problem],
+    directory: RunDirectory,
+    *,
+    workers: int,
+    progress: Progress,
+) -> list[Record]:
+    """Run what `directory` does not hold; every record of the runs, in their order."""
     held = directory.read()
 
     def key(job: Job, problem_id: str) -> tuple[str, str, str, int, str]:
         return key_of(job.run.purpose, job.run.model, job.run.strategy, job.run.seed, problem_id)
 
-    planned = [job for run in runs for job in jobs(run, config.task, problems)]
+    planned = [job for run in runs for job in jobs(run, task, problems)]
     # A job whose append a kill has torn is run again whole, since its numbers are those of its problems together; what
     # stood of it is kept.
     missing = [job for job in planned if any(key(job, problem.id) not in held for problem in job.problems)]
@@ -39,7 +44,7 @@ def measure(config: StudyConfig, directory: RunDirectory, *, workers: int, progr
         records = [record for record in found if key(job, record.problem) not in held]
         directory.append(records)
         done += len(records)
-        progress(f"{job.run.purpose}, {job.run.budget or config.difficulty_samples} generations", done, total)
+        progress(f"{job.run.purpose}, {job.run.model}", done, total)
         held.update({key(job, record.problem): record for record in records})
     return [held[key(job, problem.id)] for job in planned for problem in job.problems]
 

@@ -12,7 +12,8 @@ from computewise.strategies.gating import TRUST
 from computewise.study.along import Rate, along, gated
 from computewise.study.analysis import REVISED, Analysis, Choice, RatioRow
 from computewise.study.config import StudyConfig
-from computewise.study.exchange import Matched, matched
+from computewise.study.controlled_summary import controller_plain
+from computewise.study.exchange import SHARES, exchange
 from computewise.study.tables import Floats, Row
 
 POLICY_VERSION = 1
@@ -39,6 +40,7 @@ def summarise(config: StudyConfig, analysis: Analysis) -> dict[str, Any]:
             "agreement": float(np.mean(bins == analysis.difficulty.bins["predicted"])),
             "within_one_bin": float(np.mean(abs(bins - analysis.difficulty.bins["predicted"]) <= 1)),
             "flops": {kind: float(analysis.difficulty.probe[kind].mean()) for kind in KINDS},
+            "estimators": analysis.estimators,
         },
         "verifiers": {
             name: {
@@ -59,10 +61,14 @@ def summarise(config: StudyConfig, analysis: Analysis) -> dict[str, Any]:
         "best_fixed": [_choice(choice, bins) for choice in analysis.best_fixed],
         "oracle_per_problem": [_row(row, bins) for row in analysis.oracle_per_problem],
         "comparisons": _comparisons(analysis),
-        "exchange": _exchange(matched(analysis, analysis.policies["predicted"]), bins),
-        "exchange_halves": {
-            name: _exchange(matched(analysis, choices), bins) for name, choices in analysis.halves.items()
+        "controller": {
+            column: controller_plain(one, analysis.large, column) for column, one in analysis.controlled.items()
         },
+        "exchange": _exchange(analysis, _spent(analysis.policies["predicted"]))["at"],
+        "exchange_halves": {
+            name: _exchange(analysis, _spent(choices))["at"] for name, choices in analysis.halves.items()
+        },
+        "exchange_over_R": _exchange(analysis, _controlled(analysis)),
         "ratios": [
             {
                 **_row(one.row, bins),
@@ -199,30 +205,35 @@ def _rate(rate: Rate) -> dict[str, Any] | None:
     return None if np.isnan(rate.value) else {"value": rate.value, "ci95": list(rate.ci95)}
 
 
-def _exchange(sides: list[Matched], bins: np.ndarray) -> list[dict[str, Any]]:
-    found = []
-    for each in sides:
-        small, large = _by_bin(each.small, bins), _by_bin(each.large, bins)
-        found.append(
-            {
-                "R": each.share,
-                "k": each.k,
-                "small": float(each.small.mean()),
-                "large": float(each.large.mean()),
-                "difference_ci95": list(each.difference),
-                "small_flops": each.flops,
-                "beyond_measured": each.beyond,
-                "by_bin": [
-                    {
-                        "small": small[bin],
-                        "large": large[bin],
-                        "difference_ci95": list(bootstrap((each.small - each.large)[bins == bin])),
-                    }
-                    for bin in range(BINS)
-                ],
-            }
-        )
-    return found
+def _spent(choices: list[Choice]) -> list[tuple[Floats, Floats]]:
+    return [(choice.row.accuracy, choice.row.usage["flops"]) for choice in choices]
+
+
+def _controlled(analysis: Analysis) -> list[tuple[Floats, Floats]]:
+    budgets = analysis.controlled["flops"].budgets if analysis.controlled else []
+    each = [at.controllers["which and how much"] for at in budgets]
+    return [(one.accuracy, one.cost) for one in each]
+
+
+def _exchange(analysis: Analysis, curve: list[tuple[Floats, Floats]]) -> dict[str, Any]:
+    """Of `small` along a curve of accuracy and FLOPs for `large`."""
+    greedy = next(row for row in analysis.rows if row.family == "greedy")
+    unit, found = exchange(
+        (analysis.sizes.small, analysis.sizes.large),
+        (greedy.accuracy, greedy.usage["flops"]),
+        curve,
+        analysis.large.accuracy,
+        analysis.difficulty.bins["oracle"],
+    )
+    at = [
+        {
+            **found.overall.at(share).plain(),
+            "small_flops": found.overall.at(share).k * unit,
+            "by_bin": [match.at(share).plain() for _, match in sorted(found.bins.items())],
+        }
+        for share in SHARES
+    ]
+    return {"unit_flops": unit, "at": at, **found.plain()}
 
 
 def policy_file(config: StudyConfig, analysis: Analysis) -> dict[str, Any]:

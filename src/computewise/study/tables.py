@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from computewise.core import Usage
 from computewise.metrics import UNANSWERED, best_at_k, vote_at_k
 from computewise.records import Outcome, Record, Settings
 from computewise.selection import Ballot, find_selection
+from computewise.study.currencies import currencies
 
 Floats = NDArray[np.float64]
 TOKEN_FIELDS = tuple(field.name for field in fields(Usage))
@@ -79,6 +81,13 @@ class Pool:
         n = self.values.shape[1]
         return [_share(record.usage, k, n, verified) for record in self.records]
 
+    def longest(self, k: int) -> Floats:
+        """Expected tokens of the longest of k samples: what has to be waited for, exact over all subsets of size k."""
+        ranked = np.sort(self.tokens, axis=1)
+        n = ranked.shape[1]
+        below = np.array([comb(rank, k - 1) / comb(n, k) for rank in range(n)])
+        return np.asarray(ranked @ below)
+
 
 def _share(usage: Usage, k: int, n: int, verified: bool) -> Usage:
     cached = (k - 1) / (n - 1) if n > 1 else 0
@@ -109,14 +118,23 @@ def elected(record: Record, selection: str) -> bool:
 
 
 def usage_columns(
-    usages: Iterable[Usage], sizes: Sizes, tokens_a_generation: Floats, model: str = "small"
+    usages: Iterable[Usage],
+    sequential: Iterable[float],
+    sizes: Sizes,
+    tokens_a_generation: Floats,
+    model: str = "small",
 ) -> dict[str, Floats]:
-    """(problems,) each: tokens of every kind, generations, FLOPs with and without a prefix cache."""
-    held = list(usages)
+    """(problems,) each: tokens of every kind, generations, FLOPs without a prefix cache, and every currency.
+
+    `sequential` says how many of the sampled tokens had to wait for one another.
+    """
+    held, waited = list(usages), [round(tokens) for tokens in sequential]
     columns = {name: np.array([getattr(usage, name) for usage in held], float) for name in TOKEN_FIELDS}
     parameters = getattr(sizes, model)
-    spent = [flops(usage, parameters, sizes.prm) for usage in held]
     columns["generations"] = columns["completion_tokens"] / tokens_a_generation
-    columns["flops"] = np.array([each.total for each in spent])
-    columns["flops_uncached"] = np.array([each.uncached_total for each in spent])
+    columns["flops_uncached"] = np.array([flops(usage, parameters, sizes.prm).uncached_total for usage in held])
+    for name, currency in currencies(asdict(sizes)).items():
+        columns[name] = np.array(
+            [currency.cost(u, min(w, u.completion_tokens), model) for u, w in zip(held, waited, strict=True)]
+        )
     return columns

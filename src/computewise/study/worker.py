@@ -9,6 +9,7 @@ import signal
 import threading
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
+from statistics import fmean
 
 from computewise.core import Candidate, Model, Problem, Result, Task, Usage, Verifier
 from computewise.errors import ModelError, ProblemError
@@ -71,6 +72,7 @@ async def _record(run: Run, task: Task, problem: Problem, model: Model, verifier
         usage=result.usage,
         candidates=[_outcome(c, task, problem, verifier, result.costs[c.id]) for c in result.candidates],
         tree=_tree(result, task) if run.strategy == describe(TREE_OF) else None,
+        sequential=_sequential(result),
     )
 
 
@@ -88,7 +90,23 @@ def _outcome(candidate: Candidate, task: Task, problem: Problem, verifier: Verif
         correct=task.correct(problem, answer),
         chain=candidate.chain,
         read=cost.prompt_tokens - cost.cached_prompt_tokens,
+        sampled=cost.completion_tokens,
+        mean=fmean(candidate.scores) if candidate.scores else 0.0,
+        low=min(candidate.scores, default=0.0),
     )
+
+
+def _sequential(result: Result) -> int:
+    """Tokens of the longest path: a child was sampled after its parent, siblings beside one another."""
+    parents = {c.id: c.parent for c in result.explored}
+    until: dict[str | None, int] = {None: 0}
+
+    def tokens(id: str | None) -> int:
+        if id not in until:
+            until[id] = tokens(parents[id or ""]) + result.costs[id or ""].completion_tokens
+        return until[id]
+
+    return max(map(tokens, parents), default=0)
 
 
 def _tree(result: Result, task: Task) -> list[Node]:

@@ -1,0 +1,239 @@
+"""The controller on `expressions`: fitted on validation problems, proven on test problems, every token charged.
+
+    python benchmarks/controller.py fit 900        writes the policy that is shipped
+    python benchmarks/controller.py prove 1000 3   that policy on test problems, with three seeds
+
+`prove` prints, for the cost of every fixed strategy, the controller at no more than that cost beside the best of all
+fixed strategies that cost no more. That best is picked in hindsight on the very problems it is measured on, which
+favours it; the controller has never seen them. Strategies that the controller does not draw by are run with one seed,
+the rest with all. The price is solved for the budget over all the problems, for which no
+label is needed; what the price solved on the validation problems comes to is printed beside it.
+
+What is run is recorded in runs/controller-SPLIT, so a killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from computewise.core import Usage
+from computewise.metrics import bootstrap
+from computewise.models.threads import one_thread
+from computewise.models.weights import SHIPPED, load_weights
+from computewise.policy import path as walked
+from computewise.policy.file import read_policy, write_policy
+from computewise.policy.shipped import POLICIES
+from computewise.policy.workload import Workload
+from computewise.records import Key, Record, RunDirectory, key_of
+from computewise.session import Strategy
+from computewise.strategies import (
+    AdaptiveBranching,
+    BeamSearch,
+    BestOfN,
+    Greedy,
+    ParticleFilter,
+    Rebase,
+    StepRevisions,
+    describe,
+)
+from computewise.study.arms import Runs, drawn
+from computewise.study.currencies import currencies
+from computewise.study.fitted import fit_policy
+from computewise.study.plan import LARGER as LARGER_SAMPLES
+from computewise.study.plan import SEARCH, Run, search_seeds
+from computewise.study.run import default_workers, measure
+from computewise.study.study import SIZED
+from computewise.study.tables import Floats, Pool, Sizes, elected
+from computewise.tasks.embedded import find_task
+
+Outcome = tuple[Floats, Floats]
+Records = dict[Key, list[Record]]
+TASK = "expressions"
+SIZES = Sizes(*(load_weights(SHIPPED / f"{name}.safetensors").parameters for name in SIZED))
+FLOPS = currencies(asdict(SIZES))["flops"]
+REVISIONS = StepRevisions(16, 4)
+SCOPE = "with escalation"
+ORDERS = 8
+RIVALS: tuple[Strategy, ...] = (
+    Greedy(),
+    *(BeamSearch(n, 4) for n in (4, 16)),
+    *(strategy(n) for n in (4, 16, 64) for strategy in (Rebase, ParticleFilter, AdaptiveBranching)),
+    *(StepRevisions(length, 1) for length in (4, 16, 64)),
+    StepRevisions(32, 2),
+)
+"""What the controller has to beat, besides best-of-N and the arms it draws by."""
+
+
+def arms(seed: int) -> dict[str, list[Run]]:
+    """The runs that each arm draws from."""
+    return {
+        "samples": [Run("pool", "small", describe(BestOfN(64)), seed, 64)],
+        "particle filter": [Run("draws", "small", describe(SEARCH), other, SEARCH.n) for other in search_seeds(seed)],
+        "step revisions": [Run("arm", "small", describe(REVISIONS), seed, 64)],
+        "large, greedy": [Run("greedy", "large", describe(Greedy()), 0, 1)],
+        "large, samples": [Run("pool", "large", describe(BestOfN(LARGER_SAMPLES)), seed, 8 * LARGER_SAMPLES)],
+    }
+
+
+def rivals(seed: int) -> list[Run]:
+    """The fixed strategies to beat."""
+    return [Run("rival", "small", describe(strategy), seed, 16) for strategy in RIVALS]
+
+
+def run(split: str, problems: int, runs: Sequence[Run]) -> Records:
+    """Each run's records, by problem; what is recorded is not run again."""
+    asked = find_task(TASK).problems(split, problems, 0)
+    directory = RunDirectory(Path("runs") / f"controller-{split}", {"split": split}, resume=True)
+    records = measure(runs, TASK, asked, directory, workers=default_workers(), progress=_progress)
+    return {_key(one): records[at * problems : (at + 1) * problems] for at, one in enumerate(runs)}
+
+
+def _key(one: Run) -> Key:
+    return key_of(one.purpose, one.model, one.strategy, one.seed, "")
+
+
+def fit(problems: int) -> None:
+    """Fit the policy that is shipped."""
+    held = arms(0)
+    records = run("validation", problems, _each(held))
+    one_thread()
+    found = fit_policy([_of(held, records)], SCOPE, TASK, FLOPS, seed=0)
+    path = POLICIES / f"{TASK}.json"
+    path.write_text(write_policy(found))
+    print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
+
+
+def prove(problems: int, seeds: int) -> None:
+    """The shipped policy beside everything fixed."""
+    held = [arms(seed) for seed in range(seeds)]
+    records = run("test", problems, _each(*held) + rivals(0))
+    one_thread()
+    fitted = read_policy(POLICIES / f"{TASK}.json", models=("small", "large"), verifier="prm")
+    workload = Workload([one for each in held for one in drawn(_of(each, records), FLOPS)])
+    path = fitted.policy.follow(workload, repeats=ORDERS, seed=0)
+    fixed = _fixed(held, records)
+    unit = fitted.unit
+    most, large = fixed["best-of-64 weighted"], fixed["large, greedy, not verified"]
+    print(f"{problems} test problems, {seeds} seeds; costs in verified samples of `small` ({unit:.2e} FLOPs)\n")
+    print("| fixed strategy | cost | accuracy |\n|---|---|---|")
+    for name, (accuracy, cost) in sorted(fixed.items(), key=lambda item: float(item[1][1].mean())):
+        print(f"| {name} | {cost.mean() / unit:.2f} | {_percent(accuracy)} |")
+    print(
+        "\n| at most the cost of | controller's cost | accuracy | best fixed | minus best fixed | - best-of-64 | - large |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for name, (_, cost) in sorted(fixed.items(), key=lambda item: float(item[1][1].mean())):
+        budget = float(cost.mean())
+        if budget < path.spent[:, 0].mean():
+            continue
+        accuracy, spent = _by_problem(path.at(path.price(budget)), seeds)
+        affordable = {rival: one for rival, one in fixed.items() if one[1].mean() <= budget * (1 + 1e-9)}
+        best = max(affordable, key=lambda rival: float(affordable[rival][0].mean()))
+        print(
+            f"| {name}: {budget / unit:.2f} | {spent.mean() / unit:.2f} | {_percent(accuracy)} | {best} "
+            f"| {_points(accuracy - fixed[best][0])} | {_points(accuracy - most[0])} | {_points(accuracy - large[0])} |"
+        )
+    _quarter(path, most, seeds)
+    print("\n| mean cost asked for | cost at the price solved on validation problems | accuracy |\n|---|---|---|")
+    for asked in (2, 4, 8, 16, 32):
+        accuracy, spent = _by_problem(path.at(fitted.policy.price_for(asked)), seeds)
+        print(f"| {asked} | {spent.mean() / unit:.2f} | {_percent(accuracy)} |")
+
+
+def _quarter(path: walked.Path, most: Outcome, seeds: int) -> None:
+    """The least share of best-of-64's cost from which on the controller is as accurate."""
+    least = None
+    for share in np.arange(1.0, 0.0, -1 / 64):
+        if path.at(path.price(share * float(most[1].mean())))[0].mean() < most[0].mean():
+            break
+        least = share
+    print(f"\nbest-of-64 weighted's accuracy from {least:.3f} of its FLOPs on" if least else "\nnever as accurate")
+
+
+def _fixed(held: list[dict[str, list[Run]]], records: Records) -> dict[str, Outcome]:
+    """Accuracy and FLOPs of every fixed strategy, (problems,) each, means over seeds."""
+    found: dict[str, list[Outcome]] = {}
+    for index, each in enumerate(held):
+        pool = Pool(records[_key(each["samples"][0])])
+        for n in (2, 4, 8, 16, 32, 64):
+            cost = _flops(pool.usage(n, verified=True), "small")
+            found.setdefault(f"best-of-{n} weighted", []).append((pool.accuracy("weighted", n), cost))
+        plain = pool.accuracy("best", 1), _flops(pool.usage(1, verified=False), "small")
+        found.setdefault("one sample, not verified", []).append(plain)
+        greedy = records[_key(each["large, greedy"][0])]
+        found.setdefault("large, greedy, not verified", []).append(
+            (_right(greedy, "best"), _flops(_bare(greedy), "large"))
+        )
+        several = records[_key(each["large, samples"][0])]
+        usages = [one.usage for one in several]
+        found.setdefault(f"large, best-of-{LARGER_SAMPLES} weighted", []).append(
+            (_right(several, "weighted"), _flops(usages, "large"))
+        )
+        for one in [*(rivals(0) if index == 0 else ()), each["step revisions"][0], each["particle filter"][0]]:
+            runs = records[_key(one)]
+            chains = one.strategy["name"] in ("step_revisions", "adaptive_branching")
+            outcome = _right(runs, "hierarchical" if chains else "weighted"), _flops([r.usage for r in runs], "small")
+            name = " ".join(str(value) for value in one.strategy.values())
+            found.setdefault(name, []).append(outcome)
+            if one.strategy["name"] == "greedy":
+                found.setdefault("greedy, not verified", []).append((outcome[0], _flops(_bare(runs), "small")))
+    return {name: (np.mean([a for a, _ in each], 0), np.mean([c for _, c in each], 0)) for name, each in found.items()}
+
+
+def _bare(records: list[Record]) -> list[Usage]:
+    return [replace(record.usage, verifier_tokens=0, cached_verifier_tokens=0) for record in records]
+
+
+def _right(records: list[Record], selection: str) -> Floats:
+    return np.array([elected(record, selection) for record in records], float)
+
+
+def _flops(usages: list[Usage], model: str) -> Floats:
+    return np.array([FLOPS.cost(usage, 0, model) for usage in usages])
+
+
+def _of(held: dict[str, list[Run]], records: Records) -> dict[str, Runs]:
+    return {name: [records[_key(one)] for one in runs] for name, runs in held.items()}
+
+
+def _each(*held: dict[str, list[Run]]) -> list[Run]:
+    """Every run once."""
+    found: list[Run] = []
+    for one in (one for each in held for runs in each.values() for one in runs):
+        if one not in found:
+            found.append(one)
+    return found
+
+
+def _by_problem(outcome: Outcome, seeds: int) -> Outcome:
+    return outcome[0].reshape(seeds, -1).mean(0), outcome[1].reshape(seeds, -1).mean(0)
+
+
+def _percent(accuracy: Floats) -> str:
+    low, high = bootstrap(accuracy)
+    return f"{100 * accuracy.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _points(difference: Floats) -> str:
+    low, high = bootstrap(difference)
+    return f"{100 * difference.mean():+.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _progress(what: str, done: int, total: int) -> None:
+    if done % 1000 < 50:
+        print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["fit", problems]:
+            fit(int(problems))
+        case ["prove", problems, seeds]:
+            prove(int(problems), int(seeds))
+        case _:
+            sys.exit(__doc__)

@@ -1,0 +1,127 @@
+"""`computewise solve --policy`: one problem under a policy, every decision shown."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from computewise.adaptive import Adaptive, Decision, solve_adaptively
+from computewise.compute import flops
+from computewise.core import Candidate, Problem
+from computewise.errors import UsageError
+from computewise.models.embedded import EmbeddedModel
+from computewise.models.forgetful import Forgetful
+from computewise.models.loop import EngineLoop
+from computewise.policy.file import Fitted, read_policy
+from computewise.policy.shipped import policy_path
+from computewise.tasks.embedded import EmbeddedTask
+from computewise.verifiers.prm import EmbeddedPRM
+
+MODELS = ("small", "large")
+MEAN_COST = 8.0
+"""Draws a problem on average, where neither a price nor a mean cost is named."""
+
+
+def solve_by_policy(
+    problem: Problem,
+    task: EmbeddedTask,
+    policy: str,
+    *,
+    price: float | None,
+    mean_cost: float | None,
+    abstain_under: float,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Follow a policy file, or the one shipped for a task, and print what it did and why."""
+    if price is not None and mean_cost is not None:
+        raise UsageError("name --price or --mean-cost, not both: a mean cost stands for a price")
+    fitted = read_policy(policy_path(policy), models=MODELS, verifier="prm")
+    asked = fitted.policy.price_for(MEAN_COST if mean_cost is None else mean_cost) if price is None else price
+    loop = EngineLoop()
+    models = {name: Forgetful(EmbeddedModel(name, loop)) for name in fitted.models}
+    verifier = EmbeddedPRM(loop)
+    solved = asyncio.run(
+        solve_adaptively(problem, fitted, asked, models, verifier, task, seed=seed, least_confidence=abstain_under)
+    )
+    spent = sum(
+        flops(usage, models[name].parameters, verifier.parameters).total for name, usage in solved.usage.items()
+    )
+    if as_json:
+        print(json.dumps(_plain(problem, solved, fitted, asked, spent, task), indent=2))
+    else:
+        _show(problem, solved, fitted, asked, spent, task)
+
+
+def _plain(
+    problem: Problem, solved: Adaptive, fitted: Fitted, price: float, spent: float, task: EmbeddedTask
+) -> dict[str, object]:
+    return {
+        "problem": problem.prompt,
+        "answer": solved.answer,
+        "correct": None if problem.answer is None else solved.answer == problem.answer,
+        "solution": solved.chosen.text if solved.chosen else None,
+        "price": price,
+        "decisions": [
+            {
+                **asdict(decision.action),
+                "worth": min(decision.action.worth, 1e9),  # before the first draw it is infinite, which JSON has not
+                "drawn": [{"answer": _answer(c, task), "value": _value(c)} for c in decision.drawn],
+                "leader": decision.leader,
+            }
+            for decision in solved.decisions
+        ],
+        "usage": {name: asdict(usage) for name, usage in solved.usage.items()},
+        "flops": spent,
+        "draws_worth": spent / fitted.unit,
+    }
+
+
+def _show(problem: Problem, solved: Adaptive, fitted: Fitted, price: float, spent: float, task: EmbeddedTask) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    table = Table(title=problem.prompt, title_style="bold")
+    for column in ("", "why", "drawn: answer (value)", "leader then"):
+        table.add_column(column)
+    for decision in solved.decisions:
+        table.add_row(_what(decision), _why(decision, price), _drawn(decision, task), decision.leader or "-")
+    console.print(table)
+    known = problem.answer
+    verdict = "" if known is None else "  (right)" if solved.answer == known else f"  (wrong: {known})"
+    abstained = solved.decisions[-1].action.kind == "abstain"
+    answer = solved.answer if solved.answer is not None else "abstained" if abstained else "none finished"
+    console.print(f"answer: {answer}{verdict}", style="bold")
+    console.print(
+        f"{spent:.2e} FLOPs in all, as much as {spent / fitted.unit:.1f} draws of {fitted.arms[0].name}; "
+        f"price {price:.2g} a draw, in accuracy"
+    )
+
+
+def _what(decision: Decision) -> str:
+    action = decision.action
+    return f"{action.kind}: {action.arm}" if action.arm else action.kind
+
+
+def _why(decision: Decision, price: float) -> str:
+    action = decision.action
+    if action.worth == float("inf"):
+        return "nothing drawn yet"
+    if action.arm is None:
+        return f"leader right with {action.confidence:.2f}; the best to do is worth {action.worth:.2g} a draw"
+    return f"leader right with {action.confidence:.2f}; worth {action.worth:.2g} a draw, above {price:.2g}"
+
+
+def _drawn(decision: Decision, task: EmbeddedTask) -> str:
+    return ", ".join(f"{_answer(c, task) or 'none'} ({_value(c):.2f})" for c in decision.drawn)
+
+
+def _answer(candidate: Candidate, task: EmbeddedTask) -> str | None:
+    return task.answer(candidate.text) if candidate.end == "stop" else None
+
+
+def _value(candidate: Candidate) -> float:
+    return candidate.scores[-1] if candidate.scores else 0.0

@@ -1,0 +1,214 @@
+"""What a usage costs: operations, bytes moved, money or seconds, under one signature.
+
+FLOPs flatter small models: decoding a few rows is bound by the memory it reads, a service bills tokens, and a person
+waits for whatever could not run in parallel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import astuple, dataclass, fields
+from typing import ClassVar, Protocol
+
+from computewise.compute import flops
+from computewise.core import Usage
+from computewise.errors import UsageError
+
+MILLION = 1e6
+
+
+def _not_negative(settings: FlopsCost | Shape | Prices | Speeds) -> None:
+    """Raise `UsageError` for a field that is negative, infinite or NaN."""
+    for field, value in zip(fields(settings), astuple(settings), strict=True):
+        if not 0 <= value < math.inf:
+            raise UsageError(f"{field.name} = {value} is not allowed: at least 0, and finite")
+
+
+class CostModel(Protocol):
+    """One way to count."""
+
+    @property
+    def name(self) -> str:
+        """What is counted."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """What the numbers are in."""
+        ...
+
+    def cost(self, usage: Usage, sequential: int) -> float:
+        """What `usage` costs.
+
+        `sequential` is how many of its sampled tokens had to wait for one another: the longest path through the search
+        tree. A usage does not tell; all its completion tokens is what it is where nothing ran in parallel.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FlopsCost:
+    """Operations with prefix caching: `computewise.compute.flops`. Time and memory play no part."""
+
+    model_parameters: int
+    verifier_parameters: int
+
+    name: ClassVar[str] = "flops"
+    unit: ClassVar[str] = "FLOP"
+
+    def __post_init__(self) -> None:
+        _not_negative(self)
+
+    def cost(self, usage: Usage, sequential: int) -> float:
+        """See `CostModel.cost`; `sequential` is of no account."""
+        return flops(usage, self.model_parameters, self.verifier_parameters).total
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A decoder as memory sees it.
+
+    `parameters` are those that one token reads: of a mixture of experts the active ones. `kv_width` is key-value heads
+    times head size. `bytes_per_number` is the same for weights and cache, 0.5 for four bits.
+    """
+
+    parameters: int
+    layers: int
+    kv_width: int
+    bytes_per_number: float
+
+    def __post_init__(self) -> None:
+        _not_negative(self)
+
+    @property
+    def weights(self) -> float:
+        """Bytes of one pass over the weights."""
+        return self.parameters * self.bytes_per_number
+
+    @property
+    def position(self) -> float:
+        """Bytes that one token of context holds in the cache: a key and a value a layer."""
+        return 2 * self.layers * self.kv_width * self.bytes_per_number
+
+
+NO_VERIFIER = Shape(0, 0, 0, 0)
+"""Reads nothing: the model's own log-probabilities, a majority vote."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryCost:
+    """Memory traffic, with prefix caching. `batch` rows, of whatever problems, share one pass over the weights.
+
+    * Decoding: a pass over the weights for every `batch` tokens. A sample of c tokens after p others reads, for its
+      j-th token, a cache of p + j positions: c p + c (c + 1) / 2 in all, and writes c. A usage holds only sums, so
+      every sample is given the mean lengths; that leaves out cov(c, p) + var(c) / 2 positions a sample. So sum the
+      costs of usages rather than cost their sum.
+    * Prompts: a pass for every `batch` samples whose prompt is read. Their number is the samples times the uncached
+      share of the prompt tokens: right where each prompt is cached whole or not at all. What is read is written.
+    * Verifier: a pass for every `batch` samples, each scored once, where anything was read. What is new to it is
+      written to its cache, what is cached is read, once.
+
+    Left out: activations and logits, the attention of what is read in one pass to itself, copies made by a fork.
+    """
+
+    model: Shape
+    verifier: Shape
+    batch: int = 1
+
+    name: ClassVar[str] = "memory"
+    unit: ClassVar[str] = "bytes"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch < math.inf:
+            raise UsageError(f"batch = {self.batch} is not allowed: at least 1")
+
+    def cost(self, usage: Usage, sequential: int) -> float:
+        """See `CostModel.cost`; `sequential` is of no account, as rows of other problems may fill the batch."""
+        return self._decoding(usage) + self._prompts(usage) + self._verifier(usage)
+
+    def _decoding(self, usage: Usage) -> float:
+        completion, samples = usage.completion_tokens, max(usage.samples, 1)
+        context = usage.prompt_tokens / samples + (completion / samples + 1) / 2
+        return completion * (self.model.weights / self.batch + self.model.position * (context + 1))
+
+    def _prompts(self, usage: Usage) -> float:
+        fresh = usage.prompt_tokens - usage.cached_prompt_tokens
+        passes = usage.samples * fresh / max(usage.prompt_tokens, 1) / self.batch
+        return passes * self.model.weights + fresh * self.model.position
+
+    def _verifier(self, usage: Usage) -> float:
+        passes = usage.samples / self.batch if usage.verifier_tokens else 0
+        return passes * self.verifier.weights + usage.verifier_tokens * self.verifier.position
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Dollars for a million tokens, as services list them."""
+
+    input: float
+    cached_input: float
+    output: float
+    verifier: float
+
+    def __post_init__(self) -> None:
+        _not_negative(self)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceCost:
+    """What a service bills. A verifier has one price, paid for every token put before it, cached or not."""
+
+    prices: Prices
+
+    name: ClassVar[str] = "price"
+    unit: ClassVar[str] = "$"
+
+    def cost(self, usage: Usage, sequential: int) -> float:
+        """See `CostModel.cost`; `sequential` is of no account."""
+        fresh = usage.prompt_tokens - usage.cached_prompt_tokens
+        bill = (
+            fresh * self.prices.input
+            + usage.cached_prompt_tokens * self.prices.cached_input
+            + usage.completion_tokens * self.prices.output
+            + usage.verifier_tokens * self.prices.verifier
+        )
+        return bill / MILLION
+
+
+@dataclass(frozen=True, slots=True)
+class Speeds:
+    """Seconds a token: decoded, one after another; read by the model in a prompt; read by the verifier."""
+
+    decoded: float
+    read: float
+    verified: float
+
+    def __post_init__(self) -> None:
+        _not_negative(self)
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyCost:
+    """Seconds until the answer, on a machine that does nothing else.
+
+    Rows decoded together take the time of the longest, as decoding is bound by memory, so only `sequential` tokens
+    count. Reading is bound by arithmetic: all uncached tokens count, whichever row they are of, at the rate of a full
+    prefill. Left out: queues, the network, and what a batch too large for the machine waits.
+    """
+
+    speeds: Speeds
+
+    name: ClassVar[str] = "latency"
+    unit: ClassVar[str] = "seconds"
+
+    def cost(self, usage: Usage, sequential: int) -> float:
+        """See `CostModel.cost`; raises `UsageError` where more would be sequential than was sampled."""
+        if not 0 <= sequential <= usage.completion_tokens:
+            raise UsageError(
+                f"sequential = {sequential} is not allowed: 0 to the {usage.completion_tokens} tokens that were sampled"
+            )
+        return (
+            sequential * self.speeds.decoded
+            + (usage.prompt_tokens - usage.cached_prompt_tokens) * self.speeds.read
+            + (usage.verifier_tokens - usage.cached_verifier_tokens) * self.speeds.verified
+        )

@@ -1,0 +1,178 @@
+"""What is known of problems while they are being solved: many at once, one row each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from computewise.draws import Bools, Floats, Ints
+from computewise.metrics import UNANSWERED
+
+FEATURES = (
+    "leader's share of draws",
+    "leader's weight a draw",
+    "runner-up's share of draws",
+    "runner-up's weight a draw",
+    "margin a draw",
+    "margin in standard errors",
+    "leader's best value",
+    "runner-up's best value",
+    "distinct answers",
+    "distinct answers a draw",
+    "answers seen once, a draw",
+    "unanswered a draw",
+    "draws",
+    "mean value",
+    "best value",
+    "mean log-odds of value",
+    "mean of steps' mean score",
+    "mean of steps' least score",
+    "mean log tokens",
+    "mean log-probability",
+)
+"""Of everything drawn for the problem, by whatever arm; after them comes how often each arm but the first drew."""
+LEAST_ODDS = 1e-3
+
+
+def feature_names(arms: Sequence[str]) -> list[str]:
+    """The columns of `Tally.features`."""
+    return [*FEATURES, *(f"draws by {arm}" for arm in arms[1:])]
+
+
+@dataclass(frozen=True, slots=True)
+class Ballots:
+    """One draw for each of some rows: arrays (rows,). `weights` is what it adds to its answer's vote."""
+
+    answers: Ints
+    values: Floats
+    weights: Floats
+    means: Floats
+    lows: Floats
+    logprobs: Floats
+    tokens: Floats
+
+
+EARLIER = 1e-9
+"""What an answer gets for being seen before others: ties go to the earlier one, however a file numbers them."""
+
+
+@dataclass(slots=True)
+class Votes:
+    """The weighted vote: (rows, answers) summed weights and number of draws."""
+
+    weights: Floats
+    counts: Floats
+
+    @classmethod
+    def none(cls, rows: int, answers: int) -> Votes:
+        """Before any draw."""
+        return cls(np.zeros((rows, answers)), np.zeros((rows, answers)))
+
+    def add(self, rows: Ints, ballots: Ballots) -> None:
+        """One ballot for each of `rows`; the unanswered do not vote."""
+        voting = ballots.answers != UNANSWERED
+        rows, answers = rows[voting], ballots.answers[voting]
+        new = self.counts[rows, answers] == 0
+        self.weights[rows, answers] += ballots.weights[voting]
+        self.weights[rows[new], answers[new]] += EARLIER / (1 + (self.counts[rows[new]] > 0).sum(1))
+        self.counts[rows, answers] += 1
+
+    def leaders(self) -> Ints:
+        """The answer of the largest weight, the one seen first among equals; UNANSWERED where nobody voted."""
+        present = self.counts > 0
+        return np.where(present.any(1), np.where(present, self.weights, -1.0).argmax(1), UNANSWERED)
+
+    def right(self, right: Bools) -> Bools:
+        """Whether the leader is among the right answers, (rows, answers)."""
+        leaders = self.leaders()
+        return (leaders != UNANSWERED) & right[np.arange(len(leaders)), leaders]
+
+
+SUMS = ("draws", "unanswered", "squares", "values", "odds", "means", "lows", "lengths", "logprobs")
+
+
+@dataclass(slots=True)
+class Tally:
+    """Votes, and everything else the features need."""
+
+    votes: Votes
+    best: Floats
+    """(rows, answers): the best value each answer had."""
+    drawn: Floats
+    """(rows, arms): how often each arm drew."""
+    top: Floats
+    """(rows,): the best value of all."""
+    sums: dict[str, Floats] = field(default_factory=dict)
+
+    @classmethod
+    def none(cls, rows: int, answers: int, arms: int) -> Tally:
+        """Before any draw."""
+        sums = {name: np.zeros(rows) for name in SUMS}
+        votes = Votes.none(rows, answers)
+        return cls(votes, np.zeros((rows, answers)), np.zeros((rows, arms)), np.zeros(rows), sums)
+
+    def add(self, rows: Ints, ballots: Ballots) -> None:
+        """One ballot for each of `rows`, no row twice."""
+        self.votes.add(rows, ballots)
+        voting = ballots.answers != UNANSWERED
+        at = rows[voting], ballots.answers[voting]
+        self.best[at] = np.maximum(self.best[at], ballots.values[voting])
+        self.top[rows] = np.maximum(self.top[rows], ballots.values)
+        odds = np.log((ballots.values + LEAST_ODDS) / (1 - ballots.values + LEAST_ODDS))
+        for name, amount in (
+            ("draws", 1.0),
+            ("unanswered", ~voting),
+            ("squares", ballots.weights**2 * voting),
+            ("values", ballots.values),
+            ("odds", odds),
+            ("means", ballots.means),
+            ("lows", ballots.lows),
+            ("lengths", np.log(np.maximum(ballots.tokens, 1.0))),
+            ("logprobs", ballots.logprobs),
+        ):
+            self.sums[name][rows] += amount
+
+    def widen(self, answers: int) -> None:
+        """Make room for more answers."""
+        room = np.zeros((len(self.top), answers))
+        self.votes = Votes(np.hstack([self.votes.weights, room]), np.hstack([self.votes.counts, room]))
+        self.best = np.hstack([self.best, room])
+
+    def features(self, rows: Ints) -> Floats:
+        """(rows, FEATURES and arms but the first), of `rows`, which must have drawn."""
+        every, counts, best = np.arange(len(rows)), self.votes.counts[rows], self.best[rows]
+        weights = np.where(counts > 0, self.votes.weights[rows], -1.0)
+        first = weights.argmax(1)
+        lead, lead_count, lead_best = weights[every, first], counts[every, first], best[every, first]
+        weights[every, first] = -1.0
+        second = weights.argmax(1)
+        seconded = weights[every, second] >= 0
+        lead = np.maximum(lead, 0.0)
+        runner = np.maximum(weights[every, second], 0.0)
+        sums = {name: each[rows] for name, each in self.sums.items()}
+        n, distinct = sums["draws"], (counts > 0).sum(1)
+        columns = (
+            lead_count / n,
+            lead / n,
+            counts[every, second] * seconded / n,
+            runner / n,
+            (lead - runner) / n,
+            (lead - runner) / np.sqrt(sums["squares"] + 0.05),
+            lead_best,
+            best[every, second] * seconded,
+            distinct,
+            distinct / n,
+            (counts == 1).sum(1) / n,
+            sums["unanswered"] / n,
+            n,
+            sums["values"] / n,
+            self.top[rows],
+            sums["odds"] / n,
+            sums["means"] / n,
+            sums["lows"] / n,
+            sums["lengths"] / n,
+            sums["logprobs"] / n,
+        )
+        return np.column_stack([*columns, *self.drawn[rows, 1:].T])

@@ -1,0 +1,133 @@
+"""The columns that are understood, and problems made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Protocol
+
+import msgspec
+
+from computewise.errors import RunError, UsageError
+from computewise.replay.answers import boxed, canonical
+from computewise.replay.equality import Equality
+from computewise.replay.formats import Row
+from computewise.replay.rows import RecordedProblem, Sample
+
+ClassNumber = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+AtLeastOne = msgspec.Meta(min_length=1)
+Name = str | int
+Number = str | int | float
+
+
+class _Graded(msgspec.Struct, frozen=True):
+    text: str
+    step_scores: tuple[float, ...]
+    answer: str | None
+    answer_class: ClassNumber | None
+    correct: bool
+    tokens: int | None = None
+    logprob: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.answer is None) != (self.answer_class is None):
+            raise ValueError("answer and answer_class must both be given, or neither")
+
+
+class _Samples(msgspec.Struct, frozen=True):
+    """One object a sample, its answer graded."""
+
+    problem: str
+    answer: Number
+    samples: Annotated[tuple[_Graded, ...], AtLeastOne]
+    unique_id: Name | None = None
+
+    def read(self, equal: Equality) -> RecordedProblem:
+        return _problem(self, [Sample(**msgspec.structs.asdict(sample)) for sample in self.samples])
+
+
+class _Columns(msgspec.Struct, frozen=True):
+    """One list a column, as huggingface/search-and-learn publishes them; answers are not graded yet."""
+
+    problem: str
+    answer: Number
+    completions: Annotated[tuple[str, ...], AtLeastOne]
+    scores: tuple[tuple[float, ...], ...]
+    completion_tokens: tuple[int, ...] | int | None = None
+    unique_id: Name | None = None
+
+    def __post_init__(self) -> None:
+        lengths = {"completions": len(self.completions), "scores": len(self.scores), "tokens": len(self._tokens())}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"lists of unequal length: {lengths}")
+
+    def read(self, equal: Equality) -> RecordedProblem:
+        answers = [boxed(text) for text in self.completions]
+        right, *classes = classify([str(self.answer), *answers], equal)
+        return _problem(
+            self,
+            [
+                Sample(text, scores, answer, number, number is not None and number == right, count)
+                for text, scores, answer, number, count in zip(
+                    self.completions, self.scores, answers, classes, self._tokens(), strict=True
+                )
+            ],
+        )
+
+    def _tokens(self) -> Sequence[int | None]:
+        counted, completions = self.completion_tokens, len(self.completions)
+        if isinstance(counted, int):  # of all completions together; DVTS writes -1
+            return [round(counted / completions)] * completions
+        return [None] * completions if counted is None else counted
+
+
+class Schema(Protocol):
+    """A row as a file holds it."""
+
+    def read(self, equal: Equality) -> RecordedProblem:
+        """Its problem, graded where the file does not grade."""
+
+
+_SCHEMAS: tuple[type[Any], ...] = (_Samples, _Columns)
+
+
+def schema_of(columns: Sequence[str]) -> type[Any]:
+    """The schema that has these columns; raises `UsageError` where none has."""
+    needed = [[field.name for field in msgspec.structs.fields(schema) if field.required] for schema in _SCHEMAS]
+    for schema, names in zip(_SCHEMAS, needed, strict=True):
+        if set(names) <= set(columns):
+            return schema
+    listed = ", or ".join(", ".join(names) for names in needed)
+    raise UsageError(f"columns {', '.join(columns) or '(none)'} are not understood: needed are {listed}")
+
+
+def read_row(row: Row, schema: type[Any], where: str, equal: Equality) -> RecordedProblem:
+    """The problem in one row; raises `RunError` where it is malformed."""
+    try:
+        held: Schema = msgspec.convert(row, schema)
+    except msgspec.ValidationError as error:
+        raise RunError(f"{where} is malformed: {error}") from None
+    return held.read(equal)
+
+
+def classify(answers: Sequence[str | None], equal: Equality) -> list[int | None]:
+    """Equivalent answers numbered alike, in the order they appear; each is compared with one of each class only."""
+    numbers: dict[str, int] = {}
+    representatives: list[str] = []
+    found: list[int | None] = []
+    for answer in answers:
+        if answer is None:
+            found.append(None)
+            continue
+        text = canonical(answer)
+        if text not in numbers:
+            same = (number for number, other in enumerate(representatives) if equal(other, answer))
+            numbers[text] = next(same, len(representatives))
+            if numbers[text] == len(representatives):
+                representatives.append(answer)
+        found.append(numbers[text])
+    return found
+
+
+def _problem(row: _Samples | _Columns, samples: Sequence[Sample]) -> RecordedProblem:
+    name = row.problem if row.unique_id is None else str(row.unique_id)
+    return RecordedProblem(name, row.problem, str(row.answer), tuple(samples))

@@ -1,0 +1,119 @@
+"""Small with its controller against large, over all R: what is said of it, and its table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import groupby
+
+from computewise.report.families import Entry
+from computewise.report.tables import Table
+from computewise.report.words import NONE, Verdict, interval, listed, percent, signed, verdict
+
+_THROUGHOUT = {
+    "small": "the small model with its controller is never behind",
+    "large": "the large model is never behind",
+    "tie": "the two are level",
+}
+_OTHER = {"small": "large", "large": "small", "tie": "tie"}
+_SHOWN = {Verdict.BETTER: "that the small model wins", Verdict.WORSE: "that the large model wins"}
+
+
+def groups(over: Entry) -> dict[str, str]:
+    """The keys of the curves by a name for each: all problems, then bins from the easiest."""
+    return {name: "all" if name == "overall" else name for name in over["curve"]}
+
+
+def meaning(over: Entry) -> Iterator[str]:
+    """Who is ahead over all problems at which R, and how much of that is shown."""
+    curve, ends = over["curve"]["overall"], over["break_even"]["overall"]
+    span = f"R = {share(curve[0]['R'])} to {share(curve[-1]['R'])}"
+    if ends["R"]:
+        first = _first(curve)
+        yield (
+            f"From {span} the lead changes at R = {listed([share(one) for one in ends['R']])}: the {first} model is "
+            f"ahead below{'' if len(ends['R']) == 1 else ' the first'}, the {_OTHER[first]} one above"
+            f"{'' if len(ends['R']) == 1 else ' it, and so on in turn'}."
+        )
+    else:
+        yield f"From {span} {_THROUGHOUT[ends['wins_everywhere']]}."
+    shown = [f"{what} for R = {listed(found)}" for kind, what in _SHOWN.items() if (found := _stretches(curve, kind))]
+    if shown:
+        undecided = _stretches(curve, Verdict.OPEN)
+        yield (
+            f"The intervals show {' and '.join(shown)}"
+            f"{f'; for R = {listed(undecided)} they hold zero' if undecided else ''}."
+        )
+    else:
+        yield "But every interval holds zero: this run cannot tell which of the two to make."
+    held = [point["R"] for point in curve if point["beyond_measured"]]
+    if held:
+        best = curve[0]["small"]
+        yield (
+            f"Up to R = {share(max(held))} the small model might spend more than the largest budget measured and is "
+            f"held there, at {percent(best)}."
+        )
+
+
+def break_even_table(over: Entry) -> Table:
+    """Who is ahead where, for all problems and in each bin, and the differences at some R."""
+    rows = []
+    for place, (group, name) in enumerate(groups(over).items()):
+        curve, ends = over["curve"][group], over["break_even"][group]
+        sides = [one if place == 0 else one["by_bin"][place - 1] for one in over["at"]]
+        cells = [f"{signed(one['difference'])} {interval(one['difference_ci95'])}" for one in sides]
+        at = listed([share(one) for one in ends["R"]]) or NONE
+        rows.append([name, _lead(curve, ends), at, _undecided(curve, ends["undecided"]), *cells])
+    head = [
+        "Bin",
+        "Ahead, as R rises",
+        "Break-even R",
+        "Interval holds zero for R",
+        *(f"Difference at R = {at['R']:g}" for at in over["at"]),
+    ]
+    caption = "Small model with its controller minus large model over R, in percentage points, at equal total FLOPs."
+    return Table(caption, head, rows, 4)
+
+
+def share(value: float) -> str:
+    """An R: `0.43`."""
+    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
+
+
+def _first(curve: list[Entry]) -> str:
+    """Who is ahead at the least R at which anybody is."""
+    return next((str(point["winner"]) for point in curve if point["winner"] != "tie"), "tie")
+
+
+def _lead(curve: list[Entry], ends: Entry) -> str:
+    if not ends["R"]:
+        return {"small": "small, never behind", "large": "large, never behind", "tie": "neither"}[
+            ends["wins_everywhere"]
+        ]
+    winners = [_first(curve)]
+    for _ in ends["R"]:
+        winners.append(_OTHER[winners[-1]])
+    return ", then ".join(winners)
+
+
+def _undecided(curve: list[Entry], stretches: list[list[float]]) -> str:
+    if not stretches:
+        return NONE
+    low, high = stretches[0]
+    if math.isclose(low, curve[0]["R"]) and math.isclose(high, curve[-1]["R"]):
+        return "all"
+    return listed([_stretch(*one) for one in stretches])
+
+
+def _stretches(curve: list[Entry], kind: Verdict) -> list[str]:
+    """The stretches of R whose intervals say so."""
+    found = []
+    for says, members in groupby(curve, key=lambda point: verdict(point["difference_ci95"])):
+        if says is kind:
+            held = list(members)
+            found.append(_stretch(held[0]["R"], held[-1]["R"]))
+    return found
+
+
+def _stretch(low: float, high: float) -> str:
+    return share(low) if share(low) == share(high) else f"{share(low)} to {share(high)}"

@@ -1,0 +1,227 @@
+"""The controller beside the fixed rules, at equal compute, everything charged: by nested cross-validation.
+
+Every problem is measured by a controller that was fitted on other problems; the price is what makes the whole workload
+cost its budget, for which no label is needed. A rival is chosen by cross-validation among everything whose cost is
+within the budget, and the controller is then given exactly what that rival spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from computewise.draws import Floats, Ints
+from computewise.policy.allocation import allocate
+from computewise.policy.compute_optimal import ComputeOptimal, Policy
+from computewise.policy.path import Path, join
+from computewise.policy.table import cross_validate
+from computewise.policy.workload import Workload
+from computewise.study.arms import Runs, drawn
+from computewise.study.currencies import Currency
+from computewise.study.tables import Row
+
+FOLDS = 5
+ORDERS = 8
+ESCALATING = ("samples", "particle filter", "step revisions", "large, greedy", "large, samples")
+SCOPES = {
+    "how much": ("samples",),
+    "which and how much": ("samples", "particle filter", "step revisions"),
+    "with escalation": ESCALATING,
+}
+"""What a controller may choose among."""
+LARGER = ("large, greedy", "large, samples")
+SHIPPED = "with escalation, the shipped policy"
+"""The same choice by the policy that was fitted on validation problems; counted in FLOPs, as it was."""
+ALONE = "how much", "which and how much"
+"""Those that never escalate: their rivals are the small model's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Accuracy and cost of a rule, (problems,) each."""
+
+    accuracy: Floats
+    cost: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class AtBudget:
+    """Every rule within the cost of `n` samples by best-of-N weighted."""
+
+    n: int
+    budget: float
+    controllers: dict[str, Spent]
+    best_fixed: dict[str, Spent]
+    """By scope: the controller's rival."""
+    at_rivals_cost: dict[str, Spent]
+    """The controller at no more than its rival spent, where that is enough for its first draw."""
+    tables: dict[str, Spent]
+    """The paper's policy, by who estimates difficulty; that estimate is not charged."""
+    uniform: Spent
+    """Best-of-N weighted."""
+    ceiling: Spent
+    """The best actions of all problems in hindsight, shared out: luck included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Controlled:
+    """One currency: budgets from the least up, and where each controller's draws went at each."""
+
+    currency: Currency
+    budgets: list[AtBudget]
+    draws: dict[str, list[dict[str, float]]]
+    """By scope and budget: mean increments a problem by each arm."""
+    beside_large: Spent
+    """The controller that may escalate, at no more than one greedy answer by the larger model costs."""
+    needed: dict[str, float | None]
+    """By scope: the least budget from which on it is as accurate as best-of-N weighted at the largest, if any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rivals:
+    """What is compared with: all rows, the larger model's answer, bins, folds."""
+
+    rows: Sequence[Row]
+    large: Row
+    bins: Mapping[str, Ints]
+    folds: Ints
+    repeats: int
+    seed: int
+
+
+def compare(
+    seeds: Sequence[Mapping[str, Runs]],
+    currencies: Mapping[str, Currency],
+    uniform: Sequence[Row],
+    rivals: Rivals,
+    shipped: Policy | None,
+) -> dict[str, Controlled]:
+    """By column of currency; none where all that is affordable is one sample: there is nothing to decide.
+
+    `seeds` holds each seed's arms, `uniform` best-of-N weighted from two samples up.
+    """
+    if uniform[-1].n == 1:
+        return {}
+    fitted: dict[str, tuple[Workload, list[Policy]]] = {}
+    return {
+        column: _compare(column, currency, seeds, uniform, rivals, fitted, shipped if column == "flops" else None)
+        for column, currency in currencies.items()
+    }
+
+
+def _compare(
+    column: str,
+    currency: Currency,
+    seeds: Sequence[Mapping[str, Runs]],
+    uniform: Sequence[Row],
+    rivals: Rivals,
+    fitted: dict[str, tuple[Workload, list[Policy]]],
+    shipped: Policy | None,
+) -> Controlled:
+    paths = {}
+    for scope, arms in SCOPES.items():
+        held = {name: [each[name] for each in seeds] for name in arms if all(name in each for each in seeds)}
+        problems = [
+            one for index in range(len(seeds)) for one in drawn({n: r[index] for n, r in held.items()}, currency)
+        ]
+        workload = Workload(problems)
+        paths[scope] = _cross_fit(workload, len(seeds), scope, rivals.seed, fitted)
+        if shipped is not None and shipped.arms == tuple(workload.names):
+            paths[SHIPPED] = shipped.follow(workload, repeats=ORDERS, seed=rivals.seed)
+    at = [_at_budget(column, row, paths, rivals, len(seeds)) for row in uniform]
+    most = uniform[-1]
+    return Controlled(
+        currency,
+        at,
+        draws={
+            scope: [_draws(path, path.price(one.budget), SCOPES.get(scope, ESCALATING)) for one in at]
+            for scope, path in paths.items()
+        },
+        beside_large=_spend(
+            paths.get(SHIPPED, paths["with escalation"]), float(rivals.large.usage[column].mean()), len(seeds)
+        ),
+        needed={
+            scope: _needed(path, float(most.accuracy.mean()), float(most.usage[column].mean()))
+            for scope, path in paths.items()
+        },
+    )
+
+
+def _needed(path: Path, accuracy: float, most: float) -> float | None:
+    least = None
+    for budget in most * np.arange(1.0, 0.0, -1 / 64):
+        if path.at(path.price(float(budget)))[0].mean() < accuracy:
+            break
+        least = float(budget)
+    return least
+
+
+def _cross_fit(
+    workload: Workload, seeds: int, scope: str, seed: int, fitted: dict[str, tuple[Workload, list[Policy]]]
+) -> Path:
+    """One path for every entry of the workload, which holds every problem once a seed, seed by seed."""
+    count = len(workload) // seeds
+    part = np.tile(np.random.default_rng(seed).permutation(count) % FOLDS, seeds)
+    estimator = ComputeOptimal(larger=LARGER, seed=seed)
+    if scope not in fitted:
+        policies = [estimator.fit_unpriced(workload, np.flatnonzero(part != held)) for held in range(FOLDS)]
+        fitted[scope] = workload, policies
+    before, policies = fitted[scope]
+    # What an option gains is the same in every currency; what it costs is not.
+    paths = [
+        policy.repriced(before, workload).follow(workload, repeats=ORDERS, seed=seed, only=np.flatnonzero(part == held))
+        for held, policy in enumerate(policies)
+    ]
+    return join(paths)
+
+
+def _at_budget(column: str, row: Row, paths: Mapping[str, Path], rivals: Rivals, seeds: int) -> AtBudget:
+    budget = float(row.usage[column].mean())
+    small = [one for one in rivals.rows if one.usage[column].mean() <= budget * (1 + 1e-9)]
+    both = [*small, rivals.large] if rivals.large.usage[column].mean() <= budget else small
+    best = {scope: _chosen(column, small if scope in ALONE else both, None, rivals) for scope in paths}
+    return AtBudget(
+        n=row.n,
+        budget=budget,
+        controllers={scope: _spend(path, budget, seeds) for scope, path in paths.items()},
+        best_fixed=best,
+        at_rivals_cost={
+            scope: _spend(path, float(best[scope].cost.mean()), seeds)
+            for scope, path in paths.items()
+            if path.spent[:, 0].mean() <= best[scope].cost.mean()
+        },
+        tables={kind: _chosen(column, small, bins, rivals) for kind, bins in rivals.bins.items()},
+        uniform=Spent(row.accuracy, row.usage[column]),
+        ceiling=_ceiling(column, rivals.rows, budget),
+    )
+
+
+def _spend(path: Path, budget: float, seeds: int) -> Spent:
+    accuracy, cost = path.at(path.price(budget))
+    return Spent(accuracy.reshape(seeds, -1).mean(0), cost.reshape(seeds, -1).mean(0))
+
+
+def _chosen(column: str, rows: Sequence[Row], bins: Ints | None, rivals: Rivals) -> Spent:
+    """Chosen on halves and measured on the others; with `bins`, one action for each."""
+    rows = sorted(rows, key=lambda row: float(row.usage[column].mean()))
+    accuracy = np.stack([row.accuracy for row in rows], 1)
+    cost = np.stack([row.usage[column] for row in rows], 1)
+    bins = np.zeros(len(accuracy), np.int64) if bins is None else bins
+    validated = cross_validate(accuracy, bins, rivals.folds, repeats=rivals.repeats, seed=rivals.seed)
+    return Spent(validated.average(accuracy), validated.average(cost))
+
+
+def _ceiling(column: str, rows: Sequence[Row], budget: float) -> Spent:
+    accuracy = np.stack([row.accuracy for row in rows], 1)
+    cost = np.stack([row.usage[column] for row in rows], 1)
+    shares = allocate(accuracy, cost, budget)
+    return Spent((shares * accuracy).sum(1), (shares * cost).sum(1))
+
+
+def _draws(path: Path, price: float, arms: Sequence[str]) -> dict[str, float]:
+    """Increments a problem by each arm, the first probe included."""
+    taken = path.arms[:, :-1][np.arange(path.arms.shape[1] - 1) < path.stops(price)[:, None]]
+    counts = np.bincount(taken, minlength=len(arms)) / len(path.arms)
+    return {arm: float(count) + (index == 0) for index, (arm, count) in enumerate(zip(arms, counts, strict=False))}

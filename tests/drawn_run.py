@@ -1,0 +1,102 @@
+"""A finished run made of drawn records that the real analysis has summarised: what the report is tested on."""
+
+from __future__ import annotations
+
+import json
+import random
+from functools import partial
+from pathlib import Path
+from unittest.mock import patch
+
+import msgspec
+
+from computewise.core import Usage
+from computewise.models.threads import one_thread
+from computewise.policy.compute_optimal import ComputeOptimal
+from computewise.policy.trees import Recipe
+from computewise.records import Node, Outcome, Record
+from computewise.strategies import describe
+from computewise.strategies.ratio_pool import chain_lengths
+from computewise.study import controlled
+from computewise.study.analysis import Analysis, analyse
+from computewise.study.config import StudyConfig
+from computewise.study.plan import TREE_OF, Run, plan
+from computewise.study.summary import policy_file, summarise
+from computewise.study.tables import Sizes
+
+CONFIG = StudyConfig(problems=40, budgets=(1, 4, 16, 64), difficulty_samples=16, repeats=5)
+HOSTILE = "<b>1+2</b>&*3"
+
+
+def drawn_records(config: StudyConfig = CONFIG) -> list[Record]:
+    """A record for everything planned: problems fall from easy to impossible, the PRM ranks well."""
+    rng = random.Random(1)
+    ids = [f"{number}*({number + 7}-4)+{number % 9}" for number in range(config.problems - 1)]
+    ids.insert(0, HOSTILE)
+    records = []
+    for run in plan(config):
+        for place, problem in enumerate(ids):
+            skill = max(0.0, 1.05 - 1.1 * place / len(ids))
+            records.append(_drawn(rng, run, problem, skill + 0.12 * (run.model == "large")))
+    return records
+
+
+def _drawn(rng: random.Random, run: Run, problem: str, skill: float) -> Record:
+    n = int(run.strategy.get("n", 1))
+    if run.purpose == "chains":
+        outcomes = _chains(rng, n, skill)
+        n = len(outcomes)
+    else:
+        searching = run.purpose not in ("pool", "difficulty", "greedy")
+        outcomes = [_outcome(rng, skill * (1.1 if searching else 1)) for _ in range(n)]
+    usage = Usage(n, 90 * n, 60 * n, 33 * (n if run.model == "revision" else _spent(run)), 50 * n, 30 * n)
+    tree = _tree(rng, outcomes) if run.strategy == describe(TREE_OF) else None
+    return Record(run.purpose, run.model, run.strategy, run.seed, problem, usage, outcomes, tree, sequential=33)
+
+
+def _spent(run: Run) -> int:
+    """Generations: what ends at a trusted attempt stays under its budget."""
+    return max(run.budget // 2 if "trust" in run.strategy else run.budget, int(run.strategy.get("n", 1)), 1)
+
+
+def _chains(rng: random.Random, n: int, skill: float) -> list[Outcome]:
+    """As `RatioPool` draws them: an attempt gets a little worse with each revision."""
+    return [
+        msgspec.structs.replace(_outcome(rng, skill * 0.97**attempt), chain=str(chain), read=20 + 33 * min(attempt, 4))
+        for chain, length in enumerate(chain_lengths(n))
+        for attempt in range(length)
+    ]
+
+
+def _outcome(rng: random.Random, skill: float) -> Outcome:
+    correct = rng.random() < skill
+    value = min(max(rng.gauss(0.7 if correct else 0.35, 0.2), 0.0), 1.0)
+    answer = "42" if correct else str(rng.randint(1, 6))
+    return Outcome(answer, value, rng.uniform(0.3, 0.9), 33, correct, sampled=33, mean=value, low=0.9 * value)
+
+
+def _tree(rng: random.Random, outcomes: list[Outcome]) -> list[Node]:
+    """Sixteen first steps, a quarter of which go on to the final candidates; some discarded at each level."""
+    nodes = [Node(str(i), None, rng.choice(["7*4+1", "28+1", "<i>9</i>"]), rng.random(), None, None) for i in range(16)]
+    for index, outcome in enumerate(outcomes):
+        parent = str(index % 4)
+        step = outcome.answer or ""
+        nodes.append(Node(f"{parent}.{index}", parent, step, outcome.value, "stop", outcome.answer))
+        if index % 2:
+            nodes.append(Node(f"{parent}.{index + 50}", parent, f"{index}+1", rng.random() / 3, None, None))
+    return nodes
+
+
+def analysed(records: list[Record], config: StudyConfig = CONFIG) -> Analysis:
+    """With controllers that learn less than they do in a study: how good they are is not what is tested."""
+    hasty = partial(ComputeOptimal, numbers=100_000, recipe=Recipe(trees=10))
+    with one_thread(), patch.object(controlled, "ComputeOptimal", hasty):
+        return analyse(config, records, Sizes(760_000, 10_600_000, 1_160_000, 760_000))
+
+
+def write_run(directory: Path, records: list[Record], config: StudyConfig = CONFIG) -> None:
+    analysis = analysed(records, config)
+    (directory / "config.json").write_text(json.dumps(config.plain()))
+    (directory / "summary.json").write_text(json.dumps(summarise(config, analysis), allow_nan=False))
+    (directory / "policy.json").write_text(json.dumps(policy_file(config, analysis), allow_nan=False))
+    (directory / "records.jsonl").write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))

@@ -1,0 +1,89 @@
+"""Records as what a controller draws by: every token is charged once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from computewise.core import Usage
+from computewise.models.weights import SHIPPED, load_weights
+from computewise.records import Record
+from computewise.strategies import BeamSearch, BestOfN, StepRevisions, describe
+from computewise.study.arms import draw_usages, drawn, is_search
+from computewise.study.controlled import ESCALATING
+from computewise.study.currencies import LAYERS_AND_WIDTH, currencies
+from computewise.study.fitted import fit_policy
+from computewise.study.plan import Job, Run
+from computewise.study.worker import run_job
+from computewise.tasks.embedded import find_task
+
+PARAMETERS = {"small": 10, "large": 140, "prm": 15, "revision": 10}
+
+
+@pytest.fixture(scope="module")
+def records() -> dict[str, list[Record]]:
+    asked = tuple(find_task("expressions").problems("validation", 12, 0))
+    runs = {
+        "samples": Run("pool", "small", describe(BestOfN(8)), 0, 8),
+        "step revisions": Run("step revisions", "small", describe(StepRevisions(4, 2)), 0, 8),
+        "beam": Run("beam", "small", describe(BeamSearch(4, 4)), 0, 4),
+    }
+    return {name: run_job(Job(run, "expressions", asked)) for name, run in runs.items()}
+
+
+def test_samples_cost_together_what_the_run_cost(records: dict[str, list[Record]]) -> None:
+    for record in records["samples"]:
+        assert sum(draw_usages(record), Usage()) == record.usage
+
+
+def test_revisions_sample_what_the_run_sampled_and_read_no_less(records: dict[str, list[Record]]) -> None:
+    """Drawn one after another, no two read the prompt in one call: that may cost a little more, never less."""
+    for record in records["step revisions"]:
+        total = sum(draw_usages(record), Usage())
+        assert (total.samples, total.completion_tokens) == (record.usage.samples, record.usage.completion_tokens)
+        fresh = total.verifier_tokens - total.cached_verifier_tokens
+        charged = record.usage.verifier_tokens - record.usage.cached_verifier_tokens
+        assert charged <= fresh <= 1.2 * charged
+
+
+def test_a_search_is_one_block_and_pays_all_at_once(records: dict[str, list[Record]]) -> None:
+    flops = currencies(PARAMETERS)["flops"]
+    assert all(map(is_search, records["beam"]))
+    for problem, record in zip(drawn({"beam": [records["beam"]] * 2}, flops), records["beam"], strict=True):
+        arm = problem.arms["beam"]
+        one = len(record.candidates)
+        assert arm.blocks.tolist() == [0] * one + [1] * one
+        assert arm.costs.sum() == pytest.approx(2 * flops.cost(record.usage, record.sequential, "small"))
+        assert np.count_nonzero(arm.costs) == 2
+
+
+def test_equal_answers_have_one_number_over_all_arms(records: dict[str, list[Record]]) -> None:
+    found = drawn({name: [runs] for name, runs in records.items()}, currencies(PARAMETERS)["flops"])
+    for index, problem in enumerate(found):
+        answers: dict[int, str | None] = {}
+        for name, arm in problem.arms.items():
+            for number, outcome in zip(arm.answers.tolist(), records[name][index].candidates, strict=True):
+                assert answers.setdefault(number, outcome.answer) == outcome.answer
+
+
+def test_what_waits_is_never_more_than_what_is_sampled(records: dict[str, list[Record]]) -> None:
+    for runs in records.values():
+        assert all(0 < record.sequential <= record.usage.completion_tokens for record in runs)
+
+
+@pytest.mark.parametrize("name", LAYERS_AND_WIDTH)
+def test_shapes_are_those_of_the_shipped_weights(name: str) -> None:
+    config = load_weights(SHIPPED / f"{name}.safetensors").config
+    assert LAYERS_AND_WIDTH[name] == (config.layers + config.verifier_layers, config.width)
+
+
+def test_a_fitted_policy_says_how_each_arm_draws(records: dict[str, list[Record]], tmp_path: Path) -> None:
+    held = {name: [records[name]] for name in ("samples", "step revisions")}
+    found = fit_policy([held], "with escalation", "expressions", currencies(PARAMETERS)["flops"], seed=0)
+    assert [arm.name for arm in found.arms] == [name for name in ESCALATING if name in held]
+    assert found.arms[1].strategy == {"name": "step_revisions", "chain_length": 4, "chains": 1, "trust": 0.9}
+    assert found.unit == pytest.approx(
+        np.mean([currencies(PARAMETERS)["flops"].cost(r.usage, 0, "small") / 8 for r in records["samples"]])
+    )
