@@ -1,7 +1,8 @@
 """The controller on `expressions`: fitted on validation problems, proven on test problems, every token charged.
 
     python benchmarks/controller.py fit 900        writes the policy that is shipped
-    python benchmarks/controller.py prove 1000 3   that policy on test problems, with three seeds
+    python benchmarks/controller.py prove 400 3    that policy on test problems, with three seeds
+    python benchmarks/controller.py large 1000     the same beside `large`, and best-of-64, on more problems: one seed
 
 `prove` prints, for the cost of every fixed strategy, the controller at no more than that cost beside the best of all
 fixed strategies that cost no more. That best is picked in hindsight on the very problems it is measured on, which
@@ -123,9 +124,8 @@ def prove(problems: int, seeds: int) -> None:
     print("| fixed strategy | cost | accuracy |\n|---|---|---|")
     for name, (accuracy, cost) in sorted(fixed.items(), key=lambda item: float(item[1][1].mean())):
         print(f"| {name} | {cost.mean() / unit:.2f} | {_percent(accuracy)} |")
-    print(
-        "\n| at most the cost of | controller's cost | accuracy | best fixed | minus best fixed | - best-of-64 | - large |"
-    )
+    columns = ("at the cost of", "controller's cost", "accuracy", "best fixed", "minus it", "- best-of-64", "- large")
+    print(f"\n| {' | '.join(columns)} |")
     print("|---|---|---|---|---|---|---|")
     for name, (_, cost) in sorted(fixed.items(), key=lambda item: float(item[1][1].mean())):
         budget = float(cost.mean())
@@ -145,6 +145,27 @@ def prove(problems: int, seeds: int) -> None:
         print(f"| {asked} | {spent.mean() / unit:.2f} | {_percent(accuracy)} |")
 
 
+def beside_large(problems: int) -> None:
+    """The shipped policy at no more than the cost of `large`'s greedy answer, and at a quarter of best-of-64's."""
+    held = arms(0)
+    records = run("test", problems, _each(held))
+    one_thread()
+    fitted = read_policy(POLICIES / f"{TASK}.json", models=("small", "large"), verifier="prm")
+    path = fitted.policy.follow(Workload(drawn(_of(held, records), FLOPS)), repeats=ORDERS, seed=0)
+    fixed = _fixed([held], records, others=False)
+    most, large = fixed["best-of-64 weighted"], fixed["large, greedy, not verified"]
+    print(f"{problems} test problems, one seed\n")
+    print("| budget | cost | accuracy | minus large, greedy | minus best-of-64 weighted |\n|---|---|---|---|---|")
+    for name, budget in (("large, greedy", large[1].mean()), ("a quarter of best-of-64", most[1].mean() / 4)):
+        accuracy, spent = path.at(path.price(float(budget)))
+        print(
+            f"| {name}: {budget / fitted.unit:.2f} | {spent.mean() / fitted.unit:.2f} | {_percent(accuracy)} "
+            f"| {_points(accuracy - large[0])} | {_points(accuracy - most[0])} |"
+        )
+    print(f"\nlarge, greedy: {_percent(large[0])}; best-of-64 weighted: {_percent(most[0])}")
+    _quarter(path, most, 1)
+
+
 def _quarter(path: walked.Path, most: Outcome, seeds: int) -> None:
     """The least share of best-of-64's cost from which on the controller is as accurate."""
     least = None
@@ -155,7 +176,7 @@ def _quarter(path: walked.Path, most: Outcome, seeds: int) -> None:
     print(f"\nbest-of-64 weighted's accuracy from {least:.3f} of its FLOPs on" if least else "\nnever as accurate")
 
 
-def _fixed(held: list[dict[str, list[Run]]], records: Records) -> dict[str, Outcome]:
+def _fixed(held: list[dict[str, list[Run]]], records: Records, *, others: bool = True) -> dict[str, Outcome]:
     """Accuracy and FLOPs of every fixed strategy, (problems,) each, means over seeds."""
     found: dict[str, list[Outcome]] = {}
     for index, each in enumerate(held):
@@ -174,7 +195,11 @@ def _fixed(held: list[dict[str, list[Run]]], records: Records) -> dict[str, Outc
         found.setdefault(f"large, best-of-{LARGER_SAMPLES} weighted", []).append(
             (_right(several, "weighted"), _flops(usages, "large"))
         )
-        for one in [*(rivals(0) if index == 0 else ()), each["step revisions"][0], each["particle filter"][0]]:
+        for one in [
+            *(rivals(0) if others and index == 0 else ()),
+            each["step revisions"][0],
+            each["particle filter"][0],
+        ]:
             runs = records[_key(one)]
             chains = one.strategy["name"] in ("step_revisions", "adaptive_branching")
             outcome = _right(runs, "hierarchical" if chains else "weighted"), _flops([r.usage for r in runs], "small")
@@ -233,6 +258,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["fit", problems]:
             fit(int(problems))
+        case ["large", problems]:
+            beside_large(int(problems))
         case ["prove", problems, seeds]:
             prove(int(problems), int(seeds))
         case _:

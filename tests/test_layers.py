@@ -16,7 +16,7 @@ LAYERS = (
     {"solve"},
     {"models", "verifiers", "tasks"},
     {"difficulty", "policy", "records"},
-    {"replay"},
+    {"adaptive", "replay"},
     {"study"},
     {"report", "training"},
     {"cli"},

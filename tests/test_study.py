@@ -58,6 +58,14 @@ def test_summary_has_every_promised_name(finished: Path) -> None:
     assert {"R", "k", "by_bin"} <= summary["exchange"][0].keys()
     assert {"small", "large"} <= summary["exchange"][0]["by_bin"][0].keys()
     assert summary["seeds"] == [0]
+    assert list(summary["controller"]) == ["flops", "bytes", "dollars", "seconds"]
+    for held in summary["controller"].values():
+        assert [at["n"] for at in held["budgets"]] == [2, 4, 8, 16]
+        for at in held["budgets"]:
+            assert at["controllers"].keys() == at["best_fixed"].keys() == at["draws"].keys()
+            for point in at["controllers"].values():
+                assert point["ci95"][0] <= point["accuracy"] <= point["ci95"][1]
+    assert {"curve", "break_even", "at"} <= summary["exchange_over_R"].keys()
 
 
 def test_a_policy_names_a_strategy_that_can_be_built(finished: Path) -> None:
@@ -79,7 +87,8 @@ def test_every_planned_run_is_recorded_once_and_charged(finished: Path) -> None:
     for record in held.values():
         assert record.error is None
         assert record.usage.completion_tokens > 0
-        assert (record.usage.verifier_tokens > 0) == (record.purpose != "greedy")
+        # The large model's answer is scored too: a controller that escalates weighs it against the others.
+        assert (record.usage.verifier_tokens > 0) == ((record.purpose, record.model) != ("greedy", "small"))
         assert record.candidates
 
 
@@ -180,7 +189,7 @@ def test_a_study_of_one_sample_a_problem_is_valid_json(tmp_path: Path) -> None:
     config = StudyConfig(problems=10, budgets=(1,), difficulty_samples=2, repeats=2)
     run_study(config, tmp_path / "run", resume=False, workers=1, progress=lambda what, done, total: None)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text(), parse_constant=pytest.fail)
-    assert summary["verifiers"] == {}
+    assert summary["verifiers"] == summary["controller"] == {}
     assert write_report(tmp_path / "run").exists()
 
 
@@ -195,7 +204,9 @@ def test_no_two_budgets_plan_the_same_run(budgets: tuple[int, ...]) -> None:
     runs = plan(StudyConfig(budgets=budgets))
     keys = {key_of(run.purpose, run.model, run.strategy, run.seed, "") for run in runs}
     assert len(keys) == len(runs)
-    assert {run.budget for run in runs if run.purpose != "chains"} <= {0, 1, *budgets}
+    of_controller = [("draws", "small"), ("pool", "large")]
+    strategies = [run for run in runs if run.purpose != "chains" and (run.purpose, run.model) not in of_controller]
+    assert {run.budget for run in strategies} <= {0, 1, *budgets}
 
 
 def test_jobs_cover_every_problem_once() -> None:

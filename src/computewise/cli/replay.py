@@ -77,7 +77,8 @@ def replay(
     with Console(stderr=True).status("reading, fitting, measuring") if sys.stderr.isatty() else _Silent():
         summary = run_replay(config, out)
     _print(summary)
-    Console(width=None if sys.stdout.isatty() else 140).print(f"report: {write_replay_report(out)}", soft_wrap=True)
+    page = write_replay_report(out)
+    Console(width=None if sys.stdout.isatty() else 140).print(f"report: {page}", soft_wrap=True, markup=False)
 
 
 class _Silent:

@@ -23,6 +23,9 @@ from computewise.policy.state import State
 from computewise.policy.trees import Forest, Recipe, grow
 from computewise.policy.workload import Walk, Workload
 
+LISTED = 128
+"""Draws a problem, of all arms, up to which the list of prices says what a price comes to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -71,12 +74,14 @@ class Policy:
             return Action("more", arm, gain, sure)
         return Action("escalate" if arm in self.larger else "switch", arm, gain, sure)
 
-    def follow(self, workload: Workload, *, repeats: int, seed: int, only: Ints | None = None) -> Path:
-        """Where this goes on a workload, in `repeats` random orders of each problem's draws."""
+    def follow(
+        self, workload: Workload, *, repeats: int, seed: int, only: Ints | None = None, most: int | None = None
+    ) -> Path:
+        """Where this goes on a workload, in `repeats` random orders of each problem's draws, at most so many draws."""
         if tuple(workload.names) != self.arms:
             raise UsageError(f"a policy for {', '.join(self.arms)} cannot follow draws by {', '.join(workload.names)}")
         arms = [self.arms.index(option.arm) for option in self.options]
-        return follow(lambda *state: self.worth(*state)[:2], arms, Walk(workload, repeats, seed, only))
+        return follow(lambda *state: self.worth(*state)[:2], arms, Walk(workload, repeats, seed, only), most)
 
     def repriced(self, before: Workload, after: Workload) -> Policy:
         """The same where draws cost what they do in `after`, no longer what in `before`; without a list of prices."""
@@ -131,7 +136,8 @@ class ComputeOptimal:
         paths = []
         for held in range(self.folds):
             part = self._fit(workload, walked.of(problems[fold != held], max(1, len(walked.problems) // self.folds)))
-            paths.append(part.follow(workload, repeats=2, seed=self.seed, only=problems[fold == held]))
+            held_out = problems[fold == held]
+            paths.append(part.follow(workload, repeats=2, seed=self.seed, only=held_out, most=LISTED))
         return replace(self._fit(workload, walked), prices=price_list(join(paths), float(walked.units.mean())))
 
     def fit_unpriced(self, workload: Workload, only: Ints) -> Policy:

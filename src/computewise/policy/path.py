@@ -87,14 +87,15 @@ def join(paths: Sequence[Path]) -> Path:
     )
 
 
-def follow(worth: Worth, arms: Sequence[int], walk: Walk) -> Path:
-    """Draw what is worth most until nothing is; `arms` says which arm each option of `worth` draws by."""
+def follow(worth: Worth, arms: Sequence[int], walk: Walk, most: int | None = None) -> Path:
+    """Draw what is worth most until nothing is, or `most` times; `arms` says which arm each option draws by."""
     every = np.arange(len(walk.problems))
     walk.draw(0, every)
     least = np.full(len(every), np.inf)
-    worths, spent, right, drawn = [], [walk.spent.copy()], [walk.right()], []
+    worths: list[Floats] = []
+    spent, right, drawn = [walk.spent.copy()], [walk.right()], list[Ints]()
     going = every
-    while len(going):
+    while len(going) and (most is None or len(worths) < most):
         value, option = worth(walk.tally.features(going), walk.left[going])
         least[going] = np.minimum(least[going], value)
         on = (option >= 0) & (least[going] > 0)
@@ -109,8 +110,7 @@ def follow(worth: Worth, arms: Sequence[int], walk: Walk) -> Path:
         right.append(walk.right())
     worths.append(np.full(len(every), -np.inf))
     drawn.append(np.full(len(every), -1))
-    columns = [np.stack(part, 1) for part in (worths, spent, right, drawn)]
-    return Path(walk.problems, *columns)
+    return Path(walk.problems, np.stack(worths, 1), np.stack(spent, 1), np.stack(right, 1), np.stack(drawn, 1))
 
 
 @dataclass(frozen=True, slots=True)

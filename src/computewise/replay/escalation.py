@@ -48,9 +48,8 @@ def escalation(
     seed: int,
 ) -> dict[str, Any]:
     """The controller that may escalate beside the large model alone and the small one alone, at equal FLOPs."""
-    priced = [None if part is None else in_samples_of_small(part, parameters) for part in (fit, evaluate)]
-    fit_on, held = priced
-    assert fit_on is not None
+    fit_on = in_samples_of_small(fit, parameters)
+    held = None if evaluate is None else in_samples_of_small(evaluate, parameters)
     estimator = ComputeOptimal(larger=(LARGE,), seed=seed)
     both = _measure(fit_on, held, (SMALL, LARGE), estimator, orders, splits)
     alone = _measure(fit_on, held, (SMALL,), estimator, orders, splits)

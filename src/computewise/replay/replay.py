@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from computewise.replay.escalation import LARGE, SMALL, escalation
 from computewise.replay.join import join
 from computewise.replay.read import read_recording
 from computewise.replay.rows import Finding, Recording
-from computewise.replay.rules import measure
+from computewise.replay.rules import check_splittable, measure
 from computewise.replay.summary import frontier, sentence
 
 VERSION = 1
@@ -56,10 +57,14 @@ class ReplayConfig:
         for name in ("orders", "splits"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} = {getattr(self, name)} is not allowed: at least 1")
+        if self.seed < 0:
+            raise UsageError(f"seed = {self.seed} is not allowed: at least 0")
         if (self.large is None) != (self.parameters is None):
             raise UsageError("a larger model's samples need --parameters SMALL LARGE, and those need --large FILE")
-        if self.parameters is not None and not 0 < self.parameters[0] <= self.parameters[1]:
-            raise UsageError(f"parameters {self.parameters} are not allowed: both above 0, the larger model's second")
+        if self.parameters is not None and not 0 < self.parameters[0] <= self.parameters[1] < math.inf:
+            raise UsageError(
+                f"parameters {self.parameters} are not allowed: above 0 and finite, the larger model's second"
+            )
 
     def plain(self) -> dict[str, object]:
         """As JSON keeps it."""
@@ -79,7 +84,11 @@ class ReplayConfig:
 def run_replay(config: ReplayConfig, out: Path) -> dict[str, Any]:
     """Write `summary.json` and `policy.json` into `out`; the summary."""
     config.check()
-    fit, evaluate = read_recording(config.fit), None if config.evaluate is None else read_recording(config.evaluate)
+    fit, evaluate, larger = _read(config)
+    both = [] if larger is None else [_both(part, larger, config.aggregation) for part in (fit, evaluate) if part]
+    if evaluate is None:
+        for problems in (fit.problems, *(problems for problems, _ in both)):
+            check_splittable(len(problems))
     directory = RunDirectory(out, config.plain(), resume=True)
     findings = [*_found("fit", fit), *(() if evaluate is None else _found("evaluate", evaluate))]
     if evaluate is not None:
@@ -100,22 +109,29 @@ def run_replay(config: ReplayConfig, out: Path) -> dict[str, Any]:
         "difficulty": _difficulty(fit_on if held is None else held, config.seed),
     }
     summary["sentence"] = sentence(summary)
-    if config.large is not None and config.parameters is not None:
-        larger = read_recording(config.large)
+    if larger is not None and config.parameters is not None:
         findings += _found("large", larger)
-        both, found = _both(fit, larger, config.aggregation)
-        findings += found
-        both_held = None
-        if evaluate is not None:
-            both_held, found = _both(evaluate, larger, config.aggregation)
-            findings += found
+        findings += [finding for _, found in both for finding in found]
+        together = [problems for problems, _ in both]
         summary["escalation"] = escalation(
-            both, both_held, config.parameters, orders=config.orders, splits=config.splits, seed=config.seed
+            together[0],
+            together[1] if evaluate else None,
+            config.parameters,
+            orders=config.orders,
+            splits=config.splits,
+            seed=config.seed,
         )
     summary["findings"] = findings
     directory.write("summary.json", json.dumps(summary, indent=1) + "\n")
     directory.write("policy.json", write_policy(_fitted(estimator, workload, config)))
     return summary
+
+
+def _read(config: ReplayConfig) -> tuple[Recording, Recording | None, Recording | None]:
+    """All files, before anything is measured or written."""
+    fit = read_recording(config.fit)
+    evaluate, larger = (None if path is None else read_recording(path) for path in (config.evaluate, config.large))
+    return fit, evaluate, larger
 
 
 def _both(small: Recording, large: Recording, aggregation: str) -> tuple[list[Drawn], list[dict[str, object]]]:

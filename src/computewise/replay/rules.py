@@ -65,10 +65,7 @@ def measure(
         policy, every = estimator.fit(fit), np.arange(len(evaluate))
         found = [Split(policy.follow(evaluate, repeats=orders, seed=estimator.seed), [policy], [every])]
     else:
-        if len(fit) < 2 * FOLDS:
-            raise UsageError(
-                f"{len(fit)} problems are too few to split into fitting and measuring: at least {2 * FOLDS}"
-            )
+        check_splittable(len(fit))
         found = [_split(fit, estimator, orders, number) for number in range(splits)]
     return Measured(
         measured,
@@ -76,6 +73,12 @@ def measure(
         always(measured, repeats=orders, seed=estimator.seed),
         plain_rule(measured, repeats=orders, seed=estimator.seed),
     )
+
+
+def check_splittable(problems: int) -> None:
+    """Raise `UsageError` where so many are too few to be split."""
+    if problems < 2 * FOLDS:
+        raise UsageError(f"{problems} problems are too few to split into fitting and measuring: at least {2 * FOLDS}")
 
 
 def _split(workload: Workload, estimator: ComputeOptimal, orders: int, number: int) -> Split:

@@ -28,7 +28,7 @@ def beside_large(held: Entry, column: str) -> str:
     controller, large = beside["controller"], beside["large"]
     return (
         f"Beside one greedy answer of the large model ({cost(large['cost'])}), {name} is right in "
-        f" {estimate(controller['accuracy'], controller['ci95'])} for {cost(controller['cost'])}, the large "
+        f"{estimate(controller['accuracy'], controller['ci95'])} for {cost(controller['cost'])}, the large "
         f"model in {estimate(large['accuracy'], large['ci95'])}: "
         f"{points(beside['difference'], beside['difference_ci95'])}, {_BESIDE[verdict(beside['difference_ci95'])]}."
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.resources import files
 from typing import Any
 
 from computewise.report import controller, controller_tables, exchange_over, revision_tables, revisions, tables
@@ -12,7 +11,8 @@ from computewise.report.examples import examples
 from computewise.report.families import SHIPPED, Entry, budgets, split_budgets
 from computewise.report.headline import headline
 from computewise.report.source import Source
-from computewise.report.words import Verdict, count, estimate, method, number, percent, quantity, unpaired, verdict
+from computewise.report.template import fill
+from computewise.report.words import Verdict, unpaired, verdict
 from computewise.study.controlled import FOLDS, ORDERS
 from computewise.study.plan import SEARCH
 
@@ -36,20 +36,13 @@ SECTIONS = {
 
 def render_page(source: Source, figures: dict[str, str], by_bin: list[str]) -> str:
     """HTML from a run and its figures as SVG text by name; `by_bin` names those of the difficulty section."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=percent, quantity=quantity, number=number, count=count, method=method)
-    environment.globals["estimate"] = estimate
-    environment.globals["SHIPPED"] = SHIPPED
-    environment.globals["MOST_DISCARDED"] = MOST_DISCARDED
-    template = environment.from_string(_resource("report.html.j2"))
-    return template.render(
+    return fill(
+        "report.html.j2",
+        figures,
         **_context(source),
-        figures={name: Markup(svg) for name, svg in figures.items()},
         by_bin=by_bin,
-        css=Markup(_resource("report.css")),
+        SHIPPED=SHIPPED,
+        MOST_DISCARDED=MOST_DISCARDED,
     )
 
 
@@ -140,7 +133,3 @@ def _verifiers(summary: Entry) -> str:
     start = f"The PRM is {guessing} {'from' if guessing.startswith('not') else 'than'} guessing (0.5) at this. "
     rival = "the model's own log-probability, which costs nothing"
     return start + _RANKS[unpaired(prm, free)].format(rival=rival)
-
-
-def _resource(name: str) -> str:
-    return files("computewise.report").joinpath(name).read_text(encoding="utf-8")

@@ -27,9 +27,9 @@ class Source:
 def read_source(directory: Path) -> Source:
     """Everything needed; raises `RunError`, naming the file, where one is missing or cannot be read."""
     return Source(
-        config=_read_json(directory / "config.json"),
-        summary=_read_json(directory / "summary.json"),
-        policy=_read_json(directory / "policy.json"),
+        config=read_json(directory / "config.json"),
+        summary=read_json(directory / "summary.json"),
+        policy=read_json(directory / "policy.json"),
         records=list(_read_records(directory / "records.jsonl")),
     )
 
@@ -43,7 +43,8 @@ def _read_bytes(path: Path) -> bytes:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; raises `RunError`, naming it, where there is none."""
     try:
         held = json.loads(_read_bytes(path))
     except ValueError:

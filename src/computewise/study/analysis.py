@@ -130,7 +130,14 @@ def analyse(config: StudyConfig, records: Sequence[Record], sizes: Sizes, shippe
     right = np.concatenate([pool.correct for pool in pools], 1)
     index = np.broadcast_to(np.arange(len(problems))[:, None], right.shape)
     bins, folds = difficulty.bins["predicted"], difficulty.bins["oracle"]
-    rivals = Rivals(rows, large, difficulty.bins, folds, config.repeats, config.seed)
+    rivals = Rivals(
+        [row for row in rows if row.selection in CHOSEN_AMONG],
+        large,
+        difficulty.bins,
+        folds,
+        config.repeats,
+        config.seed,
+    )
     arms, counted = _arms(runs, groups), currencies(asdict(sizes))
     uniform = [_pool_row(pools, "weighted", k, sizes, a_generation) for k in _doublings(config.budgets[-1])]
     return Analysis(

@@ -120,15 +120,17 @@ def _compare(
     fitted: dict[str, tuple[Workload, list[Policy]]],
     shipped: Policy | None,
 ) -> Controlled:
-    paths = {}
+    paths, names = {}, {}
     for scope, arms in SCOPES.items():
         held = {name: [each[name] for each in seeds] for name in arms if all(name in each for each in seeds)}
         problems = [
             one for index in range(len(seeds)) for one in drawn({n: r[index] for n, r in held.items()}, currency)
         ]
         workload = Workload(problems)
+        names[scope] = workload.names
         paths[scope] = _cross_fit(workload, len(seeds), scope, rivals.seed, fitted)
         if shipped is not None and shipped.arms == tuple(workload.names):
+            names[SHIPPED] = workload.names
             paths[SHIPPED] = shipped.follow(workload, repeats=ORDERS, seed=rivals.seed)
     at = [_at_budget(column, row, paths, rivals, len(seeds)) for row in uniform]
     most = uniform[-1]
@@ -136,8 +138,7 @@ def _compare(
         currency,
         at,
         draws={
-            scope: [_draws(path, path.price(one.budget), SCOPES.get(scope, ESCALATING)) for one in at]
-            for scope, path in paths.items()
+            scope: [_draws(path, path.price(one.budget), names[scope]) for one in at] for scope, path in paths.items()
         },
         beside_large=_spend(
             paths.get(SHIPPED, paths["with escalation"]), float(rivals.large.usage[column].mean()), len(seeds)
@@ -224,4 +225,4 @@ def _draws(path: Path, price: float, arms: Sequence[str]) -> dict[str, float]:
     """Increments a problem by each arm, the first probe included."""
     taken = path.arms[:, :-1][np.arange(path.arms.shape[1] - 1) < path.stops(price)[:, None]]
     counts = np.bincount(taken, minlength=len(arms)) / len(path.arms)
-    return {arm: float(count) + (index == 0) for index, (arm, count) in enumerate(zip(arms, counts, strict=False))}
+    return {arm: float(count) + (index == 0) for index, (arm, count) in enumerate(zip(arms, counts, strict=True))}

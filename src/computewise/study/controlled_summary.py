@@ -67,8 +67,15 @@ def _difference(spent: Spent, rival: Spent) -> dict[str, Any]:
 
 
 def _mean(budgets: list[AtBudget], scope: str) -> dict[str, Any] | None:
-    """Over all budgets where both can be had, so that none is picked: controller minus best fixed at the same cost."""
-    both = [(at.at_rivals_cost[scope], at.best_fixed[scope]) for at in budgets if scope in at.at_rivals_cost]
+    """Over all budgets where both can be had, so that none is picked: controller minus best fixed at the same cost.
+
+    A larger budget of which the rival has no use is no further comparison.
+    """
+    both: list[tuple[Spent, Spent]] = []
+    for at in budgets:
+        rival = at.best_fixed[scope]
+        if scope in at.at_rivals_cost and not (both and rival.cost.mean() <= 1.01 * both[-1][1].cost.mean()):
+            both.append((at.at_rivals_cost[scope], rival))
     if not both:
         return None
     paired = np.mean([spent.accuracy - rival.accuracy for spent, rival in both], axis=0)
@@ -85,8 +92,8 @@ def sentence(held: dict[str, Any]) -> str:
         shown = "" if low > 0 or high < 0 else ", which cannot be told from nothing"
         parts.append(f"{scope}: {100 * mean['difference']:+.1f} points [{100 * low:.1f}, {100 * high:.1f}]{shown}")
     if not parts:
-        return f"Counted in {held['name']}, the controller costs more than the fixed strategies it could be set beside."
+        return f"Counted in {held['name']}, the controller costs more than any fixed strategy beside it."
     return (
-        f"Counted in {held['name']}, at equal cost and on average over the budgets, deciding problem by problem bought "
-        f"over the best fixed strategy: {'; '.join(parts)}."
+        f"Counted in {held['name']}, at equal cost and on average over the budgets, deciding problem by problem changed "
+        f"accuracy against the best fixed strategy by: {'; '.join(parts)}."
     )

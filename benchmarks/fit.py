@@ -1,0 +1,69 @@
+"""What it takes to fit a controller, and to ask it: 500 problems, 12 strategies, 64 samples each.
+
+python benchmarks/fit.py
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+
+import numpy as np
+
+from computewise.draws import Drawn, Draws
+from computewise.models.threads import one_thread
+from computewise.policy.compute_optimal import ComputeOptimal
+from computewise.policy.state import Solution, State
+from computewise.policy.workload import Workload
+
+PROBLEMS, STRATEGIES, SAMPLES = 500, 12, 64
+ASKED = 200
+
+
+def problem(number: int, rng: np.random.Generator) -> Drawn:
+    """Right with a chance of its own, by arms of rising cost; one of nine answers."""
+    chance = rng.beta(0.5, 0.5)
+    arms = {}
+    for arm in range(STRATEGIES):
+        right = rng.random(SAMPLES) < chance
+        values = np.clip(rng.normal(0.3 + 0.4 * right, 0.2), 0, 1)
+        each = np.arange(SAMPLES)
+        arms[f"arm {arm}"] = Draws(
+            answers=np.where(right, 0, 1 + rng.integers(0, 8, SAMPLES)),
+            values=values,
+            correct=right,
+            means=values,
+            lows=0.8 * values,
+            logprobs=-values,
+            tokens=rng.integers(20, 60, SAMPLES).astype(float),
+            costs=np.full(SAMPLES, 1 + arm / 4),
+            blocks=each,
+            chains=each,
+        )
+    return Drawn(str(number), "a problem", arms)
+
+
+def main() -> None:
+    """Print seconds, memory and milliseconds."""
+    one_thread()
+    rng = np.random.default_rng(0)
+    problems = [problem(number, rng) for number in range(PROBLEMS)]
+    start = time.perf_counter()
+    policy = ComputeOptimal().fit(Workload(problems))
+    print(
+        f"fit on {PROBLEMS} problems x {SAMPLES} samples x {STRATEGIES} strategies: {time.perf_counter() - start:.1f} s"
+    )
+    print(f"most memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
+    state, times = State(dict.fromkeys(policy.arms, SAMPLES)), []
+    for draw in range(ASKED):
+        start = time.perf_counter()
+        policy.choose(state, 0.001)
+        times.append(1e3 * (time.perf_counter() - start))
+        state.add(policy.arms[draw % STRATEGIES], [Solution(str(draw % 9), 0.5, 0.5, 0.4, -0.5, 40)])
+    print(
+        f"one decision: {np.median(times):.2f} ms in the median, {np.quantile(times, 0.99):.2f} ms at the 99th of 100"
+    )
+
+
+if __name__ == "__main__":
+    main()

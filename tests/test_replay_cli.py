@@ -1,0 +1,267 @@
+"""`computewise replay` as a person meets it: recordings in, a summary, a policy and a page out, and clear mistakes."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from computewise.errors import RunError
+from computewise.models.threads import one_thread
+from computewise.policy.file import read_policy
+from computewise.report.replay import write_replay_report
+from computewise.report.replay_words import plain_rule
+
+RULES = ("uniform", "controller", "plain_rule", "oracle")
+BUDGETS = [1, 2, 3, 4, 6, 8, 12, 16]
+QUICK = ("--orders", "2", "--splits", "1")
+PROBLEMS, SAMPLES = 30, 8
+NAMES = ("Ann", "Ben", "Cora", "Dan", "Eve", "Finn", "Gus", "Hal", "Ida", "Joe")
+THINGS = ("apples", "books", "coins", "pens", "shells", "stamps", "nuts", "kites")
+
+Row = dict[str, Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+def recorded(seed: int = 0, better: float = 0.0, first: int = 0) -> list[Row]:
+    """Word problems, hard to easy, each solved at least once, and a verifier that often knows; a larger model is
+    `better`.
+    """
+    rows = []
+    for number in range(first, first + PROBLEMS):
+        words = random.Random(number)
+        name, friend = words.sample(NAMES, 2)
+        many, few, thing = words.randint(100, 999), words.randint(10, 99), words.choice(THINGS)
+        drawn = random.Random(f"{seed} {number}")
+        ease = (number - first + 1) / (PROBLEMS + 2) + better
+        asked = f"{name} has {many} {thing} and gives {few} of them to {friend}."
+        rows.append(
+            {
+                "problem": f"{asked} How many {thing} are left to {name}?",
+                "answer": str(many - few),
+                "unique_id": f"p{number}",
+                "samples": [_sample(drawn, asked, many - few, ease, draw) for draw in range(SAMPLES)],
+            }
+        )
+    return rows
+
+
+def _sample(drawn: random.Random, asked: str, answer: int, ease: float, draw: int) -> Row:
+    off = 0 if drawn.random() < ease or not draw else drawn.randint(1, 4)
+    value = min(max(drawn.gauss(0.35 if off else 0.65, 0.2), 0.01), 0.99)
+    return {
+        "text": f"{asked} This is attempt {draw}, number {drawn.random()}.\n\nSo {answer + off} are left.",
+        "step_scores": [0.5, value],
+        "answer": str(answer + off),
+        "answer_class": off,
+        "correct": not off,
+        "tokens": drawn.randint(20, 60),
+    }
+
+
+def write(path: Path, rows: list[Row]) -> Path:
+    """As JSONL."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """`computewise replay ARGUMENTS`."""
+    command = [sys.executable, "-m", "computewise", "replay", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def strict(path: Path) -> Any:
+    """What a JSON file holds; NaN and infinities are no JSON."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise AssertionError(f"{path} holds {constant}")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def finished(*arguments: str | Path, out: Path) -> Row:
+    """The summary of a run that went well, its page checked for standing alone."""
+    result = run(*arguments, *QUICK, "--out", out)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert result.stdout.endswith(f"report: {out / 'report.html'}\n")
+    summary: Row = strict(out / "summary.json")
+    assert set(summary["frontier"]) == set(RULES)
+    for rule in RULES:
+        points = summary["frontier"][rule]
+        assert [point["budget"] for point in points] == BUDGETS
+        for point in points:
+            low, high = point["ci95"]
+            assert low - 1e-9 <= point["accuracy"] <= high + 1e-9
+            assert 0 < point["mean_samples"] <= point["budget"] + 1e-9
+    _alone((out / "report.html").read_text())
+    return summary
+
+
+def _alone(page: str) -> None:
+    urls = set(re.findall(r"https?://[^\s\"'<>)]+", page))
+    assert urls <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink", "http://www.w3.org/1999/xhtml"}
+    assert not re.search(r"<(script|link|img|iframe|object|embed)\b|@import|\bsrc=", page)
+    assert set(re.findall(r'(?<!:)href="([^#][^"]*)"', page)) <= {
+        f"figures/{name}.{kind}" for name in ("frontier", "escalation", "exchange_over_R") for kind in ("png", "svg")
+    }
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:url\(|href=")#([^)"]+)', page)) <= set(ids)
+    assert "NaN" not in page
+    assert "None" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL)
+
+
+def text(page: Path) -> str:
+    """What a person reads, without figures and tags."""
+    bare = re.sub(r"<style>.*?</style>|<svg.*?</svg>|<[^>]+>", "", page.read_text(), flags=re.DOTALL)
+    return " ".join(bare.replace("&#39;", "'").split())
+
+
+def test_a_file_is_split_and_its_faults_come_before_any_number(tmp_path: Path) -> None:
+    rows = recorded()
+    rows[3]["samples"][5] = rows[3]["samples"][4]
+    rows[7]["samples"][2] = rows[8]["samples"][2]
+    file, out = write(tmp_path / "small.jsonl", rows), tmp_path / "out"
+    summary = finished(file, out=out)
+    assert {"duplicates", "completions of two problems"} <= {one["kind"] for one in summary["findings"]}
+    assert summary["problems"] == {"fit": PROBLEMS, "evaluate": PROBLEMS}
+    said = text(out / "report.html")
+    for finding in summary["findings"]:
+        assert finding["text"] in said
+        assert said.index(finding["text"]) < said.index("Accuracy in %")
+    assert said.index("would vote twice") < said.index("At equal mean draws")
+    assert "attached to the wrong one" in said
+    for shown in ("Split by problem", "needs no labels", "accuracy curve in advance", "Calibration error"):
+        assert shown in said
+    assert "larger model" not in said
+    policy = read_policy(out / "policy.json", models=[file.name], verifier="recorded, last")
+    assert policy.arms[0].limit == SAMPLES
+    with pytest.raises(RunError, match="for the model"):
+        read_policy(out / "policy.json", models=["another.jsonl"], verifier="recorded, last")
+
+
+def test_another_file_is_measured_on(tmp_path: Path) -> None:
+    fit = write(tmp_path / "a.jsonl", recorded())
+    evaluate = write(tmp_path / "b.jsonl", recorded(seed=1, first=100)[:-2])
+    summary = finished("--fit", fit, "--evaluate", evaluate, "--aggregation", "mean", out=tmp_path / "out")
+    assert summary["problems"] == {"fit": PROBLEMS, "evaluate": PROBLEMS - 2}
+    said = text(tmp_path / "out" / "report.html")
+    assert f"Fitted on the {PROBLEMS} problems of one file and measured on the {PROBLEMS - 2} of another" in said
+    assert "Nothing wrong was found" in said
+    read_policy(tmp_path / "out" / "policy.json", models=["a.jsonl"], verifier="recorded, mean")
+
+
+def test_problems_in_both_files_are_said(tmp_path: Path) -> None:
+    fit = write(tmp_path / "a.jsonl", recorded())
+    evaluate = write(tmp_path / "b.jsonl", recorded(seed=1, first=10))
+    finished("--fit", fit, "--evaluate", evaluate, out=tmp_path / "out")
+    assert f"{PROBLEMS - 10} problems are in both files" in text(tmp_path / "out" / "report.html")
+
+
+def test_with_a_larger_model_it_is_escalated_to_and_exchanged(tmp_path: Path) -> None:
+    fit = write(tmp_path / "fit.jsonl", recorded())
+    evaluate = write(tmp_path / "evaluate.jsonl", recorded(first=100))
+    larger = [*recorded(seed=2, better=0.3), *recorded(seed=2, better=0.3, first=100)[:-1]]
+    large = write(tmp_path / "large.jsonl", larger)
+    out = tmp_path / "out"
+    models = ("--large", large, "--parameters", "1e9", "8e9")
+    summary = finished("--fit", fit, "--evaluate", evaluate, *models, out=out)
+    held = summary["escalation"]
+    assert held["problems"] == PROBLEMS - 1
+    assert [one["samples"] for one in held["large_alone"]] == list(range(1, SAMPLES + 1))
+    for large_alone, one in zip(held["large_alone"], held["at_equal_cost"], strict=True):
+        for rule in ("escalating", "small_alone"):
+            assert one[rule]["cost"] <= large_alone["cost"] + 1e-9
+        assert 0 <= one["escalated"] <= 1
+    assert {path.stem for path in (out / "figures").iterdir()} == {"frontier", "escalation", "exchange_over_R"}
+    said = text(out / "report.html")
+    for shown in ("8 G parameters", "Break-even R", "Problems escalated", "only these are used"):
+        assert shown in said
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_problems_that_are_all_alike_and_have_two_samples_leave_no_nan(right: bool, tmp_path: Path) -> None:
+    rows = recorded()[:12]
+    for row in rows:
+        row["samples"] = [sample | {"correct": right, "answer_class": 0} for sample in row["samples"][:2]]
+    file = write(tmp_path / "alike [all].jsonl", rows)
+    summary = finished(file, "--large", file, "--parameters", "1", "8", out=tmp_path / "[b]out")
+    assert {point["accuracy"] for rule in RULES for point in summary["frontier"][rule]} == {float(right)}
+
+
+def test_the_plain_rule_ahead_is_said() -> None:
+    def points(*accuracies: float) -> list[Row]:
+        return [{"budget": n, "accuracy": accuracy} for n, accuracy in enumerate(accuracies, 1)]
+
+    ahead = {"frontier": {"plain_rule": points(0.5, 0.62), "controller": points(0.5, 0.6)}}
+    assert "ahead of the controller at 2 (by 2.0 points)" in plain_rule(ahead)
+    assert "at no budget" in plain_rule({"frontier": {"plain_rule": points(0.5), "controller": points(0.5)}})
+
+
+MISTAKES = {
+    "no file": ([], "name one file"),
+    "both": (["good.jsonl", "--fit", "good.jsonl"], "name one file"),
+    "aggregation": (["good.jsonl", "--aggregation", "sum"], "allowed are last, min, prod, mean"),
+    "no parameters": (["good.jsonl", "--large", "good.jsonl"], "--parameters"),
+    "parameters alone": (["good.jsonl", "--parameters", "1e9", "8e9"], "--large"),
+    "larger first": (["good.jsonl", "--large", "good.jsonl", "--parameters", "8e9", "1e9"], "larger model's second"),
+    "other columns": (["columns.jsonl"], "question, reply are not understood"),
+    "missing": (["nowhere.jsonl"], "nowhere.jsonl"),
+    "missing larger": (["good.jsonl", "--large", "nowhere.jsonl", "--parameters", "1", "8"], "nowhere.jsonl"),
+    "another larger": (["good.jsonl", "--large", "others.jsonl", "--parameters", "1", "8"], "no problem in common"),
+    "malformed": (["malformed.jsonl"], "line 2"),
+    "no JSON": (["broken.jsonl"], "line 1 is not JSON"),
+    "another kind": (["good.csv"], "allowed are files that end in"),
+    "too few": (["few.jsonl"], "too few to split"),
+    "endless": (["good.jsonl", "--large", "good.jsonl", "--parameters", "1e9", "inf"], "finite"),
+    "seed": (["good.jsonl", "--seed", "-1"], "at least 0"),
+    "no orders": (["good.jsonl", "--orders", "0"], "at least 1"),
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings good and bad."""
+    folder = tmp_path_factory.mktemp("recordings")
+    rows = recorded()
+    write(folder / "good.jsonl", rows)
+    write(folder / "few.jsonl", rows[:4])
+    write(folder / "others.jsonl", recorded(first=100))
+    write(folder / "columns.jsonl", [{"question": "1+1?", "reply": "2"}])
+    write(folder / "malformed.jsonl", [rows[0], rows[1] | {"samples": "many"}])
+    (folder / "broken.jsonl").write_text("{\n")
+    return folder
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(name: str, files: Path, tmp_path: Path) -> None:
+    arguments, said = MISTAKES[name]
+    out = tmp_path / "out"
+    result = run(*(files / one if one.endswith((".jsonl", ".csv")) else one for one in arguments), "--out", out)
+    assert result.returncode == 2, result
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert said in result.stderr
+    assert not out.exists()
+
+
+def test_a_summary_of_another_version_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text('{"frontier": {}}')
+    with pytest.raises(RunError, match="replay again"):
+        write_replay_report(tmp_path)
+    with pytest.raises(RunError, match="missing"):
+        write_replay_report(tmp_path / "nowhere")
