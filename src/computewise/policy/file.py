@@ -119,7 +119,7 @@ def read_policy(path: Path, *, models: Collection[str], verifier: str | None) ->
         if version.version != VERSION or version.kind != KIND:
             kind = version.kind or "another kind"
             raise RunError(
-                f"{path} is a policy of version {version.version} ({kind}): this reads version {VERSION} of a {KIND}"
+                f"{path} is a policy of version {version.version} ({kind}): this reads version {VERSION} of a {KIND}; fit one anew"
             )
         held = msgspec.json.decode(data, type=_File)
     except OSError as error:
@@ -138,6 +138,8 @@ def _fitted(path: Path, held: _File) -> Fitted:
     names = tuple(arm.name for arm in held.arms)
     try:
         options = tuple(msgspec.convert(option, Option) for option in held.options)
+        if len(held.base) != 1 + len(options) or any(option.costs <= 0 for option in options):
+            raise ValueError("every option needs a base and a cost above 0")
         prices = tuple(msgspec.convert(priced, Priced) for priced in held.prices)
         forest = Forest.read(held.base, held.trees, feature_names(names))
         policy = Policy(names, tuple(arm.name for arm in held.arms if arm.larger), options, forest, prices)

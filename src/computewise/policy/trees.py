@@ -88,6 +88,8 @@ class Forest:
 
         def place(tree: int, node: int, part: dict[str, Any]) -> None:
             if node >= nodes:
+                if len(part["add"]) != len(base):
+                    raise ValueError(f"a leaf adds {len(part['add'])} numbers, not {len(base)}")
                 leaves[tree, node - nodes] = part["add"]
             elif "add" in part:
                 place(tree, 2 * node + 1, part)
