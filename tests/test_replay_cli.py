@@ -148,6 +148,8 @@ def test_a_file_is_split_and_its_faults_come_before_any_number(tmp_path: Path) -
     for shown in ("Split by problem", "needs no labels", "accuracy curve in advance", "Calibration error"):
         assert shown in said
     assert "larger model" not in said
+    assert "over 2 to 8 draws a problem" in said
+    assert f"No problem has more than {SAMPLES} samples" in said
     policy = read_policy(out / "policy.json", models=[file.name], verifier="recorded, last")
     assert policy.arms[0].limit == SAMPLES
     with pytest.raises(RunError, match="for the model"):

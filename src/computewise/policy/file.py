@@ -119,7 +119,8 @@ def read_policy(path: Path, *, models: Collection[str], verifier: str | None) ->
         if version.version != VERSION or version.kind != KIND:
             kind = version.kind or "another kind"
             raise RunError(
-                f"{path} is a policy of version {version.version} ({kind}): this reads version {VERSION} of a {KIND}; fit one anew"
+                f"{path} is a policy of version {version.version} ({kind}): "
+                f"this reads version {VERSION} of a {KIND}; fit one anew"
             )
         held = msgspec.json.decode(data, type=_File)
     except OSError as error:

@@ -15,6 +15,8 @@ BUDGETS = (1, 2, 3, 4, 6, 8, 12, 16)
 """Mean draws a problem that every rule is compared at."""
 CONFIDENCE = 0.9
 """At which the plain rule is shown as it is commonly set."""
+SUFFICES = 0.95
+"""The share of a budget that was recorded, from which on its numbers are about that budget."""
 
 
 def frontier(measured: Measured) -> dict[str, Any]:
@@ -80,10 +82,16 @@ def _saved(measured: Measured, budget: int, rival: Outcome, grid: list[float]) -
 
 
 def sentence(summary: dict[str, Any]) -> str:
-    """What adaptivity bought, in one sentence."""
-    gains = [one for one in summary["controller_minus_uniform"] if one["mean_samples"] > 1]
+    """What adaptivity bought, in one sentence, at the budgets that the recorded samples suffice for."""
+    recorded = [
+        one["budget"] for one in summary["frontier"]["uniform"] if one["mean_samples"] > SUFFICES * one["budget"]
+    ]
+    highest = max(2, *recorded)
+    gains = [one for one in summary["controller_minus_uniform"] if 1 < one["mean_samples"] <= highest]
     mean = np.mean([one["difference"] for one in gains])
-    best = max(summary["reached"], key=lambda one: one["uniform_samples"])
+    best = max(
+        (one for one in summary["reached"] if one["uniform_samples"] <= highest), key=lambda one: one["uniform_samples"]
+    )
     text = (
         f"At equal mean draws the controller is {100 * mean:+.1f} points from uniform on average over "
         f"{gains[0]['mean_samples']} to {gains[-1]['mean_samples']} draws a problem"

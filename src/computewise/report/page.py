@@ -10,6 +10,7 @@ from computewise.report.currencies import SHOWN
 from computewise.report.examples import examples
 from computewise.report.families import SHIPPED, Entry, budgets, split_budgets
 from computewise.report.headline import headline
+from computewise.report.replay_tables import difficulty_table
 from computewise.report.source import Source
 from computewise.report.template import fill
 from computewise.report.words import Verdict, unpaired, verdict
@@ -68,6 +69,10 @@ def _context(source: Source) -> dict[str, Any]:
         "verifiers": _verifiers(summary),
         "bin_sizes": tables.bin_sizes_table(summary),
         "bins": tables.bins_table(summary),
+        "estimators": difficulty_table(
+            summary["difficulty"]["estimators"],
+            f"Of problems they were not fitted on, against pass@1 over {summary['difficulty']['samples']} other samples.",
+        ),
         "exchange": tables.exchange_table(summary["exchange"]),
         "policy_table": tables.policy_table(source.policy),
         "policy_worth": tables.policy_worth_table(summary),

@@ -18,6 +18,9 @@ SHOWN = (0.1, 1.0, 10.0)
 """The R whose differences are in the table."""
 
 
+HALVES = "Estimates from the first half of each problem's samples against the other half."
+
+
 def write_replay_report(out: Path) -> Path:
     """Write `report.html`, and `figures/` as PNG and SVG, beside `summary.json` in `out`; the path of the page.
 
@@ -56,12 +59,13 @@ def _context(summary: Entry) -> dict[str, Any]:
         "sentence": replay_words.sentence(summary),
         "findings": replay_words.findings(summary),
         "validated": replay_words.validated(summary),
+        "recorded": replay_words.recorded(summary),
         "plain_rule": replay_words.plain_rule(summary),
         "frontier": replay_tables.frontier_table(summary),
         "half": replay_tables.half_table(summary),
         "price": replay_tables.price_table(summary),
         "reached": replay_tables.reached_table(summary),
-        "difficulty": replay_tables.difficulty_table(summary) if summary["difficulty"] else None,
+        "difficulty": replay_tables.difficulty_table(summary["difficulty"], HALVES) if summary["difficulty"] else None,
         "escalation": None if held is None else _escalation(held),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from computewise.report.families import Entry
@@ -18,7 +19,7 @@ def frontier_table(summary: Entry) -> Table:
     rows = [
         [
             f"{uniform['budget']:g}",
-            _accuracy(uniform),
+            _spending(uniform),
             _spending(controller),
             _difference(differences[uniform["budget"]]),
             _spending(plain),
@@ -75,7 +76,7 @@ def reached_table(summary: Entry) -> Table:
     return Table("The least mean samples from which on the controller is at least as accurate as uniform.", head, rows)
 
 
-def difficulty_table(summary: Entry) -> Table:
+def difficulty_table(estimates: Sequence[Entry], caption: str) -> Table:
     """How well each estimate of difficulty predicts it."""
     rows = [
         [
@@ -88,7 +89,7 @@ def difficulty_table(summary: Entry) -> Table:
             number(one["draws"], 1),
             count(one["tokens"]),
         ]
-        for one in summary["difficulty"]
+        for one in estimates
     ]
     head = [
         "Estimate",
@@ -100,7 +101,7 @@ def difficulty_table(summary: Entry) -> Table:
         "Samples it takes",
         "Tokens it takes",
     ]
-    return Table("Estimates from the first half of each problem's samples against the other half.", head, rows)
+    return Table(caption, head, rows)
 
 
 def equal_cost_table(escalation: Entry) -> Table:

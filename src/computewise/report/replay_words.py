@@ -7,7 +7,7 @@ from pathlib import Path
 
 from computewise.replay.rules import FOLDS
 from computewise.report.families import Entry
-from computewise.report.words import MINUS, listed, number, points
+from computewise.report.words import MINUS, listed, number, percent, points
 
 FILES = {"fit": "The file", "evaluate": "The file measured on", "large": "The larger model's file"}
 
@@ -45,6 +45,14 @@ def validated(summary: Entry) -> str:
     )
 
 
+def recorded(summary: Entry) -> str:
+    """That no rule draws more than was recorded, where budgets ask for it."""
+    most = summary["samples"]["most"]
+    if most >= summary["frontier"]["uniform"][-1]["budget"]:
+        return ""
+    return f"No problem has more than {most} samples: budgets beyond that show what all recorded samples come to."
+
+
 def plain_rule(summary: Entry) -> str:
     """Where the rule without a fit is ahead of the controller; they were not compared pairwise."""
     rules = summary["frontier"]
@@ -70,6 +78,6 @@ def equal_cost(escalation: Entry) -> Iterator[str]:
     yield f"One sample of the large model costs as much as {number(cost, 1)} of the small one."
     yield (
         f"At no more than that, the controller that may escalate is {points(moved['difference'], moved['ci95'])} from "
-        f"the large model, and asks it about {100 * one['escalated']:.0f} % of problems; the small model alone with "
+        f"the large model, and asks it about {percent(one['escalated'])} of problems; the small model alone with "
         f"its controller is {points(stays['difference'], stays['ci95'])} from it."
     )

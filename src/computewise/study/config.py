@@ -17,7 +17,7 @@ class StudyConfig:
 
     task: str = "expressions"
     "Which problems: expressions or stories."
-    problems: int = 80
+    problems: int = 60
     "How many problems of the test split."
     budgets: tuple[int, ...] = (1, 4, 16, 64)
     "Generations a problem, rising; every strategy is run at each."
