@@ -32,7 +32,8 @@ def _json_lines(path: Path) -> Rows:
                 if line.strip():
                     yield f"line {number}", _decode(path, number, line)
     except (OSError, EOFError, zlib.error) as error:
-        raise RunError(f"cannot read {path} after line {number}: {_reason(error)}") from None
+        where = f" after line {number}" if number else ""
+        raise RunError(f"cannot read {path}{where}: {_reason(error)}") from None
 
 
 def _decode(path: Path, number: int, line: bytes) -> Row:

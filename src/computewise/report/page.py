@@ -71,7 +71,7 @@ def _context(source: Source) -> dict[str, Any]:
         "bins": tables.bins_table(summary),
         "estimators": difficulty_table(
             summary["difficulty"]["estimators"],
-            f"Of problems they were not fitted on, against pass@1 over {summary['difficulty']['samples']} other samples.",
+            f"On problems not fitted on, against pass@1 over {summary['difficulty']['samples']} other samples.",
         ),
         "exchange": tables.exchange_table(summary["exchange"]),
         "policy_table": tables.policy_table(source.policy),

@@ -92,8 +92,8 @@ def sentence(held: dict[str, Any]) -> str:
         shown = "" if low > 0 or high < 0 else ", which cannot be told from nothing"
         parts.append(f"{scope}: {100 * mean['difference']:+.1f} points [{100 * low:.1f}, {100 * high:.1f}]{shown}")
     if not parts:
-        return f"Counted in {held['name']}, the controller costs more than any rival beside it."
+        return f"Counted in {held['name']}, the controller costs more than every rival."
     return (
-        f"Counted in {held['name']}, at equal cost and on average over the budgets, deciding problem by problem changed "
-        f"accuracy against the best fixed strategy by: {'; '.join(parts)}."
+        f"Counted in {held['name']}, at equal cost and on average over the budgets, deciding problem by problem "
+        f"changed accuracy against the best fixed strategy by: {'; '.join(parts)}."
     )
