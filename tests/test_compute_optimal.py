@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache
 
@@ -15,11 +16,11 @@ from computewise.draws import Draws, Ints
 from computewise.errors import UsageError
 from computewise.policy.actions import Option
 from computewise.policy.baselines import always, uniform
-from computewise.policy.compute_optimal import ComputeOptimal, Policy
+from computewise.policy.compute_optimal import DOUBT, ComputeOptimal, Policy
 from computewise.policy.experience import gather
 from computewise.policy.path import Path, Priced
 from computewise.policy.state import Solution, State
-from computewise.policy.tally import FEATURES
+from computewise.policy.tally import FEATURES, doubt
 from computewise.policy.trees import Forest, Recipe
 from computewise.policy.workload import Walk, Workload
 
@@ -103,7 +104,7 @@ def test_its_list_of_prices_is_not_flattered_by_what_it_was_fitted_on() -> None:
     coins = workload(*({"a": draws(rng.integers(0, 2, 12).tolist(), rng.random(12).tolist())} for _ in range(40)))
     policy = replace(QUICK, recipe=Recipe(trees=30, depth=6, rate=0.5, share=1e-4)).fit(coins)
     path = policy.follow(coins, repeats=2, seed=0)
-    assert max(path.at(priced.price)[0].mean() for priced in policy.prices) > 0.8
+    assert max(path.at(priced.price)[0].mean() for priced in policy.prices) > 0.75
     assert max(priced.accuracy for priced in policy.prices) < 0.65
 
 
@@ -241,21 +242,32 @@ def probed(small: int = 5, search: int = 5, large: int = 5) -> State:
 
 
 def test_worth_is_gain_by_cost_and_the_best_option_is_taken() -> None:
-    """By cost .05, .06 and .04."""
+    """By cost .05, .06 and .04; and the one draw of value .5 leaves a doubt."""
     action = constant(0.3, 0.05, 0.12, 0.4).choose(probed(), 0.01)
     assert (action.kind, action.arm, action.confidence) == ("switch", "search", 0.3)
-    assert action.worth == pytest.approx(0.06)
+    assert action.worth == pytest.approx(0.06 + DOUBT * 0.5 * math.erfc(0.5 / math.sqrt(0.3) / math.sqrt(2)))
+
+
+def test_where_nothing_is_expected_to_gain_the_votes_doubt_decides() -> None:
+    """Not by what the regression thinks is lost: that is its error."""
+    level, ahead = probed(), probed()
+    level.add("small", [Solution("8", 0.5, 0.5, 0.5, -1.0, 10)])
+    ahead.add("small", [Solution("7", 0.5, 0.5, 0.5, -1.0, 10)])
+    policy = constant(0.3, -0.2, -0.1, -0.1)
+    assert policy.choose(level, 0.0).worth == pytest.approx(DOUBT / 2)
+    assert policy.choose(ahead, 0.0).worth < DOUBT / 10
 
 
 def test_each_kind_of_action() -> None:
     assert constant(0.3, 0.2, 0.1, 0.1).choose(probed(), 0.01).kind == "more"
     assert constant(0.3, 0.0, 0.1, 0.1).choose(probed(), 0.01).kind == "switch"
     assert constant(0.3, 0.0, 0.0, 0.5).choose(probed(), 0.01).kind == "escalate"
-    stop = constant(0.3, 0.02, 0.02, 0.02).choose(probed(), 0.02)
-    assert (stop.kind, stop.arm, stop.worth) == ("stop", None, 0.02)
-    abstain = constant(0.3, 0.02, 0.02, 0.02).choose(probed(), 0.02, least_confidence=0.31)
+    price = 0.02 + DOUBT * float(doubt(probed().features())[0])
+    stop = constant(0.3, 0.02, 0.02, 0.02).choose(probed(), price)
+    assert (stop.kind, stop.arm, stop.worth) == ("stop", None, price)
+    abstain = constant(0.3, 0.02, 0.02, 0.02).choose(probed(), price, least_confidence=0.31)
     assert (abstain.kind, abstain.arm) == ("abstain", None)
-    assert constant(0.3, 0.02, 0.02, 0.02).choose(probed(), 0.02, least_confidence=0.3).kind == "stop"
+    assert constant(0.3, 0.02, 0.02, 0.02).choose(probed(), price, least_confidence=0.3).kind == "stop"
     assert constant(0.3, 0.2, 0.0, 0.0).choose(probed(), 0.02, least_confidence=0.9).kind == "more"
 
 
@@ -290,7 +302,7 @@ def test_it_stops_at_every_price_from_worth_up_and_at_none_below(
 ) -> None:
     policy, state = constant(confidence, small, search, large), probed()
     worth = policy.choose(state, price).worth
-    assert worth == max(small, search / 2, large / 10)
+    assert worth == max(small, search / 2, large / 10, 0.0) + DOUBT * doubt(state.features())[0]
     assert (policy.choose(state, price).kind == "stop") == (worth <= price)
     if worth > 0:
         assert policy.choose(state, worth).kind == "stop"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,10 +9,8 @@ import numpy as np
 from computewise.draws import Floats, Ints
 from computewise.policy.allocation import allocate
 from computewise.policy.path import Path, follow
-from computewise.policy.tally import FEATURES
+from computewise.policy.tally import doubt
 from computewise.policy.workload import Walk, Workload
-
-_MARGIN = FEATURES.index("margin in standard errors")
 
 
 def always(workload: Workload, *, repeats: int, seed: int) -> Path:
@@ -49,5 +46,4 @@ def _whatever(features: Floats, left: Ints) -> tuple[Floats, Ints]:
 
 
 def _doubt(features: Floats, left: Ints) -> tuple[Floats, Ints]:
-    behind = np.array([0.5 * math.erfc(margin / math.sqrt(2)) for margin in features[:, _MARGIN]])
-    return behind, np.where(left[:, 0] > 0, 0, -1)
+    return doubt(features), np.where(left[:, 0] > 0, 0, -1)

@@ -20,11 +20,15 @@ from computewise.policy.actions import Action, Option
 from computewise.policy.experience import Experience, gather
 from computewise.policy.path import Path, Priced, follow, join, price_list
 from computewise.policy.state import State
+from computewise.policy.tally import doubt
 from computewise.policy.trees import Forest, Recipe, grow
 from computewise.policy.workload import Walk, Workload
 
 LISTED = 128
 """Draws a problem, of all arms, up to which the list of prices says what a price comes to."""
+
+DOUBT = 0.01
+"""What a draw is worth beyond the prediction, where two answers are level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,9 @@ class Policy:
         arm = np.array([self.arms.index(option.arm) for option in self.options])
         quotients = np.where(left[:, arm] > 0, predicted[:, 1:] / costs, -np.inf)
         best = quotients.argmax(1)
-        worth = quotients[np.arange(len(best)), best]
+        # Where next to nothing is left to gain the regression's errors decide; the vote's own doubt decides better.
+        quotient = quotients[np.arange(len(best)), best]
+        worth = np.where(np.isfinite(quotient), np.maximum(quotient, 0.0) + DOUBT * doubt(features), quotient)
         return worth, np.where(np.isfinite(worth), best, -1), np.clip(predicted[:, 0], 0.0, 1.0)
 
     def choose(self, state: State, price: float, *, least_confidence: float = 0.0) -> Action:

@@ -83,10 +83,11 @@ class Fitted(msgspec.Struct, frozen=True):
 KIND = "computewise controller"
 READS = (
     "An answer is worth its chance to be right. 'predicts' is base plus what each tree adds: first the chance that the "
-    "leading answer is right, then by how much each option would raise it. An option's worth is that rise, divided by "
-    "what the option costs in draws of the first arm. The best option is drawn, one increment at a time, while its "
-    "worth is above the price; then the leading answer is given. 'prices' says what each price came to on problems it "
-    "was not fitted on: mean cost in draws of the first arm, and accuracy."
+    "leading answer is right, then by how much each option would raise it. An option's worth is that rise, if it is "
+    "one, divided by what the option costs in draws of the first arm, and a hundredth of the chance (by the margin in "
+    "standard errors) that the leader is not ahead. The best option is drawn, one increment at a time, while its worth "
+    "is above the price; then the leading answer is given. 'prices' says what each price came to on problems it was "
+    "not fitted on: mean cost in draws of the first arm, and accuracy."
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -34,6 +35,12 @@ FEATURES = (
 )
 """Of everything drawn for the problem, by whatever arm; after them comes how often each arm but the first drew."""
 LEAST_ODDS = 1e-3
+
+
+def doubt(features: Floats) -> Floats:
+    """(rows,): the chance, by a normal approximation, that the leader's weight is not ahead."""
+    margins = features[:, FEATURES.index("margin in standard errors")]
+    return np.array([0.5 * math.erfc(margin / math.sqrt(2)) for margin in margins])
 
 
 def feature_names(arms: Sequence[str]) -> list[str]:
