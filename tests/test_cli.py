@@ -18,7 +18,13 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
     )
 
 
+POLICY = ["solve", "1+2*3", "--policy", "expressions"]
 MISTAKES = {
+    "unknown policy": (["solve", "1+2*3", "--policy", "chess"], "allowed are a policy file, or expressions"),
+    "policy and strategy": ([*POLICY, "--strategy", "single"], "leave out strategy"),
+    "two prices": ([*POLICY, "--price", "0.1", "--accuracy", "0.8"], "name one of --price, --mean-cost and --accuracy"),
+    "negative price": ([*POLICY, "--price", "-1"], "at least 0"),
+    "unreachable accuracy": ([*POLICY, "--accuracy", "0.999"], "no price comes to an accuracy of 0.999"),
     "unknown strategy": (["solve", "1+2*3", "--strategy", "mcts"], "allowed are single, greedy, best_of_n"),
     "unknown setting": (["solve", "1+2*3", "--strategy", "single", "--n", "4"], "no setting 'n'"),
     "budget below 1": (["solve", "1+2*3", "--budget", "0"], "at least 1"),
@@ -120,6 +126,19 @@ def test_steps_are_revised_by_a_model_that_cannot_and_the_changes_are_shown() ->
     assert "step_revisions(chain_length=4, chains=2" in result.stdout
     shown = " ".join(result.stdout.replace("│", " ").split())
     assert re.search(r"\[-[0-9]+-\]\{\+125\+\}-88", shown)
+
+
+def test_a_policy_shows_what_it_decided_and_why() -> None:
+    shown = run("solve", "3*(4+5)-67*(13-6)", "--policy", "expressions").stdout
+    assert "escalate: large, greedy" in shown
+    assert "answer: -442  (right)" in shown
+    cheap = json.loads(run("solve", "3*(4+5)-67*(13-6)", "--policy", "expressions", "--price", "1", "--json").stdout)
+    dear = json.loads(
+        run("solve", "3*(4+5)-67*(13-6)", "--policy", "expressions", "--accuracy", "0.9", "--json").stdout
+    )
+    assert [one["kind"] for one in cheap["decisions"]] == ["more", "stop"]
+    assert cheap["flops"] < dear["flops"]
+    assert dear["usage"].keys() == {"small", "large"}
 
 
 def test_json_says_what_revises_what() -> None:

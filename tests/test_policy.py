@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from computewise.compute import exchange_rate, flops
+from computewise.compute import flops
 from computewise.core import Usage
 from computewise.difficulty import BINS, bin_edges, rank_bins
 from computewise.policy import best_per_bin, cross_validate
@@ -67,12 +67,6 @@ def test_every_problem_is_measured_once_a_repeat() -> None:
     accuracy = np.random.default_rng(2).random((23, 4))
     shares = cross_validate(accuracy, np.arange(23) % 5, np.arange(23) % 5, repeats=7, seed=3).shares
     assert np.allclose(shares.sum(1), 1)
-
-
-def test_exchange_rates_are_the_papers() -> None:
-    """Section 7: M = 14, R = 0.16, 0.79 and 22."""
-    rates = [exchange_rate(14, share) for share in (0.16, 0.79, 22)]
-    assert rates == pytest.approx([257.75, 63.37, 15.77], abs=0.01)
 
 
 def test_flops_charge_both_models_and_keep_apart_what_a_cache_saves() -> None:

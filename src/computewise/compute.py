@@ -36,12 +36,3 @@ def flops(usage: Usage, model_parameters: int, verifier_parameters: int) -> Flop
         cached=2.0 * model_parameters * usage.cached_prompt_tokens
         + 2.0 * verifier_parameters * usage.cached_verifier_tokens,
     )
-
-
-def exchange_rate(ratio: float, inference_share: float) -> float:
-    """k(M, R) = M + 3 (M - 1) / R: how much more inference a small model may do (Snell et al. 2024, section 7).
-
-    A model `ratio` = M times larger costs M (6 P D_pretrain + 2 P D_inference) in all; `inference_share` = R is
-    D_inference / D_pretrain. The small model may multiply its inference by k for the same total.
-    """
-    return ratio + 3 * (ratio - 1) / inference_share

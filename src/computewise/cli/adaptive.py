@@ -34,15 +34,14 @@ def solve_by_policy(
     *,
     price: float | None,
     mean_cost: float | None,
+    accuracy: float | None,
     abstain_under: float,
     seed: int,
     as_json: bool,
 ) -> None:
     """Follow a policy file, or the one shipped for a task, and print what it did and why."""
-    if price is not None and mean_cost is not None:
-        raise UsageError("name --price or --mean-cost, not both: a mean cost stands for a price")
     fitted = read_policy(policy_path(policy), models=MODELS, verifier="prm")
-    asked = fitted.policy.price_for(MEAN_COST if mean_cost is None else mean_cost) if price is None else price
+    asked = _price(fitted, price, mean_cost, accuracy)
     loop = EngineLoop()
     models = {name: Forgetful(EmbeddedModel(name, loop)) for name in fitted.models}
     verifier = EmbeddedPRM(loop)
@@ -56,6 +55,16 @@ def solve_by_policy(
         print(json.dumps(_plain(problem, solved, fitted, asked, spent, task), indent=2))
     else:
         _show(problem, solved, fitted, asked, spent, task)
+
+
+def _price(fitted: Fitted, price: float | None, mean_cost: float | None, accuracy: float | None) -> float:
+    if sum(one is not None for one in (price, mean_cost, accuracy)) > 1:
+        raise UsageError("name one of --price, --mean-cost and --accuracy: the others stand for a price")
+    if price is not None:
+        return price
+    if accuracy is not None:
+        return fitted.policy.price_for_accuracy(accuracy)
+    return fitted.policy.price_for(MEAN_COST if mean_cost is None else mean_cost)
 
 
 def _plain(

@@ -50,6 +50,7 @@ def solve(
     policy: str | None = None,
     price: float | None = None,
     mean_cost: float | None = None,
+    accuracy: float | None = None,
     abstain_under: float = 0.0,
     n: int | None = None,
     width: int | None = None,
@@ -85,6 +86,8 @@ def solve(
         What one draw is worth in accuracy, for a policy; a higher price spends less.
     mean_cost:
         The price that a policy needed for this many draws a problem on average (default 8).
+    accuracy:
+        The highest price at which a policy reached this accuracy, 0 to 1.
     abstain_under:
         Let a policy give no answer where it stops less sure than this.
     n:
@@ -144,6 +147,7 @@ def solve(
             policy,
             price=price,
             mean_cost=mean_cost,
+            accuracy=accuracy,
             abstain_under=abstain_under,
             seed=seed,
             as_json=as_json,
