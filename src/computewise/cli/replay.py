@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -74,19 +75,11 @@ def replay(
         splits=splits,
         seed=seed,
     )
-    with Console(stderr=True).status("reading, fitting, measuring") if sys.stderr.isatty() else _Silent():
+    with Console(stderr=True).status("reading, fitting, measuring") if sys.stderr.isatty() else nullcontext():
         summary = run_replay(config, out)
     _print(summary)
     page = write_replay_report(out)
     Console(width=None if sys.stdout.isatty() else 140).print(f"report: {page}", soft_wrap=True, markup=False)
-
-
-class _Silent:
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *ended: object) -> None:
-        return None
 
 
 def _print(summary: dict[str, Any]) -> None:
