@@ -14,7 +14,8 @@ from computewise.policy.actions import Action
 from computewise.policy.file import Arm, Fitted
 from computewise.policy.state import Solution, State
 from computewise.session import Ledger, Session, Strategy, run
-from computewise.strategies import StepRevisions, build
+from computewise.solve import answer_of
+from computewise.strategies import StepRevisions, restore
 from computewise.strategies.gating import trusted
 from computewise.verifiers.logprob import mean_probabilities
 
@@ -23,10 +24,11 @@ Watch = Callable[["Decision"], None]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was done and seen: `drawn` are the solutions of one increment, none where the action ended it."""
+    """What was done and seen: `drawn` is one increment, nothing where the action ended it; `solutions` what it says."""
 
     action: Action
     drawn: tuple[Candidate, ...]
+    solutions: tuple[Solution, ...]
     leader: str | None
 
 
@@ -70,39 +72,37 @@ async def solve_adaptively(
     while True:
         action = fitted.policy.choose(state, price, least_confidence=least_confidence)
         drawn, chain = await arms[action.arm].draw() if action.arm else ((), None)
+        solutions = tuple(_solution(c, task, verifier) for c in drawn)
         if action.arm:
-            state.add(action.arm, [_solution(c, task, verifier) for c in drawn], chain=chain)
-        decisions.append(Decision(action, drawn, state.leader))
+            state.add(action.arm, solutions, chain=chain)
+        decisions.append(Decision(action, drawn, solutions, state.leader))
         if watch:
             watch(decisions[-1])
         if action.arm is None:
-            return _ended(decisions, arms, task, verifier)
+            return _ended(decisions, arms)
 
 
-def _ended(decisions: list[Decision], arms: Mapping[str, _Drawing], task: Task, verifier: Verifier | None) -> Adaptive:
+def _ended(decisions: list[Decision], arms: Mapping[str, _Drawing]) -> Adaptive:
     answer = decisions[-1].leader if decisions[-1].action.kind == "stop" else None
-    agreeing = [c for d in decisions for c in d.drawn if answer is not None and _answer(c, task) == answer]
+    drawn = [pair for decision in decisions for pair in zip(decision.drawn, decision.solutions, strict=True)]
+    agreeing = [(c, solution.value) for c, solution in drawn if answer is not None and solution.answer == answer]
     usage: dict[str, Usage] = {}
     for arm in arms.values():
         usage[arm.model.name] = usage.get(arm.model.name, Usage()) + arm.ledger.usage
     return Adaptive(
         answer=answer,
-        chosen=max(agreeing, key=lambda c: verifier.value(c.scores) if verifier else 1.0, default=None),
+        chosen=max(agreeing, key=lambda pair: pair[1], default=(None, 0.0))[0],
         decisions=tuple(decisions),
         explored=tuple(c for arm in arms.values() for c in arm.ledger.in_order()),
         usage=usage,
     )
 
 
-def _answer(candidate: Candidate, task: Task) -> str | None:
-    return task.answer(candidate.text) if candidate.end == "stop" else None
-
-
 def _solution(candidate: Candidate, task: Task, verifier: Verifier | None) -> Solution:
     scores = candidate.scores or (1.0,)
     probability = mean_probabilities(candidate)[-1] if candidate.steps else 0.0
     return Solution(
-        answer=_answer(candidate, task),
+        answer=answer_of(candidate, task),
         value=verifier.value(candidate.scores) if verifier else 1.0,
         mean=fmean(scores),
         low=min(scores),
@@ -129,8 +129,7 @@ class _Drawing:
 
     async def draw(self) -> tuple[tuple[Candidate, ...], str | None]:
         """The next increment, and the name of the chain it goes on with."""
-        settings = {name: value for name, value in self.arm.strategy.items() if not isinstance(value, str)}
-        strategy = build(str(self.arm.strategy["name"]), settings)
+        strategy = restore(self.arm.strategy)
         self.increments += 1
         if isinstance(strategy, StepRevisions):
             return await self._attempt(strategy)

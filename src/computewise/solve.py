@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from computewise.core import Model, Problem, Result, Task, Verifier
+from computewise.core import Candidate, Model, Problem, Result, Task, Verifier
 from computewise.errors import UsageError
 from computewise.selection import Ballot, Select, weighted
 from computewise.session import Ledger, Limits, Session, Strategy, run
@@ -42,9 +42,7 @@ async def solve(
         ledger=ledger,
     )
     candidates = await session.score(await run(strategy, session))
-    chosen = select(
-        [Ballot(task.answer(c.text) if c.end == "stop" else None, session.value(c), c.chain) for c in candidates]
-    )
+    chosen = select([Ballot(answer_of(c, task), session.value(c), c.chain) for c in candidates])
     spent = session.ledger
     return Result(
         chosen=None if chosen is None else candidates[chosen],
@@ -54,3 +52,8 @@ async def solve(
         usage=spent.usage,
         exhausted=spent.exhausted,
     )
+
+
+def answer_of(candidate: Candidate, task: Task) -> str | None:
+    """What it answers: a solution that is unfinished, or that a limit cut off, answers nothing."""
+    return task.answer(candidate.text) if candidate.end == "stop" else None

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from computewise.adaptive import Adaptive, Decision, solve_adaptively
 from computewise.compute import flops
-from computewise.core import Candidate, Problem
+from computewise.core import Problem
 from computewise.errors import UsageError
 from computewise.models.embedded import EmbeddedModel
 from computewise.models.forgetful import Forgetful
@@ -52,9 +52,9 @@ def solve_by_policy(
         flops(usage, models[name].parameters, verifier.parameters).total for name, usage in solved.usage.items()
     )
     if as_json:
-        print(json.dumps(_plain(problem, solved, fitted, asked, spent, task), indent=2))
+        print(json.dumps(_plain(problem, solved, fitted, asked, spent), indent=2))
     else:
-        _show(problem, solved, fitted, asked, spent, task)
+        _show(problem, solved, fitted, asked, spent)
 
 
 def _price(fitted: Fitted, price: float | None, mean_cost: float | None, accuracy: float | None) -> float:
@@ -67,9 +67,7 @@ def _price(fitted: Fitted, price: float | None, mean_cost: float | None, accurac
     return fitted.policy.price_for(MEAN_COST if mean_cost is None else mean_cost)
 
 
-def _plain(
-    problem: Problem, solved: Adaptive, fitted: Fitted, price: float, spent: float, task: EmbeddedTask
-) -> dict[str, object]:
+def _plain(problem: Problem, solved: Adaptive, fitted: Fitted, price: float, spent: float) -> dict[str, object]:
     return {
         "problem": problem.prompt,
         "answer": solved.answer,
@@ -80,7 +78,7 @@ def _plain(
             {
                 **asdict(decision.action),
                 "worth": min(decision.action.worth, 1e9),  # before the first draw it is infinite, which JSON has not
-                "drawn": [{"answer": _answer(c, task), "value": _value(c)} for c in decision.drawn],
+                "drawn": [{"answer": one.answer, "value": one.value} for one in decision.solutions],
                 "leader": decision.leader,
             }
             for decision in solved.decisions
@@ -91,13 +89,13 @@ def _plain(
     }
 
 
-def _show(problem: Problem, solved: Adaptive, fitted: Fitted, price: float, spent: float, task: EmbeddedTask) -> None:
+def _show(problem: Problem, solved: Adaptive, fitted: Fitted, price: float, spent: float) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
     table = Table(title=problem.prompt, title_style="bold")
     for column in ("", "why", "drawn: answer (value)", "leader then"):
         table.add_column(column)
     for decision in solved.decisions:
-        table.add_row(_what(decision), _why(decision, price), _drawn(decision, task), decision.leader or "-")
+        table.add_row(_what(decision), _why(decision, price), _drawn(decision), decision.leader or "-")
     console.print(table)
     known = problem.answer
     verdict = "" if known is None else "  (right)" if solved.answer == known else f"  (wrong: {known})"
@@ -124,13 +122,5 @@ def _why(decision: Decision, price: float) -> str:
     return f"leader right with {action.confidence:.2f}; worth {action.worth:.2g} a draw, above {price:.2g}"
 
 
-def _drawn(decision: Decision, task: EmbeddedTask) -> str:
-    return ", ".join(f"{_answer(c, task) or 'none'} ({_value(c):.2f})" for c in decision.drawn)
-
-
-def _answer(candidate: Candidate, task: EmbeddedTask) -> str | None:
-    return task.answer(candidate.text) if candidate.end == "stop" else None
-
-
-def _value(candidate: Candidate) -> float:
-    return candidate.scores[-1] if candidate.scores else 0.0
+def _drawn(decision: Decision) -> str:
+    return ", ".join(f"{one.answer or 'none'} ({one.value:.2f})" for one in decision.solutions)

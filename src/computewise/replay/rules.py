@@ -111,14 +111,14 @@ def _mean(outcomes: Sequence[Outcome]) -> Outcome:
     return np.mean(accuracy, 0), np.mean(cost, 0)
 
 
-def reached(measured: Measured, accuracy: float, budgets: Sequence[float]) -> float | None:
-    """The least of rising `budgets` from which on the controller's accuracy stays at least that; None where none."""
-    least = None
-    for budget in reversed(budgets):
-        if measured.controller(budget)[0].mean() < accuracy - 1e-12:
+def reached(curve: Sequence[Outcome], accuracy: float) -> Outcome | None:
+    """The first of a curve, cheapest first, from which on its accuracy stays at least that; None where none."""
+    first = None
+    for outcome in reversed(curve):
+        if outcome[0].mean() < accuracy - 1e-12:
             break
-        least = budget
-    return least
+        first = outcome
+    return first
 
 
 def steps(highest: float) -> Iterator[float]:

@@ -21,7 +21,7 @@ SUFFICES = 0.95
 
 def frontier(measured: Measured) -> dict[str, Any]:
     """Accuracy against mean draws of each rule, with what the controller saves and what it gains."""
-    grid = list(steps(BUDGETS[-1]))
+    curve = [measured.controller(budget) for budget in steps(BUDGETS[-1])]
     known = oracle(measured.always, [float(budget) for budget in BUDGETS])
     same = {budget: uniform(measured.always, budget) for budget in BUDGETS}
     controller = {budget: measured.controller(budget) for budget in BUDGETS}
@@ -44,7 +44,7 @@ def frontier(measured: Measured) -> dict[str, Any]:
             for budget in BUDGETS
             if budget > 1
         ],
-        "reached": [_saved(measured, budget, same[budget], grid) for budget in BUDGETS if budget > 1],
+        "reached": [_saved(curve, budget, same[budget]) for budget in BUDGETS if budget > 1],
     }
 
 
@@ -68,10 +68,10 @@ def difference(outcome: Outcome, rival: Outcome) -> dict[str, Any]:
     return {"difference": float(paired.mean()), "ci95": list(bootstrap(paired))}
 
 
-def _saved(measured: Measured, budget: int, rival: Outcome, grid: list[float]) -> dict[str, Any]:
+def _saved(curve: list[Outcome], budget: int, rival: Outcome) -> dict[str, Any]:
     """The controller's mean draws for the accuracy of that many draws for everybody."""
-    needed = reached(measured, float(rival[0].mean()), grid)
-    spent = None if needed is None else float(measured.controller(needed)[1].mean())
+    needed = reached(curve, float(rival[0].mean()))
+    spent = None if needed is None else float(needed[1].mean())
     return {
         "uniform_samples": budget,
         "uniform_mean_samples": float(rival[1].mean()),

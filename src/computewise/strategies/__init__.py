@@ -80,6 +80,12 @@ def describe(strategy: Strategy) -> dict[str, int | float | str]:
     return {"name": strategy.name, **asdict(strategy)}  # type: ignore[call-overload]
 
 
+def restore(described: Mapping[str, int | float | str]) -> Strategy:
+    """The strategy that `describe` made plain."""
+    settings = {name: value for name, value in described.items() if not isinstance(value, str)}
+    return build(str(described["name"]), settings)
+
+
 def label(strategy: Strategy) -> str:
     """A short name that tells settings apart: `beam_search(n=16, width=4)`."""
     settings = ", ".join(f"{name}={value}" for name, value in describe(strategy).items() if name != "name")

@@ -18,8 +18,8 @@ from computewise.models.forgetful import Forgetful
 from computewise.models.loop import EngineLoop
 from computewise.models.threads import one_thread
 from computewise.records import Node, Outcome, Record, Settings
-from computewise.solve import solve
-from computewise.strategies import build, describe
+from computewise.solve import answer_of, solve
+from computewise.strategies import describe, restore
 from computewise.study.plan import TREE_OF, Job, Run
 from computewise.tasks.embedded import find_task
 from computewise.verifiers.logprob import mean_probabilities
@@ -60,8 +60,7 @@ async def _run_job(job: Job) -> list[Record]:
 
 
 async def _record(run: Run, task: Task, problem: Problem, model: Model, verifier: Verifier | None) -> Record:
-    settings = {name: value for name, value in run.strategy.items() if not isinstance(value, str)}
-    strategy = build(str(run.strategy["name"]), settings)
+    strategy = restore(run.strategy)
     record = Record(run.purpose, run.model, run.strategy, run.seed, problem.id)
     try:
         result = await solve(problem, strategy, model, verifier, task, seed=run.seed)
@@ -81,7 +80,7 @@ def _identity(record: Record) -> tuple[str, str, Settings, int, str]:
 
 
 def _outcome(candidate: Candidate, task: Task, problem: Problem, verifier: Verifier | None, cost: Usage) -> Outcome:
-    answer = task.answer(candidate.text) if candidate.end == "stop" else None
+    answer = answer_of(candidate, task)
     return Outcome(
         answer=answer,
         value=verifier.value(candidate.scores) if verifier else 0.0,
@@ -117,7 +116,7 @@ def _tree(result: Result, task: Task) -> list[Node]:
             step=c.steps[-1].text.strip() if c.steps else "",
             score=c.scores[-1] if len(c.scores) == len(c.steps) and c.scores else None,
             end=c.end,
-            answer=task.answer(c.text) if c.end == "stop" else None,
+            answer=answer_of(c, task),
         )
         for c in result.explored
     ]

@@ -17,7 +17,7 @@ from computewise.models.embedded import EmbeddedModel
 from computewise.models.loop import EngineLoop
 from computewise.models.weights import SHIPPED, Weights, load_weights, save_weights
 from computewise.session import Session
-from computewise.solve import solve
+from computewise.solve import answer_of, solve
 from computewise.strategies import BestOfN, Greedy, Revisions
 from computewise.strategies.gating import TRUST
 from computewise.study.along import Along, Rate, along
@@ -86,7 +86,7 @@ async def _chains(name: str, weights: Path) -> list[Along]:
     results = await asyncio.gather(*(solve(problem, _CHAINS, model, verifier, task) for problem in problems))
     shape = (len(problems), _CHAINS.chains, _CHAINS.chain_length)
     right = [
-        [task.correct(problem, task.answer(c.text) if c.end == "stop" else None) for c in result.candidates]
+        [task.correct(problem, answer_of(c, task)) for c in result.candidates]
         for problem, result in zip(problems, results, strict=True)
     ]
     values = [[verifier.value(c.scores) for c in result.candidates] for result in results]
@@ -144,7 +144,7 @@ async def _measure(task: EmbeddedTask, name: str, weights: Path) -> tuple[Bools,
     )
 
     def right(problem: Problem, found: list[Candidate]) -> list[bool]:
-        return [task.correct(problem, task.answer(c.text) if c.end == "stop" else None) for c in found]
+        return [task.correct(problem, answer_of(c, task)) for c in found]
 
     correct = [right(problem, found) for problem, found in zip(problems, sampled, strict=True)]
     once = [float(right(problem, found)[0]) for problem, found in zip(problems, greedy, strict=True)]
