@@ -61,12 +61,13 @@ class Completion:
     """One continuation by a model.
 
     `finish_reason` is "step" where the step delimiter ended it, "stop" where the model ended its solution and
-    "length" where the token limit did.
+    "length" where the token limit did. `thinking` is what a reasoning model thought before it, no part of the solution.
     """
 
     steps: tuple[Step, ...]
     finish_reason: FinishReason
     usage: Usage
+    thinking: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class Candidate:
     `end` is None while the solution can go on, "stop" where the model ended it, "length" where a limit did: such a
     solution is over, but unanswered. `parent` is the id of the candidate it extends or revises; `id` is its path from
     the root, so it is the same in every run with the same seed. `history` holds the attempts it was sampled in view of,
-    oldest first.
+    oldest first; `thinking` what a reasoning model thought before its steps.
     """
 
     id: str
@@ -119,6 +120,7 @@ class Candidate:
     scores: tuple[float, ...] = ()
     end: Literal["stop", "length"] | None = None
     history: tuple[Attempt, ...] = ()
+    thinking: str = ""
 
     @property
     def revises(self) -> bool:

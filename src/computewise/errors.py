@@ -5,7 +5,9 @@ ComputewiseError
 |-- ProblemError        a problem the task cannot read
 |-- WeightsError        a weights file that is missing, corrupt or of another kind
 |-- RunError            a run directory that is of another configuration, unreadable or cannot be written
+|-- CeilingError        a run has spent the tokens or the money it may; what is recorded is kept
 `-- ModelError          a model or verifier that failed on one problem; recorded, never fatal to its neighbours
+    `-- ServerError     a server that refused, or did not answer however often it was asked
 """
 
 from __future__ import annotations
@@ -33,3 +35,15 @@ class RunError(ComputewiseError):
 
 class ModelError(ComputewiseError):
     """A model or verifier that failed on one problem."""
+
+
+class ServerError(ModelError):
+    """A server that refused, or did not answer however often it was asked; `status` is None without an answer."""
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class CeilingError(ComputewiseError):
+    """A run has spent the tokens or the money it may."""

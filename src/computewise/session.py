@@ -230,7 +230,8 @@ class Session:
         if reason == "step" and (len(steps) >= limits.steps or sum(step.tokens for step in steps) >= limits.tokens):
             reason = "length"
         over = None if reason == "step" else reason
-        return Candidate(id, parent.id or None, steps, scores, over, parent.history)
+        thinking = completion.thinking or parent.thinking
+        return Candidate(id, parent.id or None, steps, scores, over, parent.history, thinking)
 
 
 def _begin(chain: Sequence[Candidate], keep_trusted: bool) -> Candidate:

@@ -18,6 +18,7 @@ app = App(
 for _name, _help in {
     "study": "The main job: measure, fit the policy, prove it, write the report.",
     "replay": "Fit and prove a policy on recorded samples: no model is run.",
+    "check": "Find out what an OpenAI-compatible server can do, and which strategies that allows.",
     "solve": "Solve one problem and show the search, or what a policy decides.",
     "report": "Write the report of a finished run again.",
     "train": "Train an embedded model; needs PyTorch, the extra [train].",

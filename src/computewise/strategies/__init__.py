@@ -35,7 +35,9 @@ __all__ = [
     "Rebase",
     "Revisions",
     "Single",
+    "STEPWISE",
     "StepRevisions",
+    "WHOLE",
     "build",
     "describe",
     "label",
@@ -59,6 +61,10 @@ STRATEGIES: dict[str, Any] = {
         RatioPool,
     )
 }
+WHOLE = tuple(kind.name for kind in (Single, Greedy, BestOfN, Revisions, GatedRevisions, RatioPool))
+"""Strategies that ask a model for whole solutions only; greedy's only step is then the whole of it."""
+STEPWISE = tuple(name for name in STRATEGIES if name not in WHOLE)
+"""Strategies that let a model go on from the beginning of a solution."""
 
 
 def build(name: str, settings: Mapping[str, int | float]) -> Strategy:

@@ -1,0 +1,1 @@
+"""One server over HTTP: pooled, retried, never more at once than it bears."""

@@ -1,0 +1,204 @@
+"""Finding out, by a few requests of a few tokens each, what a server can do with a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from computewise.errors import ServerError, UsageError
+from computewise.http.client import HttpClient
+from computewise.models.server.capabilities import Capabilities
+from computewise.models.server.dialects import LLAMA, OLLAMA, OPEN, OPENAI, SGLANG, THINKING_OFF, VLLM, Dialect
+from computewise.models.server.parsing import choices_of, counts_of, tokens_of
+
+MANY = 128
+"""Continuations that one request asks for at most, where a server sets no bound of its own."""
+_PROMPT = "1 2 3 4"
+_LITTLE = 4
+"""Tokens that a prompt of one character takes at most, unless a template is put around it."""
+_OWNERS = {"vllm": VLLM, "sglang": SGLANG, "llamacpp": LLAMA, "library": OLLAMA}
+_VERSIONS = {VLLM.name: "/version", SGLANG.name: "/server_info", OLLAMA.name: "/api/version"}
+_REFUSALS = (400, 403, 404, 405, 415, 422, 500, 501)
+
+Body = dict[str, Any]
+
+
+async def find_model(client: HttpClient, model: str | None) -> tuple[str, Mapping[str, Any]]:
+    """The model's name and what the server's list says of it; the only one listed where none is named."""
+    held = await _asked(client, "models")
+    listed = held.get("data") if isinstance(held, dict) else None
+    by_name = {str(one.get("id")): one for one in listed or [] if isinstance(one, dict)}
+    if model is None:
+        if len(by_name) != 1:
+            raise UsageError(f"name the model by --model: {client.base_url} lists {', '.join(by_name) or 'none'}")
+        model = next(iter(by_name))
+    entry = by_name.get(model) or next(iter(by_name.values()), {})
+    if model not in by_name and by_name and entry.get("owned_by") not in ("llamacpp", "library"):
+        raise UsageError(f"{client.base_url} has no model {model!r}: it lists {', '.join(sorted(by_name)[:20])}")
+    return model, entry
+
+
+async def probe(client: HttpClient, model: str, entry: Mapping[str, Any], *, thinking: bool = True) -> Capabilities:
+    """What can be done with `model`; raises `ServerError` where the server does not answer or refuses the key.
+
+    Without `thinking` its chat template is told not to let the model think.
+    """
+    dialect = await _dialect(client, entry)
+    if not thinking:
+        dialect = replace(dialect, fixed={**dialect.fixed, **THINKING_OFF})
+    found = Capabilities(server=dialect.name, dialect=dialect.name, version=await _version(client, dialect))
+    meta = entry.get("meta") if isinstance(entry.get("meta"), dict) else {}
+    found = replace(found, parameters=(meta or {}).get("n_params"), context=entry.get("max_model_len"))
+    found = await _chat(client, model, dialect, found)
+    if dialect.name == LLAMA.name:
+        return await _llama(client, found)
+    if dialect.name == OLLAMA.name:
+        # /v1/completions would put the template around a prompt: /api/generate takes it raw, one continuation each.
+        held = await _asked(client, "/api/generate", {"model": model, "prompt": _PROMPT, "raw": True, "stream": False})
+        return replace(found, raw=held is not None, n=1, logprobs=False)
+    return await _completions(client, model, dialect, found)
+
+
+async def _asked(client: HttpClient, path: str, body: Body | None = None) -> Any:
+    """The answer; None where the server refuses such a request, though it answers."""
+    try:
+        return await (client.get(path) if body is None else client.post(path, body))
+    except ServerError as error:
+        if error.status in _REFUSALS or error.status == 200:
+            return None
+        raise
+
+
+async def _dialect(client: HttpClient, entry: Mapping[str, Any]) -> Dialect:
+    if (known := _OWNERS.get(str(entry.get("owned_by")))) is not None:
+        return known
+    held = await _asked(client, "/props")
+    if isinstance(held, dict) and "total_slots" in held:
+        return LLAMA
+    for dialect, field in ((SGLANG, "model_path"), (VLLM, "version"), (OLLAMA, "version")):
+        held = await _asked(client, "/get_model_info" if dialect is SGLANG else _VERSIONS[dialect.name])
+        if isinstance(held, dict) and field in held:
+            return dialect
+    return OPEN
+
+
+async def _version(client: HttpClient, dialect: Dialect) -> str | None:
+    held = await _asked(client, _VERSIONS[dialect.name]) if dialect.name in _VERSIONS else None
+    return str(held["version"]) if isinstance(held, dict) and "version" in held else None
+
+
+async def _llama(client: HttpClient, found: Capabilities) -> Capabilities:
+    props = await client.get("/props")
+    settings = props.get("default_generation_settings") or {}
+    return replace(
+        found,
+        raw=True,
+        token_ids=True,
+        n=int(props.get("total_slots") or 1),
+        says_which_stop=True,
+        logprobs=True,
+        cached_tokens=True,
+        context=settings.get("n_ctx"),
+        version=props.get("build_info"),
+    )
+
+
+def _body(model: str, dialect: Dialect, **fields: Any) -> Body:
+    given = {"model": model, "max_tokens": 1, "temperature": 1.0, "top_p": 1.0, "seed": 1}
+    return {**given, **dialect.fixed, **dialect.sampling, **fields}
+
+
+async def _completions(client: HttpClient, model: str, dialect: Dialect, found: Capabilities) -> Capabilities:
+    """What `/v1/completions` takes: the richest request that is not refused."""
+    for way in (dialect, OPENAI):
+        for fields in ({"n": 2, "logprobs": 1}, {"n": 1, "logprobs": 1}, {"n": 2}, {"n": 1}):
+            held = await _asked(client, "completions", _body(model, way, prompt="1", **way.token_ids, **fields))
+            if held is not None:
+                return await _raw(client, model, way, held, found)
+    return found
+
+
+async def _raw(client: HttpClient, model: str, dialect: Dialect, held: Any, found: Capabilities) -> Capabilities:
+    choices, (prompt, cached, _) = choices_of(held), counts_of(held)
+    if prompt is not None and prompt > _LITTLE:
+        return found  # a template was put around it
+    ids = await _asked(client, "/tokenize", {"model": model, "prompt": _PROMPT, "add_special_tokens": True})
+    ids = ids.get("tokens") if isinstance(ids, dict) else None
+    taken = ids and await _asked(client, "completions", _body(model, dialect, prompt=ids))
+    return await _stops(
+        client,
+        model,
+        dialect,
+        replace(
+            found,
+            dialect=dialect.name,
+            raw=True,
+            token_ids=bool(taken),
+            n=MANY if len(choices) == 2 else 1,
+            logprobs=tokens_of(choices[0]) is not None,
+            cached_tokens=found.cached_tokens or cached is not None,
+        ),
+    )
+
+
+async def _stops(client: HttpClient, model: str, dialect: Dialect, found: Capabilities) -> Capabilities:
+    """Stop a greedy continuation at a text that is known to come, and see what is said of it."""
+    fields: Body = {"prompt": _PROMPT, "max_tokens": 16, "temperature": 0.0}
+    text = str(choices_of(await client.post("completions", _body(model, dialect, **fields)))[0].get("text") or "")
+    if not text:
+        return replace(found, says_which_stop=dialect.fired is not None, keeps_stop=bool(dialect.keep_stop))
+    stop = text[len(text) // 2]
+    held = await _asked(client, "completions", _body(model, dialect, **fields, stop=[stop], **dialect.keep_stop))
+    if held is None:
+        return found
+    choice = choices_of(held)[0]
+    keeps = str(choice.get("text") or "").endswith(stop)
+    return replace(found, says_which_stop=keeps or choice.get(dialect.fired or "") == stop, keeps_stop=keeps)
+
+
+async def _chat(client: HttpClient, model: str, dialect: Dialect, found: Capabilities) -> Capabilities:
+    """A greedy answer, then its second half asked for by its first."""
+    user = {"role": "user", "content": _PROMPT}
+    fields: Body = {"max_tokens": 24, "temperature": 0.0}
+    richest: Body = {"n": 2, "logprobs": True, "top_logprobs": 1}
+    for way, more in ((way, more) for way in (dialect, OPENAI) for more in (richest, {"n": 2}, {})):
+        held = await _asked(client, "chat/completions", _body(model, way, messages=[user], **fields, **more))
+        if held is not None:
+            break
+    else:
+        return replace(found, chat=False)
+    choices = choices_of(held)
+    message = choices[0].get("message") or {}
+    text = str(message.get("content") or "")
+    found = replace(
+        found,
+        dialect=way.name,
+        n=MANY if len(choices) == 2 else 1,
+        logprobs=tokens_of(choices[0]) is not None,
+        cached_tokens=counts_of(held)[1] is not None,
+        thinks=bool(message.get("reasoning") or message.get("reasoning_content")) or "<think>" in text,
+    )
+    return found if found.thinks or len(text) < 2 else await _prefill(client, model, way, text, found)
+
+
+async def _prefill(client: HttpClient, model: str, dialect: Dialect, text: str, found: Capabilities) -> Capabilities:
+    half = text[: len(text) // 2]
+
+    async def go_on(begun: str, marked: bool, most: int) -> Any:
+        last = {"role": "assistant", "content": begun, **({"prefix": True} if marked else {})}
+        messages = [{"role": "user", "content": _PROMPT}, last]
+        fields = {"messages": messages, "max_tokens": most, "temperature": 0.0, **dialect.prefill}
+        return await _asked(client, "chat/completions", _body(model, dialect, **fields))
+
+    for marked in (False, True):
+        held = await go_on(half, marked, 24)
+        came = "" if held is None else str((choices_of(held)[0].get("message") or {}).get("content") or "")
+        echoes = came.startswith(half) and len(half) > 0
+        rest = came.removeprefix(half) if echoes else came
+        if rest and rest.startswith(text[len(half) :]):
+            plain, ended = await go_on(half, marked, 1), await go_on(half + "\n\n", marked, 1)
+            before, after = (None if one is None else counts_of(one)[0] for one in (plain, ended))
+            keeps = before is None or after is None or after > before
+            return replace(found, prefill=True, echoes=echoes, marked_prefill=marked, keeps_separator=keeps)
+    return found

@@ -1,0 +1,170 @@
+"""A conversation as the raw text a model goes on from, rendered once: what follows extends it byte for byte.
+
+To let a server render a chat that ends in an unfinished solution loses that solution's last delimiter with many
+templates, which trim what they are given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from computewise.errors import ModelError, UsageError
+from computewise.http.client import HttpClient
+from computewise.models.chat import Message
+from computewise.models.server.dialects import Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What the model goes on from; `ids` where the server has told them."""
+
+    text: str
+    ids: tuple[int, ...] | None = None
+
+
+class Template(Protocol):
+    """A way to render."""
+
+    @property
+    def name(self) -> str:
+        """Where it comes from, for a person."""
+        ...
+
+    @property
+    def special(self) -> bool:
+        """Whether the server is to put its special tokens before the text."""
+        ...
+
+    async def render(self, messages: Sequence[Message]) -> Rendered:
+        """Of the conversation, ending where the assistant's next message begins."""
+        ...
+
+
+class PlainTemplate:
+    """No template: contents one under the other, as a base model reads them."""
+
+    name = "plain"
+    special = True
+
+    async def render(self, messages: Sequence[Message]) -> Rendered:
+        """See `Template.render`."""
+        return Rendered("".join(f"{message.content}\n" for message in messages))
+
+
+class JinjaTemplate:
+    """A template of the kind Hugging Face tokenizers hold, rendered in a sandbox."""
+
+    special = False
+
+    def __init__(self, source: str, name: str, *, bos: str = "", eos: str = "", thinking: bool = True) -> None:
+        self.name = name
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        environment.globals |= {"raise_exception": _raise, "strftime_now": _now}
+        environment.filters["tojson"] = _tojson
+        self._given = {"bos_token": bos, "eos_token": eos, "enable_thinking": thinking}
+        try:
+            self._template = environment.from_string(source)
+        except TemplateError as error:
+            raise UsageError(f"{name} is no chat template: {error}") from None
+
+    async def render(self, messages: Sequence[Message]) -> Rendered:
+        """See `Template.render`."""
+        plain = [{"role": message.role, "content": message.content} for message in messages]
+        try:
+            return Rendered(self._template.render(messages=plain, add_generation_prompt=True, **self._given))
+        except TemplateError as error:
+            raise UsageError(f"{self.name} cannot render a conversation: {error}") from None
+
+
+class LlamaTemplate:
+    """Rendered by a llama-server, in whose model file the template is."""
+
+    name = "the server's, by /apply-template"
+    special = True
+
+    def __init__(self, client: HttpClient, fixed: Fields) -> None:
+        self._client, self._fixed = client, fixed
+
+    async def render(self, messages: Sequence[Message]) -> Rendered:
+        """See `Template.render`."""
+        body = {"messages": [message._asdict() for message in messages], **self._fixed}
+        held = await self._client.post("/apply-template", body)
+        if not isinstance(held, dict) or not isinstance(held.get("prompt"), str):
+            raise ModelError(f"/apply-template answered without a prompt: {str(held)[:200]}")
+        return Rendered(held["prompt"])
+
+
+class TokenizeTemplate:
+    """Rendered by vLLM, which tells the token ids of a conversation, and their text."""
+
+    name = "the server's, by /tokenize"
+    special = False
+
+    def __init__(self, client: HttpClient, model: str, fixed: Fields) -> None:
+        self._client, self._model, self._fixed = client, model, fixed
+
+    async def render(self, messages: Sequence[Message]) -> Rendered:
+        """See `Template.render`."""
+        body = {
+            **self._fixed,
+            "model": self._model,
+            "messages": [message._asdict() for message in messages],
+            "add_generation_prompt": True,
+        }
+        ids = ids_of(await self._client.post("/tokenize", body))
+        held = await self._client.post("/detokenize", {"model": self._model, "tokens": list(ids)})
+        if not isinstance(held, dict) or not isinstance(held.get("prompt"), str):
+            raise ModelError(f"/detokenize answered without a prompt: {str(held)[:200]}")
+        return Rendered(held["prompt"], ids)
+
+
+def ids_of(held: Any) -> tuple[int, ...]:
+    """The token ids of what `/tokenize` answered."""
+    ids = held.get("tokens") if isinstance(held, dict) else None
+    if not isinstance(ids, list) or not all(isinstance(id, int) for id in ids):
+        raise ModelError(f"/tokenize answered without tokens: {str(held)[:200]}")
+    return tuple(ids)
+
+
+def read_template(path: Path, *, thinking: bool = True) -> JinjaTemplate:
+    """From a .jinja file, or a model's directory (chat_template.jinja, tokenizer_config.json)."""
+    settings: dict[str, Any] = {}
+    try:
+        if path.is_dir():
+            config = path / "tokenizer_config.json"
+            settings = json.loads(config.read_text("utf-8")) if config.exists() else {}
+            beside = path / "chat_template.jinja"
+            source = beside.read_text("utf-8") if beside.exists() else settings.get("chat_template")
+        else:
+            source = path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read the chat template {path}: {getattr(error, 'strerror', None) or error}") from None
+    if not isinstance(source, str):
+        raise UsageError(f"{path} holds no chat template: neither chat_template.jinja nor one in tokenizer_config.json")
+    special = {name: _content(settings.get(f"{name}_token")) for name in ("bos", "eos")}
+    return JinjaTemplate(source, str(path), thinking=thinking, **special)
+
+
+def _content(token: Any) -> str:
+    held = token.get("content") if isinstance(token, dict) else token
+    return held if isinstance(held, str) else ""
+
+
+def _raise(message: str) -> NoReturn:
+    raise TemplateError(message)
+
+
+def _now(pattern: str) -> str:
+    return datetime.now().strftime(pattern)
+
+
+def _tojson(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
