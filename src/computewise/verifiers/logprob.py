@@ -9,7 +9,12 @@ from computewise.core import Candidate, Problem, Usage
 
 
 class LogprobVerifier:
-    """Scores a step by the mean probability (geometric, a token) of everything up to its end."""
+    """Scores a step by the mean probability (geometric, a token) of everything up to its end.
+
+    Self-certainty (Kang et al. 2025) is another measure: the mean divergence of the uniform distribution from that of
+    each next token. It needs the log-probabilities of the whole vocabulary, of which a `Step` carries the sampled
+    token's alone.
+    """
 
     name = "logprob"
     parameters = 0
@@ -24,9 +29,12 @@ class LogprobVerifier:
 
 
 def mean_probabilities(candidate: Candidate) -> tuple[float, ...]:
-    """exp of the mean token log-probability up to the end of each step."""
+    """exp of the mean token log-probability up to the end of each step; 1 before the first token.
+
+    A step has no token where a server's count was shared out by length and the step is short.
+    """
     scores, logprob, tokens = [], 0.0, 0
     for step in candidate.steps:
         logprob, tokens = logprob + step.logprob, tokens + step.tokens
-        scores.append(math.exp(logprob / tokens))
+        scores.append(math.exp(logprob / max(tokens, 1)))
     return tuple(scores)

@@ -1,0 +1,68 @@
+"""What a server answered, taken apart: a malformed answer is one line of `ModelError`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from computewise.core import Usage
+from computewise.errors import ModelError
+
+BYTES_A_TOKEN = 4
+"""The estimate where a server does not say how many tokens it read."""
+
+
+def at(answer: Any, *path: str | int) -> Any:
+    """What stands at a path of names and indices."""
+    held = answer
+    for place in path:
+        known = isinstance(held, dict) if isinstance(place, str) else isinstance(held, list)
+        if not known or (place not in held if isinstance(place, str) else len(held) <= place):
+            raise ModelError(f"the server's answer has no {'.'.join(map(str, path))}")
+        held = held[place]
+    return held
+
+
+def number(value: Any, what: str) -> float:
+    """The value as a number; NaN and infinities pass, for whoever checks the range."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ModelError(f"the server's answer holds {str(value)[:60]!r} as {what}: it must be a number")
+    return float(value)
+
+
+def rows(answer: Any, name: str, count: int, key: str) -> list[Any]:
+    """`key` of each of the `count` entries of the list `name`, in the order of their index."""
+    held = at(answer, name)
+    if not isinstance(held, list) or len(held) != count:
+        found = len(held) if isinstance(held, list) else type(held).__name__
+        raise ModelError(f"the server answered {found} entries of {name} for {count} inputs")
+    placed = {at(entry, "index") if "index" in entry else place: at(entry, key) for place, entry in enumerate(held)}
+    if set(placed) != set(range(count)):
+        raise ModelError(f"the server numbered {count} entries of {name} as {sorted(map(str, placed))}")
+    return [placed[place] for place in range(count)]
+
+
+def read_usage(answer: Any, texts: Sequence[str], *, written: bool = False) -> Usage:
+    """What the server says it read, of which cached; without that, a token for every four bytes of `texts`.
+
+    `written` adds what it wrote. Cached tokens are 0 where it does not tell: vLLM does with
+    --enable-prompt-tokens-details, SGLang with --enable-cache-report.
+    """
+    said = answer.get("usage") if isinstance(answer, dict) else None
+    said = said if isinstance(said, dict) else {}
+    read = _count(said.get("prompt_tokens"))
+    if read is None:
+        read = sum(estimate(text) for text in texts)
+    details = said.get("prompt_tokens_details")
+    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+    wrote = (_count(said.get("completion_tokens")) or 0) if written else 0
+    return Usage(verifier_tokens=read + wrote, cached_verifier_tokens=min(cached or 0, read))
+
+
+def estimate(text: str) -> int:
+    """Tokens of a text, roughly."""
+    return -(-len(text.encode()) // BYTES_A_TOKEN)
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
