@@ -10,7 +10,7 @@ import computewise
 SOURCE = Path(computewise.__file__).parent
 LAYERS = (
     {"core", "errors", "seeds"},
-    {"selection", "metrics", "compute", "draws", "costs", "exchange"},
+    {"selection", "metrics", "compute", "draws", "costs", "exchange", "http", "grading", "cache"},
     {"session"},
     {"strategies"},
     {"solve"},

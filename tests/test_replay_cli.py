@@ -227,7 +227,7 @@ MISTAKES = {
     "another larger": (["good.jsonl", "--large", "others.jsonl", "--parameters", "1", "8"], "no problem in common"),
     "malformed": (["malformed.jsonl"], "line 2"),
     "no JSON": (["broken.jsonl"], "line 1 is not JSON"),
-    "another kind": (["good.csv"], "allowed are files that end in"),
+    "another kind": (["good.txt"], "allowed are files that end in"),
     "too few": (["few.jsonl"], "too few to split"),
     "endless": (["good.jsonl", "--large", "good.jsonl", "--parameters", "1e9", "inf"], "finite"),
     "seed": (["good.jsonl", "--seed", "-1"], "at least 0"),
@@ -253,7 +253,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_mistake_is_one_line_and_exit_code_2(name: str, files: Path, tmp_path: Path) -> None:
     arguments, said = MISTAKES[name]
     out = tmp_path / "out"
-    result = run(*(files / one if one.endswith((".jsonl", ".csv")) else one for one in arguments), "--out", out)
+    result = run(*(files / one if one.endswith((".jsonl", ".txt")) else one for one in arguments), "--out", out)
     assert result.returncode == 2, result
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) == 1, result.stderr

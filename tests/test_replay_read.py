@@ -20,9 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from computewise.errors import RunError, UsageError
-from computewise.replay.answers import boxed, canonical
+from computewise.grading.answers import canonical
+from computewise.grading.equality import Equality
+from computewise.grading.extraction import boxed
 from computewise.replay.draws import to_drawn, to_draws
-from computewise.replay.equality import Equality
 from computewise.replay.join import join
 from computewise.replay.read import read_recording
 from computewise.replay.rows import RecordedProblem, Recording, Sample
@@ -203,7 +204,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path, name: str) -> None:
 
 def test_other_files_and_columns_are_refused_with_what_is_allowed(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\.jsonl, \.jsonl\.gz, \.parquet"):
-        read_recording(tmp_path / "x.csv")
+        read_recording(tmp_path / "x.txt")
     with pytest.raises(UsageError, match=r"question, solutions are not understood: needed are .*samples.*completions"):
         read_recording(lines(tmp_path / "x.jsonl", {"question": "?", "solutions": []}))
 
@@ -325,34 +326,19 @@ def test_a_comparison_that_hangs_is_given_up_and_its_neighbours_are_not() -> Non
         assert equal(r"\sqrt{8}", r"2\sqrt{2}")  # the worker stands
     with Equality(patience=1) as equal:
         assert not equal("x+1", hostile)
+        assert equal.given_up == 1
         assert not equal("x+2", hostile)
-        assert equal.given_up == 2
-        begun = time.perf_counter()
-        assert not equal("x+3", hostile)
-        assert time.perf_counter() - begun < 0.5
-        assert equal.given_up == 2
+        assert equal.given_up == 1
         equal._patience = 60  # a busy machine is not what is tested
         assert equal("x+1", "1+x")
 
 
-def test_a_worker_that_dies_is_replaced() -> None:
-    pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
-    with Equality() as equal:
-        assert equal("x+1", "1+x")
-        assert equal._worker is not None
-        equal._worker._process.kill()
-        equal._worker._process.join()
-        assert not equal("x+2", "2+x")
-        assert equal.given_up == 1
-        assert equal("x+3", "3+x")
-
-
 def test_what_was_given_up_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
-    monkeypatch.setattr("computewise.replay.read.Equality", lambda: Equality(patience=0.0))
+    monkeypatch.setattr("computewise.replay.read.Equality", lambda: Equality(patience=1e-3))
     recording = read_recording(lines(tmp_path / "x.jsonl", columns(completions=[r"\boxed{\sqrt{7}}", "a", "b", "c"])))
     [finding] = [finding for finding in recording.findings if finding.kind == "grading"]
-    assert "count as not equal" in finding.text
+    assert "count as equal to none" in finding.text
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from computewise.replay.answers import canonical
+from computewise.grading.answers import canonical
 from computewise.replay.attribution import misplaced
 from computewise.replay.draws import CHARACTERS_A_TOKEN, counted
 from computewise.replay.rows import Finding, RecordedProblem, Sample

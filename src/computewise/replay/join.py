@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from computewise.errors import UsageError
-from computewise.replay.answers import canonical
+from computewise.grading.answers import canonical
 from computewise.replay.rows import Finding, RecordedProblem, Recording, Sample
 
 Pair = tuple[RecordedProblem, RecordedProblem]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from computewise.errors import RunError, UsageError
+from computewise.grading.equality import PATIENCE, Equality
 from computewise.replay.checks import check, without_duplicates
-from computewise.replay.equality import PATIENCE, Equality
-from computewise.replay.formats import read_rows
 from computewise.replay.rows import Finding, RecordedProblem, Recording
 from computewise.replay.schemas import read_row, schema_of
+from computewise.tasks.formats import read_rows
 
 
 def read_recording(path: Path) -> Recording:
@@ -50,7 +50,7 @@ def _grading(equal: Equality) -> list[Finding]:
                 "grading",
                 equal.given_up,
                 None,
-                f"{equal.given_up} comparisons of answers took longer than {PATIENCE:g} s and count as not equal.",
+                f"{equal.given_up} answers were not understood within {PATIENCE:g} s and count as equal to none.",
             )
         )
     return findings

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Protocol
 import msgspec
 
 from computewise.errors import RunError, UsageError
-from computewise.replay.answers import boxed, canonical
-from computewise.replay.equality import Equality
-from computewise.replay.formats import Row
+from computewise.grading.answers import canonical
+from computewise.grading.equality import Equality
+from computewise.grading.extraction import boxed
 from computewise.replay.rows import RecordedProblem, Sample
+from computewise.tasks.formats import Row
 
 ClassNumber = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 AtLeastOne = msgspec.Meta(min_length=1)

@@ -39,6 +39,9 @@ class EmbeddedTask:
     random_problem: Callable[[random.Random, int], tuple[str, list[str]]]
     read: Callable[[str], Problem]
     delimiter: str = "\n"
+    instruction: str = ""
+    """What a served model is told: the embedded ones, exported, know their task."""
+    findings: tuple[str, ...] = ()
 
     def answer(self, solution: str) -> str | None:
         """The integer on the last line, without leading zeros; None where the last line is anything else."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,6 +16,11 @@ from computewise.errors import RunError, UsageError
 
 Row = dict[str, Any]
 Rows = Iterator[tuple[str, Row]]
+
+
+def is_file_of_rows(name: str) -> bool:
+    """Whether a name ends like a file that can be read."""
+    return name.endswith(tuple(_FORMATS))
 
 
 def read_rows(path: Path) -> Rows:
@@ -46,6 +53,22 @@ def _decode(path: Path, number: int, line: bytes) -> Row:
     return row
 
 
+def _csv(path: Path) -> Rows:
+    number = 0
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            reader = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
+            for row in reader:
+                number = reader.line_num
+                if None in row or None in row.values():
+                    held = len(reader.fieldnames or ())
+                    raise RunError(f"{path}, line {number} is malformed: it has not as many values as columns, {held}")
+                yield f"line {number}", dict(row)
+    except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
+        where = f" after line {number}" if number else ""
+        raise RunError(f"cannot read {path}{where}: {_reason(error)}") from None
+
+
 def _parquet(path: Path) -> Rows:
     try:
         from pyarrow import ArrowException
@@ -70,4 +93,6 @@ _FORMATS: dict[str, Callable[[Path], Rows]] = {
     ".jsonl": _json_lines,
     ".jsonl.gz": _json_lines,
     ".parquet": _parquet,
+    ".csv": _csv,
+    ".csv.gz": _csv,
 }

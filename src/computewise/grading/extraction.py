@@ -1,0 +1,81 @@
+"""Where a solution says its final answer."""
+
+from __future__ import annotations
+
+import re
+
+_BRACES = re.compile(r"\\boxed\s*\{|\\[\\{}]|[{}]")
+_HASHES = re.compile(r"^####[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+_TAGGED = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
+_STATED = re.compile(r"\banswer(?:\s+is\b[ \t]*:?|[ \t]*:)[ \t]*(\S[^\n]*)", re.IGNORECASE)
+_INLINE = re.compile(r"\$\$(.+?)\$\$|\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]|\*\*(.+?)\*\*")
+_BARE_FORMULA = re.compile(r"([-+]?[$£€]?\.?\d[-+*/^.,\d()]*(?<![.,])[%°]?)(?=[.,;!]?(?:\s*$|\s+[A-Z]))")
+_SENTENCE = re.compile(r"[.!?](?:\s|$)")
+_FENCED = re.compile(r"^```[ \t]*[A-Za-z0-9+]*[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
+
+
+def boxed(text: str) -> str | None:
+    r"""The content of the last \boxed{...} whose braces are balanced; None without one, or where it is blank."""
+    opened: list[int] = []
+    boxes: set[int] = set()
+    start, end = -1, -1
+    for match in _BRACES.finditer(text):
+        token = match.group()
+        if token == "}":
+            if opened and (closed := opened.pop()) in boxes and closed > start:
+                start, end = closed, match.start()
+        elif token == "{":
+            opened.append(match.end())
+        elif token.endswith("{") and token != r"\{":
+            opened.append(match.end())
+            boxes.add(match.end())
+    return text[start:end].strip() or None
+
+
+def after_hashes(text: str) -> str | None:
+    """What stands behind the last line's ``####``, as the solutions of GSM8K end."""
+    found = _HASHES.findall(text)
+    return found[-1] if found else None
+
+
+def tagged(text: str) -> str | None:
+    """The content of the last ``<answer>...</answer>``."""
+    found = _TAGGED.findall(text)
+    return (found[-1].strip() or None) if found else None
+
+
+def stated(text: str) -> str | None:
+    """X of the last "answer is X" or "answer: X": what is in dollars or in bold, else the rest of its sentence."""
+    found = _STATED.findall(text)
+    if not found:
+        return None
+    ended = _SENTENCE.search(found[-1])
+    return _marked(found[-1]) or (found[-1][: ended.start()] if ended else found[-1]).strip(" \t\"'*.") or None
+
+
+def stated_formula(text: str) -> str | None:
+    """As `stated`, but only what is in dollars or in bold, or a number: prose is no formula."""
+    found = _STATED.findall(text)
+    if not found:
+        return None
+    bare = _BARE_FORMULA.match(found[-1])
+    return _marked(found[-1]) or (bare.group(1) if bare else None)
+
+
+def _marked(text: str) -> str | None:
+    match = _INLINE.match(text)
+    return next(group for group in match.groups() if group).strip() or None if match else None
+
+
+def fenced(text: str) -> str | None:
+    """The last fenced block of code."""
+    found = _FENCED.findall(text)
+    return (found[-1].strip("\n") or None) if found else None
+
+
+def final_answer(text: str) -> str | None:
+    r"""The last \boxed{}, else what is behind ``####``, in ``<answer>`` or after "the answer is"; else None.
+
+    A box says that it is the answer; the others are looked at only where there is none.
+    """
+    return boxed(text) or after_hashes(text) or tagged(text) or stated(text)

@@ -1,0 +1,61 @@
+"""A task whose problems are the rows of a file, with a grader."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from computewise.core import Problem
+from computewise.errors import UsageError
+from computewise.grading.grader import Grader
+
+SPLITS = ("test", "validation", "all")
+
+
+@dataclass(frozen=True)
+class DatasetTask:
+    """Problems in memory. `findings` says what was left out, and why."""
+
+    name: str
+    rows: tuple[Problem, ...]
+    grader: Grader
+    delimiter: str
+    instruction: str
+    findings: tuple[str, ...] = ()
+
+    def answer(self, solution: str) -> str | None:
+        """The grader's key of the final answer: equal strings are equivalent answers; None where there is none."""
+        found = self.grader.answer(solution)
+        return None if found is None else self.grader.key(found)
+
+    def correct(self, problem: Problem, answer: str | None) -> bool:
+        """Whether the grader finds `answer` right; raises `ProblemError` where it cannot."""
+        return answer is not None and problem.answer is not None and self.grader.correct(problem.answer, answer)
+
+    def problems(self, split: str, count: int, seed: int) -> list[Problem]:
+        """The first `count` problems of a split in the order of `seed`.
+
+        A fifth of the problems is `validation`, the rest is `test`, decided by the prompt alone, so that no seed and no
+        order of rows moves a problem between them; `all` is both. Raises `UsageError` where there are not so many.
+        """
+        if split not in SPLITS:
+            raise UsageError(f"unknown split {split!r}: allowed are {', '.join(SPLITS)}")
+        held = [row for row in self.rows if split in (side_of(row.prompt), "all")]
+        if count > len(held):
+            raise UsageError(f"{self.name} has {len(held)} problems in {split} of {len(self.rows)} in all, not {count}")
+        return shuffled(held, seed)[:count]
+
+
+def side_of(prompt: str) -> str:
+    """`validation` for a fifth of all prompts, `test` for the others."""
+    return "validation" if _hash(prompt) % 5 == 0 else "test"
+
+
+def shuffled(problems: Sequence[Problem], seed: int) -> list[Problem]:
+    """In an order that `seed` and the prompts decide."""
+    return sorted(problems, key=lambda problem: _hash(f"{seed}/{problem.prompt}"))
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest())

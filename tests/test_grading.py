@@ -1,0 +1,272 @@
+"""Graders of choices, texts, programs, and those that a user writes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from computewise.errors import ProblemError, UsageError
+from computewise.grading import running
+from computewise.grading.code import LONGEST, CodeGrader
+from computewise.grading.extraction import fenced, stated, tagged
+from computewise.grading.find import find_grader
+from computewise.grading.function import load_function
+from computewise.grading.text import ChoiceGrader, ExactGrader
+
+PROGRAM = "Some thoughts.\n\n```python\ndef double(x):\n    return 2 * x  # twice\n```\n"
+TESTS = "assert double(2) == 4\nassert double(-1) == -2"
+
+
+@pytest.mark.parametrize(
+    ("solution", "choice"),
+    [
+        ("The answer is B.", "B"),
+        ("The answer is (b)", "B"),
+        (r"so \boxed{B}", "B"),
+        (r"so \boxed{\text{B}}", "B"),
+        (r"so $\boxed{\textbf{(B)}\ 42}$", "B"),
+        ("Answer: **C**", "C"),
+        ("The answer is A. Not B.", "A"),
+        ("The answer is option D", "D"),
+        ("The answer is C because A is wrong", "C"),
+        ("first\n\n(E)", "E"),
+        ("first\n\nE.", "E"),
+        ("The answer is a good one", None),
+        ("The answer is Both", None),
+        ("A", "A"),
+        ("It might be A or B", None),
+        ("", None),
+    ],
+)
+def test_the_choice_is_found(solution: str, choice: str | None) -> None:
+    assert ChoiceGrader().answer(solution) == choice
+
+
+def test_choices_are_compared_by_their_letter() -> None:
+    grader = ChoiceGrader()
+    assert grader.correct("(B)", "b")
+    assert not grader.correct("B", "C")
+    assert not grader.correct("seven", "seven")
+    assert grader.key("(b)") == "B"
+    assert not grader.accepts("seven")
+
+
+def test_texts_are_compared_without_case_space_and_punctuation_at_the_ends() -> None:
+    grader = ExactGrader()
+    assert grader.correct("New York", ' "new  york." ')
+    assert grader.key("ﬁve") == grader.key("FIVE!")
+    assert not grader.correct("3.5", "35")
+    assert not grader.correct("-5", "5")
+    assert grader.key("...") == "..."
+    assert grader.answer("It is so. The answer is Paris, France. Indeed.") == "Paris, France"
+    assert not grader.accepts("  ")
+
+
+def test_the_last_of_each_is_the_answer() -> None:
+    assert tagged("<answer>1</answer> <answer>2</answer>") == "2"
+    assert tagged("<answer></answer>") is None
+    assert stated("The answer is 1.\nThe answer is 2.5. Done") == "2.5"
+    assert fenced("```\na\n```\nthen\n```python\nb\nc\n```") == "b\nc"
+    assert fenced("```python\nopen") is None
+
+
+def test_hostile_solutions_are_scanned_in_time() -> None:
+    begun = time.perf_counter()
+    for text in ("<answer>" * 50_000, "answer is " * 50_000, "```\n" * 50_000, "####" * 50_000, "$" * 200_000):
+        ExactGrader().answer(text)
+        ChoiceGrader().answer(text)
+        CodeGrader().answer(text)
+    assert time.perf_counter() - begun < 60
+
+
+@pytest.fixture
+def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of graders, in the current directory."""
+    (tmp_path / "my_graders.py").write_text(
+        "def same(answer, reference):\n    return answer == reference\n"
+        "def share(answer, reference):\n    return float(answer)\n"
+        "def broken(answer, reference):\n    return 1 / 0\n"
+        "def silent(answer, reference):\n    return None\n"
+    )
+    (tmp_path / "broken_graders.py").write_text("raise KeyError('two\\nlines')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [part for part in sys.path if part])
+    monkeypatch.delitem(sys.modules, "my_graders", raising=False)
+    return "my_graders"
+
+
+def test_a_users_function_grades(user_module: str) -> None:
+    grader = find_grader(f"{user_module}:same")
+    assert grader.correct("a", "a")
+    assert not grader.correct("a", "b")
+    assert grader.answer(r"\boxed{a }") == "a"
+    share = load_function(f"{user_module}:share")
+    assert share.correct("x", "0.5")
+    assert not share.correct("x", "0.49")
+    assert share.key(" 1 ") == "1"
+
+
+@pytest.mark.parametrize(
+    ("function", "answer", "said"),
+    [
+        ("broken", "x", "the grader my_graders:broken failed: ZeroDivisionError: division by zero"),
+        ("silent", "x", "returned None: allowed are a bool, or a number in"),
+        ("share", "7", "returned 7.0: allowed"),
+        ("share", "nan", "returned nan: allowed"),
+    ],
+)
+def test_a_users_function_that_fails_is_one_problems_error(
+    user_module: str, function: str, answer: str, said: str
+) -> None:
+    with pytest.raises(ProblemError, match=said) as error:
+        load_function(f"{user_module}:{function}").correct("x", answer)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("my_graders:missing", "my_graders has no function 'missing': it has same, share, broken, silent"),
+        ("no_such_module:f", "no_such_module:f cannot be imported: ModuleNotFoundError"),
+        ("broken_graders:f", "broken_graders:f cannot be imported: KeyError: 'two"),
+        ("mathematics", "unknown grader 'mathematics': allowed are math, choice, exact, code or module:function"),
+        ("module:", "unknown grader"),
+        ("code", "allow_code_execution allows it"),
+    ],
+)
+def test_a_grader_that_cannot_be_had_is_one_line(user_module: str, name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as error:
+        find_grader(name)
+    assert "\n" not in str(error.value)
+
+
+def code_grader(seconds: float = 20.0) -> CodeGrader:
+    """The grader; longer than it takes on a busy machine."""
+    return CodeGrader(seconds)
+
+
+def test_a_program_is_graded_by_its_tests() -> None:
+    grader = find_grader("code", allow_code_execution=True)
+    program = grader.answer(PROGRAM)
+    assert program is not None
+    assert grader.correct(TESTS, program)
+    assert grader.correct(TESTS, grader.key(program))
+    assert not grader.correct(TESTS + "\nassert double(3) == 7", program)
+    assert grader.answer("no code") is None
+    assert grader.answer(f"```\n{'x' * (LONGEST + 1)}\n```") is None
+
+
+def test_programs_that_differ_in_layout_share_a_key() -> None:
+    grader = code_grader()
+    assert grader.key("x = 1  # one") == grader.key("x=1")
+    assert grader.key("x = ") == "x ="
+    assert grader.key("(" * 50_000) == "(" * 50_000
+    assert grader.accepts(TESTS)
+    assert not grader.accepts("assert (")
+    assert not grader.accepts("")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import sys; sys.exit(0)",
+        "import os; os._exit(0)",
+        "def double(x):",
+        "raise KeyboardInterrupt",
+        "print('1' * 10**7)",
+        "x = bytearray(3 << 30)",
+        "open('big', 'wb').write(bytes(64 << 20))",
+        "import os; os.kill(os.getpid(), 9)",
+        "double = [].__class__.__len__",
+        "double = 5\n\x00",
+    ],
+)
+def test_a_program_that_does_not_pass_fails(program: str) -> None:
+    assert not code_grader().correct(TESTS, program)
+
+
+def test_a_program_that_loops_is_killed() -> None:
+    begun = time.perf_counter()
+    assert not code_grader(1).correct(TESTS, "while True: pass")
+    assert not code_grader(1).correct(TESTS, "import time; time.sleep(1000)")
+    assert time.perf_counter() - begun < 60
+
+
+def test_memory_and_files_are_limited_and_the_rest_is_graded() -> None:
+    double = "def double(x): return 2 * x\n"
+    eats = double + "try:\n    bytearray(3 << 30)\nexcept MemoryError:\n    small = True\nassert small"
+    writes = (
+        double + "try:\n    open('big', 'wb').write(bytes(64 << 20))\nexcept OSError:\n    small = True\nassert small"
+    )
+    assert code_grader().correct(TESTS, eats)
+    assert code_grader().correct(TESTS, writes)
+
+
+@pytest.fixture
+def _not_isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As where unshare does not work."""
+    monkeypatch.setattr(running, "_ISOLATIONS", (("no-such-command",),))
+    running.isolation.cache_clear()
+    yield
+    running.isolation.cache_clear()
+
+
+def test_children_are_killed_with_the_program_and_hold_up_nothing() -> None:
+    _leave_children_behind("isolated")
+
+
+@pytest.mark.usefixtures("_not_isolated")
+def test_children_are_killed_without_a_namespace_too() -> None:
+    _leave_children_behind("alone")
+
+
+def _leave_children_behind(name: str) -> None:
+    mark = f"computewise-{name}-{os.getpid()}"
+    forks = (
+        "import os, time\ndef double(x): return 2 * x\n"
+        "for _ in range(3):\n    if os.fork() == 0:\n"
+        f"        os.execv('/bin/sh', ['sh', '-c', 'sleep 300; true {mark}'])\n"
+    )
+    assert code_grader().correct(TESTS, forks)
+    for _ in range(500):
+        if mark not in _command_lines():
+            return
+        time.sleep(0.02)
+    pytest.fail("a child outlived its program")
+
+
+def _command_lines() -> str:
+    return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_program_sees_an_empty_environment_and_directory() -> None:
+    looks = "import os\ndef double(x): return 2 * x\nassert 'HOME' not in os.environ\nassert not os.listdir('.')\n"
+    assert code_grader().correct(TESTS, looks)
+
+
+def test_a_program_has_no_network_where_that_can_be_taken_away() -> None:
+    if not running.isolation():
+        pytest.skip("unshare does not work here")
+    asks = (
+        "import socket\ndef double(x): return 2 * x\ntry:\n    socket.create_connection(('127.0.0.1', %d), 1)\n"
+        "except OSError:\n    alone = True\nassert alone\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        socket.create_connection(("127.0.0.1", port)).close()
+        assert code_grader().correct(TESTS, asks % port)
+    assert code_grader().findings == ()
+
+
+@pytest.mark.usefixtures("_not_isolated")
+def test_without_unshare_programs_run_and_that_is_said() -> None:
+    assert code_grader().correct(TESTS, "def double(x): return 2 * x")
+    assert not code_grader(1).correct(TESTS, "while True: pass")
+    assert "can reach the network" in code_grader().findings[0]
