@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from doubles import TASK, Recording, problem, solved
+from servers import Hosted, served
 
-from computewise.core import Attempt, Completion, Result, Step, Usage
+from computewise.core import Attempt, Result
 from computewise.errors import UsageError
-from computewise.models.chat import ChatModel, Message, complaint, conversation
+from computewise.models.chat import Message, complaint, conversation
 from computewise.models.forgetful import Forgetful
+from computewise.models.server.model import ServerModel
 from computewise.models.simulated import SimulatedModel
 from computewise.session import Strategy
 from computewise.strategies import (
@@ -72,6 +76,8 @@ def test_a_conversation_is_the_problem_and_each_attempt_answered() -> None:
     assert [message.content for message in messages[1::2]] == ["3*9-6\n28-6\n22", "3*9-6\n21"]
     assert [message.content for message in messages[2::2]] == [complaint(one) for one in attempts]
     assert conversation("1+2", []) == [Message("user", "1+2")]
+    told = conversation("1+2", [], "Be brief.")
+    assert told == [Message("system", "Be brief."), Message("user", "1+2")]
 
 
 def test_a_complaint_names_what_the_verifier_has_against_an_attempt() -> None:
@@ -90,36 +96,41 @@ def test_a_complaint_names_what_the_verifier_has_against_an_attempt() -> None:
 
 
 @dataclass(slots=True)
-class Mending:
-    """A chat endpoint that gets every step wrong, and mends the one step that a complaint names."""
+class Mending(Hosted):
+    """A chat that gets every step wrong, and mends the one step that a complaint names."""
 
-    conversations: list[tuple[list[Message], int]] = field(default_factory=list)
-    name: str = "mending"
-    parameters: int = 7
+    conversations: list[tuple[list[dict[str, str]], int]] = field(default_factory=list)
 
-    async def complete(
-        self, messages: Sequence[Message], n: int, *, max_tokens: int, temperature: float, seeds: Sequence[int]
-    ) -> list[Completion]:
-        assert len(seeds) == n
-        assert max_tokens > 0
-        self.conversations.append((list(messages), n))
-        number, depth = read_prompt(messages[0].content)
+    def chat(self, body: dict[str, Any]) -> Any:
+        messages, n = body["messages"], body.get("n", 1)
+        if not messages[0]["content"].startswith("problem"):
+            return Hosted.chat(self, body)
+        self.conversations.append((messages, n))
+        number, depth = read_prompt(messages[0]["content"])
         marks = [WRONG] * depth
         if len(messages) > 1:
-            marks = [line.split()[0] for line in messages[-2].content.split("\n")]
-            doubted = re.search("doubts step ([0-9]+)", messages[-1].content)
+            marks = [line.split()[0] for line in messages[-2]["content"].split("\n")]
+            doubted = re.search("doubts step ([0-9]+)", messages[-1]["content"])
             if doubted:
                 marks[int(doubted.group(1)) - 1] = RIGHT
         number += WRONG in marks
-        steps = [f"{mark}\n" for mark in marks[:-1]] + [f"{marks[-1]} {number}"]
-        usage = Usage(samples=1, prompt_tokens=9, completion_tokens=depth)
-        return [Completion(tuple(Step(step, 1, -1.0) for step in steps), "stop", usage)] * n
+        text = "".join(f"{mark}\n" for mark in marks[:-1]) + f"{marks[-1]} {number}"
+        choices = [{"index": i, "message": {"content": text}, "finish_reason": "stop"} for i in range(n)]
+        return {"choices": choices, "usage": {"prompt_tokens": 9, "completion_tokens": depth * n}}
+
+
+@asynccontextmanager
+async def mending() -> AsyncIterator[tuple[ServerModel, Mending]]:
+    chat = Mending()
+    async with served(chat) as model:
+        assert model.capabilities.rung == "D"
+        yield model, chat
 
 
 async def chatted(strategy: Strategy, *, depth: int = 3) -> tuple[Result, Mending]:
     """With an exact verifier, whose score falls to 0 at the first wrong step."""
-    chat = Mending()
-    return await solved(strategy, model=ChatModel(chat), verifier=SimulatedPRM(), of=problem(depth)), chat
+    async with mending() as (model, chat):
+        return await solved(strategy, model=model, verifier=SimulatedPRM(), of=problem(depth)), chat
 
 
 def right(result: Result) -> bool:
@@ -138,10 +149,10 @@ async def test_revising_by_prompt_mends_one_step_an_attempt() -> None:
 async def test_the_strategy_sees_the_verdicts_that_the_conversation_told() -> None:
     result, chat = await chatted(Revisions(4, 1))
     messages, _ = chat.conversations[-1]
-    assert [message.content for message in messages if message.role == "assistant"] == [
+    assert [message["content"] for message in messages if message["role"] == "assistant"] == [
         candidate.text for candidate in result.candidates[:3]
     ]
-    named = [re.findall("doubts step ([0-9])", message.content) for message in messages[2::2]]
+    named = [re.findall("doubts step ([0-9])", message["content"]) for message in messages[2::2]]
     assert named == [["1"], ["2"], ["3"]]
 
 
@@ -154,37 +165,43 @@ async def test_a_gated_chat_stops_asking_at_what_the_verifier_trusts() -> None:
 
 async def test_best_of_n_asks_a_chat_once_and_shows_it_nothing() -> None:
     result, chat = await chatted(BestOfN(8))
-    assert chat.conversations == [([Message("user", problem(3).prompt)], 8)]
+    assert chat.conversations == [([{"role": "user", "content": problem(3).prompt}], 8)]
     assert len(result.candidates) == 8
     assert not right(result)
 
 
-async def test_a_chat_is_charged_what_its_endpoint_says() -> None:
-    result, chat = await chatted(Revisions(4, 2))
-    assert (result.usage.samples, result.usage.prompt_tokens, result.usage.completion_tokens) == (8, 72, 24)
-    assert (ChatModel(chat).name, ChatModel(chat).parameters) == ("mending", 7)
+async def test_a_chat_that_shows_no_tokens_is_charged_by_its_usage() -> None:
+    result, _ = await chatted(Revisions(4, 1))
+    assert (result.usage.samples, result.usage.prompt_tokens, result.usage.completion_tokens) == (4, 36, 12)
+    assert result.usage.cached_prompt_tokens == 0
+    many, _ = await chatted(BestOfN(2))
+    assert many.usage.completion_tokens == 2 * 3
 
 
 @pytest.mark.parametrize(("prefix", "stop"), [("right\n", None), ("", "\n"), ("right\n", "\n")])
 async def test_a_chat_refuses_what_goes_on_from_a_prefix_or_stops_at_a_step(prefix: str, stop: str | None) -> None:
-    with pytest.raises(UsageError, match="allowed are single, best_of_n") as error:
-        await ChatModel(Mending()).sample(
-            problem(3).prompt, prefix, 1, stop=stop, max_tokens=9, temperature=1.0, seeds=[0]
-        )
+    async with mending() as (model, chat):
+        with pytest.raises(UsageError, match="little-1b cannot be searched by steps") as error:
+            await model.sample(problem(3).prompt, prefix, 1, stop=stop, max_tokens=9, temperature=1.0, seeds=[0])
     assert "\n" not in str(error.value)
+    assert chat.conversations == []
 
 
 async def test_a_search_by_steps_over_a_chat_is_refused() -> None:
-    with pytest.raises(UsageError, match="mending is a chat endpoint"):
+    with pytest.raises(UsageError, match="cannot be searched by steps"):
         await chatted(BeamSearch(4, 2))
 
 
-async def test_every_strategy_that_the_refusal_names_runs_over_a_chat() -> None:
-    with pytest.raises(UsageError) as error:
-        await chatted(BeamSearch(4, 2))
-    named = str(error.value).split("allowed are ")[1].split(", ")
-    assert set(named) <= set(STRATEGIES)
-    assert {Single.name, BestOfN.name, Revisions.name, GatedRevisions.name} <= set(named)
-    for name in named:
-        result, _ = await chatted(build(name, {}), depth=4)
-        assert result.candidates, name
+async def test_every_strategy_that_is_not_refused_runs_over_a_chat_and_no_other() -> None:
+    async with mending() as (model, _):
+        refused = model.capabilities.strategies()
+    assert {name for name in refused if refused[name] is None} >= {
+        kind.name for kind in (Single, BestOfN, Revisions, GatedRevisions)
+    }
+    for name in STRATEGIES:
+        if refused[name] is None:
+            result, _ = await chatted(build(name, {}), depth=4)
+            assert result.candidates, name
+        elif refused[name] is not None and name != StepRevisions.name:
+            with pytest.raises(UsageError, match="cannot be searched by steps"):
+                await chatted(build(name, {}), depth=4)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from types import TracebackType
 from typing import Any
 
 import httpx
+import msgspec
 
-from computewise.errors import ServerError, UsageError
+from computewise.errors import ModelError, ServerError, UsageError
 from computewise.http.limiter import Limiter
 from computewise.http.retry import OVERLOADED, Retry, asked_to_wait, worth_retrying
-from computewise.http.spread import SpreadTransport
+from computewise.http.spread import SpreadTransport, proxy_for
 
 CONCURRENCY = 256
 TIMEOUT = 600.0
@@ -23,6 +26,8 @@ CONNECT = 10.0
 KEPT = 30.0
 """Seconds that an idle connection is kept."""
 _EXCERPT = 300
+_NO_KEY = "[key]"
+_ENCODER = msgspec.json.Encoder()
 
 
 class HttpClient:
@@ -47,15 +52,19 @@ class HttpClient:
         self.limiter = Limiter(concurrency)
         self._retry = retry or Retry()
         self._random = random.Random()
-        self._key = api_key
-        headers = {"content-type": "application/json", "accept": "application/json"}
-        if api_key:
-            headers["authorization"] = f"Bearer {api_key}"
-        self._client = httpx.AsyncClient(
-            headers=headers,
-            timeout=httpx.Timeout(timeout, connect=CONNECT, pool=None),
-            transport=transport or SpreadTransport(KEPT),
-        )
+        self._key = _checked_key(api_key)
+        self._headers = {
+            "content-type": "application/json",
+            "accept": "application/json",
+            "user-agent": f"computewise/{version('computewise')}",
+        }
+        if self._key:
+            self._headers["authorization"] = f"Bearer {self._key}"
+        self._extensions = {"timeout": httpx.Timeout(timeout, connect=CONNECT, pool=None).as_dict()}
+        self._urls: dict[str, httpx.URL] = {}
+        # What httpx.AsyncClient adds to its transport (cookies, redirects, authentication) is not wanted here, and it
+        # takes a third of a request's time.
+        self._transport = transport or SpreadTransport(KEPT, proxy_for(httpx.URL(self.base_url)))
 
     async def __aenter__(self) -> HttpClient:
         return self
@@ -67,65 +76,90 @@ class HttpClient:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """What the server answers to `body`; raises `ServerError` once no further try is worth it."""
-        return await self._ask("POST", path, json.dumps(body, separators=(",", ":")).encode())
+        try:
+            content = _ENCODER.encode(body)
+        except UnicodeEncodeError:
+            raise ModelError("the request holds text that is not Unicode: half of a surrogate pair") from None
+        return await self._ask("POST", path, content)
 
     async def get(self, path: str) -> Any:
         """What the server answers."""
         return await self._ask("GET", path, None)
 
     async def _ask(self, method: str, path: str, content: bytes | None) -> Any:
-        url = f"{self._root}{path}" if path.startswith("/") else f"{self.base_url}/{path}"
-        waited, failures = 0.0, 0
+        url = self._url(path)
+        spent, failures = 0.0, 0
         while True:
             async with self.limiter:
-                began = self.limiter.epoch
+                epoch, began = self.limiter.epoch, time.monotonic()
                 answer, failure, asked = await self._try(method, url, content)
                 if failure is None:
                     self.limiter.answered()
                     return answer
                 if failure.status is None or failure.status in OVERLOADED:
-                    self.limiter.overloaded(began)
+                    self.limiter.overloaded(epoch)
             failures += 1
             wait = self._retry.wait(failures, asked, self._random)
+            spent += time.monotonic() - began + wait
             final = failure.status is not None and not worth_retrying(failure.status)
-            if final or failures >= self._retry.tries or waited + wait > self._retry.seconds:
+            if final or failures >= self._retry.tries or spent > self._retry.seconds:
                 raise failure if failures == 1 else ServerError(f"{failure} ({failures} tries)", failure.status)
             self.retries += 1
-            waited += wait
             await asyncio.sleep(wait)
 
-    async def _try(self, method: str, url: str, content: bytes | None) -> tuple[Any, ServerError | None, float | None]:
+    async def _try(
+        self, method: str, url: httpx.URL, content: bytes | None
+    ) -> tuple[Any, ServerError | None, float | None]:
         """The answer, or a failure and how long the server asks to wait."""
+        request = httpx.Request(method, url, headers=self._headers, content=content, extensions=self._extensions)
         try:
-            response = await self._client.request(method, url, content=content)
-        except httpx.TransportError as error:
-            what = str(error) or type(error).__name__
-            return None, ServerError(self._safe(f"no answer from {url}: {what}")), None
+            response = await self._transport.handle_async_request(request)
+            held = await response.aread()
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            return None, ServerError(f"no answer from {url}: {self._shown(str(error) or type(error).__name__)}"), None
         if response.is_success:
             try:
-                return json.loads(response.content), None, None
+                return _parsed(held), None, None
             except ValueError:
-                text = f"{url} answered {response.status_code} with something else than JSON: {_shown(response.text)}"
-                raise ServerError(self._safe(text), response.status_code) from None
-        text = f"{url} answered {response.status_code}: {_reason(response)}"
-        return None, ServerError(self._safe(text), response.status_code), asked_to_wait(response.headers)
+                text = f"{url} answered {response.status_code} with something else than JSON: "
+                raise ServerError(text + self._shown(response.text), response.status_code) from None
+        asked = asked_to_wait(response.headers)
+        text = f"{url} answered {response.status_code}: {self._shown(_reason(response))}"
+        text += "" if asked is None else f" (asks to wait {asked:.3g} s)"
+        return None, ServerError(text, response.status_code), asked
 
-    def _safe(self, text: str) -> str:
-        """Servers repeat a wrong key in what they say about it."""
-        return text.replace(self._key, "[key]") if self._key else text
+    def _url(self, path: str) -> httpx.URL:
+        """Parsed once: that takes as long as to build a request."""
+        if path not in self._urls:
+            self._urls[path] = httpx.URL(f"{self._root}{path}" if path.startswith("/") else f"{self.base_url}/{path}")
+        return self._urls[path]
+
+    def _shown(self, text: str) -> str:
+        """One line, not too long, without the key: servers repeat a wrong one in what they say about it."""
+        text = " ".join((text.replace(self._key, _NO_KEY) if self._key else text).split())
+        return text if len(text) <= _EXCERPT else text[:_EXCERPT] + "..."
+
+
+def _checked_key(key: str | None) -> str | None:
+    """The key without the line end that a file leaves behind it; its text is never part of an error."""
+    key = (key or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError("the API key holds characters that no header can: it was cut out wrongly")
+    return key or None
 
 
 def _checked(base_url: str) -> tuple[str, str]:
     """The URL without a trailing slash, and the server's root."""
     try:
         url = httpx.URL(base_url)
-    except httpx.InvalidURL:
+        url.host.encode("idna")  # as whoever looks up its address does
+    except (httpx.InvalidURL, UnicodeError):
         raise UsageError(f"{base_url!r} is no URL: give one such as http://localhost:8000/v1") from None
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.host or not (url.port is None or 0 < url.port < 1 << 16):
         raise UsageError(f"{base_url!r} is no URL of a server: give one such as http://localhost:8000/v1")
     if url.userinfo or url.query:
         raise UsageError(f"the URL of {url.host} holds more than an address: keys are taken from the environment")
@@ -133,18 +167,23 @@ def _checked(base_url: str) -> tuple[str, str]:
     return base, base.removesuffix("/v1")
 
 
+def _parsed(held: bytes) -> Any:
+    """JSON; some servers write NaN, which is none. Halves of surrogate pairs are an error."""
+    try:
+        return msgspec.json.decode(held)
+    except msgspec.DecodeError:
+        found = json.loads(held)
+        _ENCODER.encode(found)
+        return found
+
+
 def _reason(response: httpx.Response) -> str:
     """The message of an error in OpenAI's envelope, or in one of the others that servers use."""
     try:
         held = json.loads(response.content)
     except ValueError:
-        return _shown(response.text) or response.reason_phrase
+        return response.text if response.text.strip() else response.reason_phrase
     for name in ("error", "message", "detail"):
         if isinstance(held, dict) and held.get(name):
             held = held[name]
-    return _shown(held if isinstance(held, str) else json.dumps(held))
-
-
-def _shown(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _EXCERPT else text[:_EXCERPT] + "..."
+    return held if isinstance(held, str) else json.dumps(held, ensure_ascii=False)

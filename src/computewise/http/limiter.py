@@ -24,7 +24,7 @@ class Limiter:
         self._epoch = 0
 
     async def __aenter__(self) -> Limiter:
-        if self.under_way < int(self.window) and not self._waiting:
+        if self.under_way < int(self.window):
             self.under_way += 1
             return self
         place = asyncio.get_running_loop().create_future()
@@ -32,10 +32,8 @@ class Limiter:
         try:
             await place
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
+            if not place.cancelled():
                 self._leave()  # the place came together with the cancellation
-            else:
-                self._waiting.remove(place)
             raise
         return self
 

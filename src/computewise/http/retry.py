@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,10 @@ def worth_retrying(status: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """At most `tries` tries, at most `seconds` of waiting in all; waits double from `first` to `longest` seconds."""
+    """At most `tries` tries, and `seconds` of waits and failed tries in all; waits double from `first` to `longest`.
+
+    So a request that the server let run into its time limit is not made again.
+    """
 
     tries: int = 6
     seconds: float = 180.0
@@ -40,9 +44,11 @@ def asked_to_wait(headers: Mapping[str, str], now: datetime | None = None) -> fl
         if (text := headers.get(name)) is None:
             continue
         try:
-            return max(float(text) * unit, 0.0)
+            seconds = float(text) * unit
         except ValueError:
             pass
+        else:
+            return None if math.isnan(seconds) else max(seconds, 0.0)
         try:
             until = parsedate_to_datetime(text)
         except ValueError:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.request import getproxies, proxy_bypass
+
 import httpx
 
-EACH = 4
+EACH = 2
 
 
 class SpreadTransport(httpx.AsyncBaseTransport):
@@ -15,7 +17,8 @@ class SpreadTransport(httpx.AsyncBaseTransport):
     connection of `EACH` streams.
     """
 
-    def __init__(self, keepalive: float) -> None:
+    def __init__(self, keepalive: float, proxy: str | None) -> None:
+        self._proxy = proxy
         self._limits = httpx.Limits(max_connections=None, max_keepalive_connections=EACH, keepalive_expiry=keepalive)
         self._context = httpx.create_ssl_context()
         self._pools: list[httpx.AsyncHTTPTransport] = []
@@ -25,7 +28,8 @@ class SpreadTransport(httpx.AsyncBaseTransport):
         """See `httpx.AsyncBaseTransport`; the body is read before it returns, so that the pool is free again."""
         index = next((i for i, count in enumerate(self._under_way) if count < EACH), len(self._pools))
         if index == len(self._pools):
-            self._pools.append(httpx.AsyncHTTPTransport(http2=True, limits=self._limits, verify=self._context))
+            pool = httpx.AsyncHTTPTransport(http2=True, limits=self._limits, verify=self._context, proxy=self._proxy)
+            self._pools.append(pool)
             self._under_way.append(0)
         self._under_way[index] += 1
         try:
@@ -39,3 +43,11 @@ class SpreadTransport(httpx.AsyncBaseTransport):
         """Close every connection."""
         for pool in self._pools:
             await pool.aclose()
+
+
+def proxy_for(url: httpx.URL) -> str | None:
+    """The environment's proxy (HTTPS_PROXY, NO_PROXY) for a server; None for this machine."""
+    if url.host in ("localhost", "127.0.0.1", "::1") or proxy_bypass(url.host):
+        return None
+    proxies = getproxies()
+    return proxies.get(url.scheme) or proxies.get("all")

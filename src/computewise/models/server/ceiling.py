@@ -24,31 +24,39 @@ class Spent(NamedTuple):
 class Ceiling:
     """At most `tokens` sampled and `dollars` spent, by all models of a run together; None is no bound.
 
-    A request holds the most it may sample until it is answered; where that does not fit beside what others hold, it
-    waits for them. Prompt tokens are known once answered: dollars can be exceeded by those of the requests under way.
+    A request holds the most it may spend until it is answered; where that does not fit beside what others hold, it
+    waits for them. What a server makes of a request that fails or is cancelled, nobody tells: it counts as nothing.
     """
 
     tokens: int | None = None
     dollars: float | None = None
     spent: Spent = field(default_factory=Spent)
     _held: Spent = field(default_factory=Spent)
-    _freed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _holders: int = 0
+    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     async def hold(self, most: Spent) -> None:
         """Wait until `most` more fits; raises `CeilingError` where it will not."""
-        async with self._freed:
-            while not self._fits(most.and_also(self._held)):
-                if not self._fits(most):
-                    raise CeilingError(self._reached())
-                await self._freed.wait()
-            self._held = self._held.and_also(most)
+        while not self._fits(most.and_also(self._held)):
+            if not self._fits(most):
+                raise CeilingError(self._reached(most))
+            freed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(freed)
+            await freed
+        self._held = self._held.and_also(most)
+        self._holders += 1
 
-    async def release(self, most: Spent, spent: Spent) -> None:
+    def release(self, most: Spent, spent: Spent) -> None:
         """The request that held `most` is over, and took `spent`."""
         self.spent = self.spent.and_also(spent)
-        self._held = Spent(self._held.tokens - most.tokens, self._held.dollars - most.dollars)
-        async with self._freed:
-            self._freed.notify_all()
+        self._holders -= 1
+        # Nothing is held by nobody: what rounding leaves of the dollars would have the last one wait for ever.
+        left = Spent(self._held.tokens - most.tokens, self._held.dollars - most.dollars)
+        self._held = left if self._holders else Spent()
+        waiting, self._waiting = self._waiting, []
+        for freed in waiting:
+            if not freed.done():
+                freed.set_result(None)
 
     def _fits(self, more: Spent) -> bool:
         total = self.spent.and_also(more)
@@ -56,8 +64,16 @@ class Ceiling:
             self.dollars is None or total.dollars <= self.dollars
         )
 
-    def _reached(self) -> str:
-        bounds = [f"{self.tokens} tokens"] if self.tokens is not None else []
-        bounds += [f"${self.dollars:g}"] if self.dollars is not None else []
+    def _reached(self, most: Spent) -> str:
+        bounds, more = [], []
+        if self.tokens is not None:
+            bounds.append(f"{self.tokens} tokens")
+            more.append(f"{most.tokens} tokens")
+        if self.dollars is not None:
+            bounds.append(f"${self.dollars:g}")
+            more.append(f"${most.dollars:.2g}")
         spent = f"{self.spent.tokens} tokens sampled, ${self.spent.dollars:.4g} spent"
-        return f"the ceiling of {' and '.join(bounds)} is reached ({spent}); what is recorded is kept"
+        return (
+            f"the ceiling of {' and '.join(bounds)} is reached: {spent}, and the next request may take "
+            f"{' and '.join(more)}; what is recorded is kept"
+        )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from computewise.http.client import HttpClient
 from computewise.models.server.dialects import Dialect
 from computewise.models.server.generation import Answered, Asked, Generated
-from computewise.models.server.parsing import choices_of, counts_of, ended, tokens_of
+from computewise.models.server.parsing import Choice, Message, ended, envelope_of, tokens_of
 
 
 class ChatRoute:
@@ -33,11 +32,10 @@ class ChatRoute:
 
     async def generate(self, asked: Asked) -> Answered:
         """See `Route.generate`."""
-        held = await self._client.post("chat/completions", self._body(asked))
-        choices = choices_of(held)
-        prompt, cached, completion = counts_of(held)
-        alone = completion if len(choices) == 1 else None
-        return Answered([self._read(choice, asked, alone) for choice in choices], prompt, cached, completion)
+        choices, counts = envelope_of(await self._client.post("chat/completions", self._body(asked)))
+        each = counts.each([len((one.message or Message()).content or "") for one in choices])
+        found = [self._read(choice, asked, count) for choice, count in zip(choices, each, strict=True)]
+        return Answered(found, counts.prompt_tokens, counts.cached_tokens, counts.completion_tokens)
 
     def _body(self, asked: Asked) -> dict[str, Any]:
         dialect = self._dialect
@@ -45,15 +43,15 @@ class ChatRoute:
         body: dict[str, Any] = {
             "model": self._model,
             "messages": messages,
-            "n": asked.n,
-            "max_tokens": asked.max_tokens,
+            dialect.limit: asked.max_tokens,
             "temperature": asked.temperature,
-            "top_p": 1.0,
             "seed": asked.seed,
             **dialect.fixed,
             **dialect.sampling,
             **self._thinking,
         }
+        if asked.n > 1:
+            body["n"] = asked.n
         if messages[-1]["role"] == "assistant":
             body |= dialect.prefill
             if dialect.marked_prefill:
@@ -64,15 +62,12 @@ class ChatRoute:
             body |= {"stop": [asked.stop], **dialect.keep_stop}
         return body
 
-    def _read(self, choice: Mapping[str, Any], asked: Asked, count: int | None) -> Generated:
-        message = choice.get("message") or {}
-        text = str(message.get("content") or "")
-        last = asked.messages[-1]
+    def _read(self, choice: Choice, asked: Asked, count: int | None) -> Generated:
+        message = choice.message or Message()
+        text, last = message.content or "", asked.messages[-1]
         if self._echoes and last.role == "assistant":
             text = text.removeprefix(last.content)
-        how = ended(choice, self._dialect, asked.stop, text)
+        how = ended(choice, self._dialect, asked.stop, text, says=False)
         if how == "stop" and asked.stop and not text.endswith(asked.stop):
             text += asked.stop
-        thinking = str(message.get("reasoning") or message.get("reasoning_content") or "")
-        tokens = tokens_of(choice)
-        return Generated(text, how, tokens, count, thinking)
+        return Generated(text, how, tokens_of(choice), count, message.thinking)

@@ -17,8 +17,8 @@ def _none() -> Fields:
     return {}
 
 
-def _unpenalised() -> Fields:
-    return {"presence_penalty": 0.0, "frequency_penalty": 0.0}
+def _untouched() -> Fields:
+    return {"top_p": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,12 @@ class Dialect:
     """The field of a choice that names the stop text which ended it; null or a number where the model ended."""
     thinking_budget: str | None = None
     """The field that bounds the tokens of thinking."""
-    fixed: Fields = field(default_factory=_unpenalised)
-    """Sent with every request, beside temperature and top_p."""
+    limit: str = "max_tokens"
+    """The field of a chat that bounds what is sampled."""
+    greedy: bool = True
+    """Whether a temperature of 0 is taken."""
+    fixed: Fields = field(default_factory=_untouched)
+    """Sent with every request, beside temperature."""
 
 
 VLLM = Dialect(
@@ -75,6 +79,9 @@ OPEN = Dialect("OpenAI-compatible", sampling={"top_k": 0, "min_p": 0.0, "repetit
 """A server that says of itself no more than that."""
 OPENAI = Dialect("OpenAI's fields only")
 """One that refuses what is not OpenAI's."""
-DIALECTS = {dialect.name: dialect for dialect in (VLLM, SGLANG, LLAMA, OLLAMA, OPEN, OPENAI)}
+FEWEST = Dialect("fewest fields", fixed={})
+"""One that refuses what changes nothing: TGI takes no top_p of 1."""
+THINKING = Dialect("OpenAI's thinking models", limit="max_completion_tokens", greedy=False, fixed={})
+DIALECTS = {dialect.name: dialect for dialect in (VLLM, SGLANG, LLAMA, OLLAMA, OPEN, OPENAI, FEWEST, THINKING)}
 THINKING_OFF: Fields = {"chat_template_kwargs": {"enable_thinking": False}}
 """Sent with every request that a template is put around, where the model is not to think."""

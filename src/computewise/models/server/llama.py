@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
-from computewise.errors import ModelError
+from msgspec import Struct, field
+
 from computewise.http.client import HttpClient
 from computewise.models.server.dialects import LLAMA
-from computewise.models.server.generation import Answered, Asked, Ended, Generated, Token
+from computewise.models.server.generation import Answered, Asked, Ended, Generated, Tokens
+from computewise.models.server.parsing import read
 
 _FIELDS = ["index", "content", "tokens", "stop_type", "tokens_evaluated", "timings/cache_n", "completion_probabilities"]
-_ENDED: Mapping[str, Ended] = {"eos": "end", "word": "stop", "limit": "length"}
+_ENDED: dict[str, Ended] = {"eos": "end", "word": "stop", "limit": "length"}
+
+
+class _Seen(Struct):
+    token: str
+    logprob: float | None
+    id: int
+
+
+class _Found(Struct):
+    content: str
+    tokens: list[int]
+    stop_type: Literal["eos", "word", "limit"]
+    index: int = 0
+    tokens_evaluated: int | None = None
+    cached: int | None = field(name="timings/cache_n", default=None)
+    completion_probabilities: list[_Seen] = []
+
+
+class _Text(Struct):
+    content: str
 
 
 class LlamaRoute:
@@ -19,16 +42,16 @@ class LlamaRoute:
 
     def __init__(self, client: HttpClient, *, logprobs: bool) -> None:
         self._client, self._logprobs = client, logprobs
+        self._spelt: dict[tuple[int, ...], str] = {}
 
     async def generate(self, asked: Asked) -> Answered:
         """See `Route.generate`."""
         body = {
-            "prompt": asked.text if asked.ids is None else list(asked.ids),
+            "prompt": asked.text if asked.ids is None else asked.ids,
             "n_cmpl": asked.n,
             "n_predict": asked.max_tokens,
             "stop": [] if asked.stop is None else [asked.stop],
             "temperature": asked.temperature,
-            "top_p": 1.0,
             "seed": asked.seed,
             **LLAMA.fixed,
             **LLAMA.sampling,
@@ -38,24 +61,33 @@ class LlamaRoute:
             "response_fields": _FIELDS,
         }
         held = await self._client.post("/completion", body)
-        found = sorted(held if isinstance(held, list) else [held], key=lambda one: int(one.get("index") or 0))
-        generated = [_read(one, asked.stop) for one in found]
-        counted = sum(len(one["tokens"]) for one in found)
-        return Answered(generated, found[0].get("tokens_evaluated"), found[0].get("timings/cache_n"), counted)
+        found = read(held if isinstance(held, list) else [held], list[_Found], "completion of llama.cpp's")
+        found.sort(key=lambda one: one.index)
+        generated = [await self._read(one, asked.stop) for one in found]
+        first = found[0] if found else _Found("", [], "limit")
+        return Answered(generated, first.tokens_evaluated, first.cached, sum(one.sampled for one in generated))
 
+    async def _read(self, held: _Found, stop: str | None) -> Generated:
+        """The stop text is cut off, and so are the log-probabilities of its tokens: they count as certain."""
+        how, ids = _ENDED[held.stop_type], tuple(held.tokens)
+        text = held.content + (stop or "" if how == "stop" else "")
+        seen = held.completion_probabilities[: len(ids)]
+        if not seen:
+            return Generated(text, how, None, len(ids))
+        texts = [one.token for one in seen]
+        unseen = ids[len(seen) :]
+        rest = text[sum(map(len, texts)) :]
+        texts += [rest, *[""] * (len(unseen) - 1)] if unseen else []
+        logprobs = [*(one.logprob or 0.0 for one in seen), *[0.0] * len(unseen)]
+        tokens = Tokens(tuple(texts), tuple(logprobs), ids)
+        if how == "stop" and await self._spelling(unseen) != rest:
+            tokens = replace(tokens, ids=None)  # the last of them goes on behind the stop
+        return Generated(text, how, tokens, len(ids))
 
-def _read(held: Mapping[str, Any], stop: str | None) -> Generated:
-    how = _ENDED.get(str(held.get("stop_type")))
-    ids = held.get("tokens")
-    if how is None or not isinstance(ids, list) or not isinstance(held.get("content"), str):
-        raise ModelError(f"llama.cpp answered without content, tokens and stop_type: {str(held)[:200]}")
-    # The stop text is cut off, and so are the log-probabilities of its tokens: they count as certain.
-    text = held["content"] + (stop or "" if how == "stop" else "")
-    seen = held.get("completion_probabilities") or []
-    if not seen:
-        return Generated(text, how, None, len(ids))
-    tokens = [Token(str(one["token"]), float(one["logprob"]), int(one["id"])) for one in seen[: len(ids)]]
-    rest = text[sum(len(token.text) for token in tokens) :]
-    for index, id in enumerate(ids[len(tokens) :]):
-        tokens.append(Token(rest if index == 0 else "", 0.0, int(id)))
-    return Generated(text, how, tuple(tokens), len(ids))
+    async def _spelling(self, ids: Sequence[int]) -> str:
+        """What the tokens of a stop spell: they are few, and asked for once."""
+        key = tuple(ids)
+        if key not in self._spelt:
+            held = await self._client.post("/detokenize", {"tokens": key})
+            self._spelt[key] = read(held, _Text, "text of tokens").content
+        return self._spelt[key]

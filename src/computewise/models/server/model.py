@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,16 +13,20 @@ from computewise.http.client import HttpClient
 from computewise.models.chat import Message, conversation
 from computewise.models.server.capabilities import Capabilities
 from computewise.models.server.ceiling import Ceiling, Spent
-from computewise.models.server.generation import Answered, Asked, Generated, Route, Token
+from computewise.models.server.generation import CHARACTERS_A_TOKEN, Answered, Asked, Generated, Route
+from computewise.models.server.memory import Memory
 from computewise.models.server.steps import cut
 from computewise.models.server.templates import Rendered, Template, ids_of
 from computewise.session import together
 
 BLANKS = 3
 """How often a model that begins a step with nothing but the delimiter is asked to go on."""
-_REMEMBERED = 8192
+_STARTS = 1024
+"""Rendered prompts that are kept: more than there are problems at a time."""
 _SEED = 0x7FFFFFFF
 """Servers take seeds of 31 bits."""
+_AROUND = 32
+"""Tokens that a template puts around a message, at most."""
 _END_OF_THINKING = "</think>"
 
 
@@ -64,8 +66,8 @@ class ServerModel:
     ceiling: Ceiling = field(default_factory=Ceiling)
     prices: Prices | None = None
     observed: Observed = field(default_factory=Observed)
-    _starts: dict[tuple[Message, ...], Rendered] = field(default_factory=dict)
-    _ids: OrderedDict[bytes, array[int]] = field(default_factory=OrderedDict)
+    _starts: OrderedDict[tuple[Message, ...], Rendered] = field(default_factory=OrderedDict)
+    _memory: Memory = field(default_factory=Memory)
 
     async def sample(
         self,
@@ -79,16 +81,24 @@ class ServerModel:
         seeds: Sequence[int],
         attempts: Sequence[Attempt] = (),
     ) -> list[Completion]:
-        """See `computewise.core.Model.sample`; `attempts` are shown as a conversation about them."""
-        if (prefix or stop) and not self.capabilities.steps:
-            raise UsageError(f"{self.name} cannot be searched by steps: {self.capabilities.why_no_steps}")
+        """See `computewise.core.Model.sample`; `attempts` are shown as a conversation about them.
+
+        Without steps, the likeliest solution comes whole: there is nothing to choose from on the way.
+        """
+        if not self.capabilities.steps:
+            if prefix or (stop and temperature > 0):
+                raise UsageError(f"{self.name} cannot be searched by steps: {self.capabilities.why_no_steps}")
+            stop = None
         asked = await self._asked(prompt, prefix, attempts, stop, max_tokens, temperature)
         answers = await self._draw(asked, list(seeds))
         read = next((a.prompt_tokens for a in answers if a.prompt_tokens is not None), None)
         if read is None:
-            read = len(asked.ids) if asked.ids is not None else -(-len(asked.text) // 4)
+            read = len(asked.ids) if asked.ids is not None else -(-len(asked.text) // CHARACTERS_A_TOKEN)
         found = [one for answer in answers for one in answer.found]
-        found = [await self._not_blank(asked, one, seed) for one, seed in zip(found, seeds, strict=True)]
+        blank = [index for index, one in enumerate(found) if _blank(one)]
+        gone_on = await together(self._gone_on(asked, found[index], seeds[index]) for index in blank)
+        for index, one in zip(blank, gone_on, strict=True):
+            found[index] = one
         fresh = 0 if prefix and not attempts else read
         return [
             self._completion(one, asked, read, read - fresh if index == 0 else read) for index, one in enumerate(found)
@@ -107,11 +117,34 @@ class ServerModel:
         messages = tuple(conversation(prompt, attempts, self.instruction))
         asked = Asked(messages, "", None, 1, stop, max_tokens, temperature, 0)
         if self.template is None:
-            last = [Message("assistant", prefix)] if prefix else []
-            return replace(asked, messages=(*messages, *last), text=prefix)
+            return self._behind(asked, prefix) if prefix else asked
         start = await self._start(self.template, messages)
-        text = start.text + prefix
-        return replace(asked, text=text, ids=start.ids if not prefix else self._known(text))
+        asked = replace(asked, text=start.text, ids=start.ids)
+        asked = self._behind(asked, prefix) if prefix else asked
+        if self.capabilities.context is None or start.ids is None:
+            return asked
+        return await self._fitted(asked, self.template, self.capabilities.context, len(start.ids) + len(prefix))
+
+    async def _fitted(self, asked: Asked, template: Template, context: int, at_most: int) -> Asked:
+        """The same within the context, as a server refuses what might not fit; the prompt has `at_most` tokens."""
+        if asked.ids is None and at_most + asked.max_tokens > context:
+            asked = replace(asked, ids=await self._tokenized(asked.text, template.special))
+        if asked.ids is None:
+            return asked
+        room = context - len(asked.ids)
+        if room < 1:
+            raise ModelError(f"{len(asked.ids)} tokens of prompt fill the {context} of {self.name}")
+        return replace(asked, max_tokens=min(asked.max_tokens, room))
+
+    def _behind(self, asked: Asked, more: str) -> Asked:
+        """The same, with `more` put behind what the model goes on from."""
+        text = asked.text + more
+        if self.template is not None:
+            return replace(asked, text=text, ids=self._memory.find(text))
+        *before, last = asked.messages
+        if last.role != "assistant":
+            before, last = [*before, last], Message("assistant", "")
+        return replace(asked, messages=(*before, Message("assistant", last.content + more)), text=text)
 
     async def _start(self, template: Template, messages: tuple[Message, ...]) -> Rendered:
         """Rendered once; where attempts are shown it is not kept, since nobody asks for it again."""
@@ -122,6 +155,8 @@ class ServerModel:
             start = replace(start, ids=await self._tokenized(start.text, template.special))
         if len(messages) <= 2:
             self._starts[messages] = start
+            while len(self._starts) > _STARTS:
+                self._starts.popitem(last=False)
         return start
 
     async def _tokenized(self, text: str, special: bool) -> tuple[int, ...]:
@@ -132,7 +167,8 @@ class ServerModel:
 
     async def _draw(self, asked: Asked, seeds: list[int]) -> list[Answered]:
         """As many continuations as there are seeds; a server that ignores `n` is asked for each alone."""
-        each = self.capabilities.n
+        # vLLM refuses more than one of what is not drawn.
+        each = self.capabilities.n if asked.temperature > 0 else 1
         parts = [seeds[at : at + each] for at in range(0, len(seeds), each)]
         answers = await together(self._ask(replace(asked, n=len(part), seed=part[0] & _SEED)) for part in parts)
         missing = [seed for part, answer in zip(parts, answers, strict=True) for seed in part[len(answer.found) :]]
@@ -145,47 +181,39 @@ class ServerModel:
 
     async def _ask(self, asked: Asked) -> Answered:
         """One request, within the ceiling."""
-        most, spent = self._spent(Usage(completion_tokens=asked.n * asked.max_tokens)), Spent()
-        await self.ceiling.hold(most)
+        at_most = _most(asked)
+        held, spent = self._spent(at_most), Spent()
+        await self.ceiling.hold(held)
         try:
             answer = await self.route.generate(asked)
-            sampled = sum(_count(one) for one in answer.found)
-            spent = self._spent(
-                Usage(
-                    prompt_tokens=answer.prompt_tokens or 0,
-                    cached_prompt_tokens=answer.cached_tokens or 0,
-                    completion_tokens=sampled,
-                )
-            )
+            sampled = sum(one.sampled for one in answer.found)
+            prompt = at_most.prompt_tokens if answer.prompt_tokens is None else answer.prompt_tokens
+            cached = answer.cached_tokens or 0
+            spent = self._spent(Usage(prompt_tokens=prompt, cached_prompt_tokens=cached, completion_tokens=sampled))
         finally:
-            await self.ceiling.release(most, spent)
+            self.ceiling.release(held, spent)
         seen = self.observed
         seen.requests += 1
         seen.counted += sampled
         seen.said += answer.completion_tokens or 0
         seen.prompt += answer.prompt_tokens or 0
-        seen.cached += answer.cached_tokens or 0
+        seen.cached += cached
         return answer
 
     def _spent(self, usage: Usage) -> Spent:
         dollars = PriceCost(self.prices).cost(usage, 0) if self.prices else 0.0
         return Spent(usage.completion_tokens, dollars)
 
-    async def _not_blank(self, asked: Asked, found: Generated, seed: int) -> Generated:
+    async def _gone_on(self, asked: Asked, found: Generated, seed: int) -> Generated:
         """A step that is only a delimiter is none: the model is asked to go on behind it."""
         for again in range(1, BLANKS + 1):
-            if found.ended != "stop" or found.text.strip():
-                return found
-            room = asked.max_tokens - _count(found)
-            if room < 1:
+            if (room := asked.max_tokens - found.sampled) < 1:
                 return replace(found, ended="length")
-            more = replace(asked, text=asked.text + found.text, ids=None, max_tokens=room, seed=(seed + again) & _SEED)
-            if self.template is None:
-                last = asked.messages[-1]
-                before = last.content if last.role == "assistant" else ""
-                kept = asked.messages[:-1] if last.role == "assistant" else asked.messages
-                more = replace(more, messages=(*kept, Message("assistant", before + found.text)))
-            found = _joined(found, (await self._ask(more)).found[0])
+            more = replace(self._behind(asked, found.text), max_tokens=room)
+            (then,) = (one for answer in await self._draw(more, [seed + again]) for one in answer.found)
+            found = _joined(found, then)
+            if not _blank(found):
+                break
         return found
 
     def _completion(self, found: Generated, asked: Asked, read: int, cached: int) -> Completion:
@@ -206,32 +234,26 @@ class ServerModel:
 
     def _remember(self, asked: Asked, found: Generated) -> None:
         """The token ids of a prompt that a search will go on from."""
-        if asked.ids is None or not found.tokens or any(token.id is None for token in found.tokens):
-            return
-        if "".join(token.text for token in found.tokens) == found.text:
-            ids = (*asked.ids, *(token.id or 0 for token in found.tokens))
-            self._ids[_digest(asked.text + found.text)] = array("i", ids)
-            while len(self._ids) > _REMEMBERED:
-                self._ids.popitem(last=False)
-
-    def _known(self, text: str) -> tuple[int, ...] | None:
-        held = self._ids.get(_digest(text))
-        return None if held is None else tuple(held)
+        spelled = found.spelled
+        if asked.ids is not None and spelled is not None and spelled.ids is not None:
+            self._memory.keep(asked.text + found.text, asked.ids + spelled.ids)
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+def _most(asked: Asked) -> Usage:
+    """What a request may take: a token of a prompt is a byte at least, but for the template's around a message."""
+    said = sum(len(message.content.encode(errors="replace")) + _AROUND for message in asked.messages)
+    text = len(asked.text.encode(errors="replace"))
+    read = len(asked.ids) if asked.ids is not None else max(said, text)
+    return Usage(prompt_tokens=read, completion_tokens=asked.n * asked.max_tokens)
 
 
-def _count(found: Generated) -> int:
-    return sum(step.tokens for step in cut(found, "\n"))
+def _blank(found: Generated) -> bool:
+    return found.ended == "stop" and not found.text.strip()
 
 
 def _joined(first: Generated, then: Generated) -> Generated:
-    both: tuple[Token, ...] | None = None
-    if first.tokens is not None and then.tokens is not None:
-        both = first.tokens + then.tokens
-    return replace(then, text=first.text + then.text, tokens=both, count=_count(first) + _count(then))
+    both = first.tokens.and_then(then.tokens) if first.tokens is not None and then.tokens is not None else None
+    return replace(then, text=first.text + then.text, tokens=both, count=first.sampled + then.sampled)
 
 
 def _thought(found: Generated) -> Generated:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from computewise.errors import ModelError
+from msgspec import Struct
+
 from computewise.http.client import HttpClient
 from computewise.models.server.dialects import OLLAMA
 from computewise.models.server.generation import Answered, Asked, Ended, Generated
+from computewise.models.server.parsing import read
+
+
+class _Found(Struct):
+    response: str
+    done_reason: str | None = None
+    eval_count: int | None = None
+    prompt_eval_count: int | None = None
 
 
 class OllamaRoute:
@@ -18,7 +27,6 @@ class OllamaRoute:
         """See `Route.generate`."""
         options = {
             "temperature": asked.temperature,
-            "top_p": 1.0,
             "seed": asked.seed,
             "num_predict": asked.max_tokens,
             "stop": [] if asked.stop is None else [asked.stop],
@@ -26,9 +34,9 @@ class OllamaRoute:
             **OLLAMA.sampling,
         }
         body = {"model": self._model, "prompt": asked.text, "raw": True, "stream": False, "options": options}
-        held = await self._client.post("/api/generate", body)
-        if not isinstance(held, dict) or not isinstance(held.get("response"), str):
-            raise ModelError(f"Ollama answered without a response: {str(held)[:200]}")
-        how: Ended = "length" if held.get("done_reason") == "length" else "end" if asked.stop is None else "unsaid"
-        count = held.get("eval_count")
-        return Answered([Generated(held["response"], how, None, count)], held.get("prompt_eval_count"), None, count)
+        found = read(await self._client.post("/api/generate", body), _Found, "response of Ollama's")
+        how: Ended = "end" if asked.stop is None else "unsaid"
+        if found.done_reason == "length":
+            how = "length"
+        generated = Generated(found.response, how, None, found.eval_count)
+        return Answered([generated], found.prompt_eval_count, None, found.eval_count)

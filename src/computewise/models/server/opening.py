@@ -85,7 +85,9 @@ async def find_served(
         name, entry = await find_model(client, model)
         found = await probe(client, name, entry, thinking=thinking)
         template = await _template(client, name, found, chat_template, thinking)
-    found = replace(found, template=template.name if template else None)
+        if template is not None:
+            begun = (await template.render([Message("user", "1")])).text
+            found = replace(found, template=template.name, thinks=found.thinks or begun.rstrip().endswith("<think>"))
     if not found.chat and not found.raw:
         raise UsageError(f"{client.base_url} answers neither chat nor completions for {name!r}")
     if thinking_budget is not None and DIALECTS[found.dialect].thinking_budget is None:
@@ -135,7 +137,14 @@ def _route(served: ServedModel, client: HttpClient, template: Template | None) -
         if found.server == OLLAMA.name:
             return OllamaRoute(client, served.model)
         kept: Dialect = dialect if found.keeps_stop else replace(dialect, keep_stop={})
-        return CompletionsRoute(client, served.model, kept, logprobs=found.logprobs, special=template.special)
+        return CompletionsRoute(
+            client,
+            served.model,
+            kept,
+            logprobs=found.logprobs,
+            special=template.special,
+            says=found.says_which_stop,
+        )
     return ChatRoute(
         client,
         served.model,
@@ -189,7 +198,12 @@ def _parameters(name: str, found: Capabilities, given: float | None) -> int:
         return round(given)
     if found.parameters:
         return found.parameters
+    if (said := parameters_in(name)) is None:
+        raise UsageError(f"how many parameters {name} has, nobody says: give its --parameters, such as 1.5e9")
+    return said
+
+
+def parameters_in(name: str) -> int | None:
+    """What a model's name says, such as 1.5B or 500m; the largest number where there are several."""
     sizes = [float(size) * (1e9 if unit in "bB" else 1e6) for size, unit in _SIZE.findall(name)]
-    if not sizes:
-        raise UsageError(f"how many parameters {name} has, nobody says: give --parameters, such as 1.5e9")
-    return round(max(sizes))
+    return round(max(sizes)) if sizes else None

@@ -9,14 +9,27 @@ from typing import Any
 from computewise.errors import ServerError, UsageError
 from computewise.http.client import HttpClient
 from computewise.models.server.capabilities import Capabilities
-from computewise.models.server.dialects import LLAMA, OLLAMA, OPEN, OPENAI, SGLANG, THINKING_OFF, VLLM, Dialect
-from computewise.models.server.parsing import choices_of, counts_of, tokens_of
+from computewise.models.server.dialects import (
+    FEWEST,
+    LLAMA,
+    OLLAMA,
+    OPEN,
+    OPENAI,
+    SGLANG,
+    THINKING,
+    THINKING_OFF,
+    VLLM,
+    Dialect,
+)
+from computewise.models.server.parsing import Message, envelope_of, tokens_of
 
 MANY = 128
 """Continuations that one request asks for at most, where a server sets no bound of its own."""
 _PROMPT = "1 2 3 4"
 _LITTLE = 4
 """Tokens that a prompt of one character takes at most, unless a template is put around it."""
+_STRANGE = "# 7"
+"""What no answer begins with of its own accord."""
 _OWNERS = {"vllm": VLLM, "sglang": SGLANG, "llamacpp": LLAMA, "library": OLLAMA}
 _VERSIONS = {VLLM.name: "/version", SGLANG.name: "/server_info", OLLAMA.name: "/api/version"}
 _REFUSALS = (400, 403, 404, 405, 415, 422, 500, 501)
@@ -89,7 +102,8 @@ async def _version(client: HttpClient, dialect: Dialect) -> str | None:
 
 
 async def _llama(client: HttpClient, found: Capabilities) -> Capabilities:
-    props = await client.get("/props")
+    held = await _asked(client, "/props")
+    props = held if isinstance(held, dict) else {}
     settings = props.get("default_generation_settings") or {}
     return replace(
         found,
@@ -105,14 +119,14 @@ async def _llama(client: HttpClient, found: Capabilities) -> Capabilities:
 
 
 def _body(model: str, dialect: Dialect, **fields: Any) -> Body:
-    given = {"model": model, "max_tokens": 1, "temperature": 1.0, "top_p": 1.0, "seed": 1}
+    given = {"model": model, dialect.limit: 1, "temperature": 1.0, "seed": 1}
     return {**given, **dialect.fixed, **dialect.sampling, **fields}
 
 
 async def _completions(client: HttpClient, model: str, dialect: Dialect, found: Capabilities) -> Capabilities:
     """What `/v1/completions` takes: the richest request that is not refused."""
-    for way in (dialect, OPENAI):
-        for fields in ({"n": 2, "logprobs": 1}, {"n": 1, "logprobs": 1}, {"n": 2}, {"n": 1}):
+    for way in (dialect, OPENAI, FEWEST):
+        for fields in ({"n": 2, "logprobs": 1}, {"logprobs": 1}, {"n": 2}, {}):
             held = await _asked(client, "completions", _body(model, way, prompt="1", **way.token_ids, **fields))
             if held is not None:
                 return await _raw(client, model, way, held, found)
@@ -120,8 +134,8 @@ async def _completions(client: HttpClient, model: str, dialect: Dialect, found: 
 
 
 async def _raw(client: HttpClient, model: str, dialect: Dialect, held: Any, found: Capabilities) -> Capabilities:
-    choices, (prompt, cached, _) = choices_of(held), counts_of(held)
-    if prompt is not None and prompt > _LITTLE:
+    choices, counts = envelope_of(held)
+    if counts.prompt_tokens is not None and counts.prompt_tokens > _LITTLE:
         return found  # a template was put around it
     ids = await _asked(client, "/tokenize", {"model": model, "prompt": _PROMPT, "add_special_tokens": True})
     ids = ids.get("tokens") if isinstance(ids, dict) else None
@@ -137,7 +151,7 @@ async def _raw(client: HttpClient, model: str, dialect: Dialect, held: Any, foun
             token_ids=bool(taken),
             n=MANY if len(choices) == 2 else 1,
             logprobs=tokens_of(choices[0]) is not None,
-            cached_tokens=found.cached_tokens or cached is not None,
+            cached_tokens=found.cached_tokens or counts.cached_tokens is not None,
         ),
     )
 
@@ -145,60 +159,75 @@ async def _raw(client: HttpClient, model: str, dialect: Dialect, held: Any, foun
 async def _stops(client: HttpClient, model: str, dialect: Dialect, found: Capabilities) -> Capabilities:
     """Stop a greedy continuation at a text that is known to come, and see what is said of it."""
     fields: Body = {"prompt": _PROMPT, "max_tokens": 16, "temperature": 0.0}
-    text = str(choices_of(await client.post("completions", _body(model, dialect, **fields)))[0].get("text") or "")
-    if not text:
+    held = await _asked(client, "completions", _body(model, dialect, **fields))
+    text = "" if held is None else envelope_of(held)[0][0].text or ""
+    if not text.strip():
         return replace(found, says_which_stop=dialect.fired is not None, keeps_stop=bool(dialect.keep_stop))
-    stop = text[len(text) // 2]
+    stop = next((letter for letter in text[len(text) // 2 :] if not letter.isspace()), text.strip()[0])
     held = await _asked(client, "completions", _body(model, dialect, **fields, stop=[stop], **dialect.keep_stop))
     if held is None:
         return found
-    choice = choices_of(held)[0]
-    keeps = str(choice.get("text") or "").endswith(stop)
-    return replace(found, says_which_stop=keeps or choice.get(dialect.fired or "") == stop, keeps_stop=keeps)
+    choice = envelope_of(held)[0][0]
+    keeps = (choice.text or "").endswith(stop)
+    fired = dialect.fired is not None and getattr(choice, dialect.fired) == stop
+    says = keeps or fired or choice.finish_reason == "stop_sequence"
+    return replace(found, says_which_stop=says, keeps_stop=keeps)
 
 
 async def _chat(client: HttpClient, model: str, dialect: Dialect, found: Capabilities) -> Capabilities:
     """A greedy answer, then its second half asked for by its first."""
-    user = {"role": "user", "content": _PROMPT}
-    fields: Body = {"max_tokens": 24, "temperature": 0.0}
-    richest: Body = {"n": 2, "logprobs": True, "top_logprobs": 1}
-    for way, more in ((way, more) for way in (dialect, OPENAI) for more in (richest, {"n": 2}, {})):
-        held = await _asked(client, "chat/completions", _body(model, way, messages=[user], **fields, **more))
+    messages = [{"role": "user", "content": _PROMPT}]
+    for way in (dialect, OPENAI, FEWEST, THINKING):
+        fields = {way.limit: 24, "temperature": 0.0 if way.greedy else 1.0}
+        held = await _asked(client, "chat/completions", _body(model, way, messages=messages, **fields))
         if held is not None:
             break
     else:
         return replace(found, chat=False)
-    choices = choices_of(held)
-    message = choices[0].get("message") or {}
-    text = str(message.get("content") or "")
+    choices, counts = envelope_of(held)
+    message = choices[0].message or Message()
+    text = message.content or ""
     found = replace(
-        found,
+        await _chat_options(client, _body(model, way, messages=messages), found),
         dialect=way.name,
-        n=MANY if len(choices) == 2 else 1,
-        logprobs=tokens_of(choices[0]) is not None,
-        cached_tokens=counts_of(held)[1] is not None,
-        thinks=bool(message.get("reasoning") or message.get("reasoning_content")) or "<think>" in text,
+        cached_tokens=counts.cached_tokens is not None,
+        thinks=bool(message.thinking or counts.thinking_tokens) or "<think>" in text,
     )
     return found if found.thinks or len(text) < 2 else await _prefill(client, model, way, text, found)
 
 
-async def _prefill(client: HttpClient, model: str, dialect: Dialect, text: str, found: Capabilities) -> Capabilities:
-    half = text[: len(text) // 2]
+async def _chat_options(client: HttpClient, body: Body, found: Capabilities) -> Capabilities:
+    """Asked for apart from the greedy answer: vLLM refuses more than one of those."""
+    shown: Body = {"logprobs": True, "top_logprobs": 1}
+    for more in ({"n": 2, **shown}, shown, {"n": 2}):
+        held = await _asked(client, "chat/completions", {**body, **more})
+        if held is not None:
+            choices, _ = envelope_of(held)
+            return replace(found, n=MANY if len(choices) == 2 else 1, logprobs=tokens_of(choices[0]) is not None)
+    return found
 
-    async def go_on(begun: str, marked: bool, most: int) -> Any:
+
+async def _prefill(client: HttpClient, model: str, dialect: Dialect, text: str, found: Capabilities) -> Capabilities:
+    # Before a space, where no token is cut in two.
+    half = text[: max(text.rfind(" ", 1, len(text) // 2 + 1), 0) or len(text) // 2]
+
+    async def go_on(begun: str, marked: bool, most: int) -> tuple[str, int | None]:
         last = {"role": "assistant", "content": begun, **({"prefix": True} if marked else {})}
         messages = [{"role": "user", "content": _PROMPT}, last]
-        fields = {"messages": messages, "max_tokens": most, "temperature": 0.0, **dialect.prefill}
-        return await _asked(client, "chat/completions", _body(model, dialect, **fields))
+        fields = {"messages": messages, dialect.limit: most, "temperature": 0.0, **dialect.prefill}
+        held = await _asked(client, "chat/completions", _body(model, dialect, **fields))
+        if held is None:
+            return "", None
+        choices, counts = envelope_of(held)
+        return (choices[0].message or Message()).content or "", counts.prompt_tokens
 
     for marked in (False, True):
-        held = await go_on(half, marked, 24)
-        came = "" if held is None else str((choices_of(held)[0].get("message") or {}).get("content") or "")
-        echoes = came.startswith(half) and len(half) > 0
+        came, before = await go_on(half, marked, 24)
+        # It may also have begun anew, and said the same.
+        echoes = came.startswith(half) and (await go_on(_STRANGE, marked, 4))[0].startswith(_STRANGE)
         rest = came.removeprefix(half) if echoes else came
         if rest and rest.startswith(text[len(half) :]):
-            plain, ended = await go_on(half, marked, 1), await go_on(half + "\n\n", marked, 1)
-            before, after = (None if one is None else counts_of(one)[0] for one in (plain, ended))
-            keeps = before is None or after is None or after > before
+            _, after = await go_on(half + "\n\n", marked, 1)
+            keeps = before is not None and after is not None and after > before
             return replace(found, prefill=True, echoes=echoes, marked_prefill=marked, keeps_separator=keeps)
     return found

@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from computewise.core import Step
-from computewise.models.server.generation import Generated, Token
-
-CHARACTERS_A_TOKEN = 4
-"""Where a server says nothing at all of tokens."""
+from computewise.models.server.generation import Generated, Tokens, shared_out
 
 
 def cut(generated: Generated, delimiter: str) -> tuple[Step, ...]:
@@ -19,21 +16,14 @@ def cut(generated: Generated, delimiter: str) -> tuple[Step, ...]:
     shared out by length.
     """
     texts = _pieces(generated.text, delimiter)
-    tokens = generated.tokens
-    if tokens and "".join(token.text for token in tokens) == generated.text:
-        return _by_tokens(texts, tokens)
-    count = len(tokens) if tokens is not None else generated.count
-    if count is None:
-        count = -(-len(generated.text + generated.thinking) // CHARACTERS_A_TOKEN)
-    logprob = sum(token.logprob for token in tokens or ())
-    ends = [0, *accumulate(map(len, texts))]
-    whole = max(ends[-1], 1)
-    shares = [round(count * end / whole) for end in ends]
-    shares[-1] = count
-    return tuple(
-        Step(text, until - since, logprob * (until - since) / max(count, 1))
-        for text, since, until in zip(texts, shares, shares[1:], strict=False)
-    )
+    if len(texts) > 1 and (spelled := generated.spelled):
+        return _by_tokens(texts, spelled)
+    count = generated.sampled
+    logprob = sum(generated.tokens.logprobs) if generated.tokens else 0.0
+    if len(texts) == 1:
+        return (Step(texts[0], count, logprob),)
+    shares = shared_out(count, [len(text) for text in texts])
+    return tuple(Step(text, share, logprob * share / max(count, 1)) for text, share in zip(texts, shares, strict=True))
 
 
 def _pieces(text: str, delimiter: str) -> list[str]:
@@ -47,14 +37,14 @@ def _pieces(text: str, delimiter: str) -> list[str]:
     return pieces
 
 
-def _by_tokens(texts: Sequence[str], tokens: Sequence[Token]) -> tuple[Step, ...]:
+def _by_tokens(texts: Sequence[str], tokens: Tokens) -> tuple[Step, ...]:
     ends = list(accumulate(map(len, texts)))
     counts, logprobs = [0] * len(texts), [0.0] * len(texts)
     step, begin = 0, 0
-    for token in tokens:
+    for text, logprob in zip(tokens.texts, tokens.logprobs, strict=True):
         while step < len(texts) - 1 and begin >= ends[step]:
             step += 1
         counts[step] += 1
-        logprobs[step] += token.logprob
-        begin += len(token.text)
+        logprobs[step] += logprob
+        begin += len(text)
     return tuple(map(Step, texts, counts, logprobs))

@@ -13,13 +13,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from computewise.errors import ModelError, UsageError
 from computewise.http.client import HttpClient
 from computewise.models.chat import Message
 from computewise.models.server.dialects import Fields
+
+_FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What somebody else's template comes to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,17 @@ class PlainTemplate:
         return Rendered("".join(f"{message.content}\n" for message in messages))
 
 
+class _Generation(Extension):
+    """What the assistant says is marked in some templates, for those who train: it is rendered like the rest."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """See `jinja2.ext.Extension.parse`."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 class JinjaTemplate:
     """A template of the kind Hugging Face tokenizers hold, rendered in a sandbox."""
 
@@ -66,22 +82,30 @@ class JinjaTemplate:
 
     def __init__(self, source: str, name: str, *, bos: str = "", eos: str = "", thinking: bool = True) -> None:
         self.name = name
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
+        )
         environment.globals |= {"raise_exception": _raise, "strftime_now": _now}
         environment.filters["tojson"] = _tojson
-        self._given = {"bos_token": bos, "eos_token": eos, "enable_thinking": thinking}
+        self._given = {
+            "bos_token": bos,
+            "eos_token": eos,
+            "enable_thinking": thinking,
+            "tools": None,
+            "documents": None,
+        }
         try:
             self._template = environment.from_string(source)
-        except TemplateError as error:
-            raise UsageError(f"{name} is no chat template: {error}") from None
+        except _FAILURES as error:
+            raise UsageError(f"{name} is no chat template: {_line(error)}") from None
 
     async def render(self, messages: Sequence[Message]) -> Rendered:
         """See `Template.render`."""
         plain = [{"role": message.role, "content": message.content} for message in messages]
         try:
             return Rendered(self._template.render(messages=plain, add_generation_prompt=True, **self._given))
-        except TemplateError as error:
-            raise UsageError(f"{self.name} cannot render a conversation: {error}") from None
+        except _FAILURES as error:
+            raise UsageError(f"{self.name} cannot render a conversation: {_line(error)}") from None
 
 
 class LlamaTemplate:
@@ -140,9 +164,10 @@ def read_template(path: Path, *, thinking: bool = True) -> JinjaTemplate:
     try:
         if path.is_dir():
             config = path / "tokenizer_config.json"
-            settings = json.loads(config.read_text("utf-8")) if config.exists() else {}
+            held = json.loads(config.read_text("utf-8")) if config.exists() else {}
+            settings = held if isinstance(held, dict) else {}
             beside = path / "chat_template.jinja"
-            source = beside.read_text("utf-8") if beside.exists() else settings.get("chat_template")
+            source = beside.read_text("utf-8") if beside.exists() else _default(settings.get("chat_template"))
         else:
             source = path.read_text("utf-8")
     except (OSError, ValueError) as error:
@@ -151,6 +176,13 @@ def read_template(path: Path, *, thinking: bool = True) -> JinjaTemplate:
         raise UsageError(f"{path} holds no chat template: neither chat_template.jinja nor one in tokenizer_config.json")
     special = {name: _content(settings.get(f"{name}_token")) for name in ("bos", "eos")}
     return JinjaTemplate(source, str(path), thinking=thinking, **special)
+
+
+def _default(held: Any) -> Any:
+    """The template, where there are several by name."""
+    if not isinstance(held, list):
+        return held
+    return next((one.get("template") for one in held if isinstance(one, dict) and one.get("name") == "default"), None)
 
 
 def _content(token: Any) -> str:
@@ -166,5 +198,10 @@ def _now(pattern: str) -> str:
     return datetime.now().strftime(pattern)
 
 
-def _tojson(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _tojson(value: Any, ensure_ascii: bool = False, **settings: Any) -> str:
+    """Jinja's own writes HTML's entities."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, **settings)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
