@@ -7,9 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from computewise.core import Usage
+from computewise.core import Problem, Usage
 from computewise.errors import RunError
-from computewise.records import Outcome, Record, RunDirectory, key_of
+from computewise.records import (
+    Outcome,
+    Record,
+    RunDirectory,
+    key_of,
+    last_records,
+    read_config,
+    read_problems,
+    read_records,
+)
 
 CONFIG = {"task": "expressions", "problems": 20}
 
@@ -92,6 +101,51 @@ def test_a_full_disk_loses_nothing_that_was_recorded(tmp_path: Path, monkeypatch
         directory.append([record("2+2")])
     monkeypatch.undo()
     assert set(directory.read()) == {key("1+1")}
+
+
+def test_what_a_run_does_not_keep_costs_nothing(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path, CONFIG, resume=False)
+    kept = Outcome("7", 0.5, 0.9, 3, True, text="3+4\n7", scores=(0.4, 0.5))
+    directory.append([record("1+1"), Record("pool", "small", {"n": 1}, 0, "2+2", candidates=[kept])])
+    first, second = (tmp_path / "records.jsonl").read_text().splitlines()
+    assert '"text"' not in first
+    assert '"scores"' not in first
+    assert '"text":"3+4\\n7","scores":[0.4,0.5]' in second
+    assert [one.candidates for one in read_records(tmp_path)][1] == [kept]
+
+
+def test_problems_are_kept_beside_the_records(tmp_path: Path) -> None:
+    problems = [Problem("a/1", "What is é + 1?", "7"), Problem("a/2", "What?\nNot that.")]
+    directory = RunDirectory(tmp_path, CONFIG, resume=False)
+    directory.write_problems(problems)
+    directory.write_problems(problems)
+    assert read_problems(tmp_path) == {problem.id: problem for problem in problems}
+    assert len((tmp_path / "problems.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_run_is_read_without_being_touched(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path, CONFIG, resume=False)
+    assert list(read_records(tmp_path)) == []
+    failed = Record("pool", "small", {"name": "best_of_n", "n": 4}, 0, "1+1", error="the server is gone")
+    directory.append([failed, record("2+2"), record("1+1")])
+    with (tmp_path / "records.jsonl").open("ab") as file:
+        file.write(b'{"purp')
+    before = (tmp_path / "records.jsonl").read_bytes()
+    assert list(read_records(tmp_path)) == [failed, record("2+2"), record("1+1")]
+    assert list(last_records(tmp_path)) == [record("2+2"), record("1+1")]
+    assert read_config(tmp_path) == CONFIG
+    assert (tmp_path / "records.jsonl").read_bytes() == before
+
+
+def test_what_is_no_run_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no run directory: cannot read config\.json: No such file"):
+        read_config(tmp_path)
+    with pytest.raises(RunError, match=r"cannot read .*problems\.jsonl: No such file"):
+        read_problems(tmp_path)
+    (tmp_path / "problems.jsonl").write_bytes(b'{"id": "\xff"}\n')
+    with pytest.raises(RunError, match="line 1 is no problem") as error:
+        read_problems(tmp_path)
+    assert "\n" not in str(error.value)
 
 
 def test_a_result_file_is_replaced_whole(tmp_path: Path) -> None:

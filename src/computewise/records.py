@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from computewise.core import Usage
+from computewise.core import Problem, Usage
 from computewise.errors import RunError
 
+WHERE = "servers"
+"""The part of a configuration that says where something is."""
+
 Settings = dict[str, int | float | str]
+T = TypeVar("T")
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -32,6 +36,10 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     mean: float = 0.0
     low: float = 0.0
     """Mean and least of its steps' scores."""
+    text: str = ""
+    """The solution itself, where the run keeps it."""
+    scores: tuple[float, ...] = ()
+    """Its steps' scores, where the run keeps them."""
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -69,6 +77,11 @@ def key_of(purpose: str, model: str, strategy: Mapping[str, int | float | str], 
     return purpose, model, json.dumps(strategy, sort_keys=True), seed, problem
 
 
+def record_key(record: Record) -> Key:
+    """What this record is found by."""
+    return key_of(record.purpose, record.model, record.strategy, record.seed, record.problem)
+
+
 class RunDirectory:
     """A directory with `config.json` and `records.jsonl`; a torn last line, as a kill leaves it, is dropped."""
 
@@ -84,11 +97,8 @@ class RunDirectory:
     def _open(self, config: Mapping[str, Any], resume: bool) -> None:
         saved = self.path / "config.json"
         if saved.exists():
-            try:
-                held = msgspec.json.decode(saved.read_bytes(), type=dict[str, Any])
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                raise RunError(f"{saved} is no configuration: name another --out") from None
-            differing = sorted(name for name in config.keys() | held.keys() if config.get(name) != held.get(name))
+            held = read_config(self.path)
+            differing = differing_settings(config, held)
             if differing:
                 raise RunError(
                     f"the run directory {self.path} is of another configuration ({', '.join(differing)} differ): "
@@ -127,19 +137,12 @@ class RunDirectory:
             ) from None
 
     def read(self) -> dict[Key, Record]:
-        """All records by their keys."""
-        if not self._records.exists():
-            return {}
-        decoder = msgspec.json.Decoder(Record)
-        found = {}
-        with self._records.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    record = decoder.decode(line)
-                except msgspec.MsgspecError as error:
-                    raise RunError(f"{self._records}, line {number} is no record: {error}") from None
-                found[key_of(record.purpose, record.model, record.strategy, record.seed, record.problem)] = record
-        return found
+        """All records by their keys; of several of one key the last, a failed attempt tried again."""
+        return {record_key(record): record for record in read_records(self.path)}
+
+    def write_problems(self, problems: Iterable[Problem]) -> Path:
+        """Keep prompts and reference answers, of which a record holds the id alone."""
+        return self.write("problems.jsonl", "".join(msgspec.json.encode(one).decode() + "\n" for one in problems))
 
     def write(self, name: str, text: str) -> Path:
         """Write a result file in place of an older one, whole or not at all."""
@@ -149,6 +152,55 @@ class RunDirectory:
         except OSError as error:
             raise RunError(f"cannot write {path}: {error.strerror or error}; what is recorded is kept") from None
         return path
+
+
+def differing_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The names of two configurations' settings that differ; where servers are is none, since they may move."""
+    return sorted(name for name in one.keys() | other.keys() if name != WHERE and one.get(name) != other.get(name))
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """The configuration of a run directory, which is left as it is."""
+    path = run / "config.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except OSError as error:
+        raise RunError(f"{run} is no run directory: cannot read {path.name}: {error.strerror or error}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise RunError(f"{path} is no configuration") from None
+
+
+def read_records(run: Path) -> Iterator[Record]:
+    """The records of a run directory, which is left as it is, in their order; none where nothing is recorded yet."""
+    path = run / "records.jsonl"
+    return _lines(path, Record, "record") if path.exists() else iter(())
+
+
+def last_records(run: Path) -> Iterator[Record]:
+    """As `read_records`, of several of one key the last; one record at a time is held in memory."""
+    last = {record_key(record): number for number, record in enumerate(read_records(run))}
+    numbers = set(last.values())
+    return (record for number, record in enumerate(read_records(run)) if number in numbers)
+
+
+def read_problems(run: Path) -> dict[str, Problem]:
+    """The problems of a run directory by their ids."""
+    return {problem.id: problem for problem in _lines(run / "problems.jsonl", Problem, "problem")}
+
+
+def _lines(path: Path, type: type[T], kind: str) -> Iterator[T]:
+    """Whole lines only: what follows the last newline is what a kill has torn."""
+    decoder = msgspec.json.Decoder(type)
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.endswith(b"\n"):
+                    try:
+                        yield decoder.decode(line)
+                    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                        raise RunError(f"{path}, line {number} is no {kind}: {error}") from None
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -47,7 +47,7 @@ class _Samples(msgspec.Struct, frozen=True):
 
 
 class _Columns(msgspec.Struct, frozen=True):
-    """One list a column, as huggingface/search-and-learn publishes them; answers are not graded yet."""
+    """One list a column, as huggingface/search-and-learn publishes them; an exported run adds its answers' grades."""
 
     problem: str
     answer: Number
@@ -55,22 +55,31 @@ class _Columns(msgspec.Struct, frozen=True):
     scores: tuple[tuple[float, ...], ...]
     completion_tokens: tuple[int, ...] | int | None = None
     unique_id: Name | None = None
+    answers: tuple[str | None, ...] | None = None
+    correct: tuple[bool, ...] | None = None
 
     def __post_init__(self) -> None:
+        if (self.answers is None) != (self.correct is None):
+            raise ValueError("answers and correct must both be given, or neither")
         lengths = {"completions": len(self.completions), "scores": len(self.scores), "tokens": len(self._tokens())}
+        graded = {"answers": self.answers, "correct": self.correct}
+        lengths |= {name: len(given) for name, given in graded.items() if given is not None}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"lists of unequal length: {lengths}")
 
     def read(self, equal: Equality) -> RecordedProblem:
-        answers = [boxed(text) for text in self.completions]
-        right, *classes = classify([str(self.answer), *answers], equal)
+        answers, correct = self.answers, self.correct
+        if answers is None or correct is None:
+            answers = tuple(boxed(text) for text in self.completions)
+            right, *classes = classify([str(self.answer), *answers], equal)
+            correct = tuple(number is not None and number == right for number in classes)
+        else:  # a run's answers are canonical: equal strings are equivalent, others are not
+            classes = classify(answers, lambda one, other: False)
         return _problem(
             self,
             [
-                Sample(text, scores, answer, number, number is not None and number == right, count)
-                for text, scores, answer, number, count in zip(
-                    self.completions, self.scores, answers, classes, self._tokens(), strict=True
-                )
+                Sample(*one)
+                for one in zip(self.completions, self.scores, answers, classes, correct, self._tokens(), strict=True)
             ],
         )
 
@@ -110,7 +119,7 @@ def read_row(row: Row, schema: type[Any], where: str, equal: Equality) -> Record
     return held.read(equal)
 
 
-def classify(answers: Sequence[str | None], equal: Equality) -> list[int | None]:
+def classify(answers: Sequence[str | None], equal: Callable[[str, str], bool]) -> list[int | None]:
     """Equivalent answers numbered alike, in the order they appear; each is compared with one of each class only."""
     numbers: dict[str, int] = {}
     representatives: list[str] = []
