@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,6 @@ import numpy as np
 from computewise.core import Usage
 from computewise.metrics import bootstrap
 from computewise.models.threads import one_thread
-from computewise.models.weights import SHIPPED, load_weights
 from computewise.policy import path as walked
 from computewise.policy.file import read_policy, write_policy
 from computewise.policy.shipped import POLICIES
@@ -44,19 +43,20 @@ from computewise.strategies import (
 )
 from computewise.study.arms import Runs, drawn
 from computewise.study.currencies import currencies
+from computewise.study.embedded import EmbeddedSource
 from computewise.study.fitted import fit_policy
 from computewise.study.plan import LARGER as LARGER_SAMPLES
 from computewise.study.plan import SEARCH, Run, search_seeds
-from computewise.study.run import default_workers, measure
-from computewise.study.study import SIZED
-from computewise.study.tables import Floats, Pool, Sizes, elected
+from computewise.study.run import measure
+from computewise.study.tables import Floats, Pool, elected
 from computewise.tasks.embedded import find_task
 
 Outcome = tuple[Floats, Floats]
 Records = dict[Key, list[Record]]
 TASK = "expressions"
-SIZES = Sizes(*(load_weights(SHIPPED / f"{name}.safetensors").parameters for name in SIZED))
-FLOPS = currencies(asdict(SIZES))["flops"]
+SOURCE = EmbeddedSource(TASK)
+MODELS = SOURCE.models()
+FLOPS = currencies(MODELS)["flops"]
 REVISIONS = StepRevisions(16, 4)
 SCOPE = "with escalation"
 ORDERS = 8
@@ -90,7 +90,7 @@ def run(split: str, problems: int, runs: Sequence[Run]) -> Records:
     """Each run's records, by problem; what is recorded is not run again."""
     asked = find_task(TASK).problems(split, problems, 0)
     directory = RunDirectory(Path("runs") / f"controller-{split}", {"split": split}, resume=True)
-    records = measure(runs, TASK, asked, directory, workers=default_workers(), progress=_progress)
+    records = measure(runs, SOURCE, asked, directory, executor=SOURCE.executor(), progress=_progress)
     return {_key(one): records[at * problems : (at + 1) * problems] for at, one in enumerate(runs)}
 
 
@@ -103,7 +103,7 @@ def fit(problems: int) -> None:
     held = arms(0)
     records = run("validation", problems, _each(held))
     one_thread()
-    found = fit_policy([_of(held, records)], SCOPE, TASK, FLOPS, seed=0)
+    found = fit_policy([_of(held, records)], SCOPE, TASK, FLOPS, MODELS.labels, seed=0)
     path = POLICIES / f"{TASK}.json"
     path.write_text(write_policy(found))
     print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")

@@ -16,12 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from computewise.metrics import bootstrap, pass_at_k
-from computewise.models.weights import SHIPPED, load_weights
-from computewise.records import RunDirectory
+from computewise.records import last_records
 from computewise.study.analysis import Analysis, analyse
 from computewise.study.config import StudyConfig
-from computewise.study.study import SIZED
-from computewise.study.tables import Floats, Row, Sizes
+from computewise.study.embedded import embedded_models
+from computewise.study.tables import Floats, Row
 
 MIDDLE = (1, 2, 3)
 """Bins 2 to 4 of 5."""
@@ -59,10 +58,9 @@ def main(directory: Path) -> None:
 def read(directory: Path) -> Analysis:
     """The analysis of a finished run."""
     held = json.loads((directory / "config.json").read_text())
-    config = StudyConfig(**{**held, "budgets": tuple(held["budgets"])})
-    records = list(RunDirectory(directory, config.plain(), resume=True).read().values())
-    sizes = (load_weights(SHIPPED / f"{name}.safetensors").parameters for name in SIZED)
-    return analyse(config, records, Sizes(*sizes))
+    settings = {name: value for name, value in held.items() if name != "task"}
+    config = StudyConfig(**{**settings, "budgets": tuple(held["budgets"])})
+    return analyse(config, list(last_records(directory)), embedded_models())
 
 
 def find(analysis: Analysis, label: str, n: int) -> Row:

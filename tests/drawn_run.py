@@ -20,11 +20,13 @@ from computewise.strategies.ratio_pool import chain_lengths
 from computewise.study import controlled
 from computewise.study.analysis import Analysis, analyse
 from computewise.study.config import StudyConfig
+from computewise.study.embedded import embedded_models
 from computewise.study.plan import TREE_OF, Run, plan
 from computewise.study.summary import policy_file, summarise
-from computewise.study.tables import Sizes
 
 CONFIG = StudyConfig(problems=40, budgets=(1, 4, 16, 64), difficulty_samples=16, repeats=5)
+TASK = "expressions"
+MODELS = embedded_models()
 HOSTILE = "<b>1+2</b>&*3"
 
 
@@ -34,7 +36,7 @@ def drawn_records(config: StudyConfig = CONFIG) -> list[Record]:
     ids = [f"{number}*({number + 7}-4)+{number % 9}" for number in range(config.problems - 1)]
     ids.insert(0, HOSTILE)
     records = []
-    for run in plan(config):
+    for run in plan(config, MODELS):
         for place, problem in enumerate(ids):
             skill = max(0.0, 1.05 - 1.1 * place / len(ids))
             records.append(_drawn(rng, run, problem, skill + 0.12 * (run.model == "large")))
@@ -91,12 +93,12 @@ def analysed(records: list[Record], config: StudyConfig = CONFIG) -> Analysis:
     """With controllers that learn less than they do in a study: how good they are is not what is tested."""
     hasty = partial(ComputeOptimal, numbers=100_000, recipe=Recipe(trees=10))
     with one_thread(), patch.object(controlled, "ComputeOptimal", hasty):
-        return analyse(config, records, Sizes(760_000, 10_600_000, 1_160_000, 760_000))
+        return analyse(config, records, MODELS)
 
 
 def write_run(directory: Path, records: list[Record], config: StudyConfig = CONFIG) -> None:
     analysis = analysed(records, config)
-    (directory / "config.json").write_text(json.dumps(config.plain()))
-    (directory / "summary.json").write_text(json.dumps(summarise(config, analysis), allow_nan=False))
-    (directory / "policy.json").write_text(json.dumps(policy_file(config, analysis), allow_nan=False))
+    (directory / "config.json").write_text(json.dumps({"task": TASK, **config.plain()}))
+    (directory / "summary.json").write_text(json.dumps(summarise(config, TASK, analysis), allow_nan=False))
+    (directory / "policy.json").write_text(json.dumps(policy_file(config, TASK, analysis), allow_nan=False))
     (directory / "records.jsonl").write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,14 @@ from computewise.records import Record
 from computewise.strategies import BeamSearch, BestOfN, StepRevisions, describe
 from computewise.study.arms import draw_usages, drawn, is_search
 from computewise.study.controlled import ESCALATING
-from computewise.study.currencies import LAYERS_AND_WIDTH, currencies
+from computewise.study.currencies import currencies
+from computewise.study.embedded import LAYERS_AND_WIDTH, EmbeddedSource, embedded_models
 from computewise.study.fitted import fit_policy
 from computewise.study.plan import Job, Run
 from computewise.study.worker import run_job
 from computewise.tasks.embedded import find_task
 
-PARAMETERS = {"small": 10, "large": 140, "prm": 15, "revision": 10}
+MODELS = replace(embedded_models(), sizes={"small": 10, "large": 140, "prm": 15, "revision": 10})
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def records() -> dict[str, list[Record]]:
         "step revisions": Run("step revisions", "small", describe(StepRevisions(4, 2)), 0, 8),
         "beam": Run("beam", "small", describe(BeamSearch(4, 4)), 0, 4),
     }
-    return {name: run_job(Job(run, "expressions", asked)) for name, run in runs.items()}
+    return {name: run_job(EmbeddedSource(), Job(run, asked)) for name, run in runs.items()}
 
 
 def test_samples_cost_together_what_the_run_cost(records: dict[str, list[Record]]) -> None:
@@ -49,7 +51,7 @@ def test_revisions_sample_what_the_run_sampled_and_read_no_less(records: dict[st
 
 
 def test_a_search_is_one_block_and_pays_all_at_once(records: dict[str, list[Record]]) -> None:
-    flops = currencies(PARAMETERS)["flops"]
+    flops = currencies(MODELS)["flops"]
     assert all(map(is_search, records["beam"]))
     for problem, record in zip(drawn({"beam": [records["beam"]] * 2}, flops), records["beam"], strict=True):
         arm = problem.arms["beam"]
@@ -60,7 +62,7 @@ def test_a_search_is_one_block_and_pays_all_at_once(records: dict[str, list[Reco
 
 
 def test_equal_answers_have_one_number_over_all_arms(records: dict[str, list[Record]]) -> None:
-    found = drawn({name: [runs] for name, runs in records.items()}, currencies(PARAMETERS)["flops"])
+    found = drawn({name: [runs] for name, runs in records.items()}, currencies(MODELS)["flops"])
     for index, problem in enumerate(found):
         answers: dict[int, str | None] = {}
         for name, arm in problem.arms.items():
@@ -81,9 +83,9 @@ def test_shapes_are_those_of_the_shipped_weights(name: str) -> None:
 
 def test_a_fitted_policy_says_how_each_arm_draws(records: dict[str, list[Record]], tmp_path: Path) -> None:
     held = {name: [records[name]] for name in ("samples", "step revisions")}
-    found = fit_policy([held], "with escalation", "expressions", currencies(PARAMETERS)["flops"], seed=0)
+    found = fit_policy([held], "with escalation", "expressions", currencies(MODELS)["flops"], MODELS.labels, seed=0)
     assert [arm.name for arm in found.arms] == [name for name in ESCALATING if name in held]
     assert found.arms[1].strategy == {"name": "step_revisions", "chain_length": 4, "chains": 1, "trust": 0.9}
     assert found.unit == pytest.approx(
-        np.mean([currencies(PARAMETERS)["flops"].cost(r.usage, 0, "small") / 8 for r in records["samples"]])
+        np.mean([currencies(MODELS)["flops"].cost(r.usage, 0, "small") / 8 for r in records["samples"]])
     )

@@ -15,9 +15,15 @@ SOLVE = re.findall(r"^\.venv/bin/computewise (solve .*)$", README, re.MULTILINE)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-def test_python_blocks_run(block: str) -> None:
-    subprocess.run([sys.executable, "-c", block], check=True, stdout=subprocess.DEVNULL)
+BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("block", "shown"), [found for page in PAGES for found in BLOCK.findall(page.read_text("utf-8"))]
+)
+def test_python_blocks_run_and_print_what_is_shown(block: str, shown: str) -> None:
+    printed = subprocess.run([sys.executable, "-c", block], check=True, capture_output=True, text=True).stdout
+    assert not shown or printed == shown
 
 
 def test_a_tree_and_a_chain_are_shown_to_be_solved() -> None:

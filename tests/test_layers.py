@@ -16,7 +16,7 @@ LAYERS = (
     {"solve"},
     {"models", "verifiers", "tasks"},
     {"difficulty", "policy", "records"},
-    {"adaptive", "replay"},
+    {"adaptive", "exporting", "replay"},
     {"study"},
     {"report", "training"},
     {"cli"},

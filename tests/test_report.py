@@ -134,7 +134,7 @@ def _block_folder(run: Path) -> None:
     ("break_it", "says"),
     [
         (_break_json, "summary.json"),
-        (_break_shape, "no 'curves'"),
+        (_break_shape, "no 'models'"),
         (_break_record, "line 1"),
         (_block_folder, "cannot write"),
     ],
@@ -273,7 +273,7 @@ def test_small_against_large_with_one_mechanism_is_shown(page: str, summary: dic
     (each,) = summary["exchange_halves"]["revisions"]
     each |= {"small": 0.5, "large": 0.7, "difference_ci95": [-0.3, -0.1]}
     assert list(halves(summary))[1] == (
-        "With revisions alone the small model is worse than the large one at R = 0.16 (−20.0 points [−30.0, −10.0])."
+        "With revisions alone the small model is worse than the large model at R = 0.16 (−20.0 points [−30.0, −10.0])."
     )
 
 

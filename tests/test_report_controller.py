@@ -18,8 +18,9 @@ from computewise.report.exchange_figures import over
 from computewise.report.exchange_over import break_even_table, meaning
 from computewise.report.families import SHIPPED
 from computewise.report.headline import headline
+from computewise.report.names import PLAIN
 from computewise.report.words import estimate
-from computewise.study.currencies import PRICES, SPEEDS
+from computewise.study.embedded import PRICES, SPEEDS
 from computewise.study.study import Outcome
 
 COLUMNS = ("flops", "bytes", "dollars", "seconds")
@@ -55,20 +56,25 @@ def test_every_currency_has_its_sentence_its_numbers_and_what_was_assumed(page: 
         held = summary["controller"][column]
         assert sentence(held) in panel
         assert sentence(held).startswith(f"Counted in {held['name']}, ")
-        assert SHOWN[column].assumed() in panel
+        assert SHOWN[column].assumed(summary) in panel
         assert f'href="figures/controller_{column}.svg"' in panel
         assert f'href="figures/controller_{column}_difference.svg"' in panel
-        assert beside_large(held, column) in panel.replace("&#36;", "$")
+        assert beside_large(held, column, PLAIN) in panel.replace("&#36;", "$")
         for at in held["budgets"]:
             for point in (at["uniform"], *at["controllers"].values(), *at["tables"].values()):
                 assert estimate(point["accuracy"], point["ci95"]).replace(" %", "") in panel
 
 
-def test_nominal_numbers_are_those_that_were_counted_with() -> None:
+def test_nominal_numbers_are_those_that_were_counted_with(summary: dict[str, Any]) -> None:
     for model in ("small", "large"):
-        assert f"{PRICES[model].output:g} for what it writes" in SHOWN["dollars"].assumed()
-        assert f"the {model} model writes {1 / SPEEDS[model].decoded:.0f} " in SHOWN["seconds"].assumed()
-    assert "one after another" in SHOWN["seconds"].assumed()
+        assert f"{PRICES[model].output:g} for what it writes" in SHOWN["dollars"].assumed(summary)
+        assert f"the {model} model writes {1 / SPEEDS[model].decoded:.0f} " in SHOWN["seconds"].assumed(summary)
+    assert "one after another" in SHOWN["seconds"].assumed(summary)
+    assert SHOWN["bytes"].assumed(summary).startswith("Nominal: 4 bytes a number, 16 rows")
+    summary["assumed"]["nominal"] = False
+    assert SHOWN["bytes"].assumed(summary).startswith("4 bytes a number, 16 rows")
+    assert SHOWN["dollars"].assumed(summary).startswith("In dollars a million tokens: the small model 0.05")
+    assert "Nobody hosts" not in SHOWN["dollars"].assumed(summary)
 
 
 def test_costs_as_read() -> None:
@@ -98,7 +104,7 @@ def test_beside_the_large_model_follows_the_interval(
 ) -> None:
     held = summary["controller"]["flops"]
     _set(held["beside_large"], 0.05, bounds)
-    assert re.search(rf"points \[[^]]+\], {says}$", beside_large(held, "flops"))
+    assert re.search(rf"points \[[^]]+\], {says}$", beside_large(held, "flops", PLAIN))
 
 
 def test_needed_says_where_nothing_suffices(summary: dict[str, Any]) -> None:
@@ -131,7 +137,7 @@ def test_differences_say_what_their_intervals_say(summary: dict[str, Any]) -> No
 
 def test_table_of_draws_has_every_arm(page: str, summary: dict[str, Any]) -> None:
     held = summary["controller"]["flops"]
-    table = controller_tables.draws_table(held)
+    table = controller_tables.draws_table(held, PLAIN)
     assert table.head[1] == "How much: samples"
     assert "With escalation: large, greedy" in table.head
     drawn = [value for arms in held["budgets"][-1]["draws"].values() for value in arms.values()]
@@ -142,7 +148,7 @@ def test_table_of_draws_has_every_arm(page: str, summary: dict[str, Any]) -> Non
 @pytest.mark.parametrize("column", COLUMNS)
 def test_curves_stand_at_what_was_spent(summary: dict[str, Any], column: str) -> None:
     held = summary["controller"][column]
-    axes = accuracy(held, column).axes[0]
+    axes = accuracy(held, column, PLAIN).axes[0]
     drawn = {tuple(np.asarray(line.get_xdata()).tolist()) for line in axes.get_lines()}
     for scope in SCOPES:
         assert tuple(at["controllers"][scope]["cost"] for at in held["budgets"]) in drawn
@@ -158,9 +164,11 @@ def test_rival_that_may_be_the_large_model_is_drawn_where_it_differs(summary: di
     held = summary["controller"]["flops"]
     for at in held["budgets"]:
         at["best_fixed"]["with escalation"] = at["best_fixed"]["which and how much"]
-    assert "best fixed strategy, or large" not in {text.get_text() for text in accuracy(held, "flops").axes[0].texts}
+    assert "best fixed strategy, or large" not in {
+        text.get_text() for text in accuracy(held, "flops", PLAIN).axes[0].texts
+    }
     held["budgets"][-1]["best_fixed"]["with escalation"] = held["beside_large"]["large"]
-    assert "best fixed strategy, or large" in {text.get_text() for text in accuracy(held, "flops").axes[0].texts}
+    assert "best fixed strategy, or large" in {text.get_text() for text in accuracy(held, "flops", PLAIN).axes[0].texts}
 
 
 def test_shipped_policy_is_shown_where_it_was_measured(summary: dict[str, Any]) -> None:
@@ -170,25 +178,30 @@ def test_shipped_policy_is_shown_where_it_was_measured(summary: dict[str, Any]) 
     for at in held["budgets"]:
         for name in ("controllers", "best_fixed", "minus_uniform", "draws"):
             at[name][SHIPPED] = at[name]["with escalation"]
-    assert "controller, shipped policy" in {text.get_text() for text in accuracy(held, "flops").axes[0].texts}
+    assert "controller, shipped policy" in {text.get_text() for text in accuracy(held, "flops", PLAIN).axes[0].texts}
     assert "shipped policy" in [text.get_text() for text in differences(held).legends[0].get_texts()]
     assert "Controller, shipped policy" in controller_tables.accuracy_table(held, "flops").head
     assert {len(row) for row in controller_tables.minus_fixed_table(held).rows} == {5}
-    assert "the shipped policy is right in" in beside_large(held, "flops")
-    assert "the controller with escalation is right in" in beside_large(summary["controller"]["bytes"], "bytes")
+    assert "the shipped policy is right in" in beside_large(held, "flops", PLAIN)
+    assert "the controller with escalation is right in" in beside_large(summary["controller"]["bytes"], "bytes", PLAIN)
 
 
 def test_console_shows_the_controller_at_the_budgets_that_were_asked_for(summary: dict[str, Any]) -> None:
     rows = Outcome(summary).headline()
     at = {each["n"]: each["controllers"] for each in summary["controller"]["flops"]["budgets"]}
     for name, scope in (
-        ("controller, small model", "which and how much"),
+        ("controller, without escalation", "which and how much"),
         ("controller, with escalation", "with escalation"),
     ):
         assert rows[name][16]["accuracy"] == at[16][scope]["accuracy"]
         assert rows[name][16]["usage"]["flops"] == at[16][scope]["cost"]
         assert 1 not in rows[name]
-    assert Outcome({**summary, "controller": {}}).headline()["controller, small model"] == {}
+    assert (
+        Outcome({**summary, "controller": {}})
+        .headline()
+        .keys()
+        .isdisjoint(("controller, without escalation", "controller, with escalation"))
+    )
 
 
 def _exchange(differences: list[float], width: float = 0.02, break_even: tuple[float, ...] = ()) -> dict[str, Any]:
@@ -232,21 +245,21 @@ def _exchange(differences: list[float], width: float = 0.02, break_even: tuple[f
         ),
         (
             _exchange([0.1, 0.1, 0.01, -0.1, -0.1], break_even=(2.4,)),
-            "From R = 0.01 to 100 the lead changes at R = 2.4: the small model is ahead below, the large one above. "
+            "From R = 0.01 to 100 the lead changes at R = 2.4: the small model is ahead below, the large model above. "
             "The intervals show that the small model wins for R = 0.01 to 0.1 and that the large model wins for "
             "R = 10 to 100; for R = 1 they hold zero. ",
         ),
         (
             _exchange([-0.01, 0.01, 0.01, -0.01, -0.01], break_even=(0.02, 3.0)),
             "From R = 0.01 to 100 the lead changes at R = 0.02 and 3: the large model is ahead below the first, the "
-            "small one above it, and so on in turn. But every interval holds zero: this run cannot tell which of the "
+            "small model above it, and so on in turn. But every interval holds zero: this run cannot tell which of the "
             "two to make. ",
         ),
         (_exchange([0.0, 0.0, 0.0]), "From R = 0.01 to 100 the two are level. But every interval holds zero"),
     ],
 )
 def test_exchange_is_worded_by_its_intervals(exchange: dict[str, Any], says: str) -> None:
-    text = " ".join(meaning(exchange))
+    text = " ".join(meaning(exchange, PLAIN))
     assert text.startswith(says)
     assert "Up to R = 0.01 the small model might spend more" in text
 
@@ -254,16 +267,16 @@ def test_exchange_is_worded_by_its_intervals(exchange: dict[str, Any], says: str
 def test_exchange_on_the_page(page: str, summary: dict[str, Any], reported: Path) -> None:
     held = summary["exchange_over_R"]
     section = page.partition('<section id="sizes">')[2].partition("</section>")[0]
-    assert " ".join(meaning(held)) in section
+    assert " ".join(meaning(held, PLAIN)) in section
     assert (reported / "figures" / "exchange_over_R.svg").is_file()
-    assert [row[0] for row in break_even_table(held).rows] == ["all", "1", "2", "3", "4", "5"]
+    assert [row[0] for row in break_even_table(held, PLAIN).rows] == ["all", "1", "2", "3", "4", "5"]
 
 
 def test_break_even_table_says_who_is_ahead_where() -> None:
     held = _exchange([0.1, 0.01, -0.1], break_even=(2.44,))
     held["break_even"]["1"] = {"R": [0.5, 3.0], "wins_everywhere": None, "undecided": [[0.01, 100.0]]}
     held["break_even"]["2"] = {"R": [], "wins_everywhere": "small", "undecided": [[0.01, 0.03], [4.0, 55.0]]}
-    every, first, second = break_even_table(held).rows
+    every, first, second = break_even_table(held, PLAIN).rows
     assert every == ["all", "small, then large", "2.4", "–", "+1.0 [−1.0, 3.0]"]
     assert first[1:4] == ["small, then large, then small", "0.5 and 3", "all"]
     assert second[1:4] == ["small, never behind", "–", "0.01 to 0.03 and 4 to 55"]
@@ -271,7 +284,7 @@ def test_break_even_table_says_who_is_ahead_where() -> None:
 
 def test_figure_of_the_exchange_rings_every_break_even() -> None:
     held = _exchange([0.1, 0.01, -0.1], break_even=(2.44,))
-    plots = over(held).axes
+    plots = over(held, PLAIN).axes
     assert [axes.get_title(loc="left") for axes in plots] == ["all problems", "1 easiest", "2 hardest"]
     for axes in plots:
         rings = [line for line in axes.get_lines() if line.get_marker() == "o"]

@@ -15,15 +15,17 @@ import numpy as np
 import pytest
 
 from computewise.core import Usage
-from computewise.records import Outcome, Record, RunDirectory, key_of
+from computewise.records import Key, Outcome, Record, RunDirectory, key_of
 from computewise.report import write_report
 from computewise.selection import SELECTIONS, Ballot
 from computewise.study.analysis import analyse
 from computewise.study.config import StudyConfig
+from computewise.study.embedded import EmbeddedSource, embedded_models
+from computewise.study.executors import Processes
 from computewise.study.plan import jobs, plan, searches
 from computewise.study.study import run_study
 from computewise.study.summary import summarise
-from computewise.study.tables import Pool, Sizes, elected
+from computewise.study.tables import Pool, elected
 from computewise.tasks.embedded import TASKS
 
 CONFIG = StudyConfig(problems=20, budgets=(1, 4, 16), difficulty_samples=8, repeats=5)
@@ -31,11 +33,16 @@ FLAGS = ["--problems", "20", "--budgets", "1", "4", "16", "--difficulty-samples"
 ENTRY = [sys.executable, "-m", "computewise", "study", *FLAGS, "--workers", "2"]
 
 
+def held_in(run: Path) -> dict[Key, Record]:
+    """What an embedded run of `CONFIG` has recorded."""
+    return RunDirectory(run, {**EmbeddedSource().plain(), **CONFIG.plain()}, resume=True).read()
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run directory."""
     out = tmp_path_factory.mktemp("study") / "run"
-    run_study(CONFIG, out, resume=False, workers=1, progress=lambda what, done, total: None)
+    run_study(CONFIG, out, executor=Processes(1), resume=False, progress=lambda what, done, total: None)
     return out
 
 
@@ -81,9 +88,9 @@ def test_a_policy_names_a_strategy_that_can_be_built(finished: Path) -> None:
 
 
 def test_every_planned_run_is_recorded_once_and_charged(finished: Path) -> None:
-    held = RunDirectory(finished, CONFIG.plain(), resume=True).read()
+    held = held_in(finished)
     lines = (finished / "records.jsonl").read_text().splitlines()
-    assert len(lines) == len(held) == len(plan(CONFIG)) * CONFIG.problems
+    assert len(lines) == len(held) == len(plan(CONFIG, embedded_models())) * CONFIG.problems
     for record in held.values():
         assert record.error is None
         assert record.usage.completion_tokens > 0
@@ -110,7 +117,8 @@ def test_budgets_are_met_within_a_half(finished: Path) -> None:
 def test_a_finished_run_resumes_to_the_same_summary_without_work(finished: Path) -> None:
     before = (finished / "summary.json").read_text(), (finished / "records.jsonl").read_text()
     done: list[int] = []
-    run_study(CONFIG, finished, resume=True, workers=1, progress=lambda what, now, total: done.append(total - now))
+    count = lambda what, now, total: done.append(total - now)  # noqa: E731
+    run_study(CONFIG, finished, executor=Processes(1), resume=True, progress=count)
     assert ((finished / "summary.json").read_text(), (finished / "records.jsonl").read_text()) == before
     assert done == [0]
 
@@ -159,25 +167,25 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
 
 def test_a_failed_problem_is_left_out_everywhere_and_named(tmp_path: Path, finished: Path) -> None:
     """An error record does not crash the analysis, nor lose its neighbours."""
-    records = list(RunDirectory(finished, CONFIG.plain(), resume=True).read().values())
+    records = list(held_in(finished).values())
     bad = records[-1]
     broken = Record(bad.purpose, bad.model, bad.strategy, bad.seed, bad.problem, error="the server is gone")
-    summary = summarise(CONFIG, analyse(CONFIG, [*records[:-1], broken], Sizes(1, 14, 2, 1)))
+    summary = summarise(CONFIG, "expressions", analyse(CONFIG, [*records[:-1], broken], embedded_models()))
     assert summary["problems"] == 19
     assert summary["failed"] == [{"problem": bad.problem, "error": "the server is gone"}]
 
 
 def test_the_order_of_the_records_changes_nothing(finished: Path) -> None:
     """Differences are paired by problem, whatever order the workers were done in."""
-    records = list(RunDirectory(finished, CONFIG.plain(), resume=True).read().values())
+    records = list(held_in(finished).values())
     shuffled = random.Random(0).sample(records, len(records))
-    one, other = (summarise(CONFIG, analyse(CONFIG, held, Sizes(1, 14, 2, 1))) for held in (records, shuffled))
-    assert one == other
+    one, other = (analyse(CONFIG, held, embedded_models()) for held in (records, shuffled))
+    assert summarise(CONFIG, "expressions", one) == summarise(CONFIG, "expressions", other)
 
 
 def test_a_budget_that_is_no_power_of_two_is_summarised(tmp_path: Path) -> None:
     config = StudyConfig(problems=10, budgets=(1, 6), difficulty_samples=2, repeats=2)
-    run_study(config, tmp_path / "run", resume=False, workers=1, progress=lambda what, done, total: None)
+    run_study(config, tmp_path / "run", executor=Processes(1), resume=False, progress=lambda what, done, total: None)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text(), parse_constant=pytest.fail)
     splits = {(row["chains"], row["chain_length"]) for row in summary["ratios"] if row["n"] == 6}
     assert splits == {(1, 6), (2, 3), (6, 1)}
@@ -187,7 +195,7 @@ def test_a_budget_that_is_no_power_of_two_is_summarised(tmp_path: Path) -> None:
 def test_a_study_of_one_sample_a_problem_is_valid_json(tmp_path: Path) -> None:
     """A pool of one has no right and wrong to rank: what cannot be measured is left out, not written as NaN."""
     config = StudyConfig(problems=10, budgets=(1,), difficulty_samples=2, repeats=2)
-    run_study(config, tmp_path / "run", resume=False, workers=1, progress=lambda what, done, total: None)
+    run_study(config, tmp_path / "run", executor=Processes(1), resume=False, progress=lambda what, done, total: None)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text(), parse_constant=pytest.fail)
     assert summary["verifiers"] == summary["controller"] == {}
     assert write_report(tmp_path / "run").exists()
@@ -201,7 +209,7 @@ def test_searches_are_built_for_every_budget_and_cost_no_more(budget: int) -> No
 
 @pytest.mark.parametrize("budgets", [(4, 5), (8, 10), (16, 18), (1, 2, 4, 8, 10), (1, 4, 16, 64)])
 def test_no_two_budgets_plan_the_same_run(budgets: tuple[int, ...]) -> None:
-    runs = plan(StudyConfig(budgets=budgets))
+    runs = plan(StudyConfig(budgets=budgets), embedded_models())
     keys = {key_of(run.purpose, run.model, run.strategy, run.seed, "") for run in runs}
     assert len(keys) == len(runs)
     of_controller = [("draws", "small"), ("pool", "large")]
@@ -211,8 +219,9 @@ def test_no_two_budgets_plan_the_same_run(budgets: tuple[int, ...]) -> None:
 
 def test_jobs_cover_every_problem_once() -> None:
     problems = TASKS["expressions"].problems("test", 60, 0)
-    for run in plan(CONFIG):
-        covered = [problem.id for job in jobs(run, "expressions", problems) for problem in job.problems]
+    for run in plan(CONFIG, embedded_models()):
+        size = EmbeddedSource().size(run)
+        covered = [problem.id for job in jobs(run, problems, size) for problem in job.problems]
         assert covered == [problem.id for problem in problems]
 
 

@@ -40,6 +40,8 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """The solution itself, where the run keeps it."""
     scores: tuple[float, ...] = ()
     """Its steps' scores, where the run keeps them."""
+    thinking: str = ""
+    """What a reasoning model thought before it."""
 
 
 class Node(msgspec.Struct, frozen=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from computewise.core import Candidate, Model, Problem, Result, Task, Verifier
 from computewise.errors import UsageError
 from computewise.selection import Ballot, Select, weighted
@@ -42,7 +44,9 @@ async def solve(
         ledger=ledger,
     )
     candidates = await session.score(await run(strategy, session))
-    chosen = select([Ballot(answer_of(c, task), session.value(c), c.chain) for c in candidates])
+    # In a thread: whoever compares answers as mathematics may take seconds, in which other problems go on.
+    answers = await asyncio.to_thread(lambda: [answer_of(candidate, task) for candidate in candidates])
+    chosen = select([Ballot(a, session.value(c), c.chain) for a, c in zip(answers, candidates, strict=True)])
     spent = session.ledger
     return Result(
         chosen=None if chosen is None else candidates[chosen],

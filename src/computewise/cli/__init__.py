@@ -20,6 +20,8 @@ for _name, _help in {
     "replay": "Fit and prove a policy on recorded samples: no model is run.",
     "check": "Find out what an OpenAI-compatible server can do, and which strategies that allows.",
     "solve": "Solve one problem and show the search, or what a policy decides.",
+    "merge": "Put together what `study --shard` measured in several places.",
+    "export": "Write an embedded model or a run's records in a form that other software reads.",
     "report": "Write the report of a finished run again.",
     "train": "Train an embedded model; needs PyTorch, the extra [train].",
 }.items():

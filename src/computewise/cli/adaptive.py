@@ -5,32 +5,30 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
 
 from computewise.adaptive import Adaptive, Decision, solve_adaptively
+from computewise.cli.players import Players
 from computewise.compute import flops
-from computewise.core import Problem
+from computewise.core import Problem, Task
 from computewise.errors import UsageError
-from computewise.models.embedded import EmbeddedModel
 from computewise.models.forgetful import Forgetful
-from computewise.models.loop import EngineLoop
 from computewise.policy.file import Fitted, read_policy
 from computewise.policy.shipped import policy_path
-from computewise.tasks.embedded import EmbeddedTask
-from computewise.verifiers.prm import EmbeddedPRM
 
-MODELS = ("small", "large")
 MEAN_COST = 8.0
 """Draws a problem on average, where neither a price nor a mean cost is named."""
 
 
 def solve_by_policy(
     problem: Problem,
-    task: EmbeddedTask,
+    task: Task,
     policy: str,
+    open_players: AbstractAsyncContextManager[Players],
     *,
     price: float | None,
     mean_cost: float | None,
@@ -40,17 +38,21 @@ def solve_by_policy(
     as_json: bool,
 ) -> None:
     """Follow a policy file, or the one shipped for a task, and print what it did and why."""
-    fitted = read_policy(policy_path(policy), models=MODELS, verifier="prm")
-    asked = _price(fitted, price, mean_cost, accuracy)
-    loop = EngineLoop()
-    models = {name: Forgetful(EmbeddedModel(name, loop)) for name in fitted.models}
-    verifier = EmbeddedPRM(loop)
-    solved = asyncio.run(
-        solve_adaptively(problem, fitted, asked, models, verifier, task, seed=seed, least_confidence=abstain_under)
-    )
-    spent = sum(
-        flops(usage, models[name].parameters, verifier.parameters).total for name, usage in solved.usage.items()
-    )
+
+    async def run() -> tuple[Adaptive, Fitted, float, float]:
+        async with open_players as players:
+            path = policy_path(policy)
+            fitted = read_policy(path, models=list(players.models), verifier=players.verifier_name)
+            asked = _price(fitted, price, mean_cost, accuracy)
+            models = {name: Forgetful(players.models[name]) for name in fitted.models}
+            solved = await solve_adaptively(
+                problem, fitted, asked, models, players.verifier, task, seed=seed, least_confidence=abstain_under
+            )
+            judged = players.verifier.parameters if players.verifier else 0
+            each = [flops(usage, models[name].parameters, judged).total for name, usage in solved.usage.items()]
+            return solved, fitted, asked, sum(each)
+
+    solved, fitted, asked, spent = asyncio.run(run())
     if as_json:
         print(json.dumps(_plain(problem, solved, fitted, asked, spent), indent=2))
     else:

@@ -17,35 +17,29 @@ from rich.tree import Tree
 
 from computewise.cli.adaptive import solve_by_policy
 from computewise.cli.attempts import draw_attempts
+from computewise.cli.players import (
+    KEPT_STEPS,
+    SHOWN_ATTEMPTS,
+    embedded_players,
+    question_of,
+    served_players,
+    served_source,
+)
+from computewise.cli.serving import PROBLEMS, SERVED, ServerFlags, TaskFlags
 from computewise.cli.tree import draw
 from computewise.compute import Flops, flops
-from computewise.core import Candidate, Problem, Result, Verifier
+from computewise.core import Candidate, Problem, Result
 from computewise.errors import UsageError
-from computewise.models.embedded import EmbeddedModel
-from computewise.models.forgetful import Forgetful
-from computewise.models.loop import EngineLoop
-from computewise.models.threads import one_thread
 from computewise.selection import find_selection
 from computewise.session import Ledger, Strategy
 from computewise.solve import solve as solve_problem
 from computewise.strategies import build, describe, label
 from computewise.tasks.embedded import find_task
-from computewise.verifiers.logprob import LogprobVerifier
-from computewise.verifiers.orm import EmbeddedORM
-from computewise.verifiers.prm import EmbeddedPRM
-
-VERIFIERS = ("prm", "orm", "logprob", "none")
-MODELS = ("small", "large", "revision", "revision_paper")
-SHOWN_ATTEMPTS = ("revisions", "gated_revisions", "ratio_pool")
-"""Strategies that make sense only for a model trained to revise."""
-KEPT_STEPS = ("step_revisions", "adaptive_branching")
-"""Strategies that any model can follow: it goes on from what is kept."""
 
 
 def solve(
     problem: str,
     *,
-    task: str = "expressions",
     strategy: str | None = None,
     policy: str | None = None,
     price: float | None = None,
@@ -60,22 +54,19 @@ def solve(
     trust: float | None = None,
     balance_temperature: float | None = None,
     select: str | None = None,
-    model: str | None = None,
-    verifier: str = "prm",
     weights: Path | None = None,
     budget: int | None = None,
-    temperature: float = 1.0,
     seed: int = 0,
+    problem_set: Annotated[TaskFlags, Parameter(name="*", group=PROBLEMS)] = TaskFlags(),
+    serving: Annotated[ServerFlags, Parameter(name="*", group=SERVED)] = ServerFlags(),
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """Solve one problem with the embedded models, showing the search, the answer and what it cost.
+    """Solve one problem, showing the search, the answer and what it cost: with the embedded models, or served ones.
 
     Parameters
     ----------
     problem:
-        An expression such as "3*(4+5)-6", or a story with --task stories.
-    task:
-        expressions or stories.
+        An expression such as "3*(4+5)-6", a story with --task stories, any question with --base-url.
     strategy:
         single, greedy, best_of_n, beam_search, lookahead, dvts, rebase, particle_filter, revisions, gated_revisions,
         step_revisions or adaptive_branching (default beam_search).
@@ -107,19 +98,12 @@ def solve(
         How evenly rebase shares its width out (default 0.2).
     select:
         weighted, majority, best or hierarchical (inside each chain, then across chains: the default for revisions).
-    model:
-        small, large, or one trained to revise: revision (the default for revisions and gated_revisions),
-        revision_paper.
-    verifier:
-        prm, orm (reads the earlier attempts), logprob (the generator's own confidence) or none.
     weights:
         A weights file to use in place of the shipped model's.
     budget:
         Sampled tokens that may be spent, discarded ones included.
-    temperature:
-        Of sampling.
     seed:
-        Of sampling: equal seeds give equal searches.
+        Of sampling: equal seeds give equal searches with the embedded models.
     as_json:
         Print one JSON object in place of the picture.
 
@@ -134,17 +118,22 @@ def solve(
         "balance_temperature": balance_temperature,
     }
     if policy is not None:
-        named = [
-            name for name, value in {**settings, "strategy": strategy, "model": model}.items() if value is not None
-        ]
+        named = [name for name, value in {**settings, "strategy": strategy}.items() if value is not None]
+        named += ["model"] if serving.model is not None and serving.base_url is None else []
         if named:
             raise UsageError(f"--policy chooses itself: leave out {', '.join(named)}")
-        chosen_task = find_task(task)
-        one_thread()
+    else:
+        strategy = strategy or "beam_search"
+    source = None if serving.base_url is None else served_source(serving, problem_set)
+    task = find_task(problem_set.task or "expressions") if source is None else source.task()
+    question = question_of(problem, task)
+    open_players = embedded_players(serving, weights, strategy) if source is None else served_players(source)
+    if policy is not None:
         solve_by_policy(
-            chosen_task.read(problem),
-            chosen_task,
+            question,
+            task,
             policy,
+            open_players,
             price=price,
             mean_cost=mean_cost,
             accuracy=accuracy,
@@ -153,67 +142,45 @@ def solve(
             as_json=as_json,
         )
         return
-    strategy = strategy or "beam_search"
+    assert strategy is not None
     built = build(strategy, {name: value for name, value in settings.items() if value is not None})
-    model = model or ("revision" if strategy in SHOWN_ATTEMPTS else "small")
-    if model not in MODELS:
-        raise UsageError(f"unknown model {model!r}: allowed are {', '.join(MODELS)}")
-    if verifier not in VERIFIERS:
-        raise UsageError(f"unknown verifier {verifier!r}: allowed are {', '.join(VERIFIERS)}")
-    if verifier == "none" and "trust" in describe(built):
+    if serving.verifier == "none" and "trust" in describe(built):
         raise UsageError(f"strategy {strategy!r} needs a verifier: without one everything is trusted, nothing revised")
-    if not temperature >= 0:  # NaN is none either
-        raise UsageError(f"temperature = {temperature} is not allowed: at least 0")
-    chosen_task = find_task(task)
-    question = chosen_task.read(problem)
-    one_thread()
-    loop = EngineLoop()
-    generator = EmbeddedModel(model, loop, path=weights)
-    solver = Forgetful(generator) if strategy in KEPT_STEPS and not generator.revises else generator
-    judge = _judge(verifier, loop)
     chosen_selection = find_selection(
         select or ("hierarchical" if strategy in (*SHOWN_ATTEMPTS, *KEPT_STEPS) else "weighted")
     )
     ledger = Ledger()
 
-    async def run() -> Result:
-        searching = asyncio.ensure_future(
-            solve_problem(
-                question,
-                built,
-                solver,
-                judge,
-                chosen_task,
-                select=chosen_selection,
-                budget=budget,
-                seed=seed,
-                temperature=temperature,
-                ledger=ledger,
+    async def run() -> tuple[Result, Flops]:
+        async with open_players as players:
+            solver = players.solver(strategy)
+            searching = asyncio.ensure_future(
+                solve_problem(
+                    question,
+                    built,
+                    solver,
+                    players.verifier,
+                    task,
+                    select=chosen_selection,
+                    budget=budget,
+                    seed=seed,
+                    temperature=serving.temperature,
+                    limits=players.limits,
+                    ledger=ledger,
+                )
             )
-        )
-        if not as_json and sys.stdout.isatty():
-            await _watch(question, ledger, searching)
-        return await searching
+            if not as_json and sys.stdout.isatty():
+                await _watch(question, ledger, searching)
+            result = await searching
+            judged = players.verifier.parameters if players.verifier else 0
+            return result, flops(result.usage, solver.parameters, judged)
 
-    result = asyncio.run(run())
-    answer = chosen_task.answer(result.chosen.text) if result.chosen else None
-    spent = flops(result.usage, generator.parameters, judge.parameters if judge else 0)
+    result, spent = asyncio.run(run())
+    answer = task.answer(result.chosen.text) if result.chosen else None
     if as_json:
         print(json.dumps(_plain(question, result, built, answer, spent), indent=2))
     else:
         _show(question, result, built, answer, spent)
-
-
-def _judge(name: str, loop: EngineLoop) -> Verifier | None:
-    match name:
-        case "prm":
-            return EmbeddedPRM(loop)
-        case "orm":
-            return EmbeddedORM(loop)
-        case "logprob":
-            return LogprobVerifier()
-        case _:
-            return None
 
 
 async def _watch(problem: Problem, ledger: Ledger, searching: asyncio.Future[Result]) -> None:

@@ -11,10 +11,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from computewise.cli.serving import PROBLEMS, SERVED, ServerFlags, TaskFlags, server_source
+from computewise.errors import UsageError
 from computewise.report import write_report
 from computewise.study.config import StudyConfig
-from computewise.study.run import default_workers
-from computewise.study.study import Outcome, run_study
+from computewise.study.embedded import EmbeddedSource
+from computewise.study.executors import Executor, Processes
+from computewise.study.on_ray import OnRay
+from computewise.study.server_source import ServerSource
+from computewise.study.shards import parse_shard
+from computewise.study.source import Source
+from computewise.study.study import Outcome, run_shard, run_study
 
 
 def study(
@@ -22,7 +29,11 @@ def study(
     *,
     out: Path = Path("runs/study"),
     resume: bool = False,
-    workers: int = 0,
+    workers: int | None = None,
+    shard: str | None = None,
+    ray: str | None = None,
+    problem_set: Annotated[TaskFlags, Parameter(name="*", group=PROBLEMS)] = TaskFlags(),
+    serving: Annotated[ServerFlags, Parameter(name="*", group=SERVED)] = ServerFlags(),
 ) -> None:
     """Find out how test-time compute is best spent on each difficulty of problem, and write the policy and the report.
 
@@ -35,25 +46,61 @@ def study(
     resume:
         Go on with the run in that directory; nothing recorded is computed again.
     workers:
-        Processes, one thread each; 0 means one for each core.
+        Processes for the embedded models, one thread each (default one for each core).
+    shard:
+        Measure only that part of the problems, such as 2/8, and leave the analysis to `computewise merge`.
+    ray:
+        Spread the work over a Ray cluster: auto for the running one, local, or ray://HOST:PORT (extra ray).
 
     """
+    source = _source(serving, problem_set)
+    part = None if shard is None else parse_shard(shard)
+    executor = _executor(source, workers, ray)
     console = Console(stderr=True)
+    for finding in source.task().findings if isinstance(source, ServerSource) else ():
+        console.print(finding, style="yellow", markup=False, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("starting the workers", total=None)
-        outcome = run_study(
-            config,
-            out,
-            resume=resume,
-            workers=workers or default_workers(),
-            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
-        )
-    _print(outcome)
-    Console(width=None if sys.stdout.isatty() else 140).print(f"report: {write_report(out)}", soft_wrap=True)
+        shown = bar.add_task("starting", total=None)
+
+        def progress(what: str, done: int, total: int) -> None:
+            bar.update(shown, description=what, completed=done, total=total)
+
+        try:
+            if part is not None:
+                count = run_shard(config, out, part, source=source, executor=executor, resume=resume, progress=progress)
+                print(
+                    f"{out}: {count} records of shard {part}; all shards together: computewise merge DIR... --out OUT"
+                )
+                return
+            outcome = run_study(config, out, source=source, executor=executor, resume=resume, progress=progress)
+        except KeyboardInterrupt:
+            console.print(f"go on with --out {out} --resume", soft_wrap=True)
+            raise
+    show_outcome(outcome, out)
 
 
-def _print(outcome: Outcome) -> None:
+def _source(serving: ServerFlags, problem_set: TaskFlags) -> EmbeddedSource | ServerSource:
+    serving.check()
+    if serving.base_url is not None:
+        if problem_set.task is None and problem_set.data is None:
+            raise UsageError("name the problems: --task math500 --data FILE, --task reasoning_gym:NAME, or --data FILE")
+        return server_source(serving, problem_set.named("problems"))
+    if problem_set.data is not None:
+        raise UsageError("the embedded models know their own tasks only: --data needs --base-url")
+    return EmbeddedSource(problem_set.task or "expressions")
+
+
+def _executor(source: Source, workers: int | None, ray: str | None) -> Executor:
+    if workers is not None and ray is not None:
+        raise UsageError("name --workers or --ray: a cluster has its own")
+    if ray is not None:
+        return OnRay(ray)
+    return source.executor() if workers is None else Processes(workers)
+
+
+def show_outcome(outcome: Outcome, out: Path) -> None:
+    """The short table, and the report, which is written."""
     summary = outcome.summary
     table = Table(
         title=f"{summary['problems']} problems of {summary['task']}: accuracy in %, 95 % interval, FLOPs a problem"
@@ -66,10 +113,13 @@ def _print(outcome: Outcome) -> None:
         table.add_row(name, *(_cell(rows.get(budget)) for budget in budgets))
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(table)
-    large = summary["large"]
-    console.print(f"large, greedy: {_cell(large)}")
+    if summary["large"]:
+        console.print(f"{summary['models']['large']['label']}, greedy: {_cell(summary['large'])}")
+    for sentence in summary["left_out"]:
+        console.print(sentence)
     if summary["failed"]:
         console.print(f"{len(summary['failed'])} runs failed and their problems were left out: see summary.json")
+    console.print(f"report: {write_report(out)}", soft_wrap=True)
 
 
 def _cell(row: dict[str, object] | None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from computewise.report.currencies import SHOWN
 from computewise.report.families import SHIPPED, Entry, scope_name
+from computewise.report.names import Names
 from computewise.report.words import MINUS, Verdict, estimate, percent, points, verdict
 
 _BESIDE = {
@@ -21,15 +22,20 @@ def sentence(held: Entry) -> str:
     return re.sub(r"-(?=\d)", MINUS, held["sentence"])
 
 
-def beside_large(held: Entry, column: str) -> str:
-    """A controller that may escalate beside one greedy answer of the large model, at no more than it costs."""
+def beside_large(held: Entry, column: str, names: Names) -> str:
+    """A controller that may escalate beside one greedy answer of the large model, at no more than it costs.
+
+    Nothing where there is no large model.
+    """
+    if not held["beside_large"]:
+        return ""
     beside, cost = held["beside_large"], SHOWN[column].cost
     name = "the shipped policy" if SHIPPED in held["needed"] else "the controller with escalation"
     controller, large = beside["controller"], beside["large"]
     return (
-        f"Beside one greedy answer of the large model ({cost(large['cost'])}), {name} is right in "
-        f"{estimate(controller['accuracy'], controller['ci95'])} for {cost(controller['cost'])}, the large "
-        f"model in {estimate(large['accuracy'], large['ci95'])}: "
+        f"Beside one greedy answer of {names.the('large')} ({cost(large['cost'])}), {name} is right in "
+        f"{estimate(controller['accuracy'], controller['ci95'])} for {cost(controller['cost'])}, "
+        f"{names.the('large')} in {estimate(large['accuracy'], large['ci95'])}: "
         f"{points(beside['difference'], beside['difference_ci95'])}, {_BESIDE[verdict(beside['difference_ci95'])]}."
     )
 
@@ -54,4 +60,5 @@ def deciding(summary: Entry) -> Iterator[str]:
     """For the top of the page, counted in FLOPs; nothing where there was nothing to decide."""
     if held := summary["controller"].get("flops"):
         yield sentence(held)
-        yield beside_large(held, "flops")
+        if beside := beside_large(held, "flops", Names.of(summary)):
+            yield beside

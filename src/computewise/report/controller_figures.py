@@ -9,6 +9,7 @@ import numpy as np
 from computewise.report.axes import decimal_ticks, name_ends, new_axes, percent_axis
 from computewise.report.currencies import SHOWN
 from computewise.report.families import FIXED_LABEL, Entry, rival, scope_name
+from computewise.report.names import Names
 from computewise.report.style import GREY, INK, LOOKS, Look
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ BANDED = ("which and how much", "fixed")
 """Of which looks the interval is drawn: more bands than two could not be told apart."""
 
 
-def accuracy(held: Entry, column: str) -> Figure:
+def accuracy(held: Entry, column: str, names: Names) -> Figure:
     """Accuracy against everything spent: controllers heavy, rivals light, the large model's answer as a point."""
     figure, axes = new_axes(BESIDE[0])
     axes.set_xscale("log")
@@ -39,9 +40,11 @@ def accuracy(held: Entry, column: str) -> Figure:
     ]
     if allowed != alone:
         look = LOOKS["fixed"]._replace(marker="", dash="--")
-        curves.insert(-len(at[0]["controllers"]), (f"{FIXED_LABEL}, or large", look, 1.2, allowed))
+        curves.insert(-len(at[0]["controllers"]), (f"{FIXED_LABEL}, or {names.short('large')}", look, 1.2, allowed))
     ends = [(*_curve(axes, look, width, rows), name, look) for name, look, width, rows in curves]
-    ends.append((*_large(axes, held["beside_large"]["large"]), "large model, greedy", LOOKS["greedy"]))
+    if held["beside_large"]:
+        end = _large(axes, held["beside_large"]["large"])
+        ends.append((*end, f"{names.model('large')}, greedy", LOOKS["greedy"]))
     ticks = decimal_ticks(*axes.get_xlim())
     axes.set_xticks(ticks, [SHOWN[column].tick(tick) for tick in ticks])
     axes.minorticks_off()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from computewise.report.currencies import SHOWN
 from computewise.report.families import FIXED_LABEL, Entry, rival, scope_name
+from computewise.report.names import Names
 from computewise.report.tables import Table
 from computewise.report.words import NONE, Verdict, estimate, interval, number, signed, verdict
 
@@ -54,18 +55,23 @@ def _differences(rival: str, held: Entry, rows: list[list[str]]) -> Table:
     return Table(caption, head, rows)
 
 
-def draws_table(held: Entry) -> Table:
+def draws_table(held: Entry, names: Names) -> Table:
     """What each controller drew by at each budget."""
     scopes = held["budgets"][0]["draws"]
     head = [
         "Budget, samples",
-        *(f"{scope_name(scope).capitalize()}: {arm}" for scope, arms in scopes.items() for arm in arms),
+        *(f"{scope_name(scope).capitalize()}: {_arm(arm, names)}" for scope, arms in scopes.items() for arm in arms),
     ]
     rows = [
         [str(at["n"]), *(number(drawn) for arms in at["draws"].values() for drawn in arms.values())]
         for at in held["budgets"]
     ]
     return Table(f"Where the draws went, a problem on average, counted in {held['name']}.", head, rows)
+
+
+def _arm(arm: str, names: Names) -> str:
+    """The larger model by its name."""
+    return f"{names.short('large')},{arm.removeprefix('large,')}" if arm.startswith("large,") else arm
 
 
 def _difference(found: Entry | None) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from computewise.report.families import Entry
+from computewise.report.names import Names
 from computewise.report.words import count, number, quantity
-from computewise.study.currencies import BATCH, BYTES_A_NUMBER, PRICES, SPEEDS
 
 MILLION = 1_000_000
 
@@ -17,7 +18,7 @@ class Shown(NamedTuple):
     axis: str
     tick: Callable[[float], str]
     cost: Callable[[float], str]
-    assumed: Callable[[], str]
+    assumed: Callable[[Entry], str]
 
 
 def _dollars(cost: float) -> str:
@@ -28,40 +29,51 @@ def _seconds(cost: float) -> str:
     return f"{number(cost, 3)} s"
 
 
-def _operations() -> str:
+def _operations(summary: Entry) -> str:
     return (
         "2 FLOPs for every parameter and token, of the models and of the verifier, what a prefix cache holds left out; "
         "attention is not counted."
     )
 
 
-def _traffic() -> str:
+def _traffic(summary: Entry) -> str:
+    held, names = summary["assumed"], Names.of(summary)
+    most = f", for {names.the('large')} most" if summary["large"] else ""
     return (
-        f"Nominal: {BYTES_A_NUMBER} bytes a number, {BATCH} rows, of whatever problems, to one pass over the weights. "
-        "Small batches make every token dearer, for the large model most."
+        f"{_begun(summary, '')}{held['bytes_per_number']:g} bytes a number, {held['batch']} rows, of whatever "
+        f"problems, to one pass over the weights. Small batches make every token dearer{most}."
     )
 
 
-def _prices() -> str:
+def _prices(summary: Entry) -> str:
+    names = Names.of(summary)
     each = [
-        f"the {name} model {held.input:g} for what it reads ({held.cached_input:g} from a cache) and {held.output:g} "
-        f"for what it writes, its verifier {held.verifier:g}"
-        for name, held in PRICES.items()
+        f"{names.the(role)} {held['input']:g} for what it reads ({held['cached_input']:g} from a cache) and "
+        f"{held['output']:g} for what it writes, its verifier {held['verifier']:g}"
+        for role, held in summary["assumed"]["prices"].items()
     ]
-    return f"Nominal, in dollars a million tokens: {'; '.join(each)}. Nobody hosts these models."
+    nobody = " Nobody hosts these models." if summary["assumed"]["nominal"] else ""
+    return f"{_begun(summary, 'in dollars a million tokens')}{'; '.join(each)}.{nobody}"
 
 
-def _speeds() -> str:
+def _speeds(summary: Entry) -> str:
+    names = Names.of(summary)
     each = [
-        f"the {name} model writes {1 / held.decoded:.0f} and reads {count(1 / held.read)}, its verifier reads "
-        f"{count(1 / held.verified)}"
-        for name, held in SPEEDS.items()
+        f"{names.the(role)} writes {1 / held['decoded']:.0f} and reads {count(1 / held['read'])}, its verifier reads "
+        f"{count(1 / held['verified'])}"
+        for role, held in summary["assumed"]["speeds"].items()
     ]
     return (
-        f"Nominal, in tokens a second: {'; '.join(each)}. What is sampled side by side takes as long as the longest of "
-        "it. The controller draws one after another and looks in between, so it waits for everything it draws; the "
-        "samples of best-of-N wait for none but the longest."
+        f"{_begun(summary, 'in tokens a second')}{'; '.join(each)}. What is sampled side by side takes as long as "
+        "the longest of it. The controller draws one after another and looks in between, so it waits for everything it "
+        "draws; the samples of best-of-N wait for none but the longest."
     )
+
+
+def _begun(summary: Entry, unit: str) -> str:
+    """How a list of assumptions begins."""
+    start = ", ".join(part for part in ("Nominal" if summary["assumed"]["nominal"] else "", unit) if part)
+    return f"{start[:1].upper()}{start[1:]}: " if start else ""
 
 
 SHOWN = {

@@ -9,6 +9,7 @@ import numpy as np
 from computewise.report.axes import WIDE, bin_names, dress, new_figure
 from computewise.report.exchange_over import share
 from computewise.report.families import Entry
+from computewise.report.names import Names
 from computewise.report.style import INK, LOOKS
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def over(exchange: Entry) -> Figure:
+def over(exchange: Entry, names: Names) -> Figure:
     """Small minus large in points against R: all problems above, a small plot for each bin below."""
     figure = new_figure((WIDE[0], 5.2))
     overall, *bins = exchange["curve"]
@@ -25,10 +26,13 @@ def over(exchange: Entry) -> Figure:
     for name, axes in plots.items():
         _plot(axes, exchange["curve"][name], exchange["break_even"][name]["R"], named=name == overall)
     top = plots[overall]
-    top.set_ylabel("small minus large, points", color=INK)
+    top.set_ylabel(f"{names.short('small')} minus {names.short('large')}, points", color=INK)
     top.set_title("all problems", loc="left", fontsize=11, color=INK)
     _ticks(top, [0.01, 0.1, 1, 10, 100])
-    for edge, text, up in ((0.97, "small better", True), (0.03, "large better", False)):
+    for edge, text, up in (
+        (0.97, f"{names.short('small')} better", True),
+        (0.03, f"{names.short('large')} better", False),
+    ):
         top.text(0.99, edge, text, transform=top.transAxes, ha="right", va="top" if up else "bottom", color=INK)
     bottom = min(plots[name].get_ylim()[0] for name in bins)
     highest = max(plots[name].get_ylim()[1] for name in bins)

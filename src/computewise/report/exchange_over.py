@@ -7,16 +7,12 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from computewise.report.families import Entry
+from computewise.report.names import Names, begin
 from computewise.report.tables import Table
 from computewise.report.words import NONE, Verdict, interval, listed, percent, signed, verdict
 
-_THROUGHOUT = {
-    "small": "the small model with its controller is never behind",
-    "large": "the large model is never behind",
-    "tie": "the two are level",
-}
 _OTHER = {"small": "large", "large": "small", "tie": "tie"}
-_SHOWN = {Verdict.BETTER: "that the small model wins", Verdict.WORSE: "that the large model wins"}
+_SHOWN = {Verdict.BETTER: "small", Verdict.WORSE: "large"}
 
 
 def groups(over: Entry) -> dict[str, str]:
@@ -24,20 +20,29 @@ def groups(over: Entry) -> dict[str, str]:
     return {name: "all" if name == "overall" else name for name in over["curve"]}
 
 
-def meaning(over: Entry) -> Iterator[str]:
+def meaning(over: Entry, names: Names) -> Iterator[str]:
     """Who is ahead over all problems at which R, and how much of that is shown."""
     curve, ends = over["curve"]["overall"], over["break_even"]["overall"]
     span = f"R = {share(curve[0]['R'])} to {share(curve[-1]['R'])}"
     if ends["R"]:
         first = _first(curve)
         yield (
-            f"From {span} the lead changes at R = {listed([share(one) for one in ends['R']])}: the {first} model is "
-            f"ahead below{'' if len(ends['R']) == 1 else ' the first'}, the {_OTHER[first]} one above"
+            f"From {span} the lead changes at R = {listed([share(one) for one in ends['R']])}: {names.the(first)} is "
+            f"ahead below{'' if len(ends['R']) == 1 else ' the first'}, {names.the(_OTHER[first])} above"
             f"{'' if len(ends['R']) == 1 else ' it, and so on in turn'}."
         )
     else:
-        yield f"From {span} {_THROUGHOUT[ends['wins_everywhere']]}."
-    shown = [f"{what} for R = {listed(found)}" for kind, what in _SHOWN.items() if (found := _stretches(curve, kind))]
+        throughout = {
+            "small": f"{names.the('small')} with its controller is never behind",
+            "large": f"{names.the('large')} is never behind",
+            "tie": "the two are level",
+        }
+        yield f"From {span} {throughout[ends['wins_everywhere']]}."
+    shown = [
+        f"that {names.the(role)} wins for R = {listed(found)}"
+        for kind, role in _SHOWN.items()
+        if (found := _stretches(curve, kind))
+    ]
     if shown:
         undecided = _stretches(curve, Verdict.OPEN)
         yield (
@@ -50,12 +55,12 @@ def meaning(over: Entry) -> Iterator[str]:
     if held:
         best = curve[0]["small"]
         yield (
-            f"Up to R = {share(max(held))} the small model might spend more than the largest budget measured and is "
-            f"held there, at {percent(best)}."
+            f"Up to R = {share(max(held))} {names.the('small')} might spend more than the largest budget measured and "
+            f"is held there, at {percent(best)}."
         )
 
 
-def break_even_table(over: Entry) -> Table:
+def break_even_table(over: Entry, names: Names) -> Table:
     """Who is ahead where, for all problems and in each bin, and the differences at some R."""
     rows = []
     for place, (group, name) in enumerate(groups(over).items()):
@@ -63,7 +68,7 @@ def break_even_table(over: Entry) -> Table:
         sides = [one if place == 0 else one["by_bin"][place - 1] for one in over["at"]]
         cells = [f"{signed(one['difference'])} {interval(one['difference_ci95'])}" for one in sides]
         at = listed([share(one) for one in ends["R"]]) or NONE
-        rows.append([name, _lead(curve, ends), at, _undecided(curve, ends["undecided"]), *cells])
+        rows.append([name, _lead(curve, ends, names), at, _undecided(curve, ends["undecided"]), *cells])
     head = [
         "Bin",
         "Ahead, as R rises",
@@ -71,7 +76,10 @@ def break_even_table(over: Entry) -> Table:
         "Interval holds zero for R",
         *(f"Difference at R = {at['R']:g}" for at in over["at"]),
     ]
-    caption = "Small model with its controller minus large model over R, in percentage points, at equal total FLOPs."
+    caption = (
+        f"{begin(names.model('small'))} with its controller minus {names.model('large')} over R, in percentage points, "
+        "at equal total FLOPs."
+    )
     return Table(caption, head, rows, 4)
 
 
@@ -85,15 +93,14 @@ def _first(curve: list[Entry]) -> str:
     return next((str(point["winner"]) for point in curve if point["winner"] != "tie"), "tie")
 
 
-def _lead(curve: list[Entry], ends: Entry) -> str:
+def _lead(curve: list[Entry], ends: Entry, names: Names) -> str:
     if not ends["R"]:
-        return {"small": "small, never behind", "large": "large, never behind", "tie": "neither"}[
-            ends["wins_everywhere"]
-        ]
+        ahead = ends["wins_everywhere"]
+        return "neither" if ahead == "tie" else f"{names.short(ahead)}, never behind"
     winners = [_first(curve)]
     for _ in ends["R"]:
         winners.append(_OTHER[winners[-1]])
-    return ", then ".join(winners)
+    return ", then ".join(map(names.short, winners))
 
 
 def _undecided(curve: list[Entry], stretches: list[list[float]]) -> str:

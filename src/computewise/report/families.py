@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from computewise.study.controlled import widest_alone
+
 Entry = dict[str, Any]
 
 POLICY_LABELS = {"oracle": "compute-optimal, oracle bins", "predicted": "compute-optimal, predicted bins"}
@@ -99,8 +101,14 @@ def split_budgets(summary: Entry) -> list[int]:
 
 def rival(at: Entry, *, escalating: bool) -> Entry:
     """A controller's at a budget: the best fixed strategy of the small model, or one that may be the large's answer."""
-    found: Entry = at["best_fixed"]["with escalation" if escalating else "which and how much"]
+    scopes = at["best_fixed"]
+    found: Entry = scopes["with escalation" if escalating and "with escalation" in scopes else widest_alone(scopes)]
     return found
+
+
+def compared(held: Entry) -> bool:
+    """Whether a controller could be given what any rival spent: a greedy answer may cost less than its first draw."""
+    return any(held["mean_minus_best_fixed"].values())
 
 
 def scope_name(scope: str) -> str:

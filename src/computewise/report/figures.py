@@ -24,10 +24,12 @@ from computewise.report.families import (
     find,
     split_budgets,
 )
+from computewise.report.names import Names
 from computewise.report.style import BLUE, GREEN, GREY, INK, LOOKS, ORANGE, VERMILION, Look
 from computewise.report.words import quantity
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -107,21 +109,26 @@ def accuracy(summary: Entry, series: list[Series], axis: Axis) -> Figure:
             axes.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
         axes.plot(x, y, color=colour, marker=marker or "None", linestyle=dash, linewidth=1.8, markersize=5)
         ends.append((x[-1], float(y[-1]), each.name, each.look))
-    large = summary["large"]
-    level = 100 * large["accuracy"]
-    look = LOOKS["greedy"]
-    axes.axhline(level, color=look.colour, linestyle=look.dash, linewidth=1)
-    if axis.base == 10:
-        axes.plot(axis.of(large), level, color=look.colour, marker="*", markersize=10, linestyle="None")
+    right = max(end[0] for end in ends)
+    if summary["large"]:
+        level = _level(axes, summary["large"], axis)
+        ends.append((right, level, f"{Names.of(summary).model('large')}, greedy", LOOKS["greedy"]))
     ticks = budgets(summary) if axis.base == 2 else decimal_ticks(*axes.get_xlim())
     axes.set_xticks(ticks, [f"{tick}" if axis.base == 2 else quantity(tick) for tick in ticks])
     axes.minorticks_off()
-    right = max(end[0] for end in ends)
-    ends.append((right, level, "large model, greedy", look))
     name_ends(axes, ends)
     axes.set_xlabel(axis.label)
     percent_axis(axes)
     return figure
+
+
+def _level(axes: Axes, large: Entry, axis: Axis) -> float:
+    """The large model's accuracy as a line, and what it spent as a star; where the line is."""
+    level, look = 100 * float(large["accuracy"]), LOOKS["greedy"]
+    axes.axhline(level, color=look.colour, linestyle=look.dash, linewidth=1)
+    if axis.base == 10:
+        axes.plot(axis.of(large), level, color=look.colour, marker="*", markersize=10, linestyle="None")
+    return level
 
 
 def bars(summary: Entry, n: int) -> list[Series]:
@@ -184,7 +191,8 @@ def exchange(summary: Entry) -> Figure:
     axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_xticks(range(bins + 1), ["all", *bin_names(bins)])
     axes.set_xlabel("difficulty bin (oracle)")
-    axes.set_ylabel("small minus large, points")
+    names = Names.of(summary)
+    axes.set_ylabel(f"{names.short('small')} minus {names.short('large')}, points")
     axes.tick_params(axis="x", length=0)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, labelcolor=INK, fontsize=8.5)
     return figure

@@ -17,6 +17,7 @@ from computewise.report.families import (
     leader,
     step_revision_labels,
 )
+from computewise.report.names import Names
 from computewise.report.revisions import along_a_chain, splitting
 from computewise.report.words import estimate, interval, judged, listed, number, percent, quantity
 
@@ -93,11 +94,13 @@ def _sizes(summary: Entry) -> Iterator[str]:
     exchange = summary["exchange"]
     if not exchange:
         return
+    names = Names.of(summary)
+    rival = names.the("large")
     small, large = (quantity(summary["models"][name]["parameters"]) for name in ("small", "large"))
     differences = [(f"R = {each['R']:g}", each["small"] - each["large"], each["difference_ci95"]) for each in exchange]
     yield (
-        f"For equal FLOPs over pretraining and inference, the small model ({small} parameters) with this policy is "
-        f"{judged(differences, f'the large one ({large}, one greedy answer)')}; "
+        f"For equal FLOPs over pretraining and inference, {names.the('small')} ({small} parameters) with this policy "
+        f"is {judged(differences, f'{rival} ({large}, one greedy answer)')}; "
         "R is inference tokens over pretraining tokens."
     )
     held = [f"{each['R']:g}" for each in exchange if each["beyond_measured"]]

@@ -8,13 +8,14 @@ from typing import Any
 from computewise.report import controller, controller_tables, exchange_over, revision_tables, revisions, tables
 from computewise.report.currencies import SHOWN
 from computewise.report.examples import examples
-from computewise.report.families import SHIPPED, Entry, budgets, split_budgets
+from computewise.report.families import SHIPPED, Entry, budgets, compared, split_budgets
 from computewise.report.headline import headline
+from computewise.report.names import Names, begin
 from computewise.report.replay_tables import difficulty_table
 from computewise.report.source import Source
 from computewise.report.template import fill
-from computewise.report.words import Verdict, unpaired, verdict
-from computewise.study.controlled import FOLDS, ORDERS
+from computewise.report.words import Verdict, listed, quantity, unpaired, verdict
+from computewise.study.controlled import FOLDS, ORDERS, widest_alone
 from computewise.study.plan import SEARCH
 
 MOST_DISCARDED = 3
@@ -25,14 +26,14 @@ SECTIONS = {
     "compute": "Accuracy against compute",
     "difficulty": "By difficulty",
     "revisions": "Revisions: sequential against parallel",
-    "sizes": "Small model against large",
+    "sizes": "",
     "policy": "The policy",
     "verifier": "The verifier, and the price of knowing the difficulty",
     "numbers": "All numbers",
     "trees": "Search trees",
     "reading": "How to read this page",
 }
-"""Titles by the name that links go to, in the order of the page."""
+"""Titles by the name that links go to, in the order of the page; that of the sizes names the models."""
 
 
 def render_page(source: Source, figures: dict[str, str], by_bin: list[str]) -> str:
@@ -51,21 +52,31 @@ def _context(source: Source) -> dict[str, Any]:
     summary = source.summary
     absent = {"revisions"} if not split_budgets(summary) else set()
     absent |= {"controller"} if not summary["controller"] else set()
+    absent |= {"trees"} if not summary["steps"] else set()
+    names, titles = Names.of(summary), dict(SECTIONS)
+    if summary["large"]:
+        titles["sizes"] = f"{begin(names.model('small'))} against {names.short('large')}"
+    else:
+        absent.add("sizes")
     sections = [name for name in SECTIONS if name not in absent]
     return {
         "summary": summary,
         "config": source.config,
         "policy": source.policy,
-        "titles": SECTIONS,
+        "names": names,
+        "begin": begin,
+        "cast": _cast(summary, names),
+        "titles": titles,
         "place": {name: place for place, name in enumerate(sections, 1)},
         "headline": headline(summary),
         "spending": " ".join(revisions.spending(summary, budgets(summary)[-1])),
-        "controller": [_counted(column, held) for column, held in summary["controller"].items()],
+        "controller": [_counted(column, held, summary, names) for column, held in summary["controller"].items()],
+        "others": listed([held["name"] for held in summary["controller"].values()][1:]),
         "validated": {"folds": FOLDS, "orders": ORDERS, "search": SEARCH.n},
-        "over": " ".join(exchange_over.meaning(summary["exchange_over_R"])),
-        "over_table": exchange_over.break_even_table(summary["exchange_over_R"]),
-        "revisions": _revisions(summary) if "revisions" in sections else None,
+        **_over(summary, names),
+        "revisions": _revisions(summary, names) if "revisions" in sections else None,
         "examples": examples(source.records),
+        "prompts": source.prompts,
         "verifiers": _verifiers(summary),
         "bin_sizes": tables.bin_sizes_table(summary),
         "bins": tables.bins_table(summary),
@@ -73,7 +84,7 @@ def _context(source: Source) -> dict[str, Any]:
             summary["difficulty"]["estimators"],
             f"On problems not fitted on, against pass@1 over {summary['difficulty']['samples']} other samples.",
         ),
-        "exchange": tables.exchange_table(summary["exchange"]),
+        "exchange": tables.exchange_table(summary["exchange"], names) if summary["large"] else None,
         "policy_table": tables.policy_table(source.policy),
         "policy_worth": tables.policy_worth_table(summary),
         "verifier_table": tables.verifier_table(summary),
@@ -84,7 +95,29 @@ def _context(source: Source) -> dict[str, Any]:
     }
 
 
-def _counted(column: str, held: Entry) -> dict[str, Any]:
+def _cast(summary: Entry, names: Names) -> str:
+    """The models and how large they are."""
+    roles = [role for role in ("small", "large", "revision") if role in summary["models"]]
+    each = [f"{names.model(role)} {quantity(summary['models'][role]['parameters'])}" for role in roles]
+    each[0] += " parameters"
+    read = summary["models"]["prm"]
+    label = "verifier" if read["label"] == "prm" else f"verifier {read['label']}"
+    return ", ".join([*each, f"{label} {quantity(read['parameters'])}" if read["parameters"] else label])
+
+
+def _over(summary: Entry, names: Names) -> dict[str, Any]:
+    """Pretraining against inference over all R, where there is a larger model and a controller."""
+    if not summary["large"] or not summary["controller"]:
+        return {}
+    over = summary["exchange_over_R"]
+    return {
+        "over": " ".join(exchange_over.meaning(over, names)),
+        "over_table": exchange_over.break_even_table(over, names),
+        "alone": widest_alone(summary["controller"]["flops"]["mean_minus_best_fixed"]),
+    }
+
+
+def _counted(column: str, held: Entry, summary: Entry, names: Names) -> dict[str, Any]:
     """What the section on the controller says and shows in one currency."""
     return {
         "column": column,
@@ -92,16 +125,16 @@ def _counted(column: str, held: Entry) -> dict[str, Any]:
         "scopes": list(held["mean_minus_best_fixed"]),
         "sentence": controller.sentence(held),
         "needed": controller.needed(held, column),
-        "beside": controller.beside_large(held, column),
-        "assumed": SHOWN[column].assumed(),
+        "beside": controller.beside_large(held, column, names),
+        "assumed": SHOWN[column].assumed(summary),
         "accuracy": controller_tables.accuracy_table(held, column),
-        "minus_fixed": controller_tables.minus_fixed_table(held),
+        "minus_fixed": controller_tables.minus_fixed_table(held) if compared(held) else None,
         "minus_uniform": controller_tables.minus_uniform_table(held),
-        "draws": controller_tables.draws_table(held),
+        "draws": controller_tables.draws_table(held, names),
     }
 
 
-def _revisions(summary: Entry) -> dict[str, Any]:
+def _revisions(summary: Entry, names: Names) -> dict[str, Any]:
     """What the section on revisions says and shows."""
 
     def text(*parts: Iterator[str]) -> str:
@@ -115,7 +148,7 @@ def _revisions(summary: Entry) -> dict[str, Any]:
         "bins": revision_tables.ratio_bins_table(summary),
         "flips": revision_tables.along_table(summary),
         "exchange": {
-            name: tables.exchange_table(entries, revisions.HALVES.get(name, name))
+            name: tables.exchange_table(entries, names, revisions.HALVES.get(name, name))
             for name, entries in summary["exchange_halves"].items()
         },
     }
@@ -129,12 +162,15 @@ _RANKS = {
 
 
 def _verifiers(summary: Entry) -> str:
-    """Prm against log-probability, from the two intervals; they are not paired, so overlap decides nothing."""
+    """The verifier against log-probability by their intervals; they are not paired, so overlap decides nothing."""
     held = summary["verifiers"]
-    if not {"prm", "logprob"} <= held.keys():
+    if "prm" not in held:
         return ""
-    prm, free = held["prm"]["ci95"], held["logprob"]["ci95"]
+    prm = held["prm"]["ci95"]
     guessing = verdict([bound - 0.5 for bound in prm]).value
-    start = f"The PRM is {guessing} {'from' if guessing.startswith('not') else 'than'} guessing (0.5) at this. "
+    name = begin(Names.of(summary).verifier)
+    start = f"{name} is {guessing} {'from' if guessing.startswith('not') else 'than'} guessing (0.5) at this. "
+    if "logprob" not in held:
+        return start
     rival = "the model's own log-probability, which costs nothing"
-    return start + _RANKS[unpaired(prm, free)].format(rival=rival)
+    return start + _RANKS[unpaired(prm, held["logprob"]["ci95"])].format(rival=rival)

@@ -10,6 +10,7 @@ from computewise.errors import RunError
 from computewise.records import write_atomically
 from computewise.report import exchange_figures, exchange_over, replay_figures, replay_tables, replay_words
 from computewise.report.families import Entry
+from computewise.report.names import PLAIN
 from computewise.report.source import read_json
 from computewise.report.svg import render
 from computewise.report.template import fill
@@ -47,7 +48,7 @@ def _figures(summary: Entry) -> dict[str, Any]:
     held = summary.get("escalation")
     if held is not None:
         drawn["escalation"] = replay_figures.escalation(held)
-        drawn["exchange_over_R"] = exchange_figures.over(held["exchange"])
+        drawn["exchange_over_R"] = exchange_figures.over(held["exchange"], PLAIN)
     return drawn
 
 
@@ -75,8 +76,8 @@ def _escalation(held: Entry) -> dict[str, Any]:
     return {
         "sentence": " ".join(replay_words.equal_cost(held)),
         "table": replay_tables.equal_cost_table(held),
-        "over": " ".join(exchange_over.meaning(exchange)),
-        "over_table": exchange_over.break_even_table(exchange | {"at": _at(exchange["curve"])}),
+        "over": " ".join(exchange_over.meaning(exchange, PLAIN)),
+        "over_table": exchange_over.break_even_table(exchange | {"at": _at(exchange["curve"])}, PLAIN),
     }
 
 

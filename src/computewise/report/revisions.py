@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from computewise.report.families import Entry, family, ratios, split_budgets, underspent
+from computewise.report.names import Names
 from computewise.report.words import Verdict, estimate, judged, number, points, verdict
 
 HALVES = {"sampling and search": "sampling and search alone", "revisions": "revisions alone"}
@@ -75,18 +76,20 @@ def parallel_sampler(summary: Entry) -> Iterator[str]:
     rows = [row for row in ratios(summary, max(split_budgets(summary), default=0)) if row["chain_length"] == 1]
     for row in rows:
         yield (
-            f"{row['chains']} x 1 is the revision model as a plain parallel sampler, which never sees an earlier "
-            "attempt: against it a chain is not credited with what the fine-tuning did."
+            f"{row['chains']} x 1 is {Names.of(summary).the('revision')} as a plain parallel sampler, which never sees "
+            "an earlier attempt: against it a chain is not credited with what the fine-tuning did."
         )
 
 
 def halves(summary: Entry) -> Iterator[str]:
     """Small against large with one mechanism at a time."""
+    names = Names.of(summary)
     for name, entries in summary["exchange_halves"].items():
         differences = [
             (f"R = {each['R']:g}", each["small"] - each["large"], each["difference_ci95"]) for each in entries
         ]
-        yield f"With {HALVES.get(name, name)} the small model is {judged(differences, 'the large one')}."
+        rival = names.the("large")
+        yield f"With {HALVES.get(name, name)} {names.the('small')} is {judged(differences, rival)}."
 
 
 def spending(summary: Entry, n: int) -> Iterator[str]:

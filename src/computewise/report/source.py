@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from computewise.errors import RunError
-from computewise.records import Record
+from computewise.records import Key, Record, read_problems, record_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +22,19 @@ class Source:
     summary: dict[str, Any]
     policy: dict[str, Any]
     records: list[Record]
+    prompts: dict[str, str]
+    """By the problems' ids; a run of an older version has none: there they are their own prompts."""
 
 
 def read_source(directory: Path) -> Source:
     """Everything needed; raises `RunError`, naming the file, where one is missing or cannot be read."""
+    problems = read_problems(directory) if (directory / "problems.jsonl").exists() else {}
     return Source(
         config=read_json(directory / "config.json"),
         summary=read_json(directory / "summary.json"),
         policy=read_json(directory / "policy.json"),
         records=list(_read_records(directory / "records.jsonl")),
+        prompts={id: problem.prompt for id, problem in problems.items()},
     )
 
 
@@ -54,8 +58,19 @@ def read_json(path: Path) -> dict[str, Any]:
     return held
 
 
-def _read_records(path: Path) -> Iterator[Record]:
-    """Whole lines only: what follows the last newline is a torn line, which `RunDirectory` drops as well."""
+def _read_records(path: Path) -> Iterable[Record]:
+    """The last of each run of a problem, as it stands in whole lines.
+
+    What follows the last newline is a torn line, which `RunDirectory` drops as well; what failed may have been tried
+    again.
+    """
+    last: dict[Key, Record] = {}
+    for record in _read_lines(path):
+        last[record_key(record)] = record
+    return last.values()
+
+
+def _read_lines(path: Path) -> Iterator[Record]:
     decoder = msgspec.json.Decoder(Record)
     whole, _, _ = _read_bytes(path).rpartition(b"\n")
     for number, line in enumerate(whole.splitlines(), 1):

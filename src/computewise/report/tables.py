@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from computewise.report.families import CEILING_LABEL, FIXED_LABEL, POLICY_LABELS, Entry, budgets
+from computewise.report.names import Names, begin, called
 from computewise.report.words import (
     NONE,
     Verdict,
@@ -22,7 +23,7 @@ from computewise.report.words import (
 )
 
 KIND_NAMES = {"oracle": "oracle (answers known)", "predicted": "predicted (by the verifier)"}
-VERIFIER_NAMES = {"prm": "PRM (learned verifier)", "logprob": "model's own mean log-probability"}
+OWN_PROBABILITY = "model's own mean log-probability"
 
 UNBROKEN_EQUALS = "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
 
@@ -62,8 +63,9 @@ def bin_sizes_table(summary: Entry) -> Table:
     return Table("Mean share of right single samples in each bin, from samples used for nothing else.", head, rows)
 
 
-def exchange_table(entries: list[Entry], spends: str = "its policy") -> Table:
+def exchange_table(entries: list[Entry], names: Names, spends: str = "its policy") -> Table:
     """Small against large, all problems and each bin; `spends` is what the small model does with its compute."""
+    small, large = names.short("small"), names.short("large")
     rows = []
     for entry in entries:
         sides = [("all", entry), *((str(place), side) for place, side in enumerate(entry["by_bin"], 1))]
@@ -73,7 +75,7 @@ def exchange_table(entries: list[Entry], spends: str = "its policy") -> Table:
                     f"R = {entry['R']:g}",
                     number(entry["k"], 1) + (" (held: more than measured)" if entry["beyond_measured"] else ""),
                     name,
-                    _judgement(side["difference_ci95"], "small better", "large better"),
+                    _judgement(side["difference_ci95"], f"{small} better", f"{large} better"),
                     percent(side["small"]),
                     percent(side["large"]),
                     signed(side["small"] - side["large"]),
@@ -82,15 +84,18 @@ def exchange_table(entries: list[Entry], spends: str = "its policy") -> Table:
             )
     head = [
         "R",
-        "Small may spend, in greedy answers",
+        f"{begin(small)} may spend, in greedy answers",
         "Bin",
         "Says",
-        f"Small, {spends.removeprefix('its ')}",
-        "Large, greedy",
+        f"{begin(small)}, {spends.removeprefix('its ')}",
+        f"{begin(large)}, greedy",
         "Difference",
         "95 % interval",
     ]
-    caption = f"Small model with {spends} minus large model, in percentage points, at equal total FLOPs."
+    caption = (
+        f"{begin(names.model('small'))} with {spends} minus {names.model('large')}, in percentage points, "
+        "at equal total FLOPs."
+    )
     return Table(caption, head, rows, 4)
 
 
@@ -110,7 +115,7 @@ def policy_table(policy: Entry) -> Table:
 
 def _action(held: Entry, usual: str) -> str:
     """What to run and how to select; the model is named where it is not the usual one."""
-    model = "" if held["model"] == usual else f"{held['model']} model: "
+    model = "" if held["model"] == usual else f"{called(held['model'])}: "
     name = method(held["strategy"]).replace(" = ", UNBROKEN_EQUALS)
     return f"{model}{name}; {held['selection']}"
 
@@ -144,7 +149,7 @@ def verifier_table(summary: Entry) -> Table:
     """How well each score ranks right above wrong."""
     rows = [
         [
-            VERIFIER_NAMES.get(name, name),
+            Names.of(summary).verifier_row if name == "prm" else OWN_PROBABILITY,
             number(held["auroc_within_problem"], 3),
             _plain(held["ci95"]),
             count(held["problems"]),
@@ -227,8 +232,9 @@ def failed_table(summary: Entry) -> Table | None:
 
 def named_rows(summary: Entry) -> list[tuple[str, int, Entry]]:
     """Name, budget and row of everything measured, by rising budget."""
-    names = {"greedy": "greedy (small model)"}
-    found = [(names.get(row["label"], row["label"]), row["n"], row) for row in summary["curves"]]
+    names = Names.of(summary)
+    plain = {"greedy": f"greedy ({names.model('small')})"}
+    found = [(plain.get(row["label"], row["label"]), row["n"], row) for row in summary["curves"]]
     for kind, label in POLICY_LABELS.items():
         found += [(label, row["n"], row) for row in summary["policy"][kind]]
     found += [(FIXED_LABEL, row["n"], row) for row in summary["best_fixed"]]
@@ -236,7 +242,7 @@ def named_rows(summary: Entry) -> list[tuple[str, int, Entry]]:
     found += [("pass@N, coverage (ceiling of sampling)", point["n"], point) for point in summary["coverage"]]
     order = {n: index for index, n in enumerate(budgets(summary))}
     found.sort(key=lambda held: order.get(held[1], len(order)))
-    return [("greedy (large model)", 1, summary["large"]), *found]
+    return [(f"greedy ({names.model('large')})", 1, summary["large"]), *found] if summary["large"] else found
 
 
 def _judgement(bounds: Any, better: str, worse: str) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 from computewise.errors import RunError
 from computewise.records import write_atomically
 from computewise.report import controller_figures, exchange_figures, figures, revision_figures
-from computewise.report.families import budgets, split_budgets
+from computewise.report.families import budgets, compared, split_budgets
+from computewise.report.names import Names
 from computewise.report.page import render_page
 from computewise.report.source import Source, read_source
 from computewise.report.svg import render
@@ -37,6 +38,7 @@ def write_report(directory: Path) -> Path:
 def _draw(source: Source, folder: Path) -> tuple[dict[str, str], list[str]]:
     """SVG by name, and the names of those by bin."""
     summary = source.summary
+    names = Names.of(summary)
     methods, choices = figures.methods(summary), figures.choices(summary)
     drawn = {
         "methods_generations": figures.accuracy(summary, methods, figures.GENERATIONS),
@@ -45,10 +47,11 @@ def _draw(source: Source, folder: Path) -> tuple[dict[str, str], list[str]]:
         "choices_flops": figures.accuracy(summary, choices, figures.FLOPS),
     }
     for column, held in summary["controller"].items():
-        drawn[f"controller_{column}"] = controller_figures.accuracy(held, column)
-        drawn[f"controller_{column}_difference"] = controller_figures.differences(held)
-    if summary["controller"]:
-        drawn["exchange_over_R"] = exchange_figures.over(summary["exchange_over_R"])
+        drawn[f"controller_{column}"] = controller_figures.accuracy(held, column, names)
+        if compared(held):
+            drawn[f"controller_{column}_difference"] = controller_figures.differences(held)
+    if summary["controller"] and summary["large"]:
+        drawn["exchange_over_R"] = exchange_figures.over(summary["exchange_over_R"], names)
     by_bin = {f"bins_{n}": figures.by_bin(summary, n) for n in budgets(summary) if n > 1}
     if summary["exchange"]:
         drawn["exchange"] = figures.exchange(summary)

@@ -17,14 +17,14 @@ Runs = Sequence[Sequence[Record]]
 """One arm's records: of one or more runs, each of the same problems in the same order."""
 
 
-def drawn(arms: Mapping[str, Runs], currency: Currency) -> list[Drawn]:
-    """One for each problem. The problems of the embedded tasks are their prompts."""
+def drawn(arms: Mapping[str, Runs], currency: Currency, prompts: Mapping[str, str] | None = None) -> list[Drawn]:
+    """One for each problem. `prompts` by the problems' ids; those of the embedded tasks are their own prompts."""
     problems = [record.problem for record in next(iter(arms.values()))[0]]
     found = []
     for index, problem in enumerate(problems):
         numbers: dict[str, int] = {}
         each = {name: _draws([run[index] for run in runs], numbers, currency) for name, runs in arms.items()}
-        found.append(Drawn(problem, problem, each))
+        found.append(Drawn(problem, (prompts or {}).get(problem, problem), each))
     return found
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from computewise.errors import UsageError
 from computewise.strategies.validation import at_least_one
-from computewise.tasks.embedded import find_task
 
 LEAST_PROBLEMS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyConfig:
-    """Settings that decide the numbers. Defaults are the main job on the embedded models."""
+    """Settings that decide the numbers, whatever the models. Defaults are the main job on the embedded ones."""
 
-    task: str = "expressions"
-    "Which problems: expressions or stories."
     problems: int = 60
     "How many problems of the test split."
     budgets: tuple[int, ...] = (1, 4, 16, 64)
@@ -32,7 +31,6 @@ class StudyConfig:
 
     def check(self) -> None:
         """Raise `UsageError` for what cannot be run."""
-        find_task(self.task)
         at_least_one(seeds=self.seeds, difficulty_samples=self.difficulty_samples, repeats=self.repeats)
         if self.seed < 0:
             raise UsageError(f"seed = {self.seed} is not allowed: at least 0")
@@ -48,3 +46,9 @@ class StudyConfig:
     def plain(self) -> dict[str, object]:
         """As JSON keeps it."""
         return {**asdict(self), "budgets": list(self.budgets)}
+
+
+def restore_config(plain: Mapping[str, Any]) -> StudyConfig:
+    """The settings in a run directory's configuration."""
+    held = {field.name: plain[field.name] for field in fields(StudyConfig)}
+    return StudyConfig(**{**held, "budgets": tuple(held["budgets"])})

@@ -7,7 +7,7 @@ within the budget, and the controller is then given exactly what that rival spen
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,21 @@ SHIPPED = "with escalation, the shipped policy"
 """The same choice by the policy that was fitted on validation problems; counted in FLOPs, as it was."""
 ALONE = "how much", "which and how much"
 """Those that never escalate: their rivals are the small model's."""
+
+
+def widest_alone(scopes: Collection[str]) -> str:
+    """Of the scopes there are, the widest that never escalates."""
+    return [scope for scope in ALONE if scope in scopes][-1]
+
+
+def scopes_of(arms: Collection[str]) -> dict[str, list[str]]:
+    """What a controller may choose among of these arms; a scope that adds none to the one before is left out."""
+    found: dict[str, list[str]] = {}
+    for scope, among in SCOPES.items():
+        held = [name for name in among if name in arms]
+        if held not in found.values():
+            found[scope] = held
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +88,7 @@ class Controlled:
     budgets: list[AtBudget]
     draws: dict[str, list[dict[str, float]]]
     """By scope and budget: mean increments a problem by each arm."""
-    beside_large: Spent
+    beside_large: Spent | None
     """The controller that may escalate, at no more than one greedy answer by the larger model costs."""
     needed: dict[str, float | None]
     """By scope: the least budget from which on it is as accurate as best-of-N weighted at the largest, if any."""
@@ -81,10 +96,10 @@ class Controlled:
 
 @dataclass(frozen=True, slots=True)
 class Rivals:
-    """What is compared with: all rows, the larger model's answer, bins, folds."""
+    """What is compared with: all rows, the larger model's answer if there is one, bins, folds."""
 
     rows: Sequence[Row]
-    large: Row
+    large: Row | None
     bins: Mapping[str, Ints]
     folds: Ints
     repeats: int
@@ -121,8 +136,8 @@ def _compare(
     shipped: Policy | None,
 ) -> Controlled:
     paths, names = {}, {}
-    for scope, arms in SCOPES.items():
-        held = {name: [each[name] for each in seeds] for name in arms if all(name in each for each in seeds)}
+    for scope, arms in scopes_of([name for name in ESCALATING if all(name in each for each in seeds)]).items():
+        held = {name: [each[name] for each in seeds] for name in arms}
         problems = [
             one for index in range(len(seeds)) for one in drawn({n: r[index] for n, r in held.items()}, currency)
         ]
@@ -133,16 +148,16 @@ def _compare(
             names[SHIPPED] = workload.names
             paths[SHIPPED] = shipped.follow(workload, repeats=ORDERS, seed=rivals.seed)
     at = [_at_budget(column, row, paths, rivals, len(seeds)) for row in uniform]
-    most = uniform[-1]
+    most, large = uniform[-1], rivals.large
     return Controlled(
         currency,
         at,
         draws={
             scope: [_draws(path, path.price(one.budget), names[scope]) for one in at] for scope, path in paths.items()
         },
-        beside_large=_spend(
-            paths.get(SHIPPED, paths["with escalation"]), float(rivals.large.usage[column].mean()), len(seeds)
-        ),
+        beside_large=_spend(paths.get(SHIPPED, paths["with escalation"]), float(large.usage[column].mean()), len(seeds))
+        if large
+        else None,
         needed={
             scope: _needed(path, float(most.accuracy.mean()), float(most.usage[column].mean()))
             for scope, path in paths.items()
@@ -181,7 +196,8 @@ def _cross_fit(
 def _at_budget(column: str, row: Row, paths: Mapping[str, Path], rivals: Rivals, seeds: int) -> AtBudget:
     budget = float(row.usage[column].mean())
     small = [one for one in rivals.rows if one.usage[column].mean() <= budget * (1 + 1e-9)]
-    both = [*small, rivals.large] if rivals.large.usage[column].mean() <= budget else small
+    large = rivals.large
+    both = [*small, large] if large and large.usage[column].mean() <= budget else small
     best = {scope: _chosen(column, small if scope in ALONE else both, None, rivals) for scope in paths}
     return AtBudget(
         n=row.n,

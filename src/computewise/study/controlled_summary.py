@@ -11,10 +11,9 @@ from computewise.study.controlled import AtBudget, Controlled, Spent
 from computewise.study.tables import Row
 
 
-def controller_plain(one: Controlled, large: Row, column: str) -> dict[str, Any]:
+def controller_plain(one: Controlled, large: Row | None, column: str) -> dict[str, Any]:
     """One currency: accuracies in [0, 1], costs a problem in the currency's unit."""
     scopes = list(one.draws)
-    greedy = Spent(large.accuracy, large.usage[column])
     held: dict[str, Any] = {
         "name": one.currency.name,
         "unit": one.currency.unit,
@@ -22,17 +21,19 @@ def controller_plain(one: Controlled, large: Row, column: str) -> dict[str, Any]
             _at(at, {scope: one.draws[scope][index] for scope in scopes}) for index, at in enumerate(one.budgets)
         ],
         "mean_minus_best_fixed": {scope: _mean(one.budgets, scope) for scope in scopes},
-        "beside_large": {
-            "controller": _point(one.beside_large),
-            "large": _point(greedy),
-            **_difference(one.beside_large, greedy),
-        },
+        "beside_large": _beside(one.beside_large, Spent(large.accuracy, large.usage[column]))
+        if large and one.beside_large
+        else None,
         "needed": {
             scope: None if needed is None else {"cost": needed, "share": needed / one.budgets[-1].budget}
             for scope, needed in one.needed.items()
         },
     }
     return {**held, "sentence": sentence(held)}
+
+
+def _beside(controller: Spent, large: Spent) -> dict[str, Any]:
+    return {"controller": _point(controller), "large": _point(large), **_difference(controller, large)}
 
 
 def _at(at: AtBudget, draws: dict[str, dict[str, float]]) -> dict[str, Any]:

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 from computewise.core import Usage
-from computewise.costs import CostModel, FlopsCost, LatencyCost, MemoryCost, PriceCost, Prices, Shape, Speeds
+from computewise.costs import NO_VERIFIER, CostModel, FlopsCost, LatencyCost, MemoryCost, PriceCost
+from computewise.study.source import Models
 
-BYTES_A_NUMBER = 4
+T = TypeVar("T")
+
 BATCH = 16
 """Rows that share one pass over the weights."""
-LAYERS_AND_WIDTH = {"small": (4, 128), "revision": (4, 128), "large": (6, 384), "prm": (6, 128)}
-"""Of the embedded models: what a position takes in a cache."""
-PRICES = {
-    "small": Prices(input=0.05, cached_input=0.025, output=0.1, verifier=0.1),
-    "large": Prices(input=0.2, cached_input=0.1, output=0.4, verifier=0.1),
-}
-"""Dollars a million tokens, nominal: hosts ask about four times as much for a model fourteen times as large."""
-SPEEDS = {
-    "small": Speeds(decoded=1 / 200, read=1 / 20_000, verified=1 / 20_000),
-    "large": Speeds(decoded=1 / 50, read=1 / 4_000, verified=1 / 20_000),
-}
-"""Seconds a token, nominal: a model of one and one of fourteen billion parameters on one accelerator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +29,36 @@ class Currency:
         return self.models[model].cost(usage, sequential)
 
 
-def currencies(parameters: Mapping[str, int]) -> dict[str, Currency]:
-    """Each by the column it is kept in; `parameters` of small, large, revision and prm."""
-    verifier = _shape("prm", parameters)
-    generators = [name for name in parameters if name != "prm"]
-    kin = {name: "large" if name == "large" else "small" for name in generators}
-    flops = {name: FlopsCost(parameters[name], parameters["prm"]) for name in generators}
-    memory = {name: MemoryCost(_shape(name, parameters), verifier, BATCH) for name in generators}
+def currencies(models: Models) -> dict[str, Currency]:
+    """Each by the column it is kept in: FLOPs, and what else is known of all the models."""
+    roles, shapes = models.generators, models.shapes
+    prm = models.sizes["prm"]
+    found = {"flops": Currency("FLOPs", "FLOPs", {role: FlopsCost(models.sizes[role], prm) for role in roles})}
+    verifier = shapes.get("prm", None if prm else NO_VERIFIER)
+    if verifier and shapes.keys() >= set(roles):
+        traffic = {role: MemoryCost(shapes[role], verifier, BATCH) for role in roles}
+        found["bytes"] = Currency("memory traffic", "bytes", traffic)
+    if prices := _of_all(models.prices, roles):
+        found["dollars"] = Currency("price", "$", {role: PriceCost(held) for role, held in prices.items()})
+    if speeds := _of_all(models.speeds, roles):
+        found["seconds"] = Currency("latency", "s", {role: LatencyCost(held) for role, held in speeds.items()})
+    return found
+
+
+def assumed(models: Models) -> dict[str, Any]:
+    """What the currencies count with, as plain data: by role dollars a million tokens, and seconds a token."""
+    numbers = {shape.bytes_per_number for shape in models.shapes.values()}
     return {
-        "flops": Currency("FLOPs", "FLOPs", flops),
-        "bytes": Currency("memory traffic", "bytes", memory),
-        "dollars": Currency("price", "$", {name: PriceCost(PRICES[kin[name]]) for name in generators}),
-        "seconds": Currency("latency", "s", {name: LatencyCost(SPEEDS[kin[name]]) for name in generators}),
+        "nominal": models.nominal,
+        "batch": BATCH,
+        "bytes_per_number": max(numbers, default=None),
+        "prices": {role: asdict(held) for role, held in models.prices.items()},
+        "speeds": {role: asdict(held) for role, held in models.speeds.items()},
     }
 
 
-def _shape(name: str, parameters: Mapping[str, int]) -> Shape:
-    layers, width = LAYERS_AND_WIDTH[name]
-    return Shape(parameters[name], layers, width, BYTES_A_NUMBER)
+def _of_all(known: Mapping[str, T], roles: Sequence[str]) -> dict[str, T]:
+    """By role, a revision model's those of `small`; nothing where one is not known."""
+    if not all(role in known for role in roles if role != "revision"):
+        return {}
+    return {role: known.get(role, known["small"]) for role in roles}

@@ -15,8 +15,15 @@ from computewise.study.currencies import Currency
 from computewise.study.plan import SEARCH
 
 
-def fit_policy(seeds: Sequence[Mapping[str, Runs]], scope: str, task: str, currency: Currency, seed: int) -> Fitted:
-    """A controller that chooses among the arms of a scope; see `controlled.SCOPES`."""
+def fit_policy(
+    seeds: Sequence[Mapping[str, Runs]],
+    scope: str,
+    task: str,
+    currency: Currency,
+    labels: Mapping[str, str],
+    seed: int,
+) -> Fitted:
+    """A controller that chooses among the arms of a scope, see `controlled.SCOPES`; `labels` name models by role."""
     names = [name for name in SCOPES[scope] if all(name in each for each in seeds)]
     problems = [one for each in seeds for one in drawn({name: each[name] for name in names}, currency)]
     workload = Workload(problems)
@@ -24,17 +31,23 @@ def fit_policy(seeds: Sequence[Mapping[str, Runs]], scope: str, task: str, curre
     return Fitted(
         policy,
         arms=tuple(
-            Arm(arm.name, _model(arm.name), _strategy(arm.name, seeds[0]), int(arm.lengths.max()), arm.name in LARGER)
+            Arm(
+                arm.name,
+                labels[_role(arm.name)],
+                _strategy(arm.name, seeds[0]),
+                int(arm.lengths.max()),
+                arm.name in LARGER,
+            )
             for arm in workload.arms
         ),
-        verifier="prm",
+        verifier=labels["prm"],
         task=task,
         currency=currency.name,
         unit=float(workload.arms[0].costs.sum() / workload.arms[0].lengths.sum()),
     )
 
 
-def _model(arm: str) -> str:
+def _role(arm: str) -> str:
     return "large" if arm in LARGER else "small"
 
 

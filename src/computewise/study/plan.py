@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from computewise.core import Problem
 from computewise.records import Settings
@@ -23,6 +24,9 @@ from computewise.strategies import (
     describe,
 )
 from computewise.study.config import StudyConfig
+
+if TYPE_CHECKING:
+    from computewise.study.source import Models
 
 TREE_OF = BeamSearch(16, 4)
 """The strategy whose search trees are recorded, for the report."""
@@ -44,6 +48,8 @@ class Run:
     seed: int
     budget: int
     verified: bool = True
+    whole: bool = False
+    """The model is asked for whole solutions only, whatever the strategy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,6 @@ class Job:
     """A run over some of the problems: what a worker takes."""
 
     run: Run
-    task: str
     problems: tuple[Problem, ...]
 
 
@@ -83,21 +88,38 @@ def revising_searches(budget: int) -> Iterator[tuple[str, Strategy]]:
         yield "adaptive branching", AdaptiveBranching(budget)
 
 
-def plan(config: StudyConfig) -> list[Run]:
-    """Everything to run, the difficulty samples first."""
+def plan(config: StudyConfig, models: Models) -> list[Run]:
+    """Everything to run of what these models can, the difficulty samples first."""
     largest = config.budgets[-1]
     runs = [Run("difficulty", "small", describe(BestOfN(config.difficulty_samples)), config.seed - 1, 0)]
     runs.append(Run("greedy", "small", describe(Greedy()), config.seed, 1, verified=False))
     runs.append(Run("greedy", "large", describe(Greedy()), config.seed, 1))
     for seed in range(config.seed, config.seed + config.seeds):
         runs.append(Run("pool", "small", describe(BestOfN(largest)), seed, largest))
-        for budget in config.budgets:
-            for family, strategy in (*searches(budget), *revising_searches(budget)):
-                runs.append(Run(family, "small", describe(strategy), seed, budget))
+        if models.steps:
+            for budget in config.budgets:
+                for family, strategy in (*searches(budget), *revising_searches(budget)):
+                    runs.append(Run(family, "small", describe(strategy), seed, budget))
         runs.append(Run("chains", "revision", describe(RatioPool(largest)), seed, 4 * largest))
         runs.append(Run("pool", "large", describe(BestOfN(LARGER)), seed, 8 * LARGER))
-        runs += [Run("draws", "small", describe(SEARCH), other, SEARCH.n) for other in search_seeds(seed)]
-    return runs
+        if models.steps:
+            runs += [Run("draws", "small", describe(SEARCH), other, SEARCH.n) for other in search_seeds(seed)]
+    return [replace(run, whole=not models.steps) for run in runs if run.model in models.sizes]
+
+
+def left_out(models: Models) -> list[str]:
+    """What a study of these models does not run and why, a sentence each."""
+    found = []
+    if not models.steps:
+        found.append(
+            f"{models.labels['small']} is asked for whole solutions and cannot go on from a step: "
+            "searches by steps, step revisions and adaptive branching were not run."
+        )
+    if "revision" not in models.sizes:
+        found.append("There is no model that revises its own attempts: chains of revisions were not run.")
+    if "large" not in models.sizes:
+        found.append("There is no larger model: none is compared with, and none can be asked for help.")
+    return found
 
 
 def search_seeds(seed: int) -> list[int]:
@@ -105,7 +127,6 @@ def search_seeds(seed: int) -> list[int]:
     return [seed + 1000 * number for number in range(1, SEARCHES + 1)]
 
 
-def jobs(run: Run, task: str, problems: list[Problem]) -> list[Job]:
-    """Cut a run so that a job keeps the engine's batch full and two workers are done at about the same time."""
-    size = 25 if run.budget >= 64 or run.purpose == "difficulty" else 50
-    return [Job(run, task, tuple(problems[at : at + size])) for at in range(0, len(problems), size)]
+def jobs(run: Run, problems: list[Problem], size: int) -> list[Job]:
+    """Cut a run into jobs of `size` problems."""
+    return [Job(run, tuple(problems[at : at + size])) for at in range(0, len(problems), size)]

@@ -1,76 +1,70 @@
-"""Running what is planned: work off what is not recorded."""
+"""Running what is planned: what is not recorded is worked off and recorded. This is the only writer."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import active_children, get_context
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 
 from computewise.core import Problem
-from computewise.errors import RunError
-from computewise.records import Record, RunDirectory, key_of
+from computewise.errors import CeilingError, RunError
+from computewise.records import Key, Record, RunDirectory, key_of
+from computewise.study.executors import Done, Executor
 from computewise.study.plan import Job, Run, jobs
-from computewise.study.worker import run_job, start_worker
+from computewise.study.source import Source
 
 Progress = Callable[[str, int, int], None]
 """Called with what was just recorded, how many problem runs are done, and how many there are."""
 
+GIVE_UP = 32
+"""Failures in a row after which a model is taken to be gone, not to be failed by its problems."""
+KEPT = "what is recorded is kept, go on with --resume"
+
 
 def measure(
     runs: Sequence[Run],
-    task: str,
+    source: Source,
     problems: list[Problem],
     directory: RunDirectory,
     *,
-    workers: int,
+    executor: Executor,
     progress: Progress,
 ) -> list[Record]:
-    """Run what `directory` does not hold; every record of the runs, in their order."""
-    held = directory.read()
-
-    def key(job: Job, problem_id: str) -> tuple[str, str, str, int, str]:
-        return key_of(job.run.purpose, job.run.model, job.run.strategy, job.run.seed, problem_id)
-
-    planned = [job for run in runs for job in jobs(run, task, problems)]
+    """Run what `directory` does not hold, or holds only an error of; every record of the runs, in their order."""
+    held = {key: record for key, record in directory.read().items() if not record.error}
+    planned = [job for run in runs for job in jobs(run, problems, source.size(run))]
     # A job whose append a kill has torn is run again whole, since its numbers are those of its problems together; what
     # stood of it is kept.
-    missing = [job for job in planned if any(key(job, problem.id) not in held for problem in job.problems)]
+    missing = [job for job in planned if any(_key(job, problem.id) not in held for problem in job.problems)]
+    # The largest first, so that none is left alone at last.
+    missing.sort(key=lambda job: -job.run.budget)
     total = len(runs) * len(problems)
-    done = sum(key(job, problem.id) in held for job in planned for problem in job.problems)
+    done = sum(_key(job, problem.id) in held for job in planned for problem in job.problems)
     progress("recorded before", done, total)
-    for job, found in _work_off(missing, workers):
-        records = [record for record in found if key(job, record.problem) not in held]
-        directory.append(records)
-        done += len(records)
-        progress(f"{job.run.purpose}, {job.run.model}", done, total)
-        held.update({key(job, record.problem): record for record in records})
-    return [held[key(job, problem.id)] for job in planned for problem in job.problems]
+    with closing(_batches(executor, source, missing)) as batches:
+        for batch in batches:
+            new = [(job, one) for job, records in batch for one in records if _key(job, one.problem) not in held]
+            directory.append(record for _, record in new)
+            held.update({_key(job, record.problem): record for job, record in new})
+            done += len(new)
+            progress(f"{batch[-1][0].run.purpose}, {batch[-1][0].run.model}", done, total)
+    return [held[_key(job, problem.id)] for job in planned for problem in job.problems]
 
 
-def _work_off(missing: list[Job], workers: int) -> Iterator[tuple[Job, list[Record]]]:
-    """Jobs with their records, as they are done; the largest budgets first, so that none is left alone at last."""
-    if not missing:
-        return
-    order = sorted(missing, key=lambda job: -job.run.budget)
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=start_worker)
+def _batches(executor: Executor, source: Source, missing: list[Job]) -> Generator[list[Done], None, None]:
+    """What is done, as it is done; gives up where nothing but failures comes."""
+    failures = 0
     try:
-        waiting: dict[Future[list[Record]], Job] = {pool.submit(run_job, job): job for job in order}
-        while waiting:
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                yield waiting.pop(future), future.result()
-    except BaseException as error:
-        # Workers ignore Ctrl-C, and Python would wait for what they still compute, only to throw it away.
-        for worker in active_children():
-            worker.terminate()
-        if not isinstance(error, BrokenProcessPool):
-            raise
-        raise RunError("a worker process died; what is recorded is kept, go on with --resume") from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        with closing(executor.work_off(source, missing)) as found:
+            for batch in found if missing else ():
+                if batch:
+                    yield batch
+                for record in (record for _, records in batch for record in records):
+                    failures = failures + 1 if record.error else 0
+                    if failures == GIVE_UP:
+                        raise RunError(f"{GIVE_UP} problems in a row failed, the last: {record.error}; {KEPT}")
+    except CeilingError as error:
+        raise CeilingError(f"{error}; {KEPT}") from None
 
 
-def default_workers() -> int:
-    """One for each core this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _key(job: Job, problem: str) -> Key:
+    return key_of(job.run.purpose, job.run.model, job.run.strategy, job.run.seed, problem)

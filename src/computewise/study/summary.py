@@ -10,30 +10,39 @@ from computewise.difficulty import BINS, bin_edges
 from computewise.metrics import bootstrap, pass_at_k
 from computewise.strategies.gating import TRUST
 from computewise.study.along import Rate, along, gated
-from computewise.study.analysis import REVISED, Analysis, Choice, RatioRow
+from computewise.study.analysis import Analysis, Choice
 from computewise.study.config import StudyConfig
+from computewise.study.controlled import widest_alone
 from computewise.study.controlled_summary import controller_plain
+from computewise.study.currencies import assumed
 from computewise.study.exchange import SHARES, exchange
+from computewise.study.rows import REVISED, RatioRow
 from computewise.study.tables import Floats, Row
 
 POLICY_VERSION = 1
 KINDS = ("oracle", "predicted")
+ROLES = ("small", "large", "prm", "revision")
 
 
-def summarise(config: StudyConfig, analysis: Analysis) -> dict[str, Any]:
-    """Everything the report shows; accuracies in [0, 1], usages a problem, bins from the easiest to the hardest."""
+def summarise(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, Any]:
+    """Everything the report shows; accuracies in [0, 1], usages a problem, bins from the easiest to the hardest.
+
+    What there was no model for is empty or None.
+    """
     bins = analysis.difficulty.bins["oracle"]
     correct = np.concatenate([pool.correct for pool in analysis.pools], 1)
     return {
-        "task": config.task,
+        "task": task,
         "problems": len(analysis.problems),
         "failed": [{"problem": record.problem, "error": record.error} for record in analysis.failed],
+        "left_out": analysis.left_out,
+        "steps": analysis.models.steps,
         "models": {
-            "small": {"parameters": analysis.sizes.small},
-            "large": {"parameters": analysis.sizes.large},
-            "prm": {"parameters": analysis.sizes.prm},
-            "revision": {"parameters": analysis.sizes.revision},
+            role: {"parameters": analysis.models.sizes[role], "label": analysis.models.labels[role]}
+            for role in ROLES
+            if role in analysis.models.sizes
         },
+        "assumed": assumed(analysis.models),
         "bins": {kind: _by_bin(analysis.difficulty.ease["oracle"], analysis.difficulty.bins[kind]) for kind in KINDS},
         "difficulty": {
             "samples": config.difficulty_samples,
@@ -56,7 +65,7 @@ def summarise(config: StudyConfig, analysis: Analysis) -> dict[str, Any]:
             for k in config.budgets
         ],
         "curves": [_row(row, bins) for row in analysis.rows],
-        "large": _row(analysis.large, bins),
+        "large": _row(analysis.large, bins) if analysis.large else None,
         "policy": {kind: [_choice(choice, bins) for choice in analysis.policies[kind]] for kind in KINDS},
         "best_fixed": [_choice(choice, bins) for choice in analysis.best_fixed],
         "oracle_per_problem": [_row(row, bins) for row in analysis.oracle_per_problem],
@@ -64,11 +73,7 @@ def summarise(config: StudyConfig, analysis: Analysis) -> dict[str, Any]:
         "controller": {
             column: controller_plain(one, analysis.large, column) for column, one in analysis.controlled.items()
         },
-        "exchange": _exchange(analysis, _spent(analysis.policies["predicted"]))["at"],
-        "exchange_halves": {
-            name: _exchange(analysis, _spent(choices))["at"] for name, choices in analysis.halves.items()
-        },
-        "exchange_over_R": _exchange(analysis, _controlled(analysis)),
+        **_exchanges(analysis),
         "ratios": [
             {
                 **_row(one.row, bins),
@@ -79,8 +84,8 @@ def summarise(config: StudyConfig, analysis: Analysis) -> dict[str, Any]:
             }
             for one in analysis.ratios
         ],
-        "along": _along(analysis),
-        "along_change": _along_change(analysis),
+        "along": _along(analysis) if analysis.chains else [],
+        "along_change": _along_change(analysis) if analysis.chains else {},
         "trust": TRUST,
         "seeds": list(range(config.seed, config.seed + config.seeds)),
     }
@@ -211,18 +216,32 @@ def _spent(choices: list[Choice]) -> list[tuple[Floats, Floats]]:
 
 def _controlled(analysis: Analysis) -> list[tuple[Floats, Floats]]:
     budgets = analysis.controlled["flops"].budgets if analysis.controlled else []
-    each = [at.controllers["which and how much"] for at in budgets]
+    each = [at.controllers[widest_alone(at.controllers)] for at in budgets]
     return [(one.accuracy, one.cost) for one in each]
 
 
-def _exchange(analysis: Analysis, curve: list[tuple[Floats, Floats]]) -> dict[str, Any]:
+def _exchanges(analysis: Analysis) -> dict[str, Any]:
+    """By who decides how `small` spends what it saves."""
+    large = analysis.large
+    if not large:
+        return {"exchange": [], "exchange_halves": {}, "exchange_over_R": None}
+    return {
+        "exchange": _exchange(analysis, large, _spent(analysis.policies["predicted"]))["at"],
+        "exchange_halves": {
+            name: _exchange(analysis, large, _spent(choices))["at"] for name, choices in analysis.halves.items()
+        },
+        "exchange_over_R": _exchange(analysis, large, _controlled(analysis)),
+    }
+
+
+def _exchange(analysis: Analysis, large: Row, curve: list[tuple[Floats, Floats]]) -> dict[str, Any]:
     """Of `small` along a curve of accuracy and FLOPs for `large`."""
     greedy = next(row for row in analysis.rows if row.family == "greedy")
     unit, found = exchange(
-        (analysis.sizes.small, analysis.sizes.large),
+        (analysis.models.sizes["small"], analysis.models.sizes["large"]),
         (greedy.accuracy, greedy.usage["flops"]),
         curve,
-        analysis.large.accuracy,
+        large.accuracy,
         analysis.difficulty.bins["oracle"],
     )
     at = [
@@ -236,14 +255,15 @@ def _exchange(analysis: Analysis, curve: list[tuple[Floats, Floats]]) -> dict[st
     return {"unit_flops": unit, "at": at, **found.plain()}
 
 
-def policy_file(config: StudyConfig, analysis: Analysis) -> dict[str, Any]:
+def policy_file(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, Any]:
     """The fitted table a person can read: for each budget, what to do in each bin of predicted difficulty."""
+    labels = analysis.models.labels
     ease, bins = analysis.difficulty.ease["predicted"], analysis.difficulty.bins["predicted"]
     return {
         "version": POLICY_VERSION,
-        "task": config.task,
-        "model": "small",
-        "verifier": "prm",
+        "task": task,
+        "model": labels["small"],
+        "verifier": labels["prm"],
         "difficulty": {
             "estimate": "mean of the verifier's values over samples of the problem",
             "samples": config.difficulty_samples,
@@ -255,7 +275,7 @@ def policy_file(config: StudyConfig, analysis: Analysis) -> dict[str, Any]:
                 "bins": [
                     {
                         "bin": bin + 1,
-                        "model": action.model,
+                        "model": labels[action.model],
                         "strategy": action.strategy,
                         "selection": action.selection,
                     }

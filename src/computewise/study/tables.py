@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from math import comb
 
 import numpy as np
@@ -15,19 +15,10 @@ from computewise.metrics import UNANSWERED, best_at_k, vote_at_k
 from computewise.records import Outcome, Record, Settings
 from computewise.selection import Ballot, find_selection
 from computewise.study.currencies import currencies
+from computewise.study.source import Models
 
 Floats = NDArray[np.float64]
 TOKEN_FIELDS = tuple(field.name for field in fields(Usage))
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Parameters of what was run."""
-
-    small: int
-    large: int
-    prm: int
-    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +111,7 @@ def elected(record: Record, selection: str) -> bool:
 def usage_columns(
     usages: Iterable[Usage],
     sequential: Iterable[float],
-    sizes: Sizes,
+    models: Models,
     tokens_a_generation: Floats,
     model: str = "small",
 ) -> dict[str, Floats]:
@@ -130,10 +121,10 @@ def usage_columns(
     """
     held, waited = list(usages), [round(tokens) for tokens in sequential]
     columns = {name: np.array([getattr(usage, name) for usage in held], float) for name in TOKEN_FIELDS}
-    parameters = getattr(sizes, model)
     columns["generations"] = columns["completion_tokens"] / tokens_a_generation
-    columns["flops_uncached"] = np.array([flops(usage, parameters, sizes.prm).uncached_total for usage in held])
-    for name, currency in currencies(asdict(sizes)).items():
+    sizes = models.sizes[model], models.sizes["prm"]
+    columns["flops_uncached"] = np.array([flops(usage, *sizes).uncached_total for usage in held])
+    for name, currency in currencies(models).items():
         columns[name] = np.array(
             [currency.cost(u, min(w, u.completion_tokens), model) for u, w in zip(held, waited, strict=True)]
         )

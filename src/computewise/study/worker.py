@@ -1,4 +1,4 @@
-"""What a worker process does: a job in, records out."""
+"""What a worker does: a job in, records out."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ import threading
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from computewise.core import Candidate, Model, Problem, Result, Task, Usage, Verifier
 from computewise.errors import ModelError, ProblemError
-from computewise.models.embedded import EmbeddedModel
 from computewise.models.forgetful import Forgetful
-from computewise.models.loop import EngineLoop
 from computewise.models.threads import one_thread
 from computewise.records import Node, Outcome, Record, Settings
+from computewise.session import together
 from computewise.solve import answer_of, solve
 from computewise.strategies import describe, restore
 from computewise.study.plan import TREE_OF, Job, Run
-from computewise.tasks.embedded import find_task
+from computewise.study.whole import Whole
 from computewise.verifiers.logprob import mean_probabilities
-from computewise.verifiers.prm import EmbeddedPRM
+
+if TYPE_CHECKING:
+    from computewise.study.source import Opened, Source
 
 
 def start_worker() -> None:
@@ -41,36 +43,59 @@ def _end_with_the_parent() -> None:
         os._exit(1)
 
 
-def run_job(job: Job) -> list[Record]:
-    """Solve the job's problems together; a problem that fails is a record with its error."""
-    records = asyncio.run(_run_job(job))
+def run_job(source: Source, job: Job) -> list[Record]:
+    """Open the source, solve the job's problems together, close it again."""
+    records = asyncio.run(_run_job(source, job))
     # The engine is a cycle (loop, stages, tasks) of hundreds of megabytes, which the collector's counts do not see.
     gc.collect()
     return records
 
 
-async def _run_job(job: Job) -> list[Record]:
-    # A new engine for every job: what an earlier one left in the prefix stores would decide how rows are batched, and
-    # with it the last bits of every number. So a job's records do not depend on which jobs its worker had before.
-    task, run, loop = find_task(job.task), job.run, EngineLoop()
-    verifier = EmbeddedPRM(loop) if run.verified else None
-    generator = EmbeddedModel(run.model, loop)
-    model = generator if generator.revises else Forgetful(generator)
-    return list(await asyncio.gather(*(_record(run, task, problem, model, verifier) for problem in job.problems)))
+async def _run_job(source: Source, job: Job) -> list[Record]:
+    async with source.open() as opened:
+        return await solve_job(source, opened, job)
 
 
-async def _record(run: Run, task: Task, problem: Problem, model: Model, verifier: Verifier | None) -> Record:
-    strategy = restore(run.strategy)
+async def solve_job(source: Source, opened: Opened, job: Job) -> list[Record]:
+    """Solve the job's problems together; a problem that fails is a record with its error.
+
+    Any other error is raised, and ends the run.
+    """
+    verifier = opened.verifier() if job.run.verified else None
+    model = opened.model(job.run.model)
+    if job.run.model != "revision":
+        model = Forgetful(model)
+    if job.run.whole:
+        model = Whole(model)
+    return await together(_record(source, job.run, problem, model, verifier) for problem in job.problems)
+
+
+async def _record(source: Source, run: Run, problem: Problem, model: Model, verifier: Verifier | None) -> Record:
+    task, strategy = source.task(), restore(run.strategy)
     record = Record(run.purpose, run.model, run.strategy, run.seed, problem.id)
     try:
-        result = await solve(problem, strategy, model, verifier, task, seed=run.seed)
+        result = await solve(
+            problem,
+            strategy,
+            model,
+            verifier,
+            task,
+            seed=run.seed,
+            temperature=source.temperature(),
+            limits=source.limits(),
+        )
     except (ModelError, ProblemError) as error:
         return Record(*_identity(record), error=str(error))
+    graded = record, result, task, problem, verifier
+    return await asyncio.to_thread(_graded, *graded) if source.slow_grader() else _graded(*graded)
+
+
+def _graded(record: Record, result: Result, task: Task, problem: Problem, verifier: Verifier | None) -> Record:
     return Record(
         *_identity(record),
         usage=result.usage,
         candidates=[_outcome(c, task, problem, verifier, result.costs[c.id]) for c in result.candidates],
-        tree=_tree(result, task) if run.strategy == describe(TREE_OF) else None,
+        tree=_tree(result, task) if record.strategy == describe(TREE_OF) else None,
         sequential=_sequential(result),
     )
 
@@ -92,6 +117,9 @@ def _outcome(candidate: Candidate, task: Task, problem: Problem, verifier: Verif
         sampled=cost.completion_tokens,
         mean=fmean(candidate.scores) if candidate.scores else 0.0,
         low=min(candidate.scores, default=0.0),
+        text=candidate.text,
+        scores=candidate.scores,
+        thinking=candidate.thinking,
     )
 
 

@@ -1,0 +1,94 @@
+"""Who solves a problem: the embedded models, or served ones."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from computewise.cli.serving import ServerFlags, TaskFlags, server_source
+from computewise.core import Model, Problem, Task, Verifier
+from computewise.errors import UsageError
+from computewise.models.embedded import EmbeddedModel
+from computewise.models.forgetful import Forgetful
+from computewise.models.loop import EngineLoop
+from computewise.models.threads import one_thread
+from computewise.session import Limits
+from computewise.study.server_source import ServerSource
+from computewise.tasks.embedded import TASKS, find_task
+from computewise.tasks.load import QUESTION
+from computewise.verifiers.logprob import LogprobVerifier
+from computewise.verifiers.orm import EmbeddedORM
+from computewise.verifiers.prm import EmbeddedPRM
+
+VERIFIERS = ("prm", "orm", "logprob", "none")
+MODELS = ("small", "large", "revision", "revision_paper")
+SHOWN_ATTEMPTS = ("revisions", "gated_revisions", "ratio_pool")
+"""Strategies that make sense only for a model that can be told of its attempts."""
+KEPT_STEPS = ("step_revisions", "adaptive_branching")
+"""Strategies that any model can follow: it goes on from what is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Players:
+    """Models by their names, the first the one that solves alone; the verifier, where there is one."""
+
+    models: Mapping[str, Model]
+    verifier: Verifier | None
+    verifier_name: str | None
+    limits: Limits
+
+    def solver(self, strategy: str) -> Model:
+        """The model as a strategy needs it."""
+        model = next(iter(self.models.values()))
+        revises = isinstance(model, EmbeddedModel) and model.revises
+        return Forgetful(model) if strategy in KEPT_STEPS and not revises else model
+
+
+def question_of(text: str, task: Task) -> Problem:
+    """What a person typed as a problem; of an embedded task with its true answer, if it can be known."""
+    return find_task(task.name).read(text) if task.name in TASKS else Problem(id=text, prompt=text)
+
+
+@asynccontextmanager
+async def embedded_players(flags: ServerFlags, weights: Path | None, strategy: str | None) -> AsyncIterator[Players]:
+    """On an engine of this process; without a strategy those that a policy may use."""
+    flags.check()
+    name = flags.model or ("revision" if strategy in SHOWN_ATTEMPTS else "small")
+    verifier = flags.verifier or "prm"
+    if name not in MODELS:
+        raise UsageError(f"unknown model {name!r}: allowed are {', '.join(MODELS)}, or others with --base-url")
+    if verifier not in VERIFIERS:
+        raise UsageError(f"unknown verifier {verifier!r}: allowed are {', '.join(VERIFIERS)}, others with --base-url")
+    one_thread()
+    loop = EngineLoop()
+    names = [name] if strategy is not None else ["small", "large"]
+    models = {one: EmbeddedModel(one, loop, path=weights) for one in names}
+    yield Players(models, _judge(verifier, loop), verifier, Limits())
+
+
+@asynccontextmanager
+async def served_players(source: ServerSource) -> AsyncIterator[Players]:
+    """Behind their servers."""
+    labels = source.models().labels
+    async with source.open() as opened:
+        models = {labels[role]: opened.model(role) for role in ("small", "large") if role in labels}
+        yield Players(models, opened.judge, labels["prm"], source.limits())
+
+
+def served_source(flags: ServerFlags, task: TaskFlags) -> ServerSource:
+    """For a question of one's own where no task is named: steps by blank lines, answers voted on as mathematics."""
+    return server_source(flags, task.named(QUESTION))
+
+
+def _judge(name: str, loop: EngineLoop) -> Verifier | None:
+    match name:
+        case "prm":
+            return EmbeddedPRM(loop)
+        case "orm":
+            return EmbeddedORM(loop)
+        case "logprob":
+            return LogprobVerifier()
+        case _:
+            return None

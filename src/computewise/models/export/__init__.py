@@ -1,0 +1,1 @@
+"""The embedded generators in the forms other engines read: a Hugging Face directory and a GGUF file."""

@@ -1,0 +1,119 @@
+"""Who works off the jobs of a study: processes of this machine, or coroutines of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import active_children, get_context
+from typing import TYPE_CHECKING, Protocol
+
+from computewise.errors import RunError
+from computewise.records import Record
+from computewise.session import together
+from computewise.strategies.validation import at_least_one
+from computewise.study.plan import Job
+from computewise.study.worker import run_job, solve_job, start_worker
+
+if TYPE_CHECKING:
+    from computewise.study.source import Opened, Source
+
+Done = tuple[Job, list[Record]]
+OFTEN = 0.1
+"""Seconds after which what coroutines have done is handed over to be recorded: each time waits for the disk."""
+
+
+class Executor(Protocol):
+    """Solves problems and yields their records; it writes nothing, so that a run directory has one writer."""
+
+    def work_off(self, source: Source, missing: Sequence[Job]) -> Generator[list[Done], None, None]:
+        """Every job once with its records, those done since the last time in one list, which may be empty.
+
+        Jobs are to be started in their order. What a job raises ends the run: it is raised here, after what was done
+        by then has been yielded. A generator that is closed early leaves nothing running.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """So many processes, each with one job at a time, for which it opens the source anew."""
+
+    workers: int
+
+    def __post_init__(self) -> None:
+        at_least_one(workers=self.workers)
+
+    def work_off(self, source: Source, missing: Sequence[Job]) -> Generator[list[Done], None, None]:
+        """See `Executor.work_off`."""
+        pool = ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"), initializer=start_worker)
+        try:
+            waiting: dict[Future[list[Record]], Job] = {pool.submit(run_job, source, job): job for job in missing}
+            while waiting:
+                over = wait(waiting, return_when=FIRST_COMPLETED).done
+                yield [(waiting[future], future.result()) for future in over if not future.exception()]
+                for future in over:
+                    del waiting[future]
+                    future.result()
+        except BaseException as error:
+            # Workers ignore Ctrl-C, and Python would wait for what they still compute, only to throw it away.
+            for worker in active_children():
+                worker.terminate()
+            if not isinstance(error, BrokenProcessPool):
+                raise
+            raise RunError("a worker process died; what is recorded is kept, go on with --resume") from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """All jobs in one event loop of this process against one opened source, at most `in_flight` problems at once."""
+
+    in_flight: int = 64
+
+    def __post_init__(self) -> None:
+        at_least_one(in_flight=self.in_flight)
+
+    def work_off(self, source: Source, missing: Sequence[Job]) -> Generator[list[Done], None, None]:
+        """See `Executor.work_off`. The loop stands still while nobody asks for more."""
+        done: list[Done] = []
+        with asyncio.Runner() as runner:
+            working = runner.get_loop().create_task(self._work(source, missing, done))
+            try:
+                while not working.done():
+                    runner.run(asyncio.wait([working], timeout=OFTEN))
+                    yield _taken(done)
+                working.result()
+            except KeyboardInterrupt:
+                yield _taken(done)
+                raise
+            finally:
+                working.cancel()
+                runner.run(asyncio.wait([working]))
+
+    async def _work(self, source: Source, missing: Sequence[Job], done: list[Done]) -> None:
+        left = iter(missing)
+        lanes = max(1, self.in_flight // max(len(job.problems) for job in missing))
+
+        async def lane(opened: Opened) -> None:
+            for job in left:
+                records = await solve_job(source, opened, job)
+                done.append((job, records))
+
+        async with source.open() as opened:
+            await together(lane(opened) for _ in range(min(lanes, len(missing))))
+
+
+def _taken(done: list[Done]) -> list[Done]:
+    taken = done.copy()
+    done.clear()
+    return taken
+
+
+def default_workers() -> int:
+    """One for each core this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,99 @@
+"""A simulated source whose calls are noted in a file, with the node that makes them; Ray's workers import it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from simulated_source import SimulatedSource
+
+from computewise.core import Attempt, Completion, Model, Verifier
+from computewise.errors import CeilingError
+from computewise.study.executors import Executor, Processes, Together
+from computewise.study.source import Opened
+
+
+@dataclass(slots=True)
+class Noted:
+    """Notes what it is asked for before it answers."""
+
+    model: Model
+    log: str
+    name: str = "noted"
+    parameters: int = 1_000
+
+    async def sample(
+        self,
+        prompt: str,
+        prefix: str,
+        n: int,
+        *,
+        stop: str | None,
+        max_tokens: int,
+        temperature: float,
+        seeds: Sequence[int],
+        attempts: Sequence[Attempt] = (),
+    ) -> list[Completion]:
+        """See `computewise.core.Model.sample`."""
+        import ray
+
+        node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else "here"
+        note(self.log, f"call {seeds[0]} {node}")
+        return await self.model.sample(
+            prompt,
+            prefix,
+            n,
+            stop=stop,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seeds=seeds,
+            attempts=attempts,
+        )
+
+
+def note(log: str, line: str) -> None:
+    """Add a line, whoever else does at the time."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, f"{line}\n".encode())
+    os.close(descriptor)
+
+
+@dataclass(slots=True)
+class OpenedNoted:
+    """The models of one opening."""
+
+    opened: Opened
+    log: str
+
+    def model(self, role: str) -> Model:
+        """Noted."""
+        return Noted(self.opened.model(role), self.log)
+
+    def verifier(self) -> Verifier:
+        """As it was."""
+        return self.opened.verifier()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotedSource(SimulatedSource):
+    """Waits for servers, or with `computes` keeps a core busy."""
+
+    log: str
+    computes: bool = False
+    in_flight: int = 4
+    shut: bool = False
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Opened]:
+        """Noted too."""
+        note(self.log, f"open {os.getpid()}")
+        if self.shut:
+            raise CeilingError("nothing may be spent")
+        async with SimulatedSource.open(self) as opened:
+            yield OpenedNoted(opened, self.log)
+
+    def executor(self) -> Executor:
+        """What it is run by where there is no cluster."""
+        return Processes(1) if self.computes else Together(self.in_flight)

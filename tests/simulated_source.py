@@ -1,0 +1,183 @@
+"""A source without a network: a study of any models in seconds. It can be told to fail in every way a server does."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from computewise.core import Attempt, Completion, Model, Problem, Task, Verifier
+from computewise.costs import Prices
+from computewise.errors import CeilingError, ModelError, UsageError
+from computewise.models.simulated import SimulatedModel
+from computewise.session import Limits
+from computewise.study.source import Models, Opened, Source
+from computewise.tasks.simulated import SimulatedTask
+from computewise.verifiers.simulated import SimulatedPRM
+
+SKILLS = {"small": 0.75, "large": 0.95, "revision": 0.8}
+SIZES = {"small": 1_500_000_000, "large": 7_000_000_000, "revision": 1_600_000_000, "prm": 7_100_000_000}
+LABELS = {"small": "Tiny-1.5B", "large": "Big-7B", "revision": "Tiny-1.5B-revising", "prm": "Judge-7B"}
+
+
+@dataclass
+class Watched:
+    """What has happened to the models of a source since the test began: in this process."""
+
+    calls: int = 0
+    running: int = 0
+    peak: int = 0
+    opened: int = 0
+    closed: int = 0
+    graders: set[int] = field(default_factory=set)
+
+
+WATCHED = Watched()
+
+
+@dataclass(slots=True)
+class SomeModel:
+    """A simulated model behind a wire: a call takes a turn of the loop; the source says what goes wrong."""
+
+    model: SimulatedModel
+    source: SimulatedSource
+    name: str = field(init=False)
+    parameters: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name, self.parameters = self.model.name, self.model.parameters
+
+    async def sample(
+        self,
+        prompt: str,
+        prefix: str,
+        n: int,
+        *,
+        stop: str | None,
+        max_tokens: int,
+        temperature: float,
+        seeds: Sequence[int],
+        attempts: Sequence[Attempt] = (),
+    ) -> list[Completion]:
+        """See `computewise.core.Model.sample`."""
+        source = self.source
+        WATCHED.calls += 1
+        if source.ceiling is not None and WATCHED.calls > source.ceiling:
+            raise CeilingError(f"{source.ceiling} calls are spent")
+        if WATCHED.calls == source.interrupted:
+            signal.raise_signal(signal.SIGINT)
+        if not source.steps and (prefix or stop):
+            raise UsageError(f"{self.name} is a chat endpoint")
+        WATCHED.running += 1
+        WATCHED.peak = max(WATCHED.peak, WATCHED.running)
+        try:
+            await asyncio.sleep(source.pause)
+        finally:
+            WATCHED.running -= 1
+        if source.gone or any(f" {lost} " in prompt for lost in source.lost):
+            raise ModelError("the server is gone")
+        found = await self.model.sample(
+            prompt,
+            prefix,
+            n,
+            stop=stop,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seeds=seeds,
+            attempts=attempts,
+        )
+        return found if source.logprobs else [_mute(completion) for completion in found]
+
+
+def _mute(completion: Completion) -> Completion:
+    return replace(completion, steps=tuple(replace(step, logprob=0.0) for step in completion.steps))
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedTask(SimulatedTask):
+    """Says which thread grades; with `numbered`, ids that are not the prompts."""
+
+    numbered: bool = False
+
+    def correct(self, problem: Problem, answer: str | None) -> bool:
+        """See `SimulatedTask.correct`."""
+        WATCHED.graders.add(threading.get_ident())
+        return SimulatedTask.correct(self, problem, answer)
+
+    def problems(self, split: str, count: int, seed: int) -> list[Problem]:
+        """See `SimulatedTask.problems`."""
+        found = SimulatedTask.problems(self, split, count, seed)
+        return [replace(one, id=f"{split}/{number:03}") if self.numbered else one for number, one in enumerate(found)]
+
+
+@dataclass(slots=True)
+class OpenedSimulation:
+    """The models of one opening."""
+
+    source: SimulatedSource
+
+    def model(self, role: str) -> Model:
+        """Better ones are right oftener."""
+        return SomeModel(SimulatedModel(SKILLS[role], name=role, parameters=SIZES[role]), self.source)
+
+    def verifier(self) -> Verifier:
+        """Ranks fairly well."""
+        return SimulatedPRM(noise=0.3, parameters=SIZES["prm"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedSource(Source):
+    """`roles` beside "small" and "prm"."""
+
+    roles: tuple[str, ...] = ()
+    steps: bool = True
+    priced: bool = False
+    logprobs: bool = True
+    verified: bool = True
+    pause: float = 0.0
+    numbered: bool = False
+    tokens: int = 60
+    heat: float = 1.0
+    ceiling: int | None = None
+    interrupted: int | None = None
+    lost: tuple[str, ...] = ()
+    gone: bool = False
+
+    def models(self) -> Models:
+        """With names as models have them."""
+        held = ("small", *self.roles, *(("prm",) if self.verified else ()))
+        price = Prices(input=0.1, cached_input=0.05, output=0.4, verifier=0.2)
+        return Models(
+            sizes={role: SIZES[role] for role in held},
+            labels={role: LABELS[role] for role in held},
+            steps=self.steps,
+            prices={role: price for role in held if role != "prm"} if self.priced else {},
+        )
+
+    def plain(self) -> dict[str, object]:
+        """What decides the numbers; what goes wrong does not."""
+        return {"task": "simulated", "roles": list(self.roles), "steps": self.steps}
+
+    def task(self) -> Task:
+        """Problems of up to six steps."""
+        return WatchedTask(deepest=6, numbered=self.numbered)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Opened]:
+        """Counted."""
+        WATCHED.opened += 1
+        try:
+            yield OpenedSimulation(self)
+        finally:
+            WATCHED.closed += 1
+
+    def limits(self) -> Limits:
+        """All of a solution, where nobody asks for less: six steps are 41 characters."""
+        return Limits(steps=40, tokens=self.tokens)
+
+    def temperature(self) -> float:
+        """At 0 the likelier step every time."""
+        return self.heat

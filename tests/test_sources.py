@@ -1,0 +1,425 @@
+"""A study of any models: what there is no model for is not run and not spoken of; no stop loses what is recorded."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from simulated_source import LABELS, WATCHED, SimulatedSource, Watched
+
+from computewise.costs import NO_VERIFIER, Prices, Shape, Speeds
+from computewise.errors import CeilingError, ModelError, RunError, UsageError
+from computewise.policy.compute_optimal import ComputeOptimal
+from computewise.policy.trees import Recipe
+from computewise.records import Record, RunDirectory
+from computewise.report import write_report
+from computewise.report.names import PLAIN, Names, begin
+from computewise.report.source import read_source
+from computewise.strategies import BestOfN, describe
+from computewise.study.arms import drawn
+from computewise.study.config import StudyConfig
+from computewise.study.controlled import SCOPES, scopes_of, widest_alone
+from computewise.study.currencies import currencies
+from computewise.study.embedded import EmbeddedSource, embedded_models
+from computewise.study.executors import Done, Executor, Processes, Together
+from computewise.study.plan import Job, Run, jobs, left_out, plan
+from computewise.study.run import GIVE_UP, measure
+from computewise.study.shards import Shard, merge
+from computewise.study.source import Models, Source
+from computewise.study.study import run_shard, run_study
+
+CONFIG = StudyConfig(problems=15, budgets=(1, 4), difficulty_samples=8, repeats=3)
+POOL = Run("pool", "small", describe(BestOfN(4)), 0, 4)
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing watched yet, and controllers that learn less than they do in a study."""
+    for name, value in vars(Watched()).items():
+        setattr(WATCHED, name, value)
+    learner = partial(ComputeOptimal, numbers=50_000, recipe=Recipe(trees=5))
+    for module in ("controlled", "fitted"):
+        monkeypatch.setattr(f"computewise.study.{module}.ComputeOptimal", learner)
+    yield
+    assert WATCHED.running == 0, "a model was left running"
+    assert WATCHED.opened == WATCHED.closed, "a source was left open"
+
+
+def study(source: Source, out: Path, *, resume: bool = False, executor: Executor | None = None) -> dict[str, Any]:
+    outcome = run_study(CONFIG, out, source=source, executor=executor, resume=resume, progress=lambda *told: None)
+    assert outcome.headline()["best fixed strategy"].keys() == set(CONFIG.budgets)
+    summary: dict[str, Any] = json.loads((out / "summary.json").read_text(), parse_constant=pytest.fail)
+    assert summary == outcome.summary
+    return summary
+
+
+def records_of(out: Path) -> list[str]:
+    return sorted((out / "records.jsonl").read_text().splitlines())
+
+
+def page_of(out: Path) -> str:
+    """The text a person reads, figures included."""
+    page = write_report(out).read_text(encoding="utf-8").partition("</style>")[2]
+    headings = re.findall(r"<h2>(\d+)\.", page)
+    assert headings == [str(place) for place in range(1, len(headings) + 1)]
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert all(target in ids for target in re.findall(r'href="#([^"]+)"', page))
+    assert not re.search(r"<(p|li|h2|h3|figure|figcaption)[^>]*>\s*</\1>", page), "something is empty"
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+
+
+def sections(out: Path) -> list[str]:
+    return re.findall(r'<section id="([^"]+)">', (out / "report.html").read_text(encoding="utf-8"))
+
+
+def test_one_model_that_samples_by_steps(tmp_path: Path) -> None:
+    summary = study(SimulatedSource(), tmp_path)
+    assert summary["models"].keys() == {"small", "prm"}
+    assert summary["large"] is summary["exchange_over_R"] is None
+    assert summary["exchange"] == summary["ratios"] == summary["along"] == []
+    assert len(summary["left_out"]) == 2
+    assert list(summary["controller"]) == ["flops"]
+    assert list(summary["controller"]["flops"]["needed"]) == ["how much", "which and how much"]
+    assert summary["controller"]["flops"]["beside_large"] is None
+    assert {"beam_search", "step_revisions", "particle_filter"} <= {row["strategy"] for row in summary["curves"]}
+    text = page_of(tmp_path)
+    assert sections(tmp_path) == [
+        *("found", "controller", "compute", "difficulty", "policy", "verifier", "numbers", "trees", "reading")
+    ]
+    for name in ("Tiny-1.5B", "Judge-7B", *summary["left_out"]):
+        assert name in text
+    for word in ("large model", "small model", "revision model", "PRM", "Escalation", "nan "):
+        assert word.lower() not in text.lower().replace("small models use hardware", ""), word
+    policy = json.loads((tmp_path / "policy.json").read_text())
+    assert (policy["model"], policy["verifier"]) == ("Tiny-1.5B", "Judge-7B")
+    controller = json.loads((tmp_path / "controller.json").read_text())
+    assert {arm["model"] for arm in controller["arms"]} == {"Tiny-1.5B"}
+    assert controller["verifier"] == "Judge-7B"
+
+
+def test_all_models_by_their_names(tmp_path: Path) -> None:
+    summary = study(SimulatedSource(roles=("large", "revision"), priced=True), tmp_path)
+    assert {role: held["label"] for role, held in summary["models"].items()} == LABELS
+    assert list(summary["controller"]) == ["flops", "dollars"]
+    assert summary["left_out"] == []
+    assert len(summary["exchange"]) == 4
+    assert summary["exchange_halves"].keys() == {"sampling and search", "revisions"}
+    assert {row["n"] for row in summary["ratios"]} == {1, 4}
+    text = page_of(tmp_path)
+    assert {"sizes", "revisions"} <= set(sections(tmp_path))
+    for phrase in (
+        "Tiny-1.5B against Big-7B",
+        "it may also ask Big-7B",
+        "Big-7B, greedy",
+        "Tiny-1.5B minus Big-7B, points",
+        "with this policy is",
+        "In dollars a million tokens: Tiny-1.5B 0.1 for what it reads",
+        "Tiny-1.5B-revising (1.60 G parameters) writes its next attempt",
+        "With escalation: Big-7B, greedy",
+        "counts in price as well.",
+        "Nothing: no problem failed.",
+    ):
+        assert phrase in text, phrase
+    for word in ("large model", "small model is", "the small model with", "revision model", "Nobody hosts", "the PRM"):
+        assert word not in text, word
+    controller = json.loads((tmp_path / "controller.json").read_text())
+    assert {arm["model"]: arm["larger"] for arm in controller["arms"]} == {"Tiny-1.5B": False, "Big-7B": True}
+
+
+def test_a_chat_model_is_asked_for_whole_solutions_only(tmp_path: Path) -> None:
+    """The model of this source raises where it is to stop at a step or go on from one: so nothing asked for it."""
+    summary = study(SimulatedSource(steps=False, logprobs=False), tmp_path)
+    assert {row["label"] for row in summary["curves"]} == {
+        *("single sample", "greedy", "best-of-N, majority", "best-of-N, best", "best-of-N, weighted")
+    }
+    assert summary["verifiers"].keys() == {"prm"}
+    assert summary["controller"]["flops"]["budgets"][0]["controllers"].keys() == {"how much"}
+    assert len(summary["left_out"]) == 4
+    text = page_of(tmp_path)
+    assert sections(tmp_path) == [
+        *("found", "controller", "compute", "difficulty", "policy", "verifier", "numbers", "reading")
+    ]
+    assert all(sentence in text for sentence in summary["left_out"])
+    for word in ("beam search", "particle", "Step revisions run", "log-probability", "lookahead", "with escalation"):
+        assert word not in text, word
+
+
+def test_a_chat_model_beside_a_larger_one(tmp_path: Path) -> None:
+    summary = study(SimulatedSource(steps=False, roles=("large",)), tmp_path)
+    assert summary["controller"]["flops"]["budgets"][0]["controllers"].keys() == {"how much", "with escalation"}
+    assert summary["exchange_halves"].keys() == {"sampling and search"}
+    text = page_of(tmp_path)
+    assert "the controller that decides how much, without Big-7B" in text
+    assert "A draw is a sample, or one answer of Big-7B." in text
+
+
+def test_a_chat_model_may_revise_in_conversation(tmp_path: Path) -> None:
+    summary = study(SimulatedSource(steps=False, roles=("revision",)), tmp_path)
+    assert {(row["chains"], row["chain_length"]) for row in summary["ratios"] if row["n"] == 4} == {
+        *((1, 4), (2, 2), (4, 1))
+    }
+    assert summary["exchange_halves"] == {}
+    text = page_of(tmp_path)
+    assert "revisions" in sections(tmp_path)
+    assert "one mechanism at a time" not in text
+
+
+def test_a_study_needs_a_verifier(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a study needs a verifier"):
+        study(SimulatedSource(verified=False), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_problems_with_names_are_kept_and_their_prompts_are_read(tmp_path: Path) -> None:
+    study(SimulatedSource(numbered=True), tmp_path)
+    problems = [json.loads(line) for line in (tmp_path / "problems.jsonl").read_text().splitlines()]
+    assert [one["id"] for one in problems] == [f"test/{number:03}" for number in range(CONFIG.problems)]
+    assert all(one["prompt"].startswith("problem ") and one["answer"] for one in problems)
+    prompts = {one["id"]: one["prompt"] for one in problems}
+    source = read_source(tmp_path)
+    assert source.prompts == prompts
+    pool = [record for record in source.records if record.purpose == "pool"]
+    flops = currencies(SimulatedSource().models())["flops"]
+    assert [one.prompt for one in drawn({"samples": [pool]}, flops, prompts)] == [prompts[one.problem] for one in pool]
+    (tmp_path / "problems.jsonl").unlink()
+    assert read_source(tmp_path).prompts == {}, "a run of an older version"
+    (tmp_path / "problems.jsonl").write_text("{}\n")
+    with pytest.raises(RunError, match=r"problems\.jsonl, line 1 is no problem"):
+        read_source(tmp_path)
+
+
+def test_what_was_said_and_how_it_was_scored_is_recorded_within_the_sources_limits(tmp_path: Path) -> None:
+    found = list(measured(SimulatedSource(tokens=31), tmp_path).values())
+    outcomes = [outcome for record in found for outcome in record.candidates]
+    assert all(len(outcome.scores) == outcome.text.count("\n") + 1 for outcome in outcomes)
+    assert all(outcome.value == outcome.scores[-1] for outcome in outcomes)
+    lengths = [len(outcome.text) for outcome in outcomes]
+    assert max(lengths) == 31, "some are cut off at the limit, none goes beyond"
+
+
+def test_it_is_sampled_at_the_sources_temperature(tmp_path: Path) -> None:
+    for heat, several in ((1.0, True), (0.0, False)):
+        found = measured(SimulatedSource(heat=heat), tmp_path / str(heat)).values()
+        assert any(len({outcome.text for outcome in record.candidates}) > 1 for record in found) is several
+
+
+def measured(
+    source: Source, out: Path, *, resume: bool = False, executor: Executor | None = None, runs: Sequence[Run] = (POOL,)
+) -> dict[str, Record]:
+    directory = RunDirectory(out, {}, resume=resume)
+    problems = source.task().problems("test", 20, 0)
+    executor = executor or source.executor()
+    found = measure(runs, source, problems, directory, executor=executor, progress=lambda *told: None)
+    assert [record.problem for record in found] == [problem.id for problem in problems] * len(runs)
+    return {record.problem: record for record in found}
+
+
+def test_who_works_it_off_changes_nothing(tmp_path: Path) -> None:
+    source = SimulatedSource()
+    runs = [run for run in plan(CONFIG, source.models()) if run.purpose.startswith(("beam", "step revisions, C = 2"))]
+    for name, executor in (("one", Together(1)), ("many", Together(64)), ("processes", Processes(2))):
+        measured(source, tmp_path / name, executor=executor, runs=runs)
+    one, many, processes = (records_of(tmp_path / name) for name in ("one", "many", "processes"))
+    assert one == many == processes
+    assert len(one) == 20 * len(runs)
+    assert (WATCHED.opened, WATCHED.closed) == (2, 2), "once for each run in this process"
+
+
+def test_no_more_problems_are_in_flight_than_allowed(tmp_path: Path) -> None:
+    measured(SimulatedSource(pause=0.001), tmp_path / "three", executor=Together(3))
+    assert WATCHED.peak == 3
+    measured(SimulatedSource(pause=0.001), tmp_path / "many")
+    assert WATCHED.peak == 20
+    with pytest.raises(UsageError, match="in_flight = 0"):
+        Together(0)
+
+
+def test_grading_is_kept_off_the_loop_where_it_is_slow(tmp_path: Path) -> None:
+    measured(SimulatedSource(), tmp_path / "aside")
+    assert threading.get_ident() not in WATCHED.graders
+    assert WATCHED.graders
+    assert not EmbeddedSource().slow_grader()
+
+
+def test_closed_early_nothing_is_left_running() -> None:
+    """The fixture looks after the models and the source."""
+    source = SimulatedSource(pause=0.02)
+    problems = source.task().problems("test", 20, 0)
+    working = Together(2).work_off(source, jobs(POOL, problems, 1))
+    while not next(working):
+        pass
+    calls = WATCHED.calls
+    working.close()
+    assert 0 < calls < 20
+    assert WATCHED.calls == calls
+
+
+def test_a_ceiling_keeps_what_was_recorded_and_the_run_can_go_on(tmp_path: Path) -> None:
+    source, out = SimulatedSource(roles=("large",)), tmp_path / "run"
+    whole = study(source, tmp_path / "whole")
+    WATCHED.calls = 0
+    with pytest.raises(CeilingError, match=r"^300 calls are spent; what is recorded is kept, go on with --resume$"):
+        study(replace(source, ceiling=300), out, executor=Together(4))
+    kept = records_of(out)
+    assert kept
+    assert set(kept) < set(records_of(tmp_path / "whole"))
+    assert study(source, out, resume=True) == whole
+    assert records_of(out) == records_of(tmp_path / "whole")
+
+
+def test_an_interrupt_in_the_middle_keeps_what_was_finished(tmp_path: Path) -> None:
+    source, out = SimulatedSource(), tmp_path / "run"
+    whole = study(source, tmp_path / "whole")
+    WATCHED.calls = 0
+    with pytest.raises(KeyboardInterrupt):
+        study(replace(source, interrupted=200), out, executor=Together(4))
+    kept = records_of(out)
+    assert 0 < len(kept) < len(records_of(tmp_path / "whole"))
+    before = (out / "records.jsonl").read_bytes()
+    assert study(source, out, resume=True) == whole
+    assert (out / "records.jsonl").read_bytes().startswith(before), "what was recorded is not run again"
+    assert records_of(out) == records_of(tmp_path / "whole")
+
+
+def test_parts_of_a_study_put_together_are_the_study(tmp_path: Path) -> None:
+    source, parts = SimulatedSource(), [tmp_path / "first", tmp_path / "second"]
+    for number, part in enumerate(parts, 1):
+        found = run_shard(CONFIG, part, Shard(number, 2), source=source, resume=False, progress=lambda *told: None)
+        assert found == (8 if number == 1 else 7) * len(plan(CONFIG, source.models()))
+        assert not (part / "summary.json").exists()
+    merge(parts, tmp_path / "whole")
+    assert study(source, tmp_path / "whole", resume=True) == study(source, tmp_path / "alone")
+
+
+def test_a_failed_problem_is_a_record_and_is_tried_again_on_resume(tmp_path: Path) -> None:
+    source, out = SimulatedSource(), tmp_path / "run"
+    lost = source.task().problems("test", CONFIG.problems, CONFIG.seed)[3]
+    number = lost.prompt.split()[1]
+    summary = study(replace(source, lost=(number,)), out)
+    assert summary["problems"] == CONFIG.problems - 1
+    assert {one["problem"] for one in summary["failed"]} == {lost.id}
+    assert {one["error"] for one in summary["failed"]} == {"the server is gone"}
+    assert "the problem is left out of every number" in page_of(out)
+    assert study(source, out, resume=True) == study(source, tmp_path / "whole")
+    text = page_of(out)
+    assert "the problem is left out" not in text
+    assert "the server is gone" not in text
+    read = read_source(out).records
+    assert len(read) == len(plan(CONFIG, source.models())) * CONFIG.problems, "of each run of a problem the last record"
+    assert not any(record.error for record in read)
+
+
+def test_a_model_that_is_gone_ends_the_run(tmp_path: Path) -> None:
+    source = SimulatedSource()
+    said = rf"^{GIVE_UP} problems in a row failed, the last: the server is gone; what is recorded is kept, go on with"
+    with pytest.raises(RunError, match=said):
+        study(replace(source, gone=True, pause=0.01), tmp_path / "run", executor=Together(4))
+    lines = records_of(tmp_path / "run")
+    assert all('"error":"the server is gone"' in line for line in lines)
+    assert GIVE_UP <= len(lines) < len(plan(CONFIG, source.models())) * CONFIG.problems
+    assert study(source, tmp_path / "run", resume=True) == study(source, tmp_path / "whole")
+
+
+def test_failures_that_are_not_in_a_row_end_nothing(tmp_path: Path) -> None:
+    class Faltering:
+        """Every second job of this fails."""
+
+        def work_off(self, source: Source, missing: Sequence[Job]) -> Generator[list[Done], None, None]:
+            for number, job in enumerate(missing):
+                error = "gone" if number % 2 else None
+                yield [(job, [Record(POOL.purpose, "small", POOL.strategy, 0, job.problems[0].id, error=error)])]
+
+    runs = [replace(POOL, seed=seed) for seed in range(5)]
+    source = SimulatedSource()
+    problems = source.task().problems("test", 20, 0)
+    directory = RunDirectory(tmp_path, {}, resume=False)
+    found = measure(runs, source, problems, directory, executor=Faltering(), progress=lambda *told: None)
+    assert [record.error for record in found] == [None, "gone"] * 50
+
+
+def test_another_error_ends_the_run_after_what_was_done(tmp_path: Path) -> None:
+    """A model asked for what it cannot do is nobody's bad luck."""
+    source = SimulatedSource(steps=False)
+    beam = next(run for run in plan(CONFIG, embedded_models()) if run.purpose == "beam search, M = 4")
+    with pytest.raises(UsageError, match="is a chat endpoint"):
+        measured(source, tmp_path, runs=[POOL, beam])
+
+
+@pytest.mark.parametrize("executor", [Together(2), Processes(1)])
+def test_what_a_source_cannot_open_is_raised(tmp_path: Path, executor: Executor) -> None:
+    with pytest.raises(ModelError, match="no such server"):
+        measured(Closed(), tmp_path, executor=executor)
+
+
+class Closed(SimulatedSource):
+    """Cannot be opened."""
+
+    def open(self) -> Any:
+        """Raises."""
+        raise ModelError("no such server")
+
+
+def test_only_what_the_models_can_is_planned() -> None:
+    def kinds(models: Models) -> set[tuple[str, str]]:
+        return {(run.purpose.split(",")[0], run.model) for run in plan(CONFIG, models)}
+
+    every = kinds(SimulatedSource(roles=("large", "revision")).models())
+    assert every == kinds(embedded_models())
+    assert every - kinds(SimulatedSource().models()) == {
+        *(("greedy", "large"), ("pool", "large"), ("chains", "revision"))
+    }
+    whole = SimulatedSource(steps=False).models()
+    assert kinds(whole) == {("difficulty", "small"), ("greedy", "small"), ("pool", "small")}
+    assert all(run.whole for run in plan(CONFIG, whole))
+    assert not any(run.whole for run in plan(CONFIG, embedded_models()))
+    assert left_out(embedded_models()) == []
+    assert [sentence.split()[0] for sentence in left_out(whole)] == ["Tiny-1.5B", "There", "There"]
+
+
+def test_costs_are_counted_in_what_is_known() -> None:
+    models = embedded_models()
+    price, speed = Prices(1, 1, 1, 1), Speeds(1, 1, 1)
+    assert list(currencies(models)) == ["flops", "bytes", "dollars", "seconds"]
+    bare = replace(models, prices={}, speeds={}, shapes={})
+    assert list(currencies(bare)) == ["flops"]
+    assert list(currencies(replace(bare, prices={"small": price}))) == ["flops"], "nobody knows what large costs"
+    both = replace(bare, prices={"small": price, "large": replace(price, output=2)}, speeds={"small": speed})
+    assert list(currencies(both)) == ["flops", "dollars"]
+    assert currencies(both)["dollars"].models["revision"] == currencies(both)["dollars"].models["small"]
+    assert currencies(both)["dollars"].models["large"] != currencies(both)["dollars"].models["small"]
+    shapes = {role: shape for role, shape in models.shapes.items() if role != "prm"}
+    assert list(currencies(replace(bare, shapes=shapes))) == ["flops"], "nobody knows what the verifier moves"
+    free = replace(bare, shapes=shapes, sizes={**models.sizes, "prm": 0})
+    assert list(currencies(free)) == ["flops", "bytes"]
+    traffic = currencies(free)["bytes"].models["small"]
+    assert getattr(traffic, "verifier") == NO_VERIFIER  # noqa: B009
+    assert isinstance(getattr(traffic, "model"), Shape)  # noqa: B009
+
+
+def test_a_scope_that_adds_no_arm_is_no_scope() -> None:
+    assert list(scopes_of(SCOPES["with escalation"])) == list(SCOPES)
+    assert scopes_of(["samples"]) == {"how much": ["samples"]}
+    assert list(scopes_of(["samples", "large, greedy"])) == ["how much", "with escalation"]
+    assert widest_alone(SCOPES) == "which and how much"
+    assert widest_alone(["how much", "with escalation"]) == "how much"
+
+
+def test_models_are_called_by_their_names_or_else_their_roles() -> None:
+    named = Names({"small": "gpt-x", "large": "Big", "prm": "a judge"})
+    assert (PLAIN.the("small"), PLAIN.model("small"), PLAIN.short("small")) == (
+        "the small model",
+        "small model",
+        "small",
+    )
+    assert (named.the("small"), named.model("small"), named.short("small")) == ("gpt-x",) * 3
+    assert (PLAIN.verifier, named.verifier) == ("the PRM", "a judge")
+    assert [begin(text) for text in ("the small model", "small model", "gpt-x", "the PRM")] == [
+        *("The small model", "Small model", "gpt-x", "The PRM")
+    ]
