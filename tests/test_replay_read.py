@@ -297,7 +297,7 @@ def test_classes_are_compared_by_one_of_each_only() -> None:
         asked.append((gold, answer))
         return gold[0] == answer[0]
 
-    found = classify(["a1", "b1", None, "a2", "a2", "b2", "a 1"], equal)  # type: ignore[arg-type]
+    found = classify(["a1", "b1", None, "a2", "a2", "b2", "a 1"], equal)
     assert found == [0, 1, None, 0, 0, 1, 0]
     assert asked == [("a1", "b1"), ("a1", "a2"), ("a1", "b2"), ("b1", "b2")]
 

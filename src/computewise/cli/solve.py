@@ -119,13 +119,18 @@ def solve(
     }
     if policy is not None:
         named = [name for name, value in {**settings, "strategy": strategy}.items() if value is not None]
+        named += [name for name, value in (("select", select), ("budget", budget)) if value is not None]
         named += ["model"] if serving.model is not None and serving.base_url is None else []
         if named:
             raise UsageError(f"--policy chooses itself: leave out {', '.join(named)}")
     else:
+        if price is not None or mean_cost is not None or accuracy is not None or abstain_under:
+            raise UsageError("--price, --mean-cost, --accuracy and --abstain-under are of a policy: give --policy too")
         strategy = strategy or "beam_search"
+    if serving.base_url is not None and weights is not None:
+        raise UsageError("--weights is of an embedded model: leave it out with --base-url")
     source = None if serving.base_url is None else served_source(serving, problem_set)
-    task = find_task(problem_set.task or "expressions") if source is None else source.task()
+    task = find_task(problem_set.embedded()) if source is None else source.task()
     question = question_of(problem, task)
     open_players = embedded_players(serving, weights, strategy) if source is None else served_players(source)
     if policy is not None:
@@ -228,7 +233,8 @@ def _show(problem: Problem, result: Result, strategy: Strategy, answer: str | No
     verdict = (
         "" if problem.answer is None else "  (right)" if answer == problem.answer else f"  (wrong: {problem.answer})"
     )
-    console.print(f"answer: {answer if answer is not None else 'none finished'}{verdict}", style="bold")
+    unread = "none was found in what finished" if any(c.finished for c in result.explored) else "none finished"
+    console.print(f"answer: {unread if answer is None else answer}{verdict}", style="bold")
     if result.exhausted:
         console.print("the token budget ended the search")
     console.print(

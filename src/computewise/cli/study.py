@@ -22,6 +22,7 @@ from computewise.study.server_source import ServerSource
 from computewise.study.shards import parse_shard
 from computewise.study.source import Source
 from computewise.study.study import Outcome, run_shard, run_study
+from computewise.tasks.load import QUESTION
 
 
 def study(
@@ -83,17 +84,19 @@ def study(
 def _source(serving: ServerFlags, problem_set: TaskFlags) -> EmbeddedSource | ServerSource:
     serving.check()
     if serving.base_url is not None:
-        if problem_set.task is None and problem_set.data is None:
+        if problem_set.task == QUESTION or (problem_set.task is None and problem_set.data is None):
             raise UsageError("name the problems: --task math500 --data FILE, --task reasoning_gym:NAME, or --data FILE")
         return server_source(serving, problem_set.named("problems"))
-    if problem_set.data is not None:
-        raise UsageError("the embedded models know their own tasks only: --data needs --base-url")
-    return EmbeddedSource(problem_set.task or "expressions")
+    if serving != ServerFlags():
+        raise UsageError("a study of the embedded models has its own models, verifier and temperature")
+    return EmbeddedSource(problem_set.embedded())
 
 
 def _executor(source: Source, workers: int | None, ray: str | None) -> Executor:
     if workers is not None and ray is not None:
         raise UsageError("name --workers or --ray: a cluster has its own")
+    if workers is not None and isinstance(source, ServerSource):
+        raise UsageError("--workers is of the embedded models: with --base-url it is --in-flight")
     if ray is not None:
         return OnRay(ray)
     return source.executor() if workers is None else Processes(workers)

@@ -99,9 +99,11 @@ class ServerSource(Source):
         """Sizes, labels and prices; speeds and shapes of a served model are not known."""
         served = self._served()
         judge = self.verifier
-        verifier = embedded_models().sizes["prm"] if judge is None else judge.parameters
+        sizes = {role: one.parameters for role, one in served.items()}
+        if judge is None or judge.template != "none":
+            sizes["prm"] = embedded_models().sizes["prm"] if judge is None else judge.parameters
         return Models(
-            sizes={**{role: one.parameters for role, one in served.items()}, "prm": verifier},
+            sizes=sizes,
             labels={**{role: one.label for role, one in served.items()}, "prm": self._verifier_name()},
             steps=self.small.capabilities.steps,
             prices=self.prices,
@@ -139,6 +141,7 @@ class ServerSource(Source):
 
             async def client(base_url: str, role: str) -> HttpClient:
                 # A server has one limiter; its key is that of the first role it is asked for.
+                base_url = base_url.rstrip("/")
                 if base_url not in clients:
                     opened = HttpClient(base_url, api_key=key_of(role), concurrency=self.spending.concurrency)
                     clients[base_url] = await stack.enter_async_context(opened)

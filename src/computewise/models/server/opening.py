@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,8 @@ class ServedModel:
     chat_template: str | None = None
     thinking: bool = True
     thinking_budget: int | None = None
+    revision: str = ""
+    """What its server says of the weights behind the name."""
 
     @property
     def label(self) -> str:
@@ -58,15 +63,15 @@ class ServedModel:
         return self.model.rstrip("/").rpartition("/")[2] or self.model
 
     def plain(self) -> dict[str, Any]:
-        """As JSON keeps it: everything that decides what the model answers."""
+        """As JSON keeps it: everything that decides what the model answers, so not where it is."""
         return {
-            "base_url": self.base_url,
             "model": self.model,
             "parameters": self.parameters,
             "capabilities": self.capabilities.plain(),
             "chat_template": self.chat_template,
             "thinking": self.thinking,
             "thinking_budget": self.thinking_budget,
+            "revision": self.revision,
         }
 
 
@@ -100,7 +105,15 @@ async def find_served(
         chat_template=chat_template,
         thinking=thinking,
         thinking_budget=thinking_budget,
+        revision=_revision(entry),
     )
+
+
+def restore_served(plain: Mapping[str, Any], base_url: str) -> ServedModel:
+    """The model that `ServedModel.plain` described, at a server of now."""
+    names = {field.name for field in fields(Capabilities)}
+    found = Capabilities(**{name: value for name, value in plain["capabilities"].items() if name in names})
+    return ServedModel(**{**plain, "capabilities": found}, base_url=base_url)
 
 
 async def open_served(
@@ -190,10 +203,16 @@ def _fixed(thinking: bool) -> Fields:
     return {} if thinking else THINKING_OFF
 
 
+def _revision(entry: Mapping[str, Any]) -> str:
+    """vLLM's root is a repository or a directory; llama.cpp tells a file's numbers."""
+    told = {name: entry[name] for name in ("root", "meta", "max_model_len") if entry.get(name)}
+    return json.dumps(told, sort_keys=True)
+
+
 def _parameters(name: str, found: Capabilities, given: float | None) -> int:
     """What is given, what the server says, or what the name says, such as 1.5B: FLOPs are counted from it."""
     if given is not None:
-        if not given >= 1:
+        if not 1 <= given < math.inf:
             raise UsageError(f"parameters = {given:g} is not allowed: at least 1, such as 1.5e9")
         return round(given)
     if found.parameters:
