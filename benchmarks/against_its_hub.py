@@ -31,7 +31,7 @@ from arithmetic_values import scores
 from llama import LlamaServer, llama_server
 
 from computewise.core import Candidate, Problem, Usage
-from computewise.http.client import HttpClient
+from computewise.http.client import CONCURRENCY, HttpClient
 from computewise.models.export.gguf import export_gguf
 from computewise.models.server.opening import find_served, open_served
 from computewise.selection import best
@@ -87,8 +87,9 @@ class Timed:
 
 async def ours(url: str, method: str, seconds: float, seed: int) -> Measured:
     """All problems at once, as a study runs them."""
-    async with HttpClient(f"{url}/v1") as client:
-        model = await open_served(await find_served(client.base_url, None), client, delimiter=TASK.delimiter)
+    served = await find_served(f"{url}/v1", None)
+    async with HttpClient(served.base_url, concurrency=served.capabilities.slots or CONCURRENCY) as client:
+        model = await open_served(served, client, delimiter=TASK.delimiter)
         started = time.perf_counter()
         results = await asyncio.gather(
             *(solve(p, STRATEGIES[method], model, Timed(seconds), TASK, select=best, seed=seed) for p in PROBLEMS)

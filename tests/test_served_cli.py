@@ -3,35 +3,106 @@
 from __future__ import annotations
 
 import json
+import math
 import random
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from servers import SERVERS, VLLM, Hosted, Little, Server
+from llama import llama_server
+from servers import SERVERS, VLLM, Hosted, Little, Ollama, Server
 
 from computewise import cli
 from computewise.http import client as http_client
+from computewise.http.spread import SpreadTransport
+from computewise.models.threads import one_thread
+from computewise.policy.file import read_policy
+from computewise.study import server_source
 
 HOME = "http://home:8000/v1"
+KEYS = {
+    "COMPUTEWISE_API_KEY": "sk-model",
+    "COMPUTEWISE_LARGE_API_KEY": "sk-larger",
+    "COMPUTEWISE_VERIFIER_API_KEY": "sk-verifier",
+}
+QUESTION = "problem 41734 of 3 steps"
+TASK = ("--delimiter", "\\n", "--grader", "exact")
+SERVED = ("--base-url", HOME, "--verifier", "logprob", *TASK)
+MINE = ("--data", "mine.jsonl", "--columns", "prompt=asked,answer=gold")
+SMALL = (
+    "--problems",
+    "10",
+    "--budgets",
+    "1",
+    "4",
+    "--difficulty-samples",
+    "4",
+    "--repeats",
+    "3",
+    "--max-tokens",
+    "120",
+)
+STUDY = ("study", *SERVED, *MINE, *SMALL)
+RESULTS = ("config.json", "controller.json", "policy.json", "problems.jsonl", "records.jsonl", "report.html")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
+
+
+class Stating(Little):
+    """Says its answer as graders find it."""
+
+    def _pieces(self, text: str, rng: random.Random, greedy: bool) -> list[str]:
+        pieces = Little._pieces(self, text, rng, greedy)
+        if "problem" not in text:
+            return pieces
+        stated = [letter for piece in pieces for letter in (" \\boxed{" if piece == " " else piece)]
+        return [*stated, "}", ""]
+
+
+class Two(VLLM):
+    """With two models."""
+
+    def answer(self, path: str, body: dict[str, Any]) -> Any:
+        """See `Server.answer`."""
+        return {"data": [{"id": "a-1b"}, {"id": "b-7b"}]} if path == "/v1/models" else VLLM.answer(self, path, body)
+
+
+class Judge(Server):
+    """A chat model that knows what is wrong."""
+
+    def chat(self, body: dict[str, Any]) -> Any:
+        """Yes or no, by log-probabilities."""
+        asked = body["messages"][-1]["content"]
+        yes = 0.1 if "wrong" in asked or "= 36" in asked else 0.8
+        likely = [{"token": word, "logprob": math.log(share)} for word, share in (("Yes", yes), ("No", 0.9 - yes))]
+        said = {"content": [{"token": "Yes", "logprob": -0.1, "top_logprobs": likely}]}
+        choice = {"index": 0, "message": {"content": "Yes"}, "finish_reason": "stop", "logprobs": said}
+        return {"choices": [choice], "usage": {"prompt_tokens": 40, "completion_tokens": 1}}
 
 
 @dataclass
 class Net:
     """Servers by host and port, in place of every socket; `keys` remembers who was sent which."""
 
-    servers: dict[str, Server] = field(default_factory=dict)
+    servers: dict[str, Server]
     keys: dict[str, set[str | None]] = field(default_factory=dict)
 
     async def handle(self, request: httpx.Request) -> httpx.Response:
+        """As the server there does."""
         where = request.url.netloc.decode()
         self.keys.setdefault(where, set()).add(request.headers.get("authorization"))
         if where not in self.servers:
-            raise httpx.ConnectError("Connection refused")
+            raise httpx.ConnectError("connection refused")
         return await self.servers[where].handle(request)
 
 
@@ -43,65 +114,383 @@ class Said:
     out: str
     err: str
 
-    def line(self) -> str:
-        """Of a refusal: one line and exit code 2, and nothing on standard output."""
-        assert self.code == 2, self
-        assert self.out == "", self
-        assert len(self.err.splitlines()) == 1, self
-        return self.err.strip()
+    @property
+    def refusal(self) -> str:
+        """One line and exit code 2, and nothing on standard output."""
+        assert (self.code, self.out, len(self.err.splitlines())) == (2, "", 1), self
+        return self.err.removeprefix("computewise: ").strip()
 
 
-Run = Callable[..., Said]
+@dataclass(frozen=True)
+class Shell:
+    """Runs commands in this process, in a directory of its own, where the cache is too."""
 
+    where: Path
+    net: Net
 
-@pytest.fixture
-def net(monkeypatch: pytest.MonkeyPatch) -> Net:
-    """With a vLLM at `HOME`."""
-    net = Net({"home:8000": VLLM(Little(skill=0.8))})
-    monkeypatch.setattr(http_client, "SpreadTransport", lambda *_: httpx.MockTransport(net.handle))
-    return net
+    def __call__(self, *arguments: str, **environment: str) -> Said:
+        """`computewise ARGUMENTS`."""
+        server_source._loaded.cache_clear()  # as a process of its own has it
+        app, out, err, code = cli.app, StringIO(), StringIO(), 0
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.chdir(self.where)
+            for name, value in {"XDG_CACHE_HOME": str(self.where / "cache"), "COLUMNS": "160", **environment}.items():
+                patch.setenv(name, value)
+            patch.setattr(http_client, "SpreadTransport", lambda *_: httpx.MockTransport(self.net.handle))
+            patch.setattr(cli, "app", lambda **settings: app(arguments, **settings))
+            try:
+                cli.main()
+            except SystemExit as end:
+                code = int(end.code or 0)
+        return Said(code, out.getvalue(), err.getvalue())
 
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """`computewise ARGUMENTS` in this process, in a directory of its own, with a cache there."""
-    app = cli.app
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def command(*arguments: str) -> Said:
-        monkeypatch.setattr(cli, "app", lambda **settings: app(arguments, **settings))
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        held = capsys.readouterr()
-        return Said(code, held.out, held.err)
-
-    return command
-
-
-class Stating(Little):
-    """Says its answer as graders find it."""
-
-    def _pieces(self, text: str, rng: random.Random, greedy: bool) -> list[str]:
-        pieces = Little._pieces(self, text, rng, greedy)
-        return [part for piece in pieces for part in (" \\boxed{" if piece == " " else piece)] if "problem" in text else pieces
-
-
-QUESTION = "problem 41734 of 3 steps"
-SERVED = ("--base-url", HOME, "--verifier", "logprob", "--delimiter", "\\n", "--grader", "exact")
-STUDY = (
-    *("study", *SERVED, "--data", "mine.jsonl", "--columns", "prompt=asked,answer=gold"),
-    *("--problems", "10", "--budgets", "1", "4", "--difficulty-samples", "4", "--repeats", "3", "--max-tokens", "120"),
-)
-KEYS = ("sk-model", "sk-larger", "sk-verifier")
+    def records(self, run: str) -> list[str]:
+        """Its records; their order is that in which they were done."""
+        return sorted((self.where / run / "records.jsonl").read_text("utf-8").splitlines())
 
 
 def write_problems(path: Path, count: int = 12) -> None:
+    """As one has them oneself."""
     rng = random.Random(0)
     drawn = [(rng.randint(10_000, 89_999), rng.randint(1, 4)) for _ in range(count)]
     rows = [{"asked": f"problem {number} of {depth} steps", "gold": str(number)} for number, depth in drawn]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """A vLLM at `HOME`."""
+    write_problems(tmp_path / "mine.jsonl")
+    return Shell(tmp_path, Net({"home:8000": VLLM(Stating(skill=0.7))}))
+
+
+@dataclass(frozen=True)
+class Studied:
+    """A study that has run, as "whole"; not to be changed."""
+
+    shell: Shell
+    said: Said
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> Studied:
+    """Ten problems of a file."""
+    where = tmp_path_factory.mktemp("studied")
+    write_problems(where / "mine.jsonl")
+    with (where / "mine.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"asked": "Why?", "gold": " "}\n')
+    shell = Shell(where, Net({"home:8000": VLLM(Stating(skill=0.7))}))
+    return Studied(shell, shell(*STUDY, "--out", "whole", **KEYS))
+
+
+RUNGS = {
+    "vllm": "A",
+    "sglang": "C",
+    "llama": "A",
+    "ollama": "C",
+    "lmstudio": "D",
+    "tgi": "D",
+    "transformers": "D",
+    "hosted": "D",
+    "thinker": "D",
+    "deepseek": "C",
+}
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_check_says_what_a_server_allows(name: str, shell: Shell) -> None:
+    shell.net.servers["home:8000"] = SERVERS[name]()
+    shown = shell("check", "--base-url", HOME)
+    told = json.loads(shell("check", "--base-url", HOME, "--json").out)
+    assert (shown.code, shown.err) == (0, "")
+    assert f"rung {RUNGS[name]}: " in shown.out
+    assert told["capabilities"]["rung"] == RUNGS[name]
+    refused = [strategy for strategy, why in told["strategies"].items() if why]
+    assert ("beam_search" in refused) == ("refused: beam_search" in shown.out) == (RUNGS[name] == "D")
+    assert "best_of_n" not in refused
+
+
+BEST = ("solve", QUESTION, *SERVED, "--strategy", "best_of_n")
+ON_SERVER = ("solve", QUESTION, "--base-url", HOME, *TASK)
+EMBEDDED = ("solve", "1+2*3")
+REFUSED = {
+    "no server": (["check", "--base-url", "http://nowhere:1/v1"], "no answer from http://nowhere:1/v1/models"),
+    "no scheme": (["check", "--base-url", "home:8000/v1"], "is no URL of a server: give one such as"),
+    "key in the URL": (["check", "--base-url", "http://me:sk-x@home:8000/v1"], "keys are taken from the environment"),
+    "unknown model": (["check", "--base-url", HOME, "--model", "other"], "has no model 'other': it lists little-1b"),
+    "parameters": (["check", "--base-url", HOME, "--parameters", "inf"], "parameters = inf is not allowed"),
+    "template": (["check", "--base-url", HOME, "--chat-template", "x.jinja"], "cannot read the chat template x.jinja"),
+    "no verifier": (ON_SERVER, "name a verifier by --verifier: "),
+    "unknown verifier": ([*ON_SERVER, "--verifier", "oracle"], "unknown verifier 'oracle': allowed are "),
+    "prm on its own": ([*ON_SERVER, "--verifier", "prm"], "the verifier prm reads the embedded tasks only"),
+    "judge elsewhere": (
+        [*ON_SERVER, "--verifier", "judge", "--verifier-url", "http://judge:1/v1"],
+        "name the model that is the verifier judge at --verifier-url by --verifier-model",
+    ),
+    "verifier's size": (
+        [*ON_SERVER, "--verifier", "launch/ThinkPRM-7B", "--verifier-parameters", "nan"],
+        "verifier_parameters = nan is not allowed",
+    ),
+    "verifier of none": ([*BEST, "--verifier-url", HOME], "--verifier-url is of a verifier with a model of its own"),
+    "verifier twice": (
+        [*ON_SERVER, "--verifier", "launch/ThinkPRM-7B", "--verifier-path", "x", "--verifier-url", HOME],
+        "in this process, by --verifier-path, or on a server: name one",
+    ),
+    "larger one's": ([*BEST, "--large-url", HOME], "--large-url is of a larger model: name it by --large"),
+    "dollars": ([*BEST, "--max-dollars", "1"], "--max-dollars needs --prices"),
+    "no dollars": ([*BEST, "--prices", "1", "1", "1", "1", "--max-dollars", "0"], "max_dollars = 0.0 is not allowed"),
+    "prices": ([*BEST, "--prices", "1", "-2", "3", "4"], "cached_input = -2.0 is not allowed"),
+    "prices of one": ([*BEST, "--large", "b", "--prices", "1", "1", "1", "1"], "prices are needed of both models"),
+    "temperature": ([*BEST, "--temperature", "inf"], "temperature = inf is not allowed: at least 0"),
+    "ceiling": ([*BEST, "--max-total-tokens", "0"], "max_total_tokens = 0 is not allowed: at least 1"),
+    "reached ceiling": ([*BEST, "--no-cache", "--max-total-tokens", "9"], "the ceiling of 9 tokens is reached"),
+    "thinking": ([*BEST, "--no-thinking", "--thinking-budget", "5"], "there is nothing to bound"),
+    "cache": ([*BEST, "--cache", "x", "--no-cache"], "name --cache or --no-cache"),
+    "no cache": ([*BEST, "--cache", "mine.jsonl"], "cannot use the cache mine.jsonl"),
+    "columns": ([*BEST, "--columns", "prompt"], "columns 'prompt' are not understood"),
+    "weights": ([*BEST, "--weights", "x.safetensors"], "--weights is of an embedded model"),
+    "price without policy": ([*BEST, "--price", "0.1"], "give --policy too"),
+    "policy and budget": ([*EMBEDDED, "--policy", "expressions", "--budget", "9"], "leave out budget"),
+    "shipped policy": (
+        ["solve", QUESTION, *SERVED, "--policy", "expressions"],
+        "is for the model 'small', not for little-1b",
+    ),
+    "code": (
+        ["solve", QUESTION, "--base-url", HOME, "--verifier", "none", "--grader", "code", "--task", "mine.jsonl"],
+        "the grader code runs what the model writes",
+    ),
+    "embedded cache": ([*EMBEDDED, "--no-cache"], "--no-cache is of a served model: give --base-url too"),
+    "embedded ceiling": ([*EMBEDDED, "--max-total-tokens", "9"], "--max-total-tokens is of a served model"),
+    "embedded data": ([*EMBEDDED, "--data", "mine.jsonl"], "--data needs --base-url"),
+    "embedded grader": ([*EMBEDDED, "--grader", "exact"], "--grader needs --base-url"),
+    "embedded study": (["study", "--verifier", "orm"], "a study of the embedded models has its own"),
+    "embedded study's data": (["study", "--columns", "prompt=q"], "--columns needs --base-url"),
+    "no problems": (["study", *SERVED], "name the problems: "),
+    "a question": (["study", *SERVED, "--task", "question"], "name the problems: "),
+    "no file": (["study", *SERVED, "--data", "nowhere.jsonl"], "cannot read nowhere.jsonl"),
+    "too many": (["study", *SERVED, *MINE], "mine.jsonl has 12 problems"),
+    "majority": (["study", "--base-url", HOME, *TASK, *MINE, "--verifier", "none"], "a study needs a verifier"),
+    "workers": ([*STUDY, "--workers", "2"], "with --base-url it is --in-flight"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_meant_is_one_line(name: str, shell: Shell) -> None:
+    arguments, said = REFUSED[name]
+    assert said in shell(*arguments).refusal
+    assert {path.name for path in shell.where.iterdir()} <= {"mine.jsonl", "cache"}
+
+
+def test_of_two_models_one_has_to_be_named(shell: Shell) -> None:
+    shell.net.servers["home:8000"] = Two()
+    said = f"name the model by --model: {HOME} lists a-1b, b-7b"
+    assert shell("check", "--base-url", HOME).refusal == said
+    assert json.loads(shell("check", "--base-url", HOME, "--model", "b-7b", "--json").out)["parameters"] == 7e9
+
+
+@pytest.mark.parametrize("command", [("check", "--base-url", HOME), BEST, STUDY])
+def test_a_wrong_key_is_not_repeated(command: tuple[str, ...], shell: Shell) -> None:
+    shell.net.servers["home:8000"] = VLLM(key="sk-right")
+    said = shell(*command, COMPUTEWISE_API_KEY="sk-wrong").refusal
+    assert said == f"{HOME}/models answered 401: no such key"
+    assert shell("check", "--base-url", HOME, COMPUTEWISE_API_KEY="sk-right").code == 0
+
+
+@pytest.mark.parametrize("verifier", ["logprob", "none"])
+@pytest.mark.parametrize("strategy", ["best_of_n", "beam_search", "step_revisions"])
+def test_solve_shows_the_search(verifier: str, strategy: str, shell: Shell) -> None:
+    settings = ["--chains", "2"] if strategy == "step_revisions" else ["--n", "4"]
+    if (verifier, strategy) == ("none", "step_revisions"):
+        return
+    said = shell(
+        "solve", QUESTION, "--base-url", HOME, "--verifier", verifier, *TASK, "--strategy", strategy, *settings
+    )
+    assert said.code == 0, said
+    assert "answer: 4173" in said.out
+    assert f"{strategy}(" in said.out
+    assert ("0.7" in said.out) == (verifier == "logprob")
+    assert said.err.startswith("little-1b: ")
+
+
+def test_solve_prints_one_json_object(shell: Shell) -> None:
+    told = json.loads(shell(*BEST, "--n", "4", "--task", "question", "--json").out)
+    assert told["answer"] == "41734"
+    assert told["correct"] is None
+    assert told["usage"]["samples"] == len(told["explored"]) == 4
+
+
+def test_a_judge_says_what_is_right(shell: Shell) -> None:
+    shell.net.servers["judge:1"] = Judge()
+    judge = ("--verifier", "judge", "--verifier-url", "http://judge:1/v1", "--verifier-model", "Wise-7B")
+    told = json.loads(shell(*ON_SERVER, *judge, "--strategy", "best_of_n", "--n", "4", "--json", **KEYS).out)
+    seen = {round(one["scores"][-1], 3): one["step"] for one in told["explored"]}
+    assert sorted(seen) == [0.111, 0.889]
+    assert "41734" in seen[0.889]
+    assert told["answer"] == "41734"
+    assert shell.net.keys == {"home:8000": {"Bearer sk-model"}, "judge:1": {"Bearer sk-verifier"}}
+
+
+def test_an_answer_that_the_grader_does_not_find_is_not_called_unfinished(shell: Shell) -> None:
+    shell.net.servers["home:8000"] = VLLM(Little(skill=0.7))
+    assert "answer: none was found in what finished" in shell(*BEST, "--n", "2").out
+
+
+def test_steps_are_refused_where_the_server_has_none(shell: Shell) -> None:
+    shell.net.servers["home:8000"] = Hosted(Stating(skill=0.7))
+    said = shell("solve", QUESTION, *SERVED, "--strategy", "beam_search", "--n", "4").refusal
+    assert said.startswith("little-1b cannot be searched by steps: the server neither takes raw prompts")
+    assert "answer: 41734" in shell(*BEST, "--n", "4").out
+
+
+def test_logprob_is_refused_where_the_server_gives_none(shell: Shell) -> None:
+    shell.net.servers["home:8000"] = Ollama(Stating())
+    said = shell("solve", QUESTION, *SERVED).refusal
+    assert said == "Ollama gives no log-probabilities to judge by: name another verifier"
+
+
+def test_a_study_of_ones_own_problems(studied: Studied) -> None:
+    said, whole = studied.said, studied.shell.where / "whole"
+    assert said.code == 0, said
+    assert "10 problems of mine.jsonl" in said.out
+    assert "beam search, M = 4" in said.out
+    assert "line 13 has no reference answer" in said.err
+    assert "tokens sampled" in said.err
+    assert all((whole / name).stat().st_size for name in RESULTS)
+    summary = json.loads((whole / "summary.json").read_text("utf-8"))
+    assert summary["models"]["small"]["label"] == "little-1b"
+    assert 0.2 < summary["best_fixed"][-1]["accuracy"] <= 1
+    assert "little-1b" in (whole / "report.html").read_text("utf-8")
+
+
+def test_no_file_holds_a_key(studied: Studied) -> None:
+    files = [path for path in studied.shell.where.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".sqlite" for path in files)
+    for path in files:
+        assert not [key for key in KEYS.values() if key.encode() in path.read_bytes()], path
+    assert studied.shell.net.keys == {"home:8000": {"Bearer sk-model"}}
+
+
+def test_what_was_paid_for_is_not_asked_for_again(studied: Studied) -> None:
+    shell = studied.shell
+    server = shell.net.servers["home:8000"]
+    server.asked.clear()
+    shell("check", "--base-url", HOME)
+    probe = server.bodies("/v1/completions")
+    server.asked.clear()
+    said = shell(*STUDY, "--out", "again")
+    assert server.bodies("/v1/completions") == probe
+    assert "little-1b: 0 requests, 0 tokens sampled, " in said.err
+    assert shell.records("again") == shell.records("whole")
+    server.asked.clear()
+    assert shell(*STUDY, "--out", "anew", "--shard", "1/5", "--no-cache").code == 0
+    assert len(server.bodies("/v1/completions")) > len(probe)
+
+
+def test_a_torn_run_goes_on_at_another_port(studied: Studied) -> None:
+    shell, other = studied.shell, "http://moved:9000/v1"
+    torn = shell.where / "torn"
+    torn.mkdir()
+    for name in ("config.json", "problems.jsonl"):
+        (torn / name).write_bytes((shell.where / "whole" / name).read_bytes())
+    lines = (shell.where / "whole" / "records.jsonl").read_bytes().splitlines(keepends=True)
+    (torn / "records.jsonl").write_bytes(b"".join(lines[:60]) + lines[60][:20])
+    moved = Shell(shell.where, Net({"moved:9000": VLLM(Stating(skill=0.7))}))
+    arguments = [other if one == HOME else one for one in STUDY]
+    assert "holds a run: go on with --resume" in moved(*arguments, "--out", "torn").err
+    said = moved(*arguments, "--out", "torn", "--resume")
+    assert said.code == 0, said
+    assert moved.records("torn") == shell.records("whole")
+
+
+def test_a_run_goes_on_with_the_model_it_began_with(studied: Studied) -> None:
+    class Another(VLLM):
+        model = "little-2b"
+
+    shell = Shell(studied.shell.where, Net({"home:8000": Another(Stating())}))
+    said = shell(*STUDY, "--out", "whole", "--resume")
+    assert said.code == 2
+    assert "the run directory whole is of another configuration (models differ)" in said.err
+
+
+def test_a_ceiling_stops_a_run_that_a_higher_one_finishes(shell: Shell) -> None:
+    command = [*STUDY, "--no-cache", "--out", "run", "--resume", "--max-total-tokens"]
+    first = shell(*command, "4000")
+    assert (first.code, first.out) == (2, "")
+    assert "computewise: the ceiling of 4000 tokens is reached" in first.err.splitlines()[-1]
+    assert first.err.rstrip().endswith("what is recorded is kept, go on with --resume")
+    kept = shell.records("run")
+    assert kept
+    last = shell(*command, "400000")
+    assert last.code == 0, last
+    assert set(kept) < set(shell.records("run"))
+
+
+def test_shards_come_together_as_the_whole_run(studied: Studied) -> None:
+    shell = studied.shell
+    for number in "12":
+        assert shell(*STUDY, "--out", f"part{number}", "--shard", f"{number}/2").code == 0
+    alone = Shell(shell.where, Net({}))
+    said = alone("merge", "part1", "part2", "--out", "merged")
+    assert said.code == 0, said
+    assert alone.net.keys == {}, "no server is asked"
+    assert shell.records("merged") == shell.records("whole")
+    assert "10 problems of mine.jsonl" in said.out
+    for name in ("config.json", "controller.json", "policy.json", "problems.jsonl"):
+        assert (shell.where / "merged" / name).read_bytes() == (shell.where / "whole" / name).read_bytes(), name
+
+
+def test_a_run_is_exported_and_replayed(studied: Studied) -> None:
+    shell = Shell(studied.shell.where, Net({}))
+    exported = shell("export", "whole", "--format", "search-and-learn", "--out", "whole.jsonl")
+    assert (exported.code, exported.out) == (0, "whole.jsonl\n")
+    said = shell("replay", "whole.jsonl", "--orders", "2", "--splits", "1", "--out", "replayed")
+    assert said.code == 0, said
+    assert "10 problems: accuracy" in said.out
+    assert (shell.where / "replayed" / "report.html").stat().st_size
+
+
+def test_a_served_study_s_policy_is_followed(studied: Studied) -> None:
+    shell = studied.shell
+    policy = ("--policy", "whole/controller.json")
+    fitted = read_policy(shell.where / "whole" / "controller.json", models=["little-1b"], verifier="logprob")
+    assert fitted.models == ["little-1b"]
+    told = json.loads(shell("solve", QUESTION, *SERVED, *policy, "--price", "0.0001", "--json").out)
+    assert set(told["usage"]) == {"little-1b"}
+    assert told["decisions"][-1]["kind"] == "stop"
+    assert any(drawn["answer"] == told["answer"] for one in told["decisions"] for drawn in one["drawn"])
+    said = shell("solve", QUESTION, "--base-url", HOME, *TASK, "--verifier", "none", *policy).refusal
+    assert said.endswith("is for the verifier 'logprob', not for 'none': fit one for it")
+    assert "is for the model 'little-1b', not for small, large" in shell("solve", "1+2", *policy).refusal
+
+
+def test_a_study_on_a_real_server(tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    pytest.importorskip("xllamacpp")
+    from computewise.models.export.gguf import export_gguf
+
+    file = export_gguf("small", tmp_path / "small.gguf")
+    shell = RealShell(tmp_path, Net({}))
+    with llama_server(file) as server:
+        place = ("--base-url", f"{server.url}/v1", "--verifier", "prm", "--task", "expressions", "--max-tokens", "120")
+        said = shell("study", *place, "--problems", "10", "--budgets", "1", "4", "--difficulty-samples", "4")
+        assert said.code == 0, said
+        again = shell(
+            "study", *place, "--problems", "10", "--budgets", "1", "4", "--difficulty-samples", "4", "--resume"
+        )
+        assert again.code == 0, again
+        assert re.search(r"answer: -?\d", shell("solve", "3*(4+5)-6", *place, "--n", "8").out)
+        solved = shell("solve", "3*(4+5)-6", *place, "--policy", "runs/study/controller.json", "--price", "0.001")
+        assert "answer: " in solved.out, solved
+    summary = json.loads((tmp_path / "runs" / "study" / "summary.json").read_text("utf-8"))
+    assert summary["failed"] == []
+    assert summary["best_fixed"][-1]["accuracy"] > 0.2
+
+
+class RealShell(Shell):
+    """With sockets."""
+
+    def __call__(self, *arguments: str, **environment: str) -> Said:
+        """See `Shell`."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(httpx, "MockTransport", lambda *_: SpreadTransport(30.0, None))
+            return Shell.__call__(self, *arguments, **environment)

@@ -102,7 +102,8 @@ def _show(problem: Problem, solved: Adaptive, fitted: Fitted, price: float, spen
     known = problem.answer
     verdict = "" if known is None else "  (right)" if solved.answer == known else f"  (wrong: {known})"
     abstained = solved.decisions[-1].action.kind == "abstain"
-    answer = solved.answer if solved.answer is not None else "abstained" if abstained else "none finished"
+    unread = "none was found in what finished" if any(c.finished for c in solved.explored) else "none finished"
+    answer = solved.answer if solved.answer is not None else "abstained" if abstained else unread
     console.print(f"answer: {answer}{verdict}", style="bold")
     console.print(
         f"{spent:.2e} FLOPs in all, as much as {spent / fitted.unit:.1f} draws of {fitted.arms[0].name}; "

@@ -139,17 +139,20 @@ class ServerSource(Source):
             store = None if self.spending.cache is None else stack.enter_context(Generations(self.spending.cache))
             clients: dict[str, HttpClient] = {}
 
-            async def client(base_url: str, role: str) -> HttpClient:
+            async def client(base_url: str, role: str, most: int | None = None) -> HttpClient:
                 # A server has one limiter; its key is that of the first role it is asked for.
                 base_url = base_url.rstrip("/")
                 if base_url not in clients:
-                    opened = HttpClient(base_url, api_key=key_of(role), concurrency=self.spending.concurrency)
+                    at_once = min(self.spending.concurrency, most or self.spending.concurrency)
+                    opened = HttpClient(base_url, api_key=key_of(role), concurrency=at_once)
                     clients[base_url] = await stack.enter_async_context(opened)
                 return clients[base_url]
 
             models: dict[str, Model] = {}
             for role, served in self._served().items():
-                model = await self._open_model(role, served, await client(served.base_url, role), ceiling)
+                model = await self._open_model(
+                    role, served, await client(served.base_url, role, served.capabilities.slots), ceiling
+                )
                 models[role] = model if store is None else CachedModel(model, store, self._identity(served))
                 stack.callback(self._account, served, model.observed, models[role])
             verifier: Verifier | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from computewise.models.server.dialects import LLAMA
 from computewise.strategies import STEPWISE, WHOLE
 
 
@@ -38,6 +39,11 @@ class Capabilities:
     """It thinks before it answers, apart from the answer or between <think> and </think>."""
     parameters: int | None = None
     context: int | None = None
+
+    @property
+    def slots(self) -> int | None:
+        """Continuations that llama.cpp works on at once: further requests only wait there. None for other servers."""
+        return self.n if self.server == LLAMA.name else None
 
     @property
     def rendered(self) -> bool:
