@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,8 +45,21 @@ class Table:
         if execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
             with self._transaction():
                 self._create()
-        execute("PRAGMA journal_mode = WAL")
+        self._write_ahead()
         execute("PRAGMA synchronous = FULL")
+
+    def _write_ahead(self) -> None:
+        """SQLite's patience does not cover the change to WAL: while another process reads it is refused at once."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def _create(self) -> None:
         execute = self._connection.execute
