@@ -128,7 +128,7 @@ def test_what_there_is_not_is_refused(tmp_path: Path) -> None:
     task = load(write(tmp_path / "x.jsonl", ROWS))
     with pytest.raises(UsageError, match="unknown split 'train': allowed are test, validation, all"):
         task.problems("train", 1, 0)
-    with pytest.raises(UsageError, match="mine has 50 problems in all of 50 in all, not 51"):
+    with pytest.raises(UsageError, match="mine has 50 problems in all, of 50, not 51"):
         task.problems("all", 51, 0)
 
 

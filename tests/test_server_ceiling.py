@@ -50,7 +50,7 @@ async def test_what_will_not_fit_any_more_is_an_error_of_one_line() -> None:
         await waiting
     assert str(error.value) == (
         "the ceiling of 10 tokens and $0.5 is reached: 6 tokens sampled, $0.1 spent, and the next request may take "
-        "5 tokens and $0.1; what is recorded is kept"
+        "5 tokens and $0.1"
     )
     assert not isinstance(error.value, ModelError), "it must end the run, not one problem"
 

@@ -13,7 +13,7 @@ from computewise.verifiers.chat_template import render_chat
 from computewise.verifiers.layout import Laid, fill, lay_out
 from computewise.verifiers.template import find_template, known_templates, read_template
 
-KNOWN = known_templates()
+KNOWN = {template.name: template for template in known_templates().values()}
 READ = {name: template for name, template in KNOWN.items() if template.judge is None}
 SHEPHERD = "peiyi9979/math-shepherd-mistral-7b-prm"
 RLHFLOW = "RLHFlow/Llama3.1-8B-PRM-Deepseek-Data"
@@ -131,6 +131,10 @@ def test_a_users_own_file(tmp_path: Path) -> None:
     assert (template.name, template.labels and template.labels.good, template.aggregation) == ("mine", "y", "last")
     assert template.check is not None
     assert template.check.wrong == ("b",)
+
+
+def test_a_short_name_stands_for_the_hubs() -> None:
+    assert find_template("math-shepherd") == find_template(SHEPHERD)
 
 
 def test_an_unknown_one_is_told_what_there_is(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from computewise.errors import UsageError
 from computewise.policy.actions import Action
 from computewise.policy.file import Arm, Fitted
 from computewise.policy.state import Solution, State
-from computewise.session import Ledger, Session, Strategy, run
+from computewise.session import Ledger, Limits, Session, Strategy, run
 from computewise.solve import answer_of
 from computewise.strategies import StepRevisions, restore
 from computewise.strategies.gating import trusted
@@ -54,6 +54,8 @@ async def solve_adaptively(
     *,
     seed: int = 0,
     least_confidence: float = 0.0,
+    temperature: float = 1.0,
+    limits: Limits | None = None,
     watch: Watch | None = None,
 ) -> Adaptive:
     """Follow `fitted`, where one draw of its probe arm is worth `price` in accuracy.
@@ -65,7 +67,7 @@ async def solve_adaptively(
     if lacking:
         raise UsageError(f"the policy draws by {', '.join(lacking)}: allowed are {', '.join(models)}")
     arms = {
-        arm.name: _Drawing(arm, number, problem, models[arm.model], verifier, task, seed)
+        arm.name: _Drawing(arm, number, problem, models[arm.model], verifier, task, seed, temperature, limits)
         for number, arm in enumerate(fitted.arms)
     }
     state, decisions = State(fitted.limits), list[Decision]()
@@ -122,6 +124,8 @@ class _Drawing:
     verifier: Verifier | None
     task: Task
     seed: int
+    temperature: float
+    limits: Limits
     ledger: Ledger = field(default_factory=Ledger)
     increments: int = 0
     chain: list[Candidate] = field(default_factory=list)
@@ -157,6 +161,8 @@ class _Drawing:
             self.verifier,
             self.task.delimiter,
             seed=self.seed,
+            temperature=self.temperature,
+            limits=self.limits,
             path=f"{self.number}:{self.increments}:",
             ledger=self.ledger,
         )

@@ -35,6 +35,7 @@ def solve_by_policy(
     accuracy: float | None,
     abstain_under: float,
     seed: int,
+    temperature: float,
     as_json: bool,
 ) -> None:
     """Follow a policy file, or the one shipped for a task, and print what it did and why."""
@@ -46,7 +47,16 @@ def solve_by_policy(
             asked = _price(fitted, price, mean_cost, accuracy)
             models = {name: Forgetful(players.models[name]) for name in fitted.models}
             solved = await solve_adaptively(
-                problem, fitted, asked, models, players.verifier, task, seed=seed, least_confidence=abstain_under
+                problem,
+                fitted,
+                asked,
+                models,
+                players.verifier,
+                task,
+                seed=seed,
+                least_confidence=abstain_under,
+                temperature=temperature,
+                limits=players.limits,
             )
             judged = players.verifier.parameters if players.verifier else 0
             each = [flops(usage, models[name].parameters, judged).total for name, usage in solved.usage.items()]

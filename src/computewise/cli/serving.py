@@ -269,7 +269,7 @@ def _verifier(flags: ServerFlags, small: ServedModel) -> VerifierSpec | None:
         if model is None and flags.verifier_url is not None:
             raise UsageError(f"name the model that is the verifier {name} at --verifier-url by --verifier-model")
         model = model or small.model
-    said = small.parameters if model == small.model else parameters_in(model or name)
+    said = small.parameters if model == small.model else parameters_in(model or template.name)
     size = said if flags.verifier_parameters is None else flags.verifier_parameters
     if size is None and flags.verifier_path is None:
         raise UsageError(f"how many parameters the verifier {name} has, nobody says: give --verifier-parameters")

@@ -144,6 +144,7 @@ def solve(
             accuracy=accuracy,
             abstain_under=abstain_under,
             seed=seed,
+            temperature=serving.temperature,
             as_json=as_json,
         )
         return

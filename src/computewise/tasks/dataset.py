@@ -43,7 +43,7 @@ class DatasetTask:
             raise UsageError(f"unknown split {split!r}: allowed are {', '.join(SPLITS)}")
         held = [row for row in self.rows if split in (side_of(row.prompt), "all")]
         if count > len(held):
-            raise UsageError(f"{self.name} has {len(held)} problems in {split} of {len(self.rows)} in all, not {count}")
+            raise UsageError(f"{self.name} has {len(held)} problems in {split}, of {len(self.rows)}, not {count}")
         return shuffled(held, seed)[:count]
 
 

@@ -103,14 +103,14 @@ class Template:
 
 
 def known_templates() -> dict[str, Template]:
-    """The shipped ones by name."""
+    """The shipped ones by their short names, which are those of the files."""
     folder = files("computewise.verifiers").joinpath("templates")
-    read = [read_template(file.read_text("utf-8"), file.name) for file in folder.iterdir() if file.name[-5:] == ".toml"]
-    return {template.name: template for template in sorted(read, key=lambda template: template.name)}
+    names = sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+    return {name: read_template(folder.joinpath(f"{name}.toml").read_text("utf-8"), name) for name in names}
 
 
 def find_template(name_or_path: str) -> Template:
-    """A shipped template by name, or the TOML file at a path; raises `UsageError` with the known names for neither."""
+    """A shipped template by its short or its hub's name, or a TOML file; `UsageError` with the known ones for neither."""
     if name_or_path.endswith(".toml"):
         try:
             return read_template(Path(name_or_path).read_text("utf-8"), name_or_path)
@@ -118,11 +118,13 @@ def find_template(name_or_path: str) -> Template:
             reason = getattr(error, "strerror", None) or "not UTF-8"
             raise UsageError(f"cannot read the template {name_or_path}: {reason}") from None
     known = known_templates()
-    if name_or_path not in known:
+    by_hub_name = {template.name: template for template in known.values()}
+    found = known.get(name_or_path) or by_hub_name.get(name_or_path)
+    if found is None:
         raise UsageError(
             f"unknown verifier {name_or_path!r}: allowed are {', '.join(known)}, or a path to a .toml file"
         )
-    return known[name_or_path]
+    return found
 
 
 def read_template(text: str, where: str) -> Template:

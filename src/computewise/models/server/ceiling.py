@@ -75,5 +75,5 @@ class Ceiling:
         spent = f"{self.spent.tokens} tokens sampled, ${self.spent.dollars:.4g} spent"
         return (
             f"the ceiling of {' and '.join(bounds)} is reached: {spent}, and the next request may take "
-            f"{' and '.join(more)}; what is recorded is kept"
+            f"{' and '.join(more)}"
         )
