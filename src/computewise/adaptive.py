@@ -67,7 +67,9 @@ async def solve_adaptively(
     if lacking:
         raise UsageError(f"the policy draws by {', '.join(lacking)}: allowed are {', '.join(models)}")
     arms = {
-        arm.name: _Drawing(arm, number, problem, models[arm.model], verifier, task, seed, temperature, limits)
+        arm.name: _Drawing(
+            arm, number, problem, models[arm.model], verifier, task, seed, temperature, limits or Limits()
+        )
         for number, arm in enumerate(fitted.arms)
     }
     state, decisions = State(fitted.limits), list[Decision]()

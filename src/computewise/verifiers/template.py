@@ -110,7 +110,7 @@ def known_templates() -> dict[str, Template]:
 
 
 def find_template(name_or_path: str) -> Template:
-    """A shipped template by its short or its hub's name, or a TOML file; `UsageError` with the known ones for neither."""
+    """A shipped template by its short or its hub's name, or a TOML file; `UsageError` for neither, with the names."""
     if name_or_path.endswith(".toml"):
         try:
             return read_template(Path(name_or_path).read_text("utf-8"), name_or_path)
