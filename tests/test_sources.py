@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
@@ -423,3 +425,13 @@ def test_models_are_called_by_their_names_or_else_their_roles() -> None:
     assert [begin(text) for text in ("the small model", "small model", "gpt-x", "the PRM")] == [
         *("The small model", "Small model", "gpt-x", "The PRM")
     ]
+
+
+def test_a_worker_that_has_loaded_nothing_yet_computes_in_one_thread() -> None:
+    """A limit that is set before NumPy is loaded limits nothing: each worker then takes every core."""
+    code = (
+        "from computewise.study.worker import start_worker; start_worker(); import numpy, threadpoolctl; "
+        "print(*(one['num_threads'] for one in threadpoolctl.threadpool_info() if one['user_api'] == 'blas'))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert set(shown.split()) == {"1"}

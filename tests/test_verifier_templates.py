@@ -138,7 +138,7 @@ def test_a_short_name_stands_for_the_hubs() -> None:
 
 
 def test_an_unknown_one_is_told_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="unknown verifier 'math': allowed are .*math-shepherd.*toml"):
+    with pytest.raises(UsageError, match=r"unknown verifier 'math': allowed are .*math-shepherd.*toml"):
         find_template("math")
     with pytest.raises(UsageError, match=r"cannot read the template .*none\.toml: No such file"):
         find_template(str(tmp_path / "none.toml"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np  # noqa: F401 - the limit holds for what is loaded by then, and BLAS comes with NumPy
 from threadpoolctl import threadpool_limits
 
 
