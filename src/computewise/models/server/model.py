@@ -10,13 +10,15 @@ from computewise.core import Attempt, Completion, FinishReason, Step, Usage
 from computewise.costs import PriceCost, Prices
 from computewise.errors import ModelError, UsageError
 from computewise.http.client import HttpClient
+from computewise.http.servers import tokenize
 from computewise.models.chat import Message, conversation
 from computewise.models.server.capabilities import Capabilities
 from computewise.models.server.ceiling import Ceiling, Spent
+from computewise.models.server.dialects import LLAMA
 from computewise.models.server.generation import CHARACTERS_A_TOKEN, Answered, Asked, Generated, Route
 from computewise.models.server.memory import Memory
 from computewise.models.server.steps import cut
-from computewise.models.server.templates import Rendered, Template, ids_of
+from computewise.models.server.templates import Rendered, Template
 from computewise.session import together
 
 BLANKS = 3
@@ -160,10 +162,8 @@ class ServerModel:
         return start
 
     async def _tokenized(self, text: str, special: bool) -> tuple[int, ...]:
-        body = {"content": text, "add_special": special, "parse_special": True}
-        if self.capabilities.server != "llama.cpp":
-            body = {"model": self.name, "prompt": text, "add_special_tokens": special}
-        return ids_of(await self.client.post("/tokenize", body))
+        kind = "llama" if self.capabilities.server == LLAMA.name else "openai"
+        return await tokenize(self.client, kind, self.name, text, special=special)
 
     async def _draw(self, asked: Asked, seeds: list[int]) -> list[Answered]:
         """As many continuations as there are seeds; a server that ignores `n` is asked for each alone."""

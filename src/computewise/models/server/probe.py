@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from computewise.errors import ServerError, UsageError
+from computewise.errors import UsageError
 from computewise.http.client import HttpClient
+from computewise.http.servers import asked, kind_of
 from computewise.models.server.capabilities import Capabilities
 from computewise.models.server.dialects import (
     FEWEST,
@@ -30,16 +31,15 @@ _LITTLE = 4
 """Tokens that a prompt of one character takes at most, unless a template is put around it."""
 _STRANGE = "# 7"
 """What no answer begins with of its own accord."""
-_OWNERS = {"vllm": VLLM, "sglang": SGLANG, "llamacpp": LLAMA, "library": OLLAMA}
+_DIALECTS = {"vllm": VLLM, "sglang": SGLANG, "llama": LLAMA, "ollama": OLLAMA, "openai": OPEN}
 _VERSIONS = {VLLM.name: "/version", SGLANG.name: "/server_info", OLLAMA.name: "/api/version"}
-_REFUSALS = (400, 403, 404, 405, 415, 422, 500, 501)
 
 Body = dict[str, Any]
 
 
 async def find_model(client: HttpClient, model: str | None) -> tuple[str, Mapping[str, Any]]:
     """The model's name and what the server's list says of it; the only one listed where none is named."""
-    held = await _asked(client, "models")
+    held = await asked(client, "models")
     listed = held.get("data") if isinstance(held, dict) else None
     by_name = {str(one.get("id")): one for one in listed or [] if isinstance(one, dict)}
     if model is None:
@@ -57,7 +57,7 @@ async def probe(client: HttpClient, model: str, entry: Mapping[str, Any], *, thi
 
     Without `thinking` its chat template is told not to let the model think.
     """
-    dialect = await _dialect(client, entry)
+    dialect = _DIALECTS[await kind_of(client, entry)]
     if not thinking:
         dialect = replace(dialect, fixed={**dialect.fixed, **THINKING_OFF})
     found = Capabilities(server=dialect.name, dialect=dialect.name, version=await _version(client, dialect))
@@ -68,41 +68,18 @@ async def probe(client: HttpClient, model: str, entry: Mapping[str, Any], *, thi
         return await _llama(client, found)
     if dialect.name == OLLAMA.name:
         # /v1/completions would put the template around a prompt: /api/generate takes it raw, one continuation each.
-        held = await _asked(client, "/api/generate", {"model": model, "prompt": _PROMPT, "raw": True, "stream": False})
+        held = await asked(client, "/api/generate", {"model": model, "prompt": _PROMPT, "raw": True, "stream": False})
         return replace(found, raw=held is not None, n=1, logprobs=False)
     return await _completions(client, model, dialect, found)
 
 
-async def _asked(client: HttpClient, path: str, body: Body | None = None) -> Any:
-    """The answer; None where the server refuses such a request, though it answers."""
-    try:
-        return await (client.get(path) if body is None else client.post(path, body))
-    except ServerError as error:
-        if error.status in _REFUSALS or error.status == 200:
-            return None
-        raise
-
-
-async def _dialect(client: HttpClient, entry: Mapping[str, Any]) -> Dialect:
-    if (known := _OWNERS.get(str(entry.get("owned_by")))) is not None:
-        return known
-    held = await _asked(client, "/props")
-    if isinstance(held, dict) and "total_slots" in held:
-        return LLAMA
-    for dialect, field in ((SGLANG, "model_path"), (VLLM, "version"), (OLLAMA, "version")):
-        held = await _asked(client, "/get_model_info" if dialect is SGLANG else _VERSIONS[dialect.name])
-        if isinstance(held, dict) and field in held:
-            return dialect
-    return OPEN
-
-
 async def _version(client: HttpClient, dialect: Dialect) -> str | None:
-    held = await _asked(client, _VERSIONS[dialect.name]) if dialect.name in _VERSIONS else None
+    held = await asked(client, _VERSIONS[dialect.name]) if dialect.name in _VERSIONS else None
     return str(held["version"]) if isinstance(held, dict) and "version" in held else None
 
 
 async def _llama(client: HttpClient, found: Capabilities) -> Capabilities:
-    held = await _asked(client, "/props")
+    held = await asked(client, "/props")
     props = held if isinstance(held, dict) else {}
     settings = props.get("default_generation_settings") or {}
     return replace(
@@ -127,7 +104,7 @@ async def _completions(client: HttpClient, model: str, dialect: Dialect, found: 
     """What `/v1/completions` takes: the richest request that is not refused."""
     for way in (dialect, OPENAI, FEWEST):
         for fields in ({"n": 2, "logprobs": 1}, {"logprobs": 1}, {"n": 2}, {}):
-            held = await _asked(client, "completions", _body(model, way, prompt="1", **way.token_ids, **fields))
+            held = await asked(client, "completions", _body(model, way, prompt="1", **way.token_ids, **fields))
             if held is not None:
                 return await _raw(client, model, way, held, found)
     return found
@@ -137,9 +114,9 @@ async def _raw(client: HttpClient, model: str, dialect: Dialect, held: Any, foun
     choices, counts = envelope_of(held)
     if counts.prompt_tokens is not None and counts.prompt_tokens > _LITTLE:
         return found  # a template was put around it
-    ids = await _asked(client, "/tokenize", {"model": model, "prompt": _PROMPT, "add_special_tokens": True})
+    ids = await asked(client, "/tokenize", {"model": model, "prompt": _PROMPT, "add_special_tokens": True})
     ids = ids.get("tokens") if isinstance(ids, dict) else None
-    taken = ids and await _asked(client, "completions", _body(model, dialect, prompt=ids))
+    taken = ids and await asked(client, "completions", _body(model, dialect, prompt=ids))
     return await _stops(
         client,
         model,
@@ -159,12 +136,12 @@ async def _raw(client: HttpClient, model: str, dialect: Dialect, held: Any, foun
 async def _stops(client: HttpClient, model: str, dialect: Dialect, found: Capabilities) -> Capabilities:
     """Stop a greedy continuation at a text that is known to come, and see what is said of it."""
     fields: Body = {"prompt": _PROMPT, "max_tokens": 16, "temperature": 0.0}
-    held = await _asked(client, "completions", _body(model, dialect, **fields))
+    held = await asked(client, "completions", _body(model, dialect, **fields))
     text = "" if held is None else envelope_of(held)[0][0].text or ""
     if not text.strip():
         return replace(found, says_which_stop=dialect.fired is not None, keeps_stop=bool(dialect.keep_stop))
     stop = next((letter for letter in text[len(text) // 2 :] if not letter.isspace()), text.strip()[0])
-    held = await _asked(client, "completions", _body(model, dialect, **fields, stop=[stop], **dialect.keep_stop))
+    held = await asked(client, "completions", _body(model, dialect, **fields, stop=[stop], **dialect.keep_stop))
     if held is None:
         return found
     choice = envelope_of(held)[0][0]
@@ -179,7 +156,7 @@ async def _chat(client: HttpClient, model: str, dialect: Dialect, found: Capabil
     messages = [{"role": "user", "content": _PROMPT}]
     for way in (dialect, OPENAI, FEWEST, THINKING):
         fields = {way.limit: 24, "temperature": 0.0 if way.greedy else 1.0}
-        held = await _asked(client, "chat/completions", _body(model, way, messages=messages, **fields))
+        held = await asked(client, "chat/completions", _body(model, way, messages=messages, **fields))
         if held is not None:
             break
     else:
@@ -200,7 +177,7 @@ async def _chat_options(client: HttpClient, body: Body, found: Capabilities) -> 
     """Asked for apart from the greedy answer: vLLM refuses more than one of those."""
     shown: Body = {"logprobs": True, "top_logprobs": 1}
     for more in ({"n": 2, **shown}, shown, {"n": 2}):
-        held = await _asked(client, "chat/completions", {**body, **more})
+        held = await asked(client, "chat/completions", {**body, **more})
         if held is not None:
             choices, _ = envelope_of(held)
             return replace(found, n=MANY if len(choices) == 2 else 1, logprobs=tokens_of(choices[0]) is not None)
@@ -215,7 +192,7 @@ async def _prefill(client: HttpClient, model: str, dialect: Dialect, text: str, 
         last = {"role": "assistant", "content": begun, **({"prefix": True} if marked else {})}
         messages = [{"role": "user", "content": _PROMPT}, last]
         fields = {"messages": messages, dialect.limit: most, "temperature": 0.0, **dialect.prefill}
-        held = await _asked(client, "chat/completions", _body(model, dialect, **fields))
+        held = await asked(client, "chat/completions", _body(model, dialect, **fields))
         if held is None:
             return "", None
         choices, counts = envelope_of(held)

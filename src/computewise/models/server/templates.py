@@ -20,6 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from computewise.errors import ModelError, UsageError
 from computewise.http.client import HttpClient
+from computewise.http.servers import ids_of
 from computewise.models.chat import Message
 from computewise.models.server.dialects import Fields
 
@@ -148,14 +149,6 @@ class TokenizeTemplate:
         if not isinstance(held, dict) or not isinstance(held.get("prompt"), str):
             raise ModelError(f"/detokenize answered without a prompt: {str(held)[:200]}")
         return Rendered(held["prompt"], ids)
-
-
-def ids_of(held: Any) -> tuple[int, ...]:
-    """The token ids of what `/tokenize` answered."""
-    ids = held.get("tokens") if isinstance(held, dict) else None
-    if not isinstance(ids, list) or not all(isinstance(id, int) for id in ids):
-        raise ModelError(f"/tokenize answered without tokens: {str(held)[:200]}")
-    return tuple(ids)
 
 
 def read_template(path: Path, *, thinking: bool = True) -> JinjaTemplate:

@@ -9,10 +9,10 @@ from typing import Any
 from computewise.core import Usage
 from computewise.errors import ModelError
 from computewise.http.client import HttpClient
+from computewise.http.servers import tokenize
 from computewise.session import together
 from computewise.verifiers.layout import Solution, lay_out
 from computewise.verifiers.remote.answers import number, read_usage, rows
-from computewise.verifiers.remote.tokenizing import tokenize
 from computewise.verifiers.template import Layout
 
 REMEMBERED = 4096
@@ -26,7 +26,7 @@ class EmbeddingsReader:
         self._client = client
         self._model = model
         self._layout = layout
-        self._ids: dict[str, list[int]] = {}
+        self._ids: dict[str, tuple[int, ...]] = {}
 
     async def read(self, question: str, solutions: Sequence[Solution]) -> tuple[list[tuple[float, ...]], Usage]:
         """See `computewise.verifiers.stepwise.Reader.read`."""
@@ -47,10 +47,10 @@ class EmbeddingsReader:
             scores.append(tuple(sigmoid(_value(read[length - 1])) for length in lengths[solution.known :]))
         return scores, usage
 
-    async def _tokenize(self, pieces: set[str]) -> dict[str, list[int]]:
+    async def _tokenize(self, pieces: set[str]) -> dict[str, tuple[int, ...]]:
         known = {piece: self._ids[piece] for piece in pieces if piece in self._ids}
         new = sorted(pieces - known.keys())
-        found = await together(tokenize(self._client, "vllm", self._model, piece) for piece in new)
+        found = await together(tokenize(self._client, "vllm", self._model, piece, special=False) for piece in new)
         if len(self._ids) > REMEMBERED:
             self._ids.clear()
         self._ids.update(zip(new, found, strict=True))

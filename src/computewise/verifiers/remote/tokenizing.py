@@ -1,12 +1,10 @@
-"""Token ids as the server's own tokenizer gives them."""
+"""The labels' ids, as the server's own tokenizer gives them."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from computewise.errors import ModelError, UsageError
+from computewise.errors import UsageError
 from computewise.http.client import HttpClient
-from computewise.verifiers.remote.answers import at
+from computewise.http.servers import tokenize
 from computewise.verifiers.template import Labels
 
 
@@ -19,19 +17,8 @@ async def label_ids(client: HttpClient, kind: str, model: str, labels: Labels) -
     return good, bad
 
 
-async def tokenize(client: HttpClient, kind: str, model: str, text: str) -> list[int]:
-    """The ids of a text, no special tokens added."""
-    body: dict[str, Any] = {"model": model, "prompt": text, "add_special_tokens": False}
-    if kind == "llama":
-        body = {"content": text, "add_special": False}
-    ids = at(await client.post("/tokenize", body), "tokens")
-    if not isinstance(ids, list) or not all(isinstance(id, int) for id in ids):
-        raise ModelError("the server's answer to /tokenize holds no list of token ids")
-    return ids
-
-
 async def _single(client: HttpClient, kind: str, model: str, text: str) -> int:
-    ids = await tokenize(client, kind, model, text)
+    ids = await tokenize(client, kind, model, text, special=False)
     if len(ids) != 1:
         raise UsageError(f"the label {text!r} is {len(ids)} tokens to {model}: a label must be a single token")
     return ids[0]

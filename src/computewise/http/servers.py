@@ -1,0 +1,58 @@
+"""Which kind of server answers, and what its tokenizer says: whoever speaks to a server needs one or the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from computewise.errors import ModelError, ServerError
+from computewise.http.client import HttpClient
+
+_OWNERS = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama", "library": "ollama"}
+_ROUTES = (
+    ("vllm", "/version", "version"),
+    ("sglang", "/get_model_info", "model_path"),
+    ("llama", "/props", "default_generation_settings"),
+    ("ollama", "/api/version", "version"),
+)
+_REFUSALS = (400, 403, 404, 405, 415, 422, 500, 501)
+
+
+async def asked(client: HttpClient, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    """The answer; None where the server refuses such a request, though it answers."""
+    try:
+        return await (client.get(path) if body is None else client.post(path, body))
+    except ServerError as error:
+        if error.status in _REFUSALS or error.status == 200:
+            return None
+        raise
+
+
+async def kind_of(client: HttpClient, entry: Mapping[str, Any]) -> str:
+    """vllm, sglang, llama, ollama, or openai for anything else.
+
+    By what `entry` of the server's list of models says, else by a route that only such a server has.
+    """
+    if (known := _OWNERS.get(str(entry.get("owned_by")))) is not None:
+        return known
+    for kind, route, field in _ROUTES:
+        held = await asked(client, route)
+        if isinstance(held, dict) and field in held:
+            return kind
+    return "openai"
+
+
+async def tokenize(client: HttpClient, kind: str, model: str, text: str, *, special: bool) -> tuple[int, ...]:
+    """The token ids of a text; with `special`, those that the server puts before a prompt."""
+    body: dict[str, Any] = {"model": model, "prompt": text, "add_special_tokens": special}
+    if kind == "llama":
+        body = {"content": text, "add_special": special, "parse_special": True}
+    return ids_of(await client.post("/tokenize", body))
+
+
+def ids_of(held: Any) -> tuple[int, ...]:
+    """The token ids of what `/tokenize` answered."""
+    ids = held.get("tokens") if isinstance(held, dict) else None
+    if not isinstance(ids, list) or not all(isinstance(id, int) for id in ids):
+        raise ModelError(f"/tokenize answered without tokens: {str(held)[:200]}")
+    return tuple(ids)
