@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NoReturn
 
-from jinja2 import Template, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template
 
 from computewise.errors import UsageError
+from computewise.models.sandbox import FAILURES, chat_environment, one_line
 
 Message = Mapping[str, str]
 
@@ -24,22 +23,10 @@ def render_chat(template: str, messages: Sequence[Message], *, generation: bool)
         return _compiled(template).render(
             messages=list(messages), add_generation_prompt=generation, bos_token="", eos_token="", tools=None
         )
-    except TemplateError as error:
-        raise UsageError(f"the chat template cannot be rendered: {_line(error)}") from None
+    except FAILURES as error:
+        raise UsageError(f"the chat template cannot be rendered: {one_line(error)}") from None
 
 
 @lru_cache(maxsize=16)
 def _compiled(template: str) -> Template:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.globals["raise_exception"] = _refuse
-    return environment.from_string(template)
-
-
-def _refuse(message: str) -> NoReturn:
-    raise TemplateError(message)
-
-
-def _line(error: TemplateError) -> str:
-    return " ".join((error.message or type(error).__name__).split())
+    return chat_environment().from_string(template)

@@ -11,21 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
-
-from jinja2 import TemplateError, nodes
-from jinja2.ext import Extension
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from typing import Any, Protocol
 
 from computewise.errors import ModelError, UsageError
 from computewise.http.client import HttpClient
 from computewise.http.servers import ids_of
 from computewise.models.chat import Message
+from computewise.models.sandbox import FAILURES, chat_environment, one_line
 from computewise.models.server.dialects import Fields
-
-_FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What somebody else's template comes to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +58,6 @@ class PlainTemplate:
         return Rendered("".join(f"{message.content}\n" for message in messages))
 
 
-class _Generation(Extension):
-    """What the assistant says is marked in some templates, for those who train: it is rendered like the rest."""
-
-    tags = {"generation"}
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        """See `jinja2.ext.Extension.parse`."""
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
 class JinjaTemplate:
     """A template of the kind Hugging Face tokenizers hold, rendered in a sandbox."""
 
@@ -83,11 +65,8 @@ class JinjaTemplate:
 
     def __init__(self, source: str, name: str, *, bos: str = "", eos: str = "", thinking: bool = True) -> None:
         self.name = name
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
-        )
-        environment.globals |= {"raise_exception": _raise, "strftime_now": _now}
-        environment.filters["tojson"] = _tojson
+        environment = chat_environment()
+        environment.globals["strftime_now"] = _now
         self._given = {
             "bos_token": bos,
             "eos_token": eos,
@@ -97,16 +76,16 @@ class JinjaTemplate:
         }
         try:
             self._template = environment.from_string(source)
-        except _FAILURES as error:
-            raise UsageError(f"{name} is no chat template: {_line(error)}") from None
+        except FAILURES as error:
+            raise UsageError(f"{name} is no chat template: {one_line(error)}") from None
 
     async def render(self, messages: Sequence[Message]) -> Rendered:
         """See `Template.render`."""
         plain = [{"role": message.role, "content": message.content} for message in messages]
         try:
             return Rendered(self._template.render(messages=plain, add_generation_prompt=True, **self._given))
-        except _FAILURES as error:
-            raise UsageError(f"{self.name} cannot render a conversation: {_line(error)}") from None
+        except FAILURES as error:
+            raise UsageError(f"{self.name} cannot render a conversation: {one_line(error)}") from None
 
 
 class LlamaTemplate:
@@ -183,18 +162,5 @@ def _content(token: Any) -> str:
     return held if isinstance(held, str) else ""
 
 
-def _raise(message: str) -> NoReturn:
-    raise TemplateError(message)
-
-
 def _now(pattern: str) -> str:
     return datetime.now().strftime(pattern)
-
-
-def _tojson(value: Any, ensure_ascii: bool = False, **settings: Any) -> str:
-    """Jinja's own writes HTML's entities."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, **settings)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
