@@ -58,8 +58,8 @@ def solve_by_policy(
                 temperature=temperature,
                 limits=players.limits,
             )
-            judged = players.verifier.parameters if players.verifier else 0
-            each = [flops(usage, models[name].parameters, judged).total for name, usage in solved.usage.items()]
+            read = players.verifier_parameters
+            each = [flops(usage, models[name].parameters, read).total for name, usage in solved.usage.items()]
             return solved, fitted, asked, sum(each)
 
     solved, fitted, asked, spent = asyncio.run(run())

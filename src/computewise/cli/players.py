@@ -39,6 +39,11 @@ class Players:
     verifier_name: str | None
     limits: Limits
 
+    @property
+    def verifier_parameters(self) -> int:
+        """The verifier's parameters; 0 without one."""
+        return self.verifier.parameters if self.verifier else 0
+
     def solver(self, strategy: str) -> Model:
         """The model as a strategy needs it."""
         model = next(iter(self.models.values()))

@@ -14,9 +14,11 @@ from cyclopts import Group
 
 from computewise.costs import Prices
 from computewise.errors import UsageError
+from computewise.http.client import CONCURRENCY
 from computewise.http.keys import key_of
 from computewise.models.server.opening import ServedModel, find_served, parameters_in
 from computewise.session import Limits
+from computewise.study.executors import IN_FLIGHT
 from computewise.study.server_source import EMBEDDED_PRM, Account, ServerSource, Spending
 from computewise.tasks.embedded import TASKS
 from computewise.tasks.spec import TaskSpec, read_columns
@@ -119,9 +121,9 @@ class ServerFlags:
     "Sampled tokens after which the run stops; what is recorded is kept."
     max_dollars: float | None = None
     "Dollars after which the run stops."
-    concurrency: int = 256
+    concurrency: int = CONCURRENCY
     "Requests under way at most; fewer where the server turns them away."
-    in_flight: int = 64
+    in_flight: int = IN_FLIGHT
     "Problems worked on at the same time."
     cache: Path | None = None
     "Where every answer that was paid for is kept (default ~/.cache/computewise/generations.sqlite)."

@@ -178,8 +178,7 @@ def solve(
             if not as_json and sys.stdout.isatty():
                 await _watch(question, ledger, searching)
             result = await searching
-            judged = players.verifier.parameters if players.verifier else 0
-            return result, flops(result.usage, solver.parameters, judged)
+            return result, flops(result.usage, solver.parameters, players.verifier_parameters)
 
     result, spent = asyncio.run(run())
     answer = task.answer(result.chosen.text) if result.chosen else None

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from computewise.study.source import Opened, Source
 
 Done = tuple[Job, list[Record]]
+KEPT = "what is recorded is kept, go on with --resume"
+IN_FLIGHT = 64
+"""Problems at once, where servers do the work."""
 OFTEN = 0.1
 """Seconds after which what coroutines have done is handed over to be recorded: each time waits for the disk."""
 
@@ -64,7 +67,7 @@ class Processes:
                 worker.terminate()
             if not isinstance(error, BrokenProcessPool):
                 raise
-            raise RunError("a worker process died; what is recorded is kept, go on with --resume") from None
+            raise RunError(f"a worker process died; {KEPT}") from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -73,7 +76,7 @@ class Processes:
 class Together:
     """All jobs in one event loop of this process against one opened source, at most `in_flight` problems at once."""
 
-    in_flight: int = 64
+    in_flight: int = IN_FLIGHT
 
     def __post_init__(self) -> None:
         at_least_one(in_flight=self.in_flight)

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from computewise.errors import ComputewiseError, RunError, UsageError
 from computewise.models.threads import one_thread
 from computewise.records import Record
-from computewise.study.executors import OFTEN, Done, Together
+from computewise.study.executors import KEPT, OFTEN, Done, Together
 from computewise.study.plan import Job
-from computewise.study.run import KEPT
 from computewise.study.worker import run_job, solve_job
 
 if TYPE_CHECKING:

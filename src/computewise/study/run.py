@@ -8,7 +8,7 @@ from contextlib import closing
 from computewise.core import Problem
 from computewise.errors import CeilingError, RunError
 from computewise.records import Key, Record, RunDirectory, key_of
-from computewise.study.executors import Done, Executor
+from computewise.study.executors import KEPT, Done, Executor
 from computewise.study.plan import Job, Run, jobs
 from computewise.study.source import Source
 
@@ -17,7 +17,6 @@ Progress = Callable[[str, int, int], None]
 
 GIVE_UP = 32
 """Failures in a row after which a model is taken to be gone, not to be failed by its problems."""
-KEPT = "what is recorded is kept, go on with --resume"
 
 
 def measure(

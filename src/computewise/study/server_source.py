@@ -25,7 +25,7 @@ from computewise.models.threads import one_thread
 from computewise.records import WHERE
 from computewise.session import Limits
 from computewise.study.embedded import embedded_models
-from computewise.study.executors import Executor, Together
+from computewise.study.executors import IN_FLIGHT, Executor, Together
 from computewise.study.source import Models, Source
 from computewise.tasks.dataset import DatasetTask
 from computewise.tasks.load import LoadedTask, load_task
@@ -38,7 +38,6 @@ from computewise.verifiers.template import find_template
 
 EMBEDDED_PRM = "prm"
 """The package's own verifier, for its own tasks: to try a server with."""
-IN_FLIGHT = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +128,7 @@ class ServerSource(Source):
 
     def task(self) -> LoadedTask:
         """Loaded once in a process."""
-        return _loaded(json.dumps(self.problems.plain()))
+        return _loaded(self.problems)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[OpenedServers]:
@@ -236,6 +235,4 @@ def _verifier_identity(spec: VerifierSpec) -> dict[str, str]:
     return {"spec": json.dumps(plain), "template": repr(find_template(spec.template))}
 
 
-@cache
-def _loaded(plain: str) -> LoadedTask:
-    return load_task(TaskSpec(**json.loads(plain)))
+_loaded = cache(load_task)

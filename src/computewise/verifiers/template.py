@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from types import UnionType
@@ -102,6 +103,7 @@ class Template:
     check: Pair | None = None
 
 
+@cache
 def known_templates() -> dict[str, Template]:
     """The shipped ones by their short names, which are those of the files."""
     folder = files("computewise.verifiers").joinpath("templates")
