@@ -115,6 +115,19 @@ async def test_names_and_sizes() -> None:
     assert "prm" not in (await source(verifier=VerifierSpec("none"))).models().sizes
 
 
+@pytest.mark.parametrize(
+    ("template", "label"),
+    [
+        ("qwen2.5-math-7b", "qwen2.5-math-7b"),
+        ("Qwen/Qwen2.5-Math-PRM-7B", "Qwen2.5-Math-PRM-7B"),
+        ("somewhere/my.toml", "my"),
+    ],
+)
+async def test_a_verifier_is_called_by_all_of_its_name(template: str, label: str) -> None:
+    verifier = VerifierSpec(template, base_url="http://reader/v1", parameters=7_000_000_000)
+    assert (await source(verifier=verifier)).models().labels["prm"] == label
+
+
 async def test_limits_temperature_and_who_works() -> None:
     held = await source(spending=Spending(in_flight=5))
     assert (held.limits(), held.temperature(), held.executor()) == (Limits(steps=7, tokens=99), 0.7, Together(5))

@@ -190,7 +190,10 @@ class ServerSource(Source):
         return {"small": self.small, **({} if self.large is None else {"large": self.large})}
 
     def _verifier_name(self) -> str:
-        return EMBEDDED_PRM if self.verifier is None else self.verifier.model or Path(self.verifier.template).stem
+        if self.verifier is None:
+            return EMBEDDED_PRM
+        # A dot in a template's name ends no suffix: qwen2.5-math-7b.
+        return self.verifier.model or Path(self.verifier.template).name.removesuffix(".toml")
 
     def _identity(self, served: ServedModel) -> dict[str, str]:
         """What decides the model's answers, as the cache's keys hold it: of a template's file what it says."""
