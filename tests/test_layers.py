@@ -16,9 +16,9 @@ LAYERS = (
     {"solve"},
     {"models", "verifiers", "tasks"},
     {"difficulty", "policy", "records"},
-    {"adaptive", "exporting", "replay"},
+    {"adaptive", "exporting", "replay", "viewer"},
     {"study"},
-    {"report", "training"},
+    {"report", "training", "serve"},
     {"cli"},
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}

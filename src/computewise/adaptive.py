@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from computewise.core import Candidate, Model, Problem, Task, Usage, Verifier
@@ -42,6 +43,8 @@ class Adaptive:
     explored: tuple[Candidate, ...]
     usage: Mapping[str, Usage]
     """By model; the verifier's reading beside that of the model whose solutions it read."""
+    exhausted: bool = False
+    """Whether the token budget ended it before the policy did."""
 
 
 async def solve_adaptively(
@@ -56,13 +59,20 @@ async def solve_adaptively(
     least_confidence: float = 0.0,
     temperature: float = 1.0,
     limits: Limits | None = None,
+    budget: int | None = None,
+    unanswered: int | None = None,
     watch: Watch | None = None,
+    ledgers: dict[str, Ledger] | None = None,
 ) -> Adaptive:
     """Follow `fitted`, where one draw of its probe arm is worth `price` in accuracy.
 
-    `least_confidence` lets it abstain. `watch` is called with every decision. Errors of a model or the verifier are
-    raised as `ModelError`.
+    `least_confidence` lets it abstain. `budget` caps the sampled tokens of all arms together. Where the first
+    `unanswered` solutions all ended without an answer, there is none to be found, and it stops. `watch` is called with
+    every decision; whoever passes `ledgers` may watch the trees grow in them, by arm. Errors of a model or the verifier
+    are raised as `ModelError`.
     """
+    if budget is not None and budget < 1:
+        raise UsageError(f"budget {budget} is not allowed: at least 1 sampled token")
     lacking = [name for name in fitted.models if name not in models]
     if lacking:
         raise UsageError(f"the policy draws by {', '.join(lacking)}: allowed are {', '.join(models)}")
@@ -72,21 +82,28 @@ async def solve_adaptively(
         )
         for number, arm in enumerate(fitted.arms)
     }
-    state, decisions = State(fitted.limits), list[Decision]()
+    if ledgers is not None:
+        ledgers.update((name, arm.ledger) for name, arm in arms.items())
+    state, decisions, futile = State(fitted.limits), list[Decision](), 0
     while True:
         action = fitted.policy.choose(state, price, least_confidence=least_confidence)
-        drawn, chain = await arms[action.arm].draw() if action.arm else ((), None)
-        solutions = tuple(_solution(c, task, verifier) for c in drawn)
+        left = None if budget is None else budget - sum(one.ledger.usage.completion_tokens for one in arms.values())
+        if action.arm and (left == 0 or (unanswered is not None and futile >= unanswered and state.leader is None)):
+            action = replace(action, kind="stop", arm=None)
+        drawn, chain = await arms[action.arm].draw(left) if action.arm else ((), None)
+        # In a thread: whoever compares answers as mathematics may take seconds, in which other problems go on.
+        solutions = await asyncio.to_thread(_solutions, drawn, task, verifier)
+        futile += sum(c.end == "stop" for c in drawn)
         if action.arm:
             state.add(action.arm, solutions, chain=chain)
         decisions.append(Decision(action, drawn, solutions, state.leader))
         if watch:
             watch(decisions[-1])
         if action.arm is None:
-            return _ended(decisions, arms)
+            return _ended(decisions, arms, exhausted=left == 0 or any(arm.ledger.exhausted for arm in arms.values()))
 
 
-def _ended(decisions: list[Decision], arms: Mapping[str, _Drawing]) -> Adaptive:
+def _ended(decisions: list[Decision], arms: Mapping[str, _Drawing], *, exhausted: bool) -> Adaptive:
     answer = decisions[-1].leader if decisions[-1].action.kind == "stop" else None
     drawn = [pair for decision in decisions for pair in zip(decision.drawn, decision.solutions, strict=True)]
     agreeing = [(c, solution.value) for c, solution in drawn if answer is not None and solution.answer == answer]
@@ -99,7 +116,12 @@ def _ended(decisions: list[Decision], arms: Mapping[str, _Drawing]) -> Adaptive:
         decisions=tuple(decisions),
         explored=tuple(c for arm in arms.values() for c in arm.ledger.in_order()),
         usage=usage,
+        exhausted=exhausted,
     )
+
+
+def _solutions(drawn: Sequence[Candidate], task: Task, verifier: Verifier | None) -> tuple[Solution, ...]:
+    return tuple(_solution(candidate, task, verifier) for candidate in drawn)
 
 
 def _solution(candidate: Candidate, task: Task, verifier: Verifier | None) -> Solution:
@@ -133,35 +155,37 @@ class _Drawing:
     chain: list[Candidate] = field(default_factory=list)
     session: Session | None = None
 
-    async def draw(self) -> tuple[tuple[Candidate, ...], str | None]:
-        """The next increment, and the name of the chain it goes on with."""
+    async def draw(self, left: int | None) -> tuple[tuple[Candidate, ...], str | None]:
+        """The next increment, of `left` tokens at most, and the name of the chain it goes on with."""
         strategy = restore(self.arm.strategy)
         self.increments += 1
         if isinstance(strategy, StepRevisions):
-            return await self._attempt(strategy)
-        return await self._whole(strategy), None
+            return await self._attempt(strategy, left)
+        return await self._whole(strategy, left), None
 
-    async def _whole(self, strategy: Strategy) -> tuple[Candidate, ...]:
-        session = self._session()
+    async def _whole(self, strategy: Strategy, left: int | None) -> tuple[Candidate, ...]:
+        session = self._session(left)
         return tuple(await session.score(await run(strategy, session)))
 
-    async def _attempt(self, strategy: StepRevisions) -> tuple[tuple[Candidate, ...], str]:
+    async def _attempt(self, strategy: StepRevisions, left: int | None) -> tuple[tuple[Candidate, ...], str]:
         ended = len(self.chain) >= strategy.chain_length
         if self.session is None or ended or trusted(self.session, self.chain[-1], strategy.trust):
-            self.session, self.chain = self._session(), []
+            self.session, self.chain = self._session(left), []
             drawn = await self.session.sample(1)
         else:
+            self.session.allow(left)
             drawn = await self.session.revise([self.chain], keep_trusted=True)
         self.chain += await self.session.score(drawn)
         return (self.chain[-1],), self.chain[0].id
 
-    def _session(self) -> Session:
+    def _session(self, left: int | None) -> Session:
         """A session of its own for every increment or chain: no two share a seed or an id."""
         return Session(
             self.problem,
             self.model,
             self.verifier,
             self.task.delimiter,
+            budget=left,
             seed=self.seed,
             temperature=self.temperature,
             limits=self.limits,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-FinishReason = Literal["step", "stop", "length"]
+FinishReason = Literal["step", "stop", "length", "failed"]
 
 FLOOR = 1e-3
 """Added to scores before their ratio is taken: among scores near 0 a fall means nothing."""
@@ -60,8 +60,9 @@ class Step:
 class Completion:
     """One continuation by a model.
 
-    `finish_reason` is "step" where the step delimiter ended it, "stop" where the model ended its solution and
-    "length" where the token limit did. `thinking` is what a reasoning model thought before it, no part of the solution.
+    `finish_reason` is "step" where the step delimiter ended it, "stop" where the model ended its solution, "length"
+    where the token limit did and "failed" where a server lost it and its caller goes on without. `thinking` is what a
+    reasoning model thought before it, no part of the solution.
     """
 
     steps: tuple[Step, ...]
@@ -108,17 +109,17 @@ class Candidate:
     """A solution, partial or whole, and a node of the search tree.
 
     `scores` holds one number for each step a verifier has read: those of the parent at first, all once scored.
-    `end` is None while the solution can go on, "stop" where the model ended it, "length" where a limit did: such a
-    solution is over, but unanswered. `parent` is the id of the candidate it extends or revises; `id` is its path from
-    the root, so it is the same in every run with the same seed. `history` holds the attempts it was sampled in view of,
-    oldest first; `thinking` what a reasoning model thought before its steps.
+    `end` is None while the solution can go on, "stop" where the model ended it, "length" where a limit did and "failed"
+    where its server lost it: such a solution is over, but unanswered. `parent` is the id of the candidate it extends or
+    revises; `id` is its path from the root, so it is the same in every run with the same seed. `history` holds the
+    attempts it was sampled in view of, oldest first; `thinking` what a reasoning model thought before its steps.
     """
 
     id: str
     parent: str | None
     steps: tuple[Step, ...] = ()
     scores: tuple[float, ...] = ()
-    end: Literal["stop", "length"] | None = None
+    end: Literal["stop", "length", "failed"] | None = None
     history: tuple[Attempt, ...] = ()
     thinking: str = ""
 

@@ -38,11 +38,15 @@ class ModelError(ComputewiseError):
 
 
 class ServerError(ModelError):
-    """A server that refused, or did not answer however often it was asked; `status` is None without an answer."""
+    """A server that refused, or did not answer however often it was asked; `status` is None without an answer.
 
-    def __init__(self, text: str, status: int | None = None) -> None:
+    `wait` is how many seconds it asks to be left alone, where it says so.
+    """
+
+    def __init__(self, text: str, status: int | None = None, wait: float | None = None) -> None:
         super().__init__(text)
         self.status = status
+        self.wait = wait
 
 
 class CeilingError(ComputewiseError):

@@ -91,6 +91,10 @@ class Session:
         self._path = path
         self._children: dict[str, int] = {}
 
+    def allow(self, budget: int | None) -> None:
+        """From now on `budget` further tokens, for whoever shares one budget between sessions."""
+        self._left = budget
+
     async def sample(self, n: int) -> list[Candidate]:
         """`n` whole solutions, independent of one another."""
         return await self._extend([ROOT], n, stop=None, temperature=self._temperature)
@@ -130,7 +134,12 @@ class Session:
         return [scored.get(candidate.id, candidate) for candidate in candidates]
 
     def value(self, candidate: Candidate) -> float:
-        """The value of a scored candidate, as the verifier aggregates; 1 without one: then a vote is a majority."""
+        """The value of a scored candidate, as the verifier aggregates; 1 without one: then a vote is a majority.
+
+        What was lost is worth nothing, whatever it went on from.
+        """
+        if candidate.end == "failed":
+            return 0.0
         return self._verifier.value(candidate.scores) if self._verifier else 1.0
 
     def random(self, purpose: str) -> random.Random:
@@ -235,7 +244,8 @@ class Session:
 
 
 def _begin(chain: Sequence[Candidate], keep_trusted: bool) -> Candidate:
-    """The last attempt cut back to what is kept of it, in view of them all."""
+    """The last attempt cut back to what is kept of it, in view of them all; of one that was lost nobody knows."""
+    chain = [candidate for candidate in chain if candidate.end != "failed"] or [replace(chain[-1], steps=(), scores=())]
     last = chain[-1]
     history = tuple(Attempt(c.id, tuple(step.text for step in c.steps), c.scores) for c in chain)
     kept = (history[-1].doubted or 0) if keep_trusted else 0
@@ -253,6 +263,10 @@ async def run(strategy: Strategy, session: Session) -> list[Candidate]:
 
 async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Await all; where one fails or the caller is cancelled, cancel the rest and wait until they are gone."""
+    coroutines = list(coroutines)
+    if len(coroutines) < 2:
+        # A task of its own costs the event loop several turns: too much of what a request takes.
+        return [await coroutine for coroutine in coroutines]
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         return await asyncio.gather(*tasks)

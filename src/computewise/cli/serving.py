@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import Group
+from cyclopts import Group, Parameter
 
 from computewise.costs import Prices
 from computewise.errors import UsageError
@@ -76,10 +77,10 @@ class TaskFlags:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerFlags:
+class ServedFlags:
     """Served models in place of the embedded ones; keys come from the environment (see docs/servers.md)."""
 
-    base_url: str | None = None
+    base_url: Annotated[str | None, Parameter(name=("--base-url", "--upstream"))] = None
     "An OpenAI-compatible server, such as http://localhost:8000/v1; without it the embedded models run."
     model: str | None = None
     "The model's name there, where it has several; of the embedded ones small, large, revision or revision_paper."
@@ -113,6 +114,14 @@ class ServerFlags:
     "Tokens of one solution at most."
     max_steps: int = 40
     "Steps of one solution at most, in a search."
+    concurrency: int = CONCURRENCY
+    "Requests to a server under way at most; fewer where it turns them away."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFlags(ServedFlags):
+    """Served models, what they cost, and where what was paid for is kept."""
+
     prices: tuple[float, float, float, float] | None = None
     "Dollars a million tokens: input, cached input, output, verifier."
     large_prices: tuple[float, float, float, float] | None = None
@@ -121,14 +130,18 @@ class ServerFlags:
     "Sampled tokens after which the run stops; what is recorded is kept."
     max_dollars: float | None = None
     "Dollars after which the run stops."
-    concurrency: int = CONCURRENCY
-    "Requests under way at most; fewer where the server turns them away."
     in_flight: int = IN_FLIGHT
     "Problems worked on at the same time."
     cache: Path | None = None
     "Where every answer that was paid for is kept (default ~/.cache/computewise/generations.sqlite)."
     no_cache: bool = False
     "Keep none, and pay for everything anew."
+
+    @staticmethod
+    def of(served: ServedFlags) -> ServerFlags:
+        """The same, nothing kept and nothing bounded."""
+        given = {one.name: getattr(served, one.name) for one in fields(served)}
+        return ServerFlags(**given, no_cache=served.base_url is not None)
 
     def check(self) -> None:
         """Raise `UsageError` for what cannot be meant."""

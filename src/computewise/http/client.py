@@ -6,7 +6,8 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from types import TracebackType
 from typing import Any
@@ -90,6 +91,32 @@ class HttpClient:
         """What the server answers."""
         return await self._ask("GET", path, None)
 
+    @asynccontextmanager
+    async def passed_on(self, path: str, content: bytes, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
+        """What the server answers to somebody else's request, as it is: one try, the body unread, any status.
+
+        Of `headers` it may be told; the key is this client's own. Raises `ServerError` where nothing is answered.
+        """
+        request = httpx.Request(
+            "POST", self._url(path), headers={**self._headers, **headers}, content=content, extensions=self._extensions
+        )
+        try:
+            response = await self._transport.handle_async_request(request)
+        except httpx.TransportError as error:
+            raise self._unanswered(request.url, error) from None
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    async def raw(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        """The bytes of what was `passed_on`, as they come."""
+        try:
+            async for part in response.aiter_raw():
+                yield part
+        except httpx.TransportError as error:
+            raise self._unanswered(response.request.url, error) from None
+
     async def _ask(self, method: str, path: str, content: bytes | None) -> Any:
         url = self._url(path)
         spent, failures = 0.0, 0
@@ -107,7 +134,7 @@ class HttpClient:
             spent += time.monotonic() - began + wait
             final = failure.status is not None and not worth_retrying(failure.status)
             if final or failures >= self._retry.tries or spent > self._retry.seconds:
-                raise failure if failures == 1 else ServerError(f"{failure} ({failures} tries)", failure.status)
+                raise failure if failures == 1 else ServerError(f"{failure} ({failures} tries)", failure.status, asked)
             self.retries += 1
             await asyncio.sleep(wait)
 
@@ -118,9 +145,12 @@ class HttpClient:
         request = httpx.Request(method, url, headers=self._headers, content=content, extensions=self._extensions)
         try:
             response = await self._transport.handle_async_request(request)
-            held = await response.aread()
+            try:
+                held = await response.aread()
+            finally:
+                await response.aclose()
         except (httpx.TransportError, httpx.DecodingError) as error:
-            return None, ServerError(f"no answer from {url}: {self._shown(str(error) or type(error).__name__)}"), None
+            return None, self._unanswered(url, error), None
         if response.is_success:
             try:
                 return _parsed(held), None, None
@@ -130,7 +160,10 @@ class HttpClient:
         asked = asked_to_wait(response.headers)
         text = f"{url} answered {response.status_code}: {self._shown(_reason(response))}"
         text += "" if asked is None else f" (asks to wait {asked:.3g} s)"
-        return None, ServerError(text, response.status_code), asked
+        return None, ServerError(text, response.status_code, asked), asked
+
+    def _unanswered(self, url: httpx.URL, error: Exception) -> ServerError:
+        return ServerError(f"no answer from {url}: {self._shown(str(error) or type(error).__name__)}")
 
     def _url(self, path: str) -> httpx.URL:
         """Parsed once: that takes as long as to build a request."""

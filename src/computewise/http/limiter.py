@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
+from contextvars import ContextVar
 from types import TracebackType
 
 LEAST = 1.0
+whose: ContextVar[str] = ContextVar("whose", default="")
+"""On whose behalf a request is made: who waits behind whom."""
 
 
 class Limiter:
-    """Additive increase, multiplicative decrease (Chiu and Jain 1989), first come first served.
+    """Additive increase, multiplicative decrease (Chiu and Jain 1989); first come first served, in turn by `whose`.
 
     It begins with `most` at once. `overloaded` halves that, once for all requests that were already under way;
     a window of answers adds one again.
@@ -20,7 +23,8 @@ class Limiter:
         self.most = most
         self.window = float(most)
         self.under_way = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self.waiting = 0
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._epoch = 0
 
     async def __aenter__(self) -> Limiter:
@@ -28,13 +32,16 @@ class Limiter:
             self.under_way += 1
             return self
         place = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+        self._waiting.setdefault(whose.get(), deque()).append(place)
+        self.waiting += 1
         try:
             await place
         except asyncio.CancelledError:
             if not place.cancelled():
                 self._leave()  # the place came together with the cancellation
             raise
+        finally:
+            self.waiting -= 1
         return self
 
     async def __aexit__(
@@ -60,7 +67,10 @@ class Limiter:
     def _leave(self) -> None:
         self.under_way -= 1
         while self._waiting and self.under_way < int(self.window):
-            place = self._waiting.popleft()
+            owner, places = self._waiting.popitem(last=False)
+            place = places.popleft()
+            if places:
+                self._waiting[owner] = places
             if not place.done():
                 self.under_way += 1
                 place.set_result(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
@@ -25,7 +26,7 @@ class SpreadTransport(httpx.AsyncBaseTransport):
         self._under_way: list[int] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """See `httpx.AsyncBaseTransport`; the body is read before it returns, so that the pool is free again."""
+        """See `httpx.AsyncBaseTransport`; a pool counts as under way until the response's body is read or closed."""
         index = next((i for i, count in enumerate(self._under_way) if count < EACH), len(self._pools))
         if index == len(self._pools):
             pool = httpx.AsyncHTTPTransport(http2=True, limits=self._limits, verify=self._context, proxy=self._proxy)
@@ -34,15 +35,41 @@ class SpreadTransport(httpx.AsyncBaseTransport):
         self._under_way[index] += 1
         try:
             response = await self._pools[index].handle_async_request(request)
-            await response.aread()
-            return response
-        finally:
+        except BaseException:
             self._under_way[index] -= 1
+            raise
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        response.stream = _Counted(response.stream, lambda: self._free(index))
+        return response
+
+    def _free(self, index: int) -> None:
+        self._under_way[index] -= 1
 
     async def aclose(self) -> None:
         """Close every connection."""
         for pool in self._pools:
             await pool.aclose()
+
+
+class _Counted(httpx.AsyncByteStream):
+    """A body that says, once, when it is over."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, over: Callable[[], None]) -> None:
+        self._stream = stream
+        self._over: Callable[[], None] | None = over
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._stream:
+            yield part
+
+    async def aclose(self) -> None:
+        """Close it, read or not."""
+        try:
+            await self._stream.aclose()
+        finally:
+            if self._over is not None:
+                self._over()
+                self._over = None
 
 
 def proxy_for(url: httpx.URL) -> str | None:

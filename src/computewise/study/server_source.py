@@ -16,6 +16,7 @@ from computewise.costs import Prices
 from computewise.errors import UsageError
 from computewise.http.client import CONCURRENCY, HttpClient
 from computewise.http.keys import key_of
+from computewise.http.retry import Retry
 from computewise.models.cached import CachedModel
 from computewise.models.loop import EngineLoop
 from computewise.models.server.ceiling import Ceiling
@@ -36,6 +37,7 @@ from computewise.verifiers.prm import EmbeddedPRM
 from computewise.verifiers.spec import VerifierSpec
 from computewise.verifiers.template import find_template
 
+PATIENT = Retry()
 EMBEDDED_PRM = "prm"
 """The package's own verifier, for its own tasks: to try a server with."""
 
@@ -58,6 +60,8 @@ class Spending:
     cache: Path | None = None
     concurrency: int = CONCURRENCY
     in_flight: int = IN_FLIGHT
+    retry: Retry = PATIENT
+    """How patient a run is with its servers."""
     account: Callable[[Account], None] | None = None
     """Called with every model's when it is closed."""
 
@@ -143,7 +147,7 @@ class ServerSource(Source):
                 base_url = base_url.rstrip("/")
                 if base_url not in clients:
                     at_once = min(self.spending.concurrency, most or self.spending.concurrency)
-                    opened = HttpClient(base_url, api_key=key_of(role), concurrency=at_once)
+                    opened = HttpClient(base_url, api_key=key_of(role), concurrency=at_once, retry=self.spending.retry)
                     clients[base_url] = await stack.enter_async_context(opened)
                 return clients[base_url]
 

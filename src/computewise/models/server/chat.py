@@ -49,6 +49,7 @@ class ChatRoute:
             **dialect.fixed,
             **dialect.sampling,
             **self._thinking,
+            **asked.fields,
         }
         if asked.n > 1:
             body["n"] = asked.n

@@ -40,6 +40,7 @@ class CompletionsRoute:
             **dialect.fixed,
             **dialect.sampling,
             **dialect.token_ids,
+            **asked.fields,
         }
         if asked.n > 1:
             body["n"] = asked.n

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from computewise.models.chat import Message
 
-Ended = Literal["end", "stop", "length", "unsaid"]
-"""The model's own end, the stop text, the token limit; "unsaid" where a server does not tell the first two apart."""
+Ended = Literal["end", "stop", "length", "unsaid", "failed"]
+"""The model's own end, the stop text, the token limit; "unsaid" where a server does not tell the first two apart;
+"failed" where it was lost."""
 CHARACTERS_A_TOKEN = 4
 """Where a server says nothing at all of tokens."""
 
@@ -20,6 +21,7 @@ class Asked:
     """`n` continuations of a rendered prompt, or of its token ids, or of a conversation, until `stop`.
 
     `messages` is what `text` was rendered of; its last turn is the assistant's where the model goes on from a prefix.
+    `fields` go into the request as they are, over what a dialect sends of its own.
     """
 
     messages: tuple[Message, ...]
@@ -30,6 +32,7 @@ class Asked:
     max_tokens: int
     temperature: float
     seed: int
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from computewise.core import Attempt, Completion, FinishReason, Step, Usage
 from computewise.costs import PriceCost, Prices
@@ -16,6 +17,7 @@ from computewise.models.server.capabilities import Capabilities
 from computewise.models.server.ceiling import Ceiling, Spent
 from computewise.models.server.dialects import LLAMA
 from computewise.models.server.generation import CHARACTERS_A_TOKEN, Answered, Asked, Generated, Route
+from computewise.models.server.lost import Lost
 from computewise.models.server.memory import Memory
 from computewise.models.server.steps import cut
 from computewise.models.server.templates import Rendered, Template
@@ -68,6 +70,12 @@ class ServerModel:
     ceiling: Ceiling = field(default_factory=Ceiling)
     prices: Prices | None = None
     observed: Observed = field(default_factory=Observed)
+    before: tuple[Message, ...] = ()
+    """Turns of a conversation whose next is the problem."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """What goes into every request as it is."""
+    lost: Lost | None = None
+    """Where samples that a server loses are noted; without it one of them is the end of all."""
     _starts: OrderedDict[tuple[Message, ...], Rendered] = field(default_factory=OrderedDict)
     _memory: Memory = field(default_factory=Memory)
 
@@ -93,6 +101,8 @@ class ServerModel:
             stop = None
         asked = await self._asked(prompt, prefix, attempts, stop, max_tokens, temperature)
         answers = await self._draw(asked, list(seeds))
+        if self.lost is not None and self.lost.nothing():
+            raise self.lost.errors[0]
         read = next((a.prompt_tokens for a in answers if a.prompt_tokens is not None), None)
         if read is None:
             read = len(asked.ids) if asked.ids is not None else -(-len(asked.text) // CHARACTERS_A_TOKEN)
@@ -102,8 +112,10 @@ class ServerModel:
         for index, one in zip(blank, gone_on, strict=True):
             found[index] = one
         fresh = 0 if prefix and not attempts else read
+        first = next((index for index, one in enumerate(found) if one.ended != "failed"), 0)
         return [
-            self._completion(one, asked, read, read - fresh if index == 0 else read) for index, one in enumerate(found)
+            self._completion(one, asked, read, read - fresh if index == first else read)
+            for index, one in enumerate(found)
         ]
 
     async def _asked(
@@ -116,11 +128,11 @@ class ServerModel:
         temperature: float,
     ) -> Asked:
         """One continuation of the prompt, as the server is to be asked for it."""
-        messages = tuple(conversation(prompt, attempts, self.instruction))
-        asked = Asked(messages, "", None, 1, stop, max_tokens, temperature, 0)
+        messages = (*self.before, *conversation(prompt, attempts, self.instruction))
+        asked = Asked(messages, "", None, 1, stop, max_tokens, temperature, 0, self.fields)
         if self.template is None:
             return self._behind(asked, prefix) if prefix else asked
-        start = await self._start(self.template, messages)
+        start = await self._start(self.template, messages, keep=not attempts)
         asked = replace(asked, text=start.text, ids=start.ids)
         asked = self._behind(asked, prefix) if prefix else asked
         if self.capabilities.context is None or start.ids is None:
@@ -148,14 +160,14 @@ class ServerModel:
             before, last = [*before, last], Message("assistant", "")
         return replace(asked, messages=(*before, Message("assistant", last.content + more)), text=text)
 
-    async def _start(self, template: Template, messages: tuple[Message, ...]) -> Rendered:
+    async def _start(self, template: Template, messages: tuple[Message, ...], *, keep: bool) -> Rendered:
         """Rendered once; where attempts are shown it is not kept, since nobody asks for it again."""
         if (held := self._starts.get(messages)) is not None:
             return held
         start = await template.render(messages)
         if self.capabilities.token_ids and start.ids is None:
             start = replace(start, ids=await self._tokenized(start.text, template.special))
-        if len(messages) <= 2:
+        if keep:
             self._starts[messages] = start
             while len(self._starts) > _STARTS:
                 self._starts.popitem(last=False)
@@ -180,6 +192,18 @@ class ServerModel:
         return answers
 
     async def _ask(self, asked: Asked) -> Answered:
+        """One request; where it is lost, and that is only noted, as many lost continuations."""
+        if self.lost is None:
+            return await self._request(asked)
+        try:
+            answer = await self._request(asked)
+        except ModelError as error:
+            self.lost.note(error, asked.n)
+            return Answered([Generated("", "failed", None, 0)] * asked.n, None, None, None)
+        self.lost.answered += len(answer.found)
+        return answer
+
+    async def _request(self, asked: Asked) -> Answered:
         """One request, within the ceiling."""
         at_most = _most(asked)
         held, spent = self._spent(at_most), Spent()
@@ -217,6 +241,8 @@ class ServerModel:
         return found
 
     def _completion(self, found: Generated, asked: Asked, read: int, cached: int) -> Completion:
+        if found.ended == "failed":
+            return Completion((), "failed", Usage())
         found = _thought(found)
         reason: FinishReason = "length"
         if found.ended in ("end", "stop"):

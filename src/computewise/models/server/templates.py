@@ -58,6 +58,17 @@ class PlainTemplate:
         return Rendered("".join(f"{message.content}\n" for message in messages))
 
 
+class RawTemplate:
+    """Nothing at all: the model goes on from what is there."""
+
+    name = "raw"
+    special = True
+
+    async def render(self, messages: Sequence[Message]) -> Rendered:
+        """See `Template.render`."""
+        return Rendered("".join(message.content for message in messages))
+
+
 class JinjaTemplate:
     """A template of the kind Hugging Face tokenizers hold, rendered in a sandbox."""
 

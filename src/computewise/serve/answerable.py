@@ -1,0 +1,27 @@
+"""Whether a question looks as if it had an answer that can be compared: what has none is not worth searching."""
+
+from __future__ import annotations
+
+import re
+
+_QUANTITY = re.compile(
+    r"\d|\\[a-z]+\b|\$|\b(?:how (?:many|much|often|long|far|old|tall|large)|calculate|compute|evaluate|solve|simplify|"
+    r"factor|differentiate|integrate|integral|derivative|probability|percent|equation|sum|product|ratio|root|area|"
+    r"volume|number of|what is the (?:value|number|total|least|greatest|smallest|largest|remainder))\b",
+    re.IGNORECASE,
+)
+_CHOICES = re.compile(r"(?:^|\s)\(?A[).:]\s.*?(?:^|\s)\(?B[).:]\s", re.DOTALL)
+
+
+def looks_answerable(prompt: str, grader: str) -> bool:
+    """By the prompt alone, for the graders that know what answers look like; whoever has an own one knows better.
+
+    A rule of thumb: where it errs, a client names a strategy, or a search ends after its first samples.
+    """
+    match grader:
+        case "math":
+            return _QUANTITY.search(prompt) is not None
+        case "choice":
+            return _CHOICES.search(prompt) is not None
+        case _:
+            return True

@@ -1,0 +1,174 @@
+"""The endpoints that answer: one request's road from its bytes to its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Callable
+from http import HTTPStatus
+
+from starlette.types import Receive, Scope, Send
+
+from computewise.errors import ComputewiseError
+from computewise.serve.account import strategy_of
+from computewise.serve.answerable import looks_answerable
+from computewise.serve.auth import Keys
+from computewise.serve.backend import Backend
+from computewise.serve.choosing import Passing, choose, read_name
+from computewise.serve.envelope import answer_of
+from computewise.serve.limits import Gone, read_body, while_connected
+from computewise.serve.measures import Measures
+from computewise.serve.passing import pass_through
+from computewise.serve.queue import Queue
+from computewise.serve.reading import Asked
+from computewise.serve.refusals import Refused, refusal_of
+from computewise.serve.sending import send_json, send_refusal
+from computewise.serve.settings import Settings
+from computewise.serve.solving import solved
+from computewise.serve.streaming import Told, stream
+from computewise.serve.telemetry import describe_usage, request_span
+from computewise.serve.traces import Traces
+from computewise.serve.work import Solved, Work
+
+REQUEST_ID = "x-request-id"
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class Api:
+    """What the requests of one server share: places to wait, numbers, and what is remembered."""
+
+    def __init__(self, backend: Backend, settings: Settings) -> None:
+        self.backend, self.settings = backend, settings
+        self.queue = Queue(settings.in_flight, settings.queue)
+        self.keys = Keys(settings.keys, settings.hosts)
+        self.measures = Measures(self.queue)
+        self.traces = Traces(settings.traces)
+
+    def endpoint(self, read: Callable[[bytes], Asked]) -> Endpoint:
+        """An ASGI application that answers bodies as `read` reads them."""
+        return Endpoint(self, read)
+
+    def plan(self, asked: Asked, client: str, id: str) -> tuple[Work, str]:
+        """What is to be done, and by which model."""
+        backend = self.backend
+        model = read_name(asked.model, backend.models).model
+        plan = choose(
+            asked,
+            backend.models,
+            fitted=backend.fitted,
+            strategies=backend.strategies(model),
+            settings=self.settings,
+            answerable=looks_answerable(asked.prompt, backend.grader),
+            passes=backend.upstream(model) is not None,
+        )
+        verifier = backend.verifier
+        work = Work(
+            id=id,
+            asked=asked,
+            plan=plan,
+            client=client,
+            verifier_parameters=verifier.parameters if verifier else 0,
+            valued=None if verifier is None else lambda candidate: verifier.value(candidate.scores),
+        )
+        return work, model
+
+    async def solve(self, work: Work, model: str) -> Solved:
+        """Wait for a place, and solve it within the time it has."""
+        async with self.queue.place(work.client, work.id):
+            work.status = "running"
+            left = self._seconds(work) - work.seconds
+            work.solved = await solved(work, self.backend, model, max(left, 0.0))
+            return work.solved
+
+    def ended(self, work: Work) -> None:
+        """Count it, and keep what is to be seen of it."""
+        self.measures.ended(work)
+        self.traces.ended(work)
+
+    def _seconds(self, work: Work) -> float:
+        return min(self.settings.timeout, work.asked.wishes.timeout or self.settings.timeout)
+
+
+class Endpoint:
+    """One of the two ways to ask."""
+
+    def __init__(self, api: Api, read: Callable[[bytes], Asked]) -> None:
+        self._api, self._read = api, read
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI; every way a request ends is an answer, an error in OpenAI's envelope, or a client that hung up."""
+        api, headers = self._api, dict[str, str]()
+        try:
+            client = api.keys.client(scope)
+            id = _id(scope, api.traces)
+            headers[REQUEST_ID] = id
+            asked = self._read(await read_body(scope, receive, api.settings.largest_body))
+            work, model = api.plan(asked, client, id)
+        except Refused as refused:
+            api.measures.refused(refused.status)
+            await send_refusal(send, refused, headers)
+            return
+        except Gone:
+            return
+        api.traces.add(work)
+        try:
+            with request_span(work.asked.model, _carried(scope)) as span:
+                await self._answer(work, model, scope, receive, send, headers)
+                describe_usage(span, work.usage, {"strategy": strategy_of(work), "generations": work.usage.samples})
+        except Gone:
+            work.end("cancelled")
+        except Told as told:
+            work.end("failed", str(told))
+        except (Refused, ComputewiseError) as error:
+            failed = error if isinstance(error, Refused) else refusal_of(error)
+            work.end("failed", str(failed))
+            await send_refusal(send, failed, headers)
+        finally:
+            if work.ended is None:
+                work.end("cancelled")
+            api.ended(work)
+
+    async def _answer(
+        self, work: Work, model: str, scope: Scope, receive: Receive, send: Send, headers: dict[str, str]
+    ) -> None:
+        if isinstance(work.plan, Passing):
+            await while_connected(receive, self._pass(work, scope, send, headers))
+        elif work.asked.stream:
+            await while_connected(receive, self._stream(work, model, send, headers))
+            work.end("done")
+        else:
+            await while_connected(receive, self._api.solve(work, model))
+            answer = answer_of(work)
+            work.end("done")
+            await send_json(send, answer, headers=headers)
+
+    async def _stream(self, work: Work, model: str, send: Send, headers: dict[str, str]) -> None:
+        solving = asyncio.ensure_future(self._api.solve(work, model))
+        try:
+            await stream(work, solving, send, every=self._api.settings.progress, headers=headers)
+        finally:
+            solving.cancel()
+            await asyncio.gather(solving, return_exceptions=True)
+
+    async def _pass(self, work: Work, scope: Scope, send: Send, headers: dict[str, str]) -> None:
+        assert isinstance(work.plan, Passing)
+        upstream = self._api.backend.upstream(work.plan.model)
+        assert upstream is not None
+        async with self._api.queue.place(work.client, work.id):
+            work.status = "running"
+            status = await pass_through(work.asked, upstream, scope, send, headers)
+            work.end("passed", None if status < HTTPStatus.BAD_REQUEST else f"the upstream answered {status}")
+
+
+def _id(scope: Scope, traces: Traces) -> str:
+    """The client's name for the request, where it can be one and is free."""
+    given = dict(scope["headers"]).get(REQUEST_ID.encode(), b"").decode("latin-1")
+    return given if _ID.fullmatch(given) and given not in traces else secrets.token_hex(12)
+
+
+def _carried(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"] if name in _CARRIED}
+
+
+_CARRIED = (b"traceparent", b"tracestate")

@@ -1,0 +1,93 @@
+"""The embedded models as a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from computewise.core import Model, Verifier
+from computewise.models.embedded import EmbeddedModel
+from computewise.models.forgetful import Forgetful
+from computewise.models.loop import EngineLoop
+from computewise.models.server.lost import Lost
+from computewise.models.threads import one_thread
+from computewise.policy.file import Fitted, read_policy
+from computewise.policy.shipped import policy_path
+from computewise.serve.backend import Cast, Upstream
+from computewise.serve.choosing import OFFERED
+from computewise.serve.reading import Asked
+from computewise.serve.refusals import Refused
+from computewise.session import Limits
+from computewise.strategies import STEPWISE
+from computewise.tasks.embedded import find_task
+from computewise.tasks.load import LoadedTask
+from computewise.verifiers.prm import EmbeddedPRM
+
+SMALL, LARGE, REVISION = "small", "large", "revision"
+SHOWN_ATTEMPTS = ("revisions", "gated_revisions")
+"""Strategies that show a model its attempts, which one has to be trained for."""
+_WITHOUT_EFFECT = ("user", "metadata", "store", "safety_identifier", "prompt_cache_key", "service_tier")
+"""Fields that say something about the client, nothing about the answer."""
+_DEFAULTS = {"top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
+
+
+class EmbeddedBackend:
+    """On one engine of this process, which computes in the thread of its event loop."""
+
+    models = (SMALL, LARGE, REVISION)
+    grader = ""
+    example = "3*(4+5)-6*(7-2)"
+
+    def __init__(self, policy: str | None, task: str = "expressions", temperature: float = 1.0) -> None:
+        one_thread()
+        self._loop = EngineLoop()
+        self._opened: dict[str, EmbeddedModel] = {}
+        self._task = find_task(task)
+        self.limits = Limits()
+        self.temperature = temperature
+        self.fitted: Fitted | None = None
+        self.verifier: Verifier | None = EmbeddedPRM(self._loop)
+        if policy is not None:
+            self.fitted = read_policy(policy_path(policy), models=self.models, verifier="prm")
+        self._open(SMALL)
+
+    @cached_property
+    def task(self) -> LoadedTask:
+        """See `Backend.task`."""
+        return self._task
+
+    def strategies(self, model: str) -> Mapping[str, str | None]:
+        """See `Backend.strategies`."""
+        if model == REVISION:
+            return dict.fromkeys(OFFERED)
+        why = f"{model} was not trained to be shown its attempts, {REVISION} was"
+        return {name: why if name in SHOWN_ATTEMPTS else None for name in OFFERED}
+
+    def upstream(self, model: str) -> Upstream | None:
+        """See `Backend.upstream`."""
+        return None
+
+    def cast(self, asked: Asked, model: str, strategy: str | None, lost: Lost) -> Cast:
+        """See `Backend.cast`; what these models cannot do is refused by name."""
+        if len(asked.turns) > 1:
+            raise Refused(
+                "the embedded models read one turn, the user's", param="messages[0]", code="unsupported_field"
+            )
+        for name, value in asked.fields.items():
+            if name not in _WITHOUT_EFFECT and not (name in _DEFAULTS and value == _DEFAULTS[name]):
+                if name == "response_format" and not asked.shaped:
+                    continue
+                raise Refused(f"the embedded models have no {name[:60]}", param=name[:60], code="unsupported_field")
+        problem = self._task.read(asked.prompt.strip())
+        if strategy is None:
+            assert self.fitted is not None
+            models: dict[str, Model] = {name: Forgetful(self._open(name)) for name in self.fitted.models}
+            return Cast(models, problem, problem.prompt)
+        solver: Model = self._open(model)
+        return Cast({model: Forgetful(solver) if strategy in STEPWISE and model != REVISION else solver}, problem, "")
+
+    def _open(self, name: str) -> EmbeddedModel:
+        """Read when it is first needed."""
+        if name not in self._opened:
+            self._opened[name] = EmbeddedModel(name, self._loop)
+        return self._opened[name]

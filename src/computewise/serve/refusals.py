@@ -1,0 +1,65 @@
+"""Every way a request ends without an answer, in OpenAI's envelope."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from computewise.errors import ComputewiseError, ModelError, ProblemError, ServerError, UsageError
+
+INVALID = "invalid_request_error"
+UPSTREAM = "upstream_error"
+
+
+class Refused(Exception):  # noqa: N818 - what a client is told, not always an error of anybody's
+    """A status and what to say with it; `param` names the field that is wrong."""
+
+    def __init__(
+        self,
+        message: str,
+        status: int = 400,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        type: str = INVALID,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message, self.status, self.headers = message, int(status), headers or {}
+        self.param, self.code, self.type = param, code, type
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """OpenAI's envelope."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+def refusal_of(error: ComputewiseError) -> Refused:
+    """What a client is told of an error: an upstream's status and its wish to be left alone are passed on."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ServerError):
+        return _of_upstream(error, text)
+    if isinstance(error, ModelError):
+        return Refused(text, HTTPStatus.BAD_GATEWAY, type=UPSTREAM, code="unreadable")
+    if isinstance(error, ProblemError):
+        return Refused(text, param="messages", code="unreadable_problem")
+    if isinstance(error, UsageError):
+        return Refused(text, code="unusable_setting")
+    return Refused(text, HTTPStatus.SERVICE_UNAVAILABLE, type="server_error")
+
+
+def wait_header(seconds: float) -> dict[str, str]:
+    """Retry-After, in whole seconds, at least one."""
+    return {"retry-after": str(max(1, math.ceil(seconds)))}
+
+
+def _of_upstream(error: ServerError, text: str) -> Refused:
+    if error.status is None:
+        return Refused(text, HTTPStatus.BAD_GATEWAY, type=UPSTREAM, code="unreachable")
+    if error.status < HTTPStatus.BAD_REQUEST:
+        return Refused(text, HTTPStatus.BAD_GATEWAY, type=UPSTREAM, code="unreadable")
+    kind = INVALID if error.status < HTTPStatus.INTERNAL_SERVER_ERROR else UPSTREAM
+    headers = {} if error.wait is None else wait_header(error.wait)
+    return Refused(text, error.status, type=kind, code=f"upstream_{error.status}", headers=headers)

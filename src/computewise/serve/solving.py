@@ -1,0 +1,201 @@
+"""From a request's plan to its answer: by `solve`, or draw by draw under the policy; at the deadline what there is."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import Literal
+
+from computewise.adaptive import Adaptive, solve_adaptively
+from computewise.core import Candidate, Verifier
+from computewise.selection import Ballot, Select, weighted
+from computewise.serve.backend import Backend
+from computewise.serve.choosing import ByPolicy, Fixed
+from computewise.serve.reasons import why_stopped
+from computewise.serve.refusals import UPSTREAM, Refused, refusal_of
+from computewise.serve.remembering import Remembering
+from computewise.serve.telemetry import watched_model, watched_verifier
+from computewise.serve.verifying import Verifying
+from computewise.serve.work import Solved, Work
+from computewise.session import Ledger, Limits
+from computewise.solve import answer_of, solve
+from computewise.strategies import label
+
+FUTILE = 2
+"""First solutions without an answer after which a policy is told that there is none to be found."""
+
+Exhausted = Literal["tokens", "time"]
+
+
+async def solved(work: Work, backend: Backend, model: str, seconds: float) -> Solved:
+    """The answer, within `seconds`; raises `Refused` where they pass without any, `ModelError` where models fail."""
+    work.task = task = Remembering(backend.task)
+    try:
+        async with asyncio.timeout(seconds):
+            if isinstance(work.plan, ByPolicy):
+                return await _by_policy(work, work.plan, backend, model, task)
+            assert isinstance(work.plan, Fixed)
+            return await _by_strategy(work, work.plan, backend, model, task)
+    except TimeoutError:
+        return _so_far(work, backend.verifier, task, seconds)
+
+
+async def _by_strategy(work: Work, plan: Fixed, backend: Backend, model: str, task: Remembering) -> Solved:
+    asked = work.asked
+    cast = backend.cast(asked, model, plan.strategy.name, work.lost)
+    work.parameters = {name: one.parameters for name, one in cast.models.items()}
+    work.arms, work.ledgers = {"": model}, {"": Ledger()}
+    verifier = _verifier(work, backend, cast.transcript)
+    result = await solve(
+        cast.problem,
+        plan.strategy,
+        watched_model(cast.models[model]),
+        verifier,
+        task,
+        select=plan.select,
+        budget=asked.wishes.max_total_tokens,
+        seed=_seed(work),
+        temperature=_temperature(work, backend),
+        limits=_limits(work, backend),
+        ledger=work.ledgers[""],
+    )
+    _raise_lost(work, result.candidates)
+    exhausted: Exhausted | None = "tokens" if result.exhausted else None
+    stopped = f"{label(plan.strategy)} ran to its end" if exhausted is None else "the token budget ended the search"
+    return _chosen(result.candidates, result.chosen, plan.select, verifier, task, exhausted, stopped)
+
+
+async def _by_policy(work: Work, plan: ByPolicy, backend: Backend, model: str, task: Remembering) -> Solved:
+    asked, fitted = work.asked, backend.fitted
+    assert fitted is not None
+    cast = backend.cast(asked, model, None, work.lost)
+    work.parameters = {name: one.parameters for name, one in cast.models.items()}
+    work.arms = {arm.name: arm.model for arm in fitted.arms}
+    verifier = _verifier(work, backend, cast.transcript)
+    adaptive = await solve_adaptively(
+        cast.problem,
+        fitted,
+        plan.price,
+        {name: watched_model(one) for name, one in cast.models.items()},
+        verifier,
+        task,
+        seed=_seed(work),
+        least_confidence=plan.least_confidence,
+        temperature=_temperature(work, backend),
+        limits=_limits(work, backend),
+        budget=asked.wishes.max_total_tokens,
+        unanswered=FUTILE,
+        watch=work.decisions.append,
+        ledgers=work.ledgers,
+    )
+    drawn = [candidate for decision in adaptive.decisions for candidate in decision.drawn]
+    _raise_lost(work, drawn)
+    return _decided(adaptive, drawn, plan, verifier, task)
+
+
+def _decided(
+    adaptive: Adaptive, drawn: Sequence[Candidate], plan: ByPolicy, verifier: Verifier | None, task: Remembering
+) -> Solved:
+    last = adaptive.decisions[-1]
+    exhausted: Exhausted | None = "tokens" if adaptive.exhausted else None
+    stopped = why_stopped(last, plan.price, exhausted=adaptive.exhausted)
+    if last.action.kind == "abstain":
+        answers = {c.id: answer_of(c, task) for c in drawn}
+        return Solved(
+            text=None,
+            thinking="",
+            finish="stop",
+            answer=None,
+            answers=answers,
+            chosen=None,
+            confidence=last.action.confidence,
+            exhausted=exhausted,
+            stopped=stopped,
+        )
+    return _chosen(drawn, adaptive.chosen, weighted, verifier, task, exhausted, stopped, last.action.confidence)
+
+
+def _chosen(
+    final: Sequence[Candidate],
+    chosen: Candidate | None,
+    select: Select,
+    verifier: Verifier | None,
+    task: Remembering,
+    exhausted: Exhausted | None,
+    stopped: str,
+    confidence: float | None = None,
+) -> Solved:
+    """The chosen solution; where none has answered, the best of what there is, since somebody waits for a text."""
+    value = _valuing(verifier)
+    answers = {c.id: answer_of(c, task) for c in final}
+    shown = chosen or max(final, key=lambda c: (c.end == "stop", c.end != "failed", value(c)), default=None)
+    if shown is None:
+        text = "no solution was begun within max_total_tokens"
+        raise Refused(text, param="computewise.max_total_tokens", code="budget_too_small")
+    answer = answers.get(shown.id)
+    if confidence is None and answer is not None:
+        votes = [(answers[c.id], value(c)) for c in final if answers[c.id] is not None]
+        total = sum(weight for _, weight in votes)
+        confidence = sum(weight for one, weight in votes if one == answer) / total if total else None
+    return Solved(
+        text=shown.text,
+        thinking=shown.thinking,
+        finish="stop" if shown.end == "stop" else "length",
+        answer=answer,
+        answers=answers,
+        chosen=shown,
+        confidence=confidence if answer is not None else None,
+        exhausted=exhausted,
+        stopped=stopped,
+    )
+
+
+def _so_far(work: Work, verifier: Verifier | None, task: Remembering, seconds: float) -> Solved:
+    """The best of what had ended when the time was over; unscored ones only where there are no others."""
+    ended = [c for c in work.explored() if c.end == "stop"]
+    read = [c for c in ended if len(c.scores) == len(c.steps)]
+    final = read if verifier is not None and read else ended
+    if not final:
+        text = f"no solution was ended within {seconds:g} seconds"
+        raise Refused(text, HTTPStatus.GATEWAY_TIMEOUT, type=UPSTREAM, code="timeout")
+    select = work.plan.select if isinstance(work.plan, Fixed) else weighted
+    value = _valuing(verifier if read else None)
+    winner = select([Ballot(answer_of(c, task), value(c), c.chain) for c in final])
+    chosen = None if winner is None else final[winner]
+    stopped = f"the {seconds:g} seconds it was given ended the search"
+    return _chosen(final, chosen, select, verifier if read else None, task, "time", stopped)
+
+
+def _raise_lost(work: Work, final: Sequence[Candidate]) -> None:
+    """Where everything was lost, its first error is the request's."""
+    if work.lost.errors and not any(c.steps for c in final):
+        raise refusal_of(work.lost.errors[0])
+
+
+def _valuing(verifier: Verifier | None) -> Callable[[Candidate], float]:
+    if verifier is None:
+        return lambda candidate: 0.0 if candidate.end == "failed" else 1.0
+    return lambda candidate: 0.0 if candidate.end == "failed" else verifier.value(candidate.scores)
+
+
+def _verifier(work: Work, backend: Backend, transcript: str) -> Verifier | None:
+    held = backend.verifier
+    return None if held is None else watched_verifier(Verifying(held, work, transcript))
+
+
+def _seed(work: Work) -> int:
+    """The client's; without one no two requests share theirs."""
+    return secrets.randbits(63) if work.asked.seed is None else work.asked.seed
+
+
+def _temperature(work: Work, backend: Backend) -> float:
+    return backend.temperature if work.asked.temperature is None else work.asked.temperature
+
+
+def _limits(work: Work, backend: Backend) -> Limits:
+    """What the client sees is bounded by its own ceiling too."""
+    bounds = backend.limits
+    shown = work.asked.most_shown
+    return bounds if shown is None else Limits(steps=bounds.steps, tokens=min(bounds.tokens, shown))

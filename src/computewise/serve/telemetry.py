@@ -1,0 +1,112 @@
+"""OpenTelemetry's GenAI spans: one for a request, one below it for every call of a model or the verifier.
+
+Needs the extra `otel`, the API alone; without it, or without a tracer provider, nothing is recorded and nothing is in
+the way. Names after OpenTelemetry's semantic conventions for generative AI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from computewise.core import Attempt, Candidate, Completion, Model, Problem, Usage, Verifier
+
+try:
+    from opentelemetry import propagate, trace
+except ImportError:
+    _PRESENT = False
+else:
+    _PRESENT = True
+
+
+@contextmanager
+def request_span(model: str, headers: Mapping[str, str]) -> Iterator[Any]:
+    """Around one request, below whatever span its headers name; yields it, None where there is none."""
+    if not _PRESENT:
+        yield None
+        return
+    tracer = trace.get_tracer("computewise")
+    with tracer.start_as_current_span(
+        f"invoke_workflow {model}",
+        context=propagate.extract(dict(headers)),
+        kind=trace.SpanKind.SERVER,
+        attributes={"gen_ai.operation.name": "invoke_workflow", "gen_ai.request.model": model},
+        record_exception=False,
+    ) as span:
+        yield span
+
+
+def describe_usage(span: Any, usage: Usage, more: Mapping[str, str | float | int]) -> None:
+    """What was spent; `more` is this package's own."""
+    if span is not None:
+        span.set_attribute("gen_ai.usage.input_tokens", usage.prompt_tokens)
+        span.set_attribute("gen_ai.usage.output_tokens", usage.completion_tokens)
+        for name, value in more.items():
+            span.set_attribute(f"computewise.{name}", value)
+
+
+def watched_model(model: Model) -> Model:
+    """With a span around each call, where anybody looks."""
+    return _WatchedModel(model) if _PRESENT else model
+
+
+def watched_verifier(verifier: Verifier) -> Verifier:
+    """With a span around each call, where anybody looks."""
+    return _WatchedVerifier(verifier) if _PRESENT else verifier
+
+
+class _WatchedModel:
+    def __init__(self, model: Model) -> None:
+        self.name, self.parameters, self._model = model.name, model.parameters, model
+
+    async def sample(
+        self,
+        prompt: str,
+        prefix: str,
+        n: int,
+        *,
+        stop: str | None,
+        max_tokens: int,
+        temperature: float,
+        seeds: Sequence[int],
+        attempts: Sequence[Attempt] = (),
+    ) -> list[Completion]:
+        with _call(
+            self.name, "chat", {"gen_ai.request.max_tokens": max_tokens, "gen_ai.request.choice.count": n}
+        ) as span:
+            found = await self._model.sample(
+                prompt,
+                prefix,
+                n,
+                stop=stop,
+                max_tokens=max_tokens,
+                temperature=temperature,
+                seeds=seeds,
+                attempts=attempts,
+            )
+            describe_usage(span, sum((one.usage for one in found), Usage()), {})
+            return found
+
+
+class _WatchedVerifier:
+    def __init__(self, verifier: Verifier) -> None:
+        self.name, self.parameters, self._verifier = verifier.name, verifier.parameters, verifier
+
+    async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
+        with _call(self.name, "score", {"computewise.candidates": len(candidates)}) as span:
+            scores, usage = await self._verifier.score(problem, candidates)
+            span.set_attribute("gen_ai.usage.input_tokens", usage.verifier_tokens)
+            return scores, usage
+
+    def value(self, scores: Sequence[float]) -> float:
+        return self._verifier.value(scores)
+
+
+@contextmanager
+def _call(model: str, operation: str, attributes: Mapping[str, int]) -> Iterator[Any]:
+    """A client's span; what fails in it is its error, and raised on."""
+    tracer = trace.get_tracer("computewise")
+    described: dict[str, str | int] = {"gen_ai.operation.name": operation, "gen_ai.request.model": model, **attributes}
+    with tracer.start_as_current_span(f"{operation} {model}", kind=trace.SpanKind.CLIENT, attributes=described) as span:
+        yield span
