@@ -6,10 +6,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from computewise.difficulty import rank_bins
 from computewise.records import Record, Settings
-from computewise.report.trees import Branch, grow
 from computewise.selection import Ballot, majority, weighted
+from computewise.viewer.node import Node
+from computewise.viewer.nodes import from_records
 
 MOST_LINES, LEAST_PRUNED = 45, 3
 """A tree of more merged nodes, or with less discarded, is taken only where no other shows the same."""
@@ -24,7 +27,8 @@ class Example:
     settings: Settings
     bin: int
     """From 1, the easiest."""
-    branches: list[Branch]
+    nodes: list[Node]
+    """Equal siblings merged, parents before children."""
     answer: str | None
     right: bool
     vote: str | None
@@ -34,20 +38,42 @@ class Example:
     """Answers that were graded right in any run of the problem."""
 
     @property
-    def lines(self) -> int:
-        """How many merged nodes there are to draw."""
-        return sum(1 for branch in self.branches for _ in branch.walk())
-
-    @property
     def found(self) -> bool:
         """Whether a right answer was among the final candidates."""
-        ends = (node for branch in self.branches for node in branch.walk() if node.ends_kept)
+        ends = [node for node in self.nodes if node.end is not None and node.state != "pruned"]
         return any(node.answer in self.right_answers for node in ends)
 
     @property
     def pruned(self) -> int:
         """How many merged nodes came to nothing."""
-        return sum(not node.kept for branch in self.branches for node in branch.walk())
+        return sum(node.state == "pruned" for node in self.nodes)
+
+    @property
+    def outline(self) -> list[tuple[int, Node]]:
+        """What led to a final candidate, each under what it goes on from, and how deep it stands."""
+        below: dict[str | None, list[Node]] = defaultdict(list)
+        for node in self.nodes:
+            if node.state != "pruned":
+                below[node.parent].append(node)
+
+        def lines(parent: str | None, depth: int) -> Iterator[tuple[int, Node]]:
+            for node in below[parent]:
+                yield depth, node
+                yield from lines(node.id, depth + 1)
+
+        return list(lines(None, 0))
+
+    def drawing(self, prompt: str) -> dict[str, object]:
+        """What the viewer draws it from."""
+        return {
+            "id": self.problem,
+            "status": "done",
+            "question": prompt,
+            "solution": None,
+            "stopped": None,
+            "decisions": [],
+            "nodes": msgspec.to_builtins(self.nodes),
+        }
 
 
 def examples(records: Sequence[Record]) -> list[Example]:
@@ -69,7 +95,9 @@ def examples(records: Sequence[Record]) -> list[Example]:
         fitting = [each for each in every if shows(each) and each.problem not in {one.problem for one in taken}]
         if fitting:
             taken.append(
-                replace(min(fitting, key=lambda each: (each.lines > MOST_LINES, each.pruned < LEAST_PRUNED)), why=why)
+                replace(
+                    min(fitting, key=lambda each: (len(each.nodes) > MOST_LINES, each.pruned < LEAST_PRUNED)), why=why
+                )
             )
     return taken
 
@@ -87,16 +115,17 @@ def _all(records: Sequence[Record]) -> Iterator[Example]:
         pool = pools.get(record.problem)
         if record.seed != first or pool is None or record.tree is None:
             continue
-        chosen = weighted([Ballot(one.answer, one.value) for one in record.candidates])
+        place = weighted([Ballot(one.answer, one.value) for one in record.candidates])
+        chosen = None if place is None else record.candidates[place]
         voted = majority([Ballot(one.answer, one.value) for one in pool.candidates])
         yield Example(
             why="",
             problem=record.problem,
             settings=record.strategy,
             bin=bins[record.problem] + 1,
-            branches=grow(record.tree, record.candidates),
-            answer=None if chosen is None else record.candidates[chosen].answer,
-            right=chosen is not None and record.candidates[chosen].correct,
+            nodes=from_records(record.tree, record.candidates, chosen),
+            answer=chosen.answer if chosen else None,
+            right=chosen is not None and chosen.correct,
             vote=None if voted is None else pool.candidates[voted].answer,
             vote_right=voted is not None and pool.candidates[voted].correct,
             samples=len(pool.candidates),

@@ -18,8 +18,6 @@ from computewise.report.words import Verdict, listed, quantity, unpaired, verdic
 from computewise.study.controlled import FOLDS, ORDERS, widest_alone
 from computewise.study.plan import SEARCH
 
-MOST_DISCARDED = 3
-"""Discarded ends drawn under one node; the others are counted."""
 SECTIONS = {
     "found": "What was found",
     "controller": "What deciding problem by problem buys",
@@ -44,7 +42,6 @@ def render_page(source: Source, figures: dict[str, str], by_bin: list[str]) -> s
         **_context(source),
         by_bin=by_bin,
         SHIPPED=SHIPPED,
-        MOST_DISCARDED=MOST_DISCARDED,
     )
 
 

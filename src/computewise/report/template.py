@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 from computewise.report.words import count, estimate, method, number, percent, quantity
+from computewise.viewer import assets
 
 
 def fill(name: str, figures: dict[str, str], **context: Any) -> str:
@@ -25,7 +26,8 @@ def fill(name: str, figures: dict[str, str], **context: Any) -> str:
     return environment.get_template(name).render(
         **context,
         figures={name: Markup(svg) for name, svg in figures.items()},
-        css=Markup(_resource("report.css")),
+        css=Markup(assets.read("viewer.css") + _resource("report.css")),
+        viewer=Markup(assets.read("d3-hierarchy.min.js") + assets.read("viewer.js")),
     )
 
 

@@ -10,6 +10,7 @@ from computewise.compute import Flops
 from computewise.core import Candidate, Usage
 from computewise.serve.choosing import ByPolicy, Fixed, Passing
 from computewise.serve.work import Work
+from computewise.session import Ledger
 from computewise.strategies import BestOfN, Single, label
 
 
@@ -78,8 +79,10 @@ def baseline(work: Work, spent: float) -> Baseline | None:
     lengths = [_length(c) for c in work.explored() if c.end == "stop"]
     if not lengths:
         return None
+    # The prompt is read once, as it is here.
+    read = max(cost.prompt_tokens for ledger in work.ledgers.values() for cost in _first_costs(ledger))
     each = next(iter(work.parameters.values())) + work.verifier_parameters
-    return Baseline(name, n * fmean(lengths) * 2.0 * each)
+    return Baseline(name, (read + n * fmean(lengths)) * 2.0 * each)
 
 
 def saved(spent: float, beside: Baseline | None) -> float | None:
@@ -144,6 +147,11 @@ def account(work: Work) -> dict[str, Any]:
 
 def _plain(held: Flops | Usage | Difficulty | Baseline) -> dict[str, Any]:
     return {name: getattr(held, name) for name in held.__slots__}
+
+
+def _first_costs(ledger: Ledger) -> list[Usage]:
+    """Of what was sampled right behind the prompt."""
+    return [ledger.costs[c.id] for c in list(ledger.explored.values()) if c.parent is None and c.id in ledger.costs]
 
 
 def _length(candidate: Candidate) -> int:

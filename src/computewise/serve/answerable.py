@@ -10,7 +10,7 @@ _QUANTITY = re.compile(
     r"volume|number of|what is the (?:value|number|total|least|greatest|smallest|largest|remainder))\b",
     re.IGNORECASE,
 )
-_CHOICES = re.compile(r"(?:^|\s)\(?A[).:]\s.*?(?:^|\s)\(?B[).:]\s", re.DOTALL)
+_FIRST, _SECOND = (re.compile(rf"(?:^|\s)\(?{letter}[).:]\s") for letter in "AB")
 
 
 def looks_answerable(prompt: str, grader: str) -> bool:
@@ -22,6 +22,7 @@ def looks_answerable(prompt: str, grader: str) -> bool:
         case "math":
             return _QUANTITY.search(prompt) is not None
         case "choice":
-            return _CHOICES.search(prompt) is not None
+            first = _FIRST.search(prompt)
+            return first is not None and _SECOND.search(prompt, first.end()) is not None
         case _:
             return True

@@ -22,8 +22,8 @@ from computewise.serve.measures import Measures
 from computewise.serve.passing import pass_through
 from computewise.serve.queue import Queue
 from computewise.serve.reading import Asked
-from computewise.serve.refusals import Refused, refusal_of
-from computewise.serve.sending import send_json, send_refusal
+from computewise.serve.refusals import Refused, refusal_of, too_late
+from computewise.serve.sending import Sender, send_json, send_refusal
 from computewise.serve.settings import Settings
 from computewise.serve.solving import solved
 from computewise.serve.streaming import Told, stream
@@ -75,10 +75,10 @@ class Api:
 
     async def solve(self, work: Work, model: str) -> Solved:
         """Wait for a place, and solve it within the time it has."""
-        async with self.queue.place(work.client, work.id):
+        seconds = self.seconds(work)
+        async with self.queue.place(work.client, work.id, seconds):
             work.status = "running"
-            left = self._seconds(work) - work.seconds
-            work.solved = await solved(work, self.backend, model, max(left, 0.0))
+            work.solved = await solved(work, self.backend, model, max(seconds - work.seconds, 0.0))
             return work.solved
 
     def ended(self, work: Work) -> None:
@@ -86,7 +86,8 @@ class Api:
         self.measures.ended(work)
         self.traces.ended(work)
 
-    def _seconds(self, work: Work) -> float:
+    def seconds(self, work: Work) -> float:
+        """How long a request may take."""
         return min(self.settings.timeout, work.asked.wishes.timeout or self.settings.timeout)
 
 
@@ -98,12 +99,14 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI; every way a request ends is an answer, an error in OpenAI's envelope, or a client that hung up."""
-        api, headers = self._api, dict[str, str]()
+        api, headers, send = self._api, dict[str, str](), Sender(send)
         try:
             client = api.keys.client(scope)
+            raw = await read_body(scope, receive, api.settings.largest_body)
+            # From here on to where it is remembered nobody else's turn comes: the id stays free.
             id = _id(scope, api.traces)
             headers[REQUEST_ID] = id
-            asked = self._read(await read_body(scope, receive, api.settings.largest_body))
+            asked = self._read(raw)
             work, model = api.plan(asked, client, id)
         except Refused as refused:
             api.measures.refused(refused.status)
@@ -114,8 +117,11 @@ class Endpoint:
         api.traces.add(work)
         try:
             with request_span(work.asked.model, _carried(scope)) as span:
-                await self._answer(work, model, scope, receive, send, headers)
-                describe_usage(span, work.usage, {"strategy": strategy_of(work), "generations": work.usage.samples})
+                try:
+                    await self._answer(work, model, scope, receive, send, headers)
+                finally:
+                    usage = work.usage
+                    describe_usage(span, usage, {"strategy": strategy_of(work), "generations": usage.samples})
         except Gone:
             work.end("cancelled")
         except Told as told:
@@ -123,7 +129,8 @@ class Endpoint:
         except (Refused, ComputewiseError) as error:
             failed = error if isinstance(error, Refused) else refusal_of(error)
             work.end("failed", str(failed))
-            await send_refusal(send, failed, headers)
+            if not send.begun:  # else the connection is closed short of its answer, which says so
+                await send_refusal(send, failed, headers)
         finally:
             if work.ended is None:
                 work.end("cancelled")
@@ -155,9 +162,14 @@ class Endpoint:
         assert isinstance(work.plan, Passing)
         upstream = self._api.backend.upstream(work.plan.model)
         assert upstream is not None
-        async with self._api.queue.place(work.client, work.id):
+        seconds = self._api.seconds(work)
+        async with self._api.queue.place(work.client, work.id, seconds):
             work.status = "running"
-            status = await pass_through(work.asked, upstream, scope, send, headers)
+            try:
+                async with asyncio.timeout(max(seconds - work.seconds, 0.0)):
+                    status = await pass_through(work.asked, upstream, scope, send, headers)
+            except TimeoutError:
+                raise too_late(seconds) from None
             work.end("passed", None if status < HTTPStatus.BAD_REQUEST else f"the upstream answered {status}")
 
 

@@ -100,10 +100,12 @@ def choose(
             raise Refused("there is no upstream to pass through to: name another strategy", param=_where(wishes))
         return Passing(name.model, "the client asks for it")
     if strategy is None or strategy == POLICY:
-        alone = name.model != next(iter(models))
-        why = _unsearchable(asked, strategy, answerable, alone)
-        if why is not None:
-            return _passing(name.model, why, passes, asked)
+        _refuse(wishes, (*_SETTINGS, "select"), "is of a strategy: name one")
+        unsearchable = _unsearchable(asked, strategy, answerable, alone=name.model != next(iter(models)))
+        if unsearchable is not None:
+            if strategy == POLICY:
+                raise Refused(unsearchable[1], param=unsearchable[0], code="unsearchable")
+            return _passing(name.model, unsearchable, passes, asked)
         return _by_effort(asked, fitted, settings, must=strategy == POLICY)
     return _fixed(asked, strategy, n, strategies, settings)
 
@@ -140,33 +142,36 @@ def _strategy(text: str, param: str, status: HTTPStatus) -> tuple[str, int | Non
         )
     if not size and "@" not in text:
         return strategy, None
+    if strategy in (POLICY, NONE):
+        raise Refused(f"{text[:100]!r}: {strategy} takes no number", param=param, code="invalid_value")
     if not (size.isascii() and size.isdigit() and 0 < len(size) < 7 and int(size)):
         raise Refused(f"{text[:100]!r}: a number from 1 up is wanted behind @", param=param, code="invalid_value")
     return strategy, int(size)
 
 
-def _unsearchable(asked: Asked, strategy: str | None, answerable: bool, alone: bool) -> str | None:
-    """Why a request is not searched unless a strategy is named."""
+def _unsearchable(asked: Asked, strategy: str | None, answerable: bool, *, alone: bool) -> tuple[str, str] | None:
+    """A field, and why a request is not searched with it unless a strategy is named."""
     if asked.unvotable is not None:
-        return asked.unvotable[1]
-    if alone and strategy is None:
-        return "no strategy is named for this model, and the policy is for another"
+        return asked.unvotable
+    if alone:
+        return "model", "no strategy is named for this model, and the policy is for another"
     if asked.shaped:
-        return "a text of a given shape has no answer that could be compared"
+        return "response_format", "a text of a given shape has no answer that could be compared"
     if asked.stop:
-        return "stop ends solutions where steps may end"
+        return "stop", "stop ends solutions where steps may end"
     if asked.temperature == 0:
-        return "a temperature of 0 leaves nothing to choose from"
+        return "temperature", "a temperature of 0 leaves nothing to choose from"
     if not answerable and strategy is None:
-        return "its answer does not look as if it could be compared with others"
+        return "messages", "its answer does not look as if it could be compared with others"
     return None
 
 
-def _passing(model: str, why: str, passes: bool, asked: Asked) -> Plan:
+def _passing(model: str, unsearchable: tuple[str, str], passes: bool, asked: Asked) -> Plan:
+    param, why = unsearchable
     if passes:
         return Passing(model, why)
     if asked.unvotable is not None:
-        raise Refused(f"{why}, and there is no upstream to do that", param=asked.unvotable[0], code="unsupported_field")
+        raise Refused(f"{why}, and there is no upstream to do that", param=param, code="unsupported_field")
     return Fixed(build("greedy" if asked.temperature == 0 else "single", {}), find_selection("weighted"), 1)
 
 
@@ -179,9 +184,7 @@ def _by_effort(asked: Asked, fitted: Fitted | None, settings: Settings, *, must:
         if must or named is not None:
             param = f"computewise.{named or 'strategy'}"
             raise Refused("there is no policy here: name a strategy", param=param, code="no_policy")
-        _refuse(wishes, _SETTINGS, "is of a strategy: name one")
-        return Fixed(build("best_of_n", {"n": round(draws)}), find_selection(wishes.select or "weighted"), round(draws))
-    _refuse(wishes, (*_SETTINGS, "select"), "is of a strategy, and here the policy decides")
+        return Fixed(build("best_of_n", {"n": round(draws)}), find_selection("weighted"), round(draws))
     least = wishes.abstain_under or 0.0
     given = [one for one in ("price", "mean_cost", "accuracy") if getattr(wishes, one) is not None]
     if len(given) > 1:
@@ -223,9 +226,12 @@ def _fixed(
     _refuse(asked.wishes, _OF_A_POLICY, "is of the policy, and here a strategy is named")
     try:
         built = build(strategy, _sized(strategy, n, asked.wishes))
-        select = find_selection(asked.wishes.select or ("hierarchical" if strategy in IN_CHAINS else "weighted"))
     except UsageError as error:
         raise Refused(str(error), param=_where(asked.wishes), code="invalid_value") from None
+    try:
+        select = find_selection(asked.wishes.select or ("hierarchical" if strategy in IN_CHAINS else "weighted"))
+    except UsageError as error:
+        raise Refused(str(error), param="computewise.select", code="invalid_value") from None
     cost = generations(built)
     if cost > settings.most_generations:
         text = f"{strategy} would sample {cost} solutions: allowed are {settings.most_generations}"

@@ -12,6 +12,8 @@ from starlette.types import Receive, Scope
 from computewise.serve.refusals import Refused
 
 T = TypeVar("T")
+_DIGITS = 20
+"""Of a length; a number of thousands of them is none that Python reads."""
 
 
 class Gone(Exception):  # noqa: N818 - a signal, no error
@@ -21,7 +23,7 @@ class Gone(Exception):  # noqa: N818 - a signal, no error
 async def read_body(scope: Scope, receive: Receive, largest: int) -> bytes:
     """The whole body; raises `Refused` beyond `largest` bytes, at the first sight of it, and `Gone`."""
     said = dict(scope["headers"]).get(b"content-length", b"")
-    if said.isdigit() and int(said) > largest:
+    if said.isdigit() and (len(said) > _DIGITS or int(said) > largest):
         raise _too_large(largest)
     parts, held = [], 0
     while True:

@@ -12,6 +12,7 @@ from computewise.serve.envelope import encode
 from computewise.serve.reading import Asked
 from computewise.serve.sending import begin, finish, more
 
+_CEILINGS = ("max_tokens", "max_completion_tokens")
 PATHS = {"chat": "chat/completions", "completions": "completions"}
 _FORWARDED = (b"accept", b"accept-encoding")
 """Headers of the client's that decide what comes back; its key is for this server, and goes no further."""
@@ -46,7 +47,12 @@ async def pass_through(asked: Asked, upstream: Upstream, scope: Scope, send: Sen
 
 
 def body_for(asked: Asked, model: str) -> bytes:
-    """As it came, but for the model's name and what was said to this server alone."""
+    """As it came, but for the model's name and what was said to this server alone, whose ceiling is kept."""
     if asked.model == model and "computewise" not in asked.body:
         return asked.raw
-    return encode({name: value for name, value in asked.body.items() if name != "computewise"} | {"model": model})
+    body = {name: value for name, value in asked.body.items() if name != "computewise"} | {"model": model}
+    if (most := asked.wishes.max_total_tokens) is not None:
+        each = max(1, most // (body.get("n") or 1))
+        named = [name for name in _CEILINGS if body.get(name) is not None] or [_CEILINGS[0]]
+        body |= {name: min(each, body.get(name) or each) for name in named}
+    return encode(body)

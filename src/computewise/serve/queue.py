@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,27 +35,36 @@ class Queue:
         return self._places.under_way
 
     @asynccontextmanager
-    async def place(self, client: str, request: str) -> AsyncIterator[None]:
-        """A place for one request; raises `Refused` with a time to come again where too many wait already.
+    async def place(self, client: str, request: str, seconds: float) -> AsyncIterator[None]:
+        """A place for one request; raises `Refused` where too many wait already, or none is free within `seconds`.
 
         Inside, requests to the upstream take turns by `request`.
         """
         if self.waiting >= self._length and self.under_way >= self._places.most:
-            wait = (self.waiting + 1) * self._seconds / self._places.most
-            text = f"{self.waiting} requests wait already: come again later"
-            raise Refused(
-                text,
-                HTTPStatus.TOO_MANY_REQUESTS,
-                type="rate_limit_error",
-                code="queue_full",
-                headers=wait_header(min(wait, _LONGEST_WAIT)),
-            )
+            raise self._later(f"{self.waiting} requests wait already: come again later", "queue_full")
         token = whose.set(client)
         try:
-            async with self._places:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._places.__aenter__()
+            except TimeoutError:
+                raise self._later(f"no place was free within {seconds:g} seconds", "queue_timeout") from None
+            try:
                 whose.set(request)
                 began = time.monotonic()
                 yield
                 self._seconds += _MEMORY * (time.monotonic() - began - self._seconds)
+            finally:
+                await self._places.__aexit__(None, None, None)
         finally:
             whose.reset(token)
+
+    def _later(self, text: str, code: str) -> Refused:
+        wait = (self.waiting + 1) * self._seconds / self._places.most
+        return Refused(
+            text,
+            HTTPStatus.TOO_MANY_REQUESTS,
+            type="rate_limit_error",
+            code=code,
+            headers=wait_header(min(wait, _LONGEST_WAIT)),
+        )

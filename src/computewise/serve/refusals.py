@@ -11,6 +11,8 @@ from computewise.errors import ComputewiseError, ModelError, ProblemError, Serve
 
 INVALID = "invalid_request_error"
 UPSTREAM = "upstream_error"
+_LONGEST, _LONGEST_NAME = 1000, 100
+"""Characters of what is said; it may repeat what was sent."""
 
 
 class Refused(Exception):  # noqa: N818 - what a client is told, not always an error of anybody's
@@ -27,8 +29,8 @@ class Refused(Exception):  # noqa: N818 - what a client is told, not always an e
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.message, self.status, self.headers = message, int(status), headers or {}
-        self.param, self.code, self.type = param, code, type
+        self.message, self.status, self.headers = message[:_LONGEST], int(status), headers or {}
+        self.param, self.code, self.type = param and param[:_LONGEST_NAME], code, type
 
     @property
     def body(self) -> dict[str, Any]:
@@ -48,6 +50,12 @@ def refusal_of(error: ComputewiseError) -> Refused:
     if isinstance(error, UsageError):
         return Refused(text, code="unusable_setting")
     return Refused(text, HTTPStatus.SERVICE_UNAVAILABLE, type="server_error")
+
+
+def too_late(seconds: float) -> Refused:
+    """The time a request was given is over, and there is nothing to show."""
+    text = f"no solution was ended within {seconds:g} seconds"
+    return Refused(text, HTTPStatus.GATEWAY_TIMEOUT, type=UPSTREAM, code="timeout")
 
 
 def wait_header(seconds: float) -> dict[str, str]:

@@ -32,13 +32,15 @@ def is_local(host: str) -> bool:
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that is bound; raises `UsageError` where that cannot be."""
+    if not 0 <= port < 1 << 16:
+        raise UsageError(f"port = {port} is not allowed: 0 to 65535")
     try:
         (family, kind, protocol, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         # With its protocol named, or asyncio does not turn off Nagle's algorithm: that costs 40 ms an answer.
         opened = socket.socket(family, kind, protocol)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(address)
-    except (OSError, OverflowError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:
         raise UsageError(f"cannot listen at {host}:{port}: {getattr(error, 'strerror', None) or error}") from None
     return opened
 

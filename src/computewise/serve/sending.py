@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.types import Send
+from starlette.types import Message, Send
 
 from computewise.serve.envelope import encode
 from computewise.serve.refusals import Refused
 
 JSON = "application/json"
+
+
+class Sender:
+    """Remembers whether an answer has begun: what fails later can no longer have a status."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        """See ASGI."""
+        self.begun = True
+        await self._send(message)
 
 
 async def send_json(send: Send, held: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:

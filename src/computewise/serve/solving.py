@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
-from http import HTTPStatus
 from typing import Literal
 
 from computewise.adaptive import Adaptive, solve_adaptively
@@ -14,7 +13,7 @@ from computewise.selection import Ballot, Select, weighted
 from computewise.serve.backend import Backend
 from computewise.serve.choosing import ByPolicy, Fixed
 from computewise.serve.reasons import why_stopped
-from computewise.serve.refusals import UPSTREAM, Refused, refusal_of
+from computewise.serve.refusals import Refused, refusal_of, too_late
 from computewise.serve.remembering import Remembering
 from computewise.serve.telemetry import watched_model, watched_verifier
 from computewise.serve.verifying import Verifying
@@ -61,10 +60,12 @@ async def _by_strategy(work: Work, plan: Fixed, backend: Backend, model: str, ta
         limits=_limits(work, backend),
         ledger=work.ledgers[""],
     )
-    _raise_lost(work, result.candidates)
+    # Where the budget ended it with nothing finished, there is still what was begun.
+    final = result.candidates or result.explored
+    _raise_lost(work, final)
     exhausted: Exhausted | None = "tokens" if result.exhausted else None
     stopped = f"{label(plan.strategy)} ran to its end" if exhausted is None else "the token budget ended the search"
-    return _chosen(result.candidates, result.chosen, plan.select, verifier, task, exhausted, stopped)
+    return _chosen(final, result.chosen, plan.select, verifier, task, exhausted, stopped)
 
 
 async def _by_policy(work: Work, plan: ByPolicy, backend: Backend, model: str, task: Remembering) -> Solved:
@@ -158,8 +159,7 @@ def _so_far(work: Work, verifier: Verifier | None, task: Remembering, seconds: f
     read = [c for c in ended if len(c.scores) == len(c.steps)]
     final = read if verifier is not None and read else ended
     if not final:
-        text = f"no solution was ended within {seconds:g} seconds"
-        raise Refused(text, HTTPStatus.GATEWAY_TIMEOUT, type=UPSTREAM, code="timeout")
+        raise too_late(seconds)
     select = work.plan.select if isinstance(work.plan, Fixed) else weighted
     value = _valuing(verifier if read else None)
     winner = select([Ballot(answer_of(c, task), value(c), c.chain) for c in final])
@@ -182,7 +182,7 @@ def _valuing(verifier: Verifier | None) -> Callable[[Candidate], float]:
 
 def _verifier(work: Work, backend: Backend, transcript: str) -> Verifier | None:
     held = backend.verifier
-    return None if held is None else watched_verifier(Verifying(held, work, transcript))
+    return None if held is None else Verifying(watched_verifier(held), work, transcript)
 
 
 def _seed(work: Work) -> int:

@@ -56,7 +56,7 @@ class Told(Exception):  # noqa: N818 - a signal, no error
 
     def __init__(self, refused: Refused) -> None:
         super().__init__(refused.message)
-        self.refused = refused
+        self.refused, self.code = refused, refused.code
 
 
 def _sign(work: Work) -> bytes:

@@ -6,6 +6,7 @@ the way. Names after OpenTelemetry's semantic conventions for generative AI.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -27,13 +28,17 @@ def request_span(model: str, headers: Mapping[str, str]) -> Iterator[Any]:
         yield None
         return
     tracer = trace.get_tracer("computewise")
-    with tracer.start_as_current_span(
-        f"invoke_workflow {model}",
-        context=propagate.extract(dict(headers)),
-        kind=trace.SpanKind.SERVER,
-        attributes={"gen_ai.operation.name": "invoke_workflow", "gen_ai.request.model": model},
-        record_exception=False,
-    ) as span:
+    with (
+        tracer.start_as_current_span(
+            f"invoke_workflow {model}",
+            context=propagate.extract(dict(headers)),
+            kind=trace.SpanKind.SERVER,
+            attributes={"gen_ai.operation.name": "invoke_workflow", "gen_ai.request.model": model},
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span,
+        _told(span),
+    ):
         yield span
 
 
@@ -107,6 +112,31 @@ class _WatchedVerifier:
 def _call(model: str, operation: str, attributes: Mapping[str, int]) -> Iterator[Any]:
     """A client's span; what fails in it is its error, and raised on."""
     tracer = trace.get_tracer("computewise")
-    described: dict[str, str | int] = {"gen_ai.operation.name": operation, "gen_ai.request.model": model, **attributes}
-    with tracer.start_as_current_span(f"{operation} {model}", kind=trace.SpanKind.CLIENT, attributes=described) as span:
+    described: dict[str, str | int] = {
+        "gen_ai.operation.name": operation,
+        "gen_ai.provider.name": "computewise",
+        "gen_ai.request.model": model,
+        **attributes,
+    }
+    with (
+        tracer.start_as_current_span(
+            f"{operation} {model}",
+            kind=trace.SpanKind.CLIENT,
+            attributes=described,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span,
+        _told(span),
+    ):
         yield span
+
+
+@contextmanager
+def _told(span: Any) -> Iterator[None]:
+    """What fails in it, by its kind; what an error says may repeat a prompt, which is nobody's business here."""
+    try:
+        yield
+    finally:
+        if (error := sys.exception()) is not None:
+            span.set_attribute("error.type", str(getattr(error, "code", None) or type(error).__name__))
+            span.set_status(trace.StatusCode.ERROR)

@@ -89,7 +89,7 @@ def summary(work: Work) -> dict[str, Any]:
         "verifier_tokens": usage.verifier_tokens,
         "flops": spent,
         "baseline": None if beside is None else {"name": beside.name, "flops": beside.flops},
-        "saved": saved(spent, beside),
+        "saved": saved(spent, beside) if work.status == "done" else None,
         "failures": failures(work),
         "error": work.error,
         "why_passed": work.plan.why if isinstance(work.plan, Passing) else None,
@@ -100,7 +100,7 @@ async def detail(work: Work) -> dict[str, Any]:
     """Everything there is to see; what takes long, in a thread, from copies that nobody writes to meanwhile."""
     explored, decisions = work.explored(), list(work.decisions)
     costs = {id: usage for ledger in work.ledgers.values() for id, usage in ledger.costs.items()}
-    shown, renamed = await asyncio.to_thread(_nodes, work, explored[:MOST_NODES], costs)
+    shown, renamed = await asyncio.to_thread(_nodes, work, _cut(work, explored), costs)
     price = work.plan.price if isinstance(work.plan, ByPolicy) else 0.0
     solved = work.solved
     return {
@@ -124,6 +124,20 @@ async def detail(work: Work) -> dict[str, Any]:
         "nodes": shown,
         "truncated": max(0, len(explored) - MOST_NODES),
     }
+
+
+def _cut(work: Work, explored: list[Candidate]) -> list[Candidate]:
+    """As many as can be shown, in their order: what led to a final candidate before all others."""
+    if len(explored) <= MOST_NODES:
+        return explored
+    by_id, first = {candidate.id: candidate for candidate in explored}, dict[str, None]()
+    for id in work.solved.answers if work.solved else ():
+        at = by_id.get(id)
+        while at is not None and at.id not in first:
+            first[at.id] = None
+            at = by_id.get(at.parent or "")
+    kept = set([*first, *(id for id in by_id if id not in first)][:MOST_NODES])
+    return [candidate for candidate in explored if candidate.id in kept]
 
 
 def _nodes(work: Work, explored: list[Candidate], costs: dict[str, Usage]) -> tuple[list[Any], dict[str, str]]:

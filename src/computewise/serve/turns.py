@@ -29,7 +29,7 @@ def turns_of(messages: Sequence[Mapping[str, Any]]) -> tuple[tuple[Message, ...]
             )
         other = next((name for name, value in message.items() if name not in _KNOWN and value), None)
         if other is not None:
-            return (), (f"{where}.{other}", f"a turn with {other[:40]} can only be passed through")
+            return (), (f"{where}.{other[:40]}", f"a turn with {other[:40]} can only be passed through")
         text = _text(message.get("content"))
         if text is None:
             return (), (f"{where}.content", "a turn that is not text can only be passed through")

@@ -27,6 +27,8 @@ BLANKS = 3
 """How often a model that begins a step with nothing but the delimiter is asked to go on."""
 _STARTS = 1024
 """Rendered prompts that are kept: more than there are problems at a time."""
+_STARTS_TEXT = 1 << 24
+"""Characters of those in all: conversations may be long."""
 _SEED = 0x7FFFFFFF
 """Servers take seeds of 31 bits."""
 _AROUND = 32
@@ -169,7 +171,7 @@ class ServerModel:
             start = replace(start, ids=await self._tokenized(start.text, template.special))
         if keep:
             self._starts[messages] = start
-            while len(self._starts) > _STARTS:
+            while len(self._starts) > _STARTS or sum(len(one.text) for one in self._starts.values()) > _STARTS_TEXT:
                 self._starts.popitem(last=False)
         return start
 
