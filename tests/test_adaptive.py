@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
-from doubles import TASK, problem
+from doubles import TASK, completion, problem
 
 from computewise.adaptive import Adaptive, Decision, solve_adaptively
-from computewise.core import Model
+from computewise.core import Completion, Model
 from computewise.errors import UsageError
 from computewise.models.forgetful import Forgetful
 from computewise.models.simulated import SimulatedModel
-from computewise.policy.actions import Option
+from computewise.policy.actions import Action, Option
 from computewise.policy.compute_optimal import Policy
 from computewise.policy.file import Arm, Fitted
+from computewise.policy.state import State
 from computewise.policy.trees import Forest
+from computewise.session import Ledger
 from computewise.verifiers.simulated import SimulatedPRM
 
 ARMS = (
@@ -119,3 +123,179 @@ def test_decisions_can_be_watched_as_they_are_made() -> None:
 def test_a_model_that_is_not_there_is_named() -> None:
     with pytest.raises(UsageError, match="the policy draws by large: allowed are small"):
         asyncio.run(solve_adaptively(problem(), fitted({"large": 0.7}), 0.1, {"small": MODELS["small"]}, None, TASK))
+
+
+# Budgets: a solution of the problem takes 35 tokens where every step is right, a wrong step as many
+
+
+EVERYTHING = {"samples": 0.1, "step revisions": 0.2, "particle filter": 0.3, "large": 0.4}
+
+
+async def capped(policy: Fitted, budget: int | None, *, price: float = 0.05, **settings: Any) -> Adaptive:
+    verifier = SimulatedPRM(noise=0.1)
+    return await solve_adaptively(problem(), policy, price, MODELS, verifier, TASK, budget=budget, **settings)
+
+
+def sampled(result: Adaptive) -> int:
+    return sum(usage.completion_tokens for usage in result.usage.values())
+
+
+WHOLE = sampled(asyncio.run(capped(fitted(EVERYTHING), None)))
+
+
+@pytest.mark.parametrize(
+    "budget", [1, 2, 7, 34, 35, 36, 70, 71, 100, 141, 200, 333, WHOLE - 1, WHOLE, WHOLE + 1, 10**6]
+)
+async def test_a_budget_is_shared_by_all_arms_and_never_exceeded(budget: int) -> None:
+    result = await capped(fitted(EVERYTHING), budget)
+    assert 0 < sampled(result) <= budget
+    assert result.exhausted == (budget < WHOLE)
+    if budget >= WHOLE:
+        assert result == await capped(fitted(EVERYTHING), None)
+    if result.exhausted:
+        assert result.decisions[-1].action.kind in ("stop", "abstain")
+    assert result.explored
+
+
+@pytest.mark.parametrize("arm", ["samples", "step revisions", "particle filter"])
+@pytest.mark.parametrize("budget", [1, 20, 50, 90])
+async def test_each_kind_of_arm_keeps_to_what_is_left(arm: str, budget: int) -> None:
+    result = await capped(fitted({arm: 0.5}), budget)
+    assert 0 < sampled(result) <= budget
+
+
+class Told(Policy):
+    """Draws by these arms in turn."""
+
+    def choose(self, state: State, price: float, *, least_confidence: float = 0.0) -> Action:
+        drawn = sum(self.limits.values()) - int(state.left.sum())
+        arm = (*self.told, None)[drawn]
+        return Action("stop" if arm is None else "more", arm, 1.0, 0.5)
+
+    told = ("samples", "step revisions", "large", "step revisions")
+    limits = fitted({"step revisions": 0.0, "large": 0.0}).limits
+
+
+async def test_a_chain_that_goes_on_is_told_what_is_left_by_now() -> None:
+    """Its session is as old as its first attempt; meanwhile another arm has drawn."""
+    policy = fitted({"step revisions": 0.0, "large": 0.0})
+    told = msgspec.structs.replace(policy, policy=Told(**{name: getattr(policy.policy, name) for name in FIELDS}))
+    whole = await capped(told, None)
+    assert [decision.action.arm for decision in whole.decisions] == [*Told.told, None]
+    first, chain, large, again = [decision.drawn[0] for decision in whole.decisions[:4]]
+    assert again.revises
+    spent = sum(step.tokens for c in (first, chain, large) for step in c.steps)
+    cost = sampled(whole) - spent
+    assert cost > 5
+    for budget in (spent + 5, spent + cost - 1, spent + cost):
+        result = await capped(told, budget)
+        assert sampled(result) == budget
+        assert result.decisions[3].drawn[0].end == ("stop" if budget == spent + cost else "length")
+
+
+FIELDS = ("arms", "larger", "options", "forest", "prices")
+
+
+async def test_what_the_budget_leaves_is_answered_with() -> None:
+    result = await capped(fitted({"samples": 0.9}), 80)
+    assert result.exhausted
+    assert result.answer is not None
+    assert did(result)[-1] == "stop"
+
+
+async def test_a_policy_that_stops_before_its_budget_does_is_not_exhausted() -> None:
+    assert not (await capped(fitted({}), 10**6)).exhausted
+
+
+@pytest.mark.parametrize("budget", [0, -5])
+async def test_a_budget_of_nothing_is_refused(budget: int) -> None:
+    with pytest.raises(UsageError, match=f"budget {budget} is not allowed"):
+        await capped(fitted({}), budget)
+
+
+# Nothing to be found
+
+
+class Saying:
+    """Says something, the next thing each time, for ever the last; ended by the model unless a text is "..."."""
+
+    name, parameters = "small", 1
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = list(texts)
+
+    async def sample(
+        self, prompt: str, prefix: str, n: int, *, seeds: Sequence[int], **settings: Any
+    ) -> list[Completion]:
+        found = []
+        for _ in seeds:
+            text = self.texts.pop(0) if len(self.texts) > 1 else self.texts[0]
+            found.append(completion(text, "length" if text == "..." else "stop"))
+        return found
+
+
+ANSWER = f"right {problem().answer}"
+
+
+async def drew(unanswered: int | None, *texts: str, worth: Mapping[str, float] | None = None) -> Adaptive:
+    models: dict[str, Model] = {"small": Saying(*texts), "large": Saying("large")}
+    policy = fitted(worth or {"samples": 0.9})
+    return await solve_adaptively(problem(), policy, 0.05, models, None, TASK, unanswered=unanswered)
+
+
+@pytest.mark.parametrize("unanswered", [1, 2, 3])
+async def test_where_the_first_solutions_answer_nothing_it_stops(unanswered: int) -> None:
+    result = await drew(unanswered, "hello")
+    assert did(result) == ["more samples"] * unanswered + ["stop"]
+    assert (result.answer, result.chosen, result.exhausted) == (None, None, False)
+
+
+async def test_one_answer_among_the_first_is_enough_to_go_on() -> None:
+    assert len((await drew(2, "hello", ANSWER, "hello")).explored) == 3
+    assert len((await drew(1, ANSWER, "hello")).explored) == 3
+
+
+async def test_what_was_cut_off_says_nothing_of_whether_there_is_an_answer() -> None:
+    assert len((await drew(2, "...")).explored) == 3
+    assert len((await drew(1, "...", "hello")).explored) == 2
+
+
+async def test_without_that_limit_everything_is_drawn() -> None:
+    assert len((await drew(None, "hello")).explored) == 3
+
+
+async def test_another_arm_is_not_asked_either() -> None:
+    assert did(await drew(1, "hello", worth={"large": 0.9})) == ["more samples", "stop"]
+
+
+# Watching
+
+
+async def test_trees_can_be_watched_growing_by_arm() -> None:
+    ledgers: dict[str, Ledger] = {}
+    sizes: list[dict[str, int]] = []
+
+    def watch(decision: Decision) -> None:
+        sizes.append({name: len(ledger.explored) for name, ledger in ledgers.items()})
+
+    result = await capped(fitted({"samples": 0.1, "large": 0.7}), None, watch=watch, ledgers=ledgers)
+    assert list(ledgers) == ["samples", "large"]
+    assert [sum(one.values()) for one in sizes] == [1, 6, 7, 8, 8]
+    assert sizes[0] == {"samples": 1, "large": 0}
+    assert sizes[1] == {"samples": 1, "large": 5}
+    assert {c.id for ledger in ledgers.values() for c in ledger.explored.values()} == {c.id for c in result.explored}
+    assert ledgers["large"].usage == result.usage["large"]
+
+
+async def test_ledgers_are_there_before_the_first_draw() -> None:
+    ledgers: dict[str, Ledger] = {}
+    held: list[int] = []
+
+    class Looking(Saying):
+        async def sample(self, *args: Any, **settings: Any) -> list[Completion]:
+            held.append(len(ledgers))
+            return await Saying.sample(self, *args, **settings)
+
+    models: dict[str, Model] = {"small": Looking(ANSWER), "large": Saying(ANSWER)}
+    await solve_adaptively(problem(), fitted({"large": 0.0}), 0.1, models, None, TASK, ledgers=ledgers)
+    assert held == [2]

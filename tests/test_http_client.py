@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -379,3 +379,118 @@ async def test_cancellation_while_waiting_to_try_again_goes_through() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert client.limiter.under_way == 0
+
+
+# What is passed on
+
+
+class Parts(httpx.AsyncByteStream):
+    """A body that comes in parts; an error among them is raised where it stands."""
+
+    def __init__(self, *parts: bytes | Exception) -> None:
+        self.parts = list(parts)
+        self.closed = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self.parts:
+            if isinstance(part, Exception):
+                raise part
+            yield part
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+async def passed(
+    client: HttpClient, content: bytes = b"{}", *, gzip: bool = False, into: Callable[[bytes], None] = lambda part: None
+) -> tuple[httpx.Response, list[bytes]]:
+    headers = {"accept-encoding": "gzip"} if gzip else {}
+    async with client.passed_on("chat/completions", content, headers) as response:
+        parts = []
+        async for part in client.raw(response):
+            parts.append(part)
+            into(part)
+        return response, parts
+
+
+async def test_a_request_is_passed_on_byte_for_byte_with_the_key_of_this_client() -> None:
+    transport = Scripted(httpx.Response(200, stream=Parts(b"one", b"two")))
+    content = b' {"model" :"x", "n":1.50}\n'
+    async with client_of(transport, api_key=KEY) as client:
+        response, parts = await passed(client, content, gzip=True)
+    (request,) = transport.requests
+    assert (request.method, str(request.url)) == ("POST", "http://server/v1/chat/completions")
+    assert request.content == content
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["accept-encoding"] == "gzip"
+    assert request.headers["content-length"] == str(len(content))
+    assert (response.status_code, parts) == (200, [b"one", b"two"])
+
+
+async def test_what_comes_back_is_not_read_before_it_is_asked_for_nor_decoded() -> None:
+    body = Parts(b"\x1f\x8bno gzip", b"")
+    transport = Scripted(httpx.Response(200, headers={"content-encoding": "gzip"}, stream=body))
+    async with client_of(transport) as client, client.passed_on("completions", b"{}", {}) as response:
+        assert not response.is_stream_consumed
+        assert [part async for part in client.raw(response) if part] == [b"\x1f\x8bno gzip"]
+
+
+@pytest.mark.parametrize("code", [200, 204, 302, 400, 401, 404, 429, 500, 503])
+async def test_any_status_is_passed_on_at_the_first_try(code: int, waits: list[float]) -> None:
+    transport = Scripted(httpx.Response(code, headers={"retry-after": "7"}, stream=Parts(b"as it is")))
+    async with client_of(transport) as client:
+        response, parts = await passed(client)
+    assert (response.status_code, parts) == (code, [b"as it is"])
+    assert (len(transport.requests), waits, client.retries) == (1, [], 0)
+
+
+@pytest.mark.parametrize(
+    "error", [httpx.ConnectError("refused"), httpx.ReadTimeout(""), httpx.RemoteProtocolError("cut")]
+)
+async def test_where_nothing_is_answered_there_is_an_error_of_one_try(error: Exception, waits: list[float]) -> None:
+    transport = Scripted(error)
+    async with client_of(transport) as client:
+        with pytest.raises(ServerError, match="no answer from http://server/v1/chat/completions") as raised:
+            await passed(client)
+    assert raised.value.status is None
+    assert (len(transport.requests), waits) == (1, [])
+
+
+async def test_an_answer_that_is_cut_short_is_an_error_behind_what_came_of_it() -> None:
+    body = Parts(b"one", httpx.ReadError(f"cut off {KEY}"))
+    parts = list[bytes]()
+    async with client_of(Scripted(httpx.Response(200, stream=body)), api_key=KEY) as client:
+        with pytest.raises(ServerError, match="cut off") as raised:
+            await passed(client, into=parts.append)
+    assert parts == [b"one"]
+    assert body.closed
+    assert KEY not in str(raised.value)
+
+
+async def test_what_nobody_reads_to_its_end_is_closed() -> None:
+    body = Parts(b"one", b"two", b"three")
+
+    def fail(part: bytes) -> None:
+        raise ValueError(part)
+
+    async with client_of(Scripted(lambda: httpx.Response(200, stream=body))) as client:
+        async with client.passed_on("completions", b"{}", {}):
+            pass
+        assert body.closed == 1
+        with pytest.raises(ValueError, match="one"):
+            await passed(client, into=fail)
+        assert body.closed >= 2
+
+
+async def test_what_an_error_asks_to_wait_is_in_it(waits: list[float]) -> None:
+    """For whoever passes it on."""
+    for answer, seconds in ((status(429, retry_after="3600"), 3600.0), (status(429), None), (status(400), None)):
+        async with client_of(Scripted(answer), Retry(tries=2)) as client:
+            with pytest.raises(ServerError) as error:
+                await client.get("models")
+        assert error.value.wait == seconds
+    async with client_of(Scripted(status(503, retry_after="7")), Retry(tries=3)) as client:
+        with pytest.raises(ServerError, match=r"\(3 tries\)") as error:
+            await client.get("models")
+    assert (error.value.status, error.value.wait) == (503, 7.0)

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from computewise.http.limiter import Limiter
+from computewise.http.limiter import Limiter, whose
 
 
 async def entered(limiter: Limiter, name: int, order: list[int], leave: asyncio.Event) -> None:
@@ -164,3 +164,75 @@ async def test_no_place_is_lost_or_made_whatever_happens(seed: int) -> None:
     assert (limiter.under_way, inside) == (0, 0)
     async with limiter:
         assert limiter.under_way == 1
+
+
+class Owners:
+    """Those who wait for one place, in the order in which they come to it."""
+
+    def __init__(self) -> None:
+        self.limiter, self.order, self.leave = Limiter(1), list[str](), asyncio.Event()
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def ask(self, owner: str, name: str) -> None:
+        whose.set(owner)
+        async with self.limiter:
+            self.order.append(name)
+            await self.leave.wait()
+
+    async def wait(self, owner: str, *names: str) -> None:
+        for name in names:
+            self.tasks[name] = asyncio.create_task(self.ask(owner, name))
+        await turns()
+
+    async def end(self) -> list[str]:
+        self.leave.set()
+        await asyncio.gather(*self.tasks.values(), return_exceptions=True)
+        assert (self.limiter.under_way, self.limiter.waiting) == (0, 0)
+        return self.order
+
+
+async def test_owners_take_turns_and_each_is_served_in_its_own_order() -> None:
+    owners = Owners()
+    await owners.wait("a", "a0", "a1", "a2", "a3")
+    await owners.wait("b", "b0", "b1")
+    await owners.wait("c", "c0")
+    assert owners.limiter.waiting == 6
+    assert await owners.end() == ["a0", "a1", "b0", "c0", "a2", "b1", "a3"]
+
+
+async def test_whoever_comes_back_stands_behind_the_others() -> None:
+    owners = Owners()
+    await owners.wait("a", "a0", "a1")
+    await owners.wait("b", "b0")
+    owners.leave.set()
+    await turns(1)
+    await owners.wait("a", "a2")
+    assert await owners.end() == ["a0", "a1", "b0", "a2"]
+
+
+async def test_a_request_that_was_given_up_costs_its_owner_no_turn() -> None:
+    """Else whoever gives up and asks again, as clients do, waits for a turn of everybody's each time."""
+    owners = Owners()
+    await owners.wait("x", "x0")
+    await owners.wait("a", "a0", "a1", "a2", "a3")
+    await owners.wait("b", "b0", "b1", "b2")
+    for name in ("a0", "a1", "a2"):
+        owners.tasks[name].cancel()
+    await turns()
+    assert owners.limiter.waiting == 4
+    assert await owners.end() == ["x0", "a3", "b0", "b1", "b2"]
+
+
+async def test_owners_whose_requests_were_all_given_up_are_forgotten() -> None:
+    """While the places are taken for long, clients come and go."""
+    owners = Owners()
+    await owners.wait("x", "x0")
+    for number in range(50):
+        await owners.wait(f"owner {number}", *(f"{number}/{index}" for index in range(10)))
+    for name, task in owners.tasks.items():
+        if name != "x0":
+            task.cancel()
+    await turns()
+    assert owners.limiter.waiting == 0
+    assert not owners.limiter._waiting
+    assert await owners.end() == ["x0"]

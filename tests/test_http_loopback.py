@@ -17,7 +17,7 @@ from test_server_model import ask, texts
 from computewise.errors import ServerError
 from computewise.http.client import HttpClient
 from computewise.http.retry import Retry
-from computewise.http.spread import proxy_for
+from computewise.http.spread import SpreadTransport, proxy_for
 from computewise.models.server.opening import ServedModel, open_served
 from computewise.tasks.simulated import RIGHT
 
@@ -61,6 +61,13 @@ class Raw:
         finally:
             self.open -= 1
             writer.close()
+
+    def release(self) -> None:
+        """Answer those who wait, and from now on everybody at once."""
+        for one in self._waiting:
+            one.set()
+        self._waiting.clear()
+        self.together = 1
 
     async def _all_there(self) -> None:
         there = asyncio.Event()
@@ -200,3 +207,116 @@ async def test_a_model_is_searched_over_a_real_connection() -> None:
         drawn = await asyncio.gather(*(ask(model, n=4) for _ in range(32)))
     assert all(texts(one) == [f"{RIGHT}\n"] * 4 for one in drawn)
     assert encode(RIGHT)
+
+
+def under_way(client: HttpClient) -> int:
+    """What its pools count."""
+    assert isinstance(client._transport, SpreadTransport)
+    return sum(client._transport._under_way)
+
+
+async def reached(raw: Raw, requests: int) -> None:
+    while raw.requests < requests:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+
+
+async def test_pools_are_free_again_after_answers_errors_and_cancellations() -> None:
+    raw = Raw()
+    async with listening(raw) as url, HttpClient(url, retry=Retry(tries=1)) as client:
+        await asyncio.gather(*(client.get("x") for _ in range(8)))
+        assert under_way(client) == 0
+        raw.cut_off = 1
+        with pytest.raises(ServerError):
+            await client.get("x")
+        assert under_way(client) == 0
+        raw.together, before = 99, raw.requests
+        tasks = [asyncio.create_task(client.get("x")) for _ in range(6)]
+        await reached(raw, before + 6)
+        assert under_way(client) == 6
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert under_way(client) == 0
+        raw.release()
+
+
+async def test_a_pool_is_taken_until_what_is_passed_on_is_read_or_closed() -> None:
+    raw = Raw()
+    async with listening(raw) as url, HttpClient(url) as client:
+        async with client.passed_on("x", b"{}", {}) as response:
+            assert under_way(client) == 1
+            assert b"".join([part async for part in client.raw(response)]) == b'{"echo": {}}'
+        assert under_way(client) == 0
+        async with client.passed_on("x", b"{}", {}):
+            assert under_way(client) == 1
+        assert under_way(client) == 0
+        assert await client.get("x") == {"echo": None}
+
+
+async def test_what_is_passed_on_and_cancelled_frees_its_pool_and_closes_its_connection() -> None:
+    raw = Raw(together=2)
+    async with listening(raw) as url, HttpClient(url) as client:
+
+        async def passed() -> None:
+            async with client.passed_on("x", b"{}", {}) as response:
+                async for _ in client.raw(response):
+                    pass
+
+        task = asyncio.create_task(passed())
+        await reached(raw, 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert under_way(client) == 0
+        raw.release()
+        while raw.open:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+async def test_what_is_passed_on_waits_for_no_place_among_the_searches() -> None:
+    raw = Raw(together=2)
+    async with listening(raw) as url, HttpClient(url, concurrency=1) as client:
+        searching = asyncio.create_task(client.get("x"))
+        await reached(raw, 1)
+        async with client.passed_on("x", b"{}", {}) as response:
+            assert response.status_code == 200
+        assert await searching == {"echo": None}
+
+
+@asynccontextmanager
+async def hanging() -> AsyncIterator[tuple[str, list[asyncio.StreamWriter]]]:
+    """Answers with a head and the beginning of a body, never with its end; who was answered so."""
+    answered: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n[1,")
+        answered.append(writer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", answered
+    finally:
+        for writer in answered:
+            writer.transport.abort()
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.mark.parametrize("ended", ["cancelled", "too late", "cut off"])
+async def test_a_pool_is_free_again_where_a_body_never_comes_to_its_end(ended: str) -> None:
+    async with hanging() as (url, answered):
+        once = Retry(tries=1)
+        async with HttpClient(url, retry=once, timeout=0.2 if ended == "too late" else 60) as client:
+            task = asyncio.create_task(client.get("x"))
+            while not answered:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.02)  # the head is there, and its body is waited for
+            assert under_way(client) == 1
+            if ended == "cancelled":
+                task.cancel()
+            elif ended == "cut off":
+                answered[0].transport.abort()
+            with pytest.raises(asyncio.CancelledError if ended == "cancelled" else ServerError):
+                await task
+            assert under_way(client) == 0

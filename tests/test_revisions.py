@@ -11,12 +11,12 @@ from doubles import TASK, ByText, Recording, Scripted, completion, problem, solv
 from hypothesis import given
 from hypothesis import strategies as st
 
-from computewise.core import Attempt, Candidate, Completion, FinishReason, Result
+from computewise.core import Attempt, Candidate, Completion, FinishReason, Result, Usage
 from computewise.models.simulated import SimulatedModel
 from computewise.selection import SELECTIONS, Ballot, hierarchical, majority, weighted
-from computewise.session import Ledger, Limits, Session, Strategy
+from computewise.session import Exhausted, Ledger, Limits, Session, Strategy
 from computewise.solve import solve
-from computewise.strategies import AdaptiveBranching, BestOfN, GatedRevisions, RatioPool, Revisions
+from computewise.strategies import AdaptiveBranching, BestOfN, GatedRevisions, RatioPool, Revisions, StepRevisions
 from computewise.strategies.adaptive_branching import _draw
 from computewise.tasks.embedded import find_task
 from computewise.verifiers.simulated import SimulatedPRM
@@ -374,3 +374,78 @@ def test_hierarchical_selection_does_not_depend_on_the_order_where_nothing_ties(
     shuffled = dice.sample(untied, len(untied))
     chosen, again = hierarchical(untied), hierarchical(shuffled)
     assert (None if chosen is None else untied[chosen]) == (None if again is None else shuffled[again])
+
+
+# Lost attempts
+
+
+async def lost_in(*lost: int, verifier: ByText | None = None) -> tuple[Session, Recording]:
+    """A session whose attempts of those numbers a server loses."""
+
+    def script(prefix: str, index: int) -> Completion:
+        return Completion((), "failed", Usage()) if index in lost else completion(str(index), "stop")
+
+    model = Recording(Scripted(script))
+    return Session(problem(), model, verifier or ByText(lambda text: 0.9), "\n"), model
+
+
+async def test_what_was_lost_is_worth_nothing_whatever_it_went_on_from() -> None:
+    session, _ = await lost_in(1)
+    kept, lost = await session.score(await session.sample(2))
+    assert (session.value(kept), session.value(lost)) == (0.9, 0.0)
+    assert (lost.end, lost.finished, lost.text) == ("failed", True, "")
+    assert session.value(replace(kept, end="failed")) == 0.0
+    assert Session(problem(), Scripted(counting), None, "\n").value(lost) == 0.0
+    assert Session(problem(), Scripted(counting), None, "\n").value(kept) == 1.0
+    assert session.finished() == [kept]
+
+
+async def test_a_lost_attempt_is_shown_to_none_and_the_one_before_it_is_revised() -> None:
+    session, model = await lost_in(1)
+    (first,) = await session.score(await session.sample(1))
+    (lost,) = await session.score(await session.revise([[first]]))
+    assert lost.end == "failed"
+    (third,) = await session.revise([[first, lost]])
+    assert [attempt.text for attempt in model.calls[-1].attempts] == ["0"]
+    assert (third.parent, third.text, third.chain) == (first.id, "2", first.chain)
+    assert len({first.id, lost.id, third.id}) == 3
+
+
+async def test_where_every_attempt_was_lost_the_next_is_sampled_all_the_same() -> None:
+    session, model = await lost_in(0)
+    (lost,) = await session.sample(1)
+    (then,) = await session.revise([[lost]], keep_trusted=True)
+    assert (then.text, then.end, then.chain) == ("1", "stop", lost.chain)
+    assert then.id != lost.id
+    assert "".join(attempt.text for attempt in model.calls[-1].attempts) == ""
+
+
+@pytest.mark.parametrize(
+    "strategy", [Revisions(3, 2), GatedRevisions(3, 2, 1.0), StepRevisions(3, 2, 1.0), AdaptiveBranching(6, 1.0)]
+)
+async def test_chains_go_on_past_what_is_lost(strategy: Strategy) -> None:
+    session, model = await lost_in(1, 2)
+    found = await strategy(problem(), session)
+    assert len(found) == 6
+    assert [candidate.end for candidate in found].count("failed") == 2
+    assert all("" not in [attempt.text for attempt in call.attempts] for call in model.calls[1:] if call.attempts[1:])
+
+
+# A budget that is shared
+
+
+async def test_what_is_left_can_be_said_anew() -> None:
+    session = Session(problem(), SimulatedModel(skill=1.0), None, "\n", budget=10)
+    (first,) = await session.sample(1)
+    assert (first.end, sum(step.tokens for step in first.steps)) == ("length", 10)
+    with pytest.raises(Exhausted):
+        await session.sample(1)
+    session.allow(7)
+    (second,) = await session.sample(1)
+    assert sum(step.tokens for step in second.steps) == 7
+    session.allow(None)
+    (third,) = await session.sample(1)
+    assert (third.end, sum(step.tokens for step in third.steps)) == ("stop", 35)
+    session.allow(0)
+    with pytest.raises(Exhausted):
+        await session.sample(1)

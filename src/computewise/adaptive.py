@@ -88,7 +88,8 @@ async def solve_adaptively(
     while True:
         action = fitted.policy.choose(state, price, least_confidence=least_confidence)
         left = None if budget is None else budget - sum(one.ledger.usage.completion_tokens for one in arms.values())
-        if action.arm and (left == 0 or (unanswered is not None and futile >= unanswered and state.leader is None)):
+        spent = action.arm is not None and left == 0
+        if spent or (action.arm and unanswered is not None and futile >= unanswered and state.leader is None):
             action = replace(action, kind="stop", arm=None)
         drawn, chain = await arms[action.arm].draw(left) if action.arm else ((), None)
         # In a thread: whoever compares answers as mathematics may take seconds, in which other problems go on.
@@ -100,7 +101,7 @@ async def solve_adaptively(
         if watch:
             watch(decisions[-1])
         if action.arm is None:
-            return _ended(decisions, arms, exhausted=left == 0 or any(arm.ledger.exhausted for arm in arms.values()))
+            return _ended(decisions, arms, exhausted=spent or any(arm.ledger.exhausted for arm in arms.values()))
 
 
 def _ended(decisions: list[Decision], arms: Mapping[str, _Drawing], *, exhausted: bool) -> Adaptive:

@@ -245,7 +245,10 @@ class Session:
 
 def _begin(chain: Sequence[Candidate], keep_trusted: bool) -> Candidate:
     """The last attempt cut back to what is kept of it, in view of them all; of one that was lost nobody knows."""
-    chain = [candidate for candidate in chain if candidate.end != "failed"] or [replace(chain[-1], steps=(), scores=())]
+    last = chain[-1]
+    chain = [candidate for candidate in chain if candidate.end != "failed"]
+    if not chain:
+        return Candidate(last.id, last.parent)
     last = chain[-1]
     history = tuple(Attempt(c.id, tuple(step.text for step in c.steps), c.scores) for c in chain)
     kept = (history[-1].doubted or 0) if keep_trusted else 0

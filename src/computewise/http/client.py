@@ -104,6 +104,7 @@ class HttpClient:
             response = await self._transport.handle_async_request(request)
         except httpx.TransportError as error:
             raise self._unanswered(request.url, error) from None
+        response.request = request
         try:
             yield response
         finally:

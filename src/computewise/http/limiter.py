@@ -31,13 +31,15 @@ class Limiter:
         if self.under_way < int(self.window):
             self.under_way += 1
             return self
-        place = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(whose.get(), deque()).append(place)
+        owner, place = whose.get(), asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(owner, deque()).append(place)
         self.waiting += 1
         try:
             await place
         except asyncio.CancelledError:
-            if not place.cancelled():
+            if place.cancelled():
+                self._given_up(owner, place)
+            else:
                 self._leave()  # the place came together with the cancellation
             raise
         finally:
@@ -63,6 +65,14 @@ class Limiter:
     def answered(self) -> None:
         """A request was answered."""
         self.window = min(self.window + 1 / self.window, self.most)
+
+    def _given_up(self, owner: str, place: asyncio.Future[None]) -> None:
+        """Who no longer waits takes no turn from its owner's others."""
+        places = self._waiting.get(owner)
+        if places and place in places:
+            places.remove(place)
+            if not places:
+                del self._waiting[owner]
 
     def _leave(self) -> None:
         self.under_way -= 1

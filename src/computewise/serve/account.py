@@ -90,6 +90,14 @@ def saved(spent: float, beside: Baseline | None) -> float | None:
     return None if beside is None or not beside.flops else 1 - spent / beside.flops
 
 
+def generations(work: Work) -> int:
+    """Solutions that the answer was selected from; while the search goes on, those that have ended."""
+    every = work.explored()
+    if work.solved is None:
+        return sum(c.end == "stop" for c in every)
+    return sum(c.id in work.solved.answers and c.end != "failed" for c in every)
+
+
 def shown_tokens(work: Work) -> int:
     """Sampled tokens of the solution that the client sees."""
     chosen = work.solved.chosen if work.solved else None
@@ -131,7 +139,8 @@ def account(work: Work) -> dict[str, Any]:
         "answer": work.solved.answer,
         "confidence": work.solved.confidence,
         "difficulty": None if hard is None else {**_plain(hard), "bin": hard.bin},
-        "generations": usage.samples,
+        "generations": generations(work),
+        "samples": usage.samples,
         "verifier_tokens": usage.verifier_tokens,
         "verifier_calls": work.verifier_calls,
         "flops": {**_plain(spent), "total": spent.total},

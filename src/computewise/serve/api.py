@@ -11,7 +11,7 @@ from http import HTTPStatus
 from starlette.types import Receive, Scope, Send
 
 from computewise.errors import ComputewiseError
-from computewise.serve.account import strategy_of
+from computewise.serve.account import generations, strategy_of
 from computewise.serve.answerable import looks_answerable
 from computewise.serve.auth import Keys
 from computewise.serve.backend import Backend
@@ -121,13 +121,13 @@ class Endpoint:
                     await self._answer(work, model, scope, receive, send, headers)
                 finally:
                     usage = work.usage
-                    describe_usage(span, usage, {"strategy": strategy_of(work), "generations": usage.samples})
+                    describe_usage(span, usage, {"strategy": strategy_of(work), "generations": generations(work)})
         except Gone:
             work.end("cancelled")
         except Told as told:
             work.end("failed", str(told))
         except (Refused, ComputewiseError) as error:
-            failed = error if isinstance(error, Refused) else refusal_of(error)
+            failed = error if isinstance(error, Refused) else refusal_of(error, work.asked.problem_field)
             work.end("failed", str(failed))
             if not send.begun:  # else the connection is closed short of its answer, which says so
                 await send_refusal(send, failed, headers)

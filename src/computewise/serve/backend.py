@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from computewise.core import Model, Problem, Verifier
+from computewise.errors import RunError
 from computewise.http.client import HttpClient
 from computewise.models.server.lost import Lost
-from computewise.policy.file import Fitted
+from computewise.policy.file import Fitted, read_policy
+from computewise.policy.shipped import policy_path
 from computewise.serve.reading import Asked
 from computewise.session import Limits
 from computewise.tasks.load import LoadedTask
@@ -88,3 +90,11 @@ class Backend(Protocol):
         `ProblemError` for a problem that the task cannot read.
         """
         ...
+
+
+def open_policy(policy: str, models: Sequence[str], verifier: str) -> Fitted:
+    """The policy of a file, or the shipped one of that name; raises `RunError` where it is not for these models."""
+    fitted = read_policy(policy_path(policy), models=models, verifier=verifier)
+    if not fitted.policy.prices:
+        raise RunError(f"the policy {policy} has no list of prices: what an effort is worth cannot be read from it")
+    return fitted

@@ -52,6 +52,7 @@ class Common(Struct, frozen=True):
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     seed: Seed | None = None
     n: Count | None = None
+    best_of: Count | None = None
     stop: str | list[str] | None = None
     max_tokens: Count | None = None
     user: str | None = None

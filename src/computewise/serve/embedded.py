@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from computewise.core import Model, Verifier
+from computewise.errors import ProblemError
 from computewise.models.embedded import EmbeddedModel
 from computewise.models.forgetful import Forgetful
 from computewise.models.loop import EngineLoop
 from computewise.models.server.lost import Lost
 from computewise.models.threads import one_thread
-from computewise.policy.file import Fitted, read_policy
-from computewise.policy.shipped import policy_path
-from computewise.serve.backend import Cast, Upstream
+from computewise.policy.file import Fitted
+from computewise.serve.backend import Cast, Upstream, open_policy
 from computewise.serve.choosing import OFFERED
 from computewise.serve.reading import Asked
 from computewise.serve.refusals import Refused
@@ -28,6 +28,8 @@ SHOWN_ATTEMPTS = ("revisions", "gated_revisions")
 """Strategies that show a model its attempts, which one has to be trained for."""
 _WITHOUT_EFFECT = ("user", "metadata", "store", "safety_identifier", "prompt_cache_key", "service_tier")
 """Fields that say something about the client, nothing about the answer."""
+_LONGEST = 10_000
+"""Characters of a problem; what is longer is none, and to find that out would hold up everybody for seconds."""
 _DEFAULTS = {"top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
 
 
@@ -48,7 +50,7 @@ class EmbeddedBackend:
         self.fitted: Fitted | None = None
         self.verifier: Verifier | None = EmbeddedPRM(self._loop)
         if policy is not None:
-            self.fitted = read_policy(policy_path(policy), models=self.models, verifier="prm")
+            self.fitted = open_policy(policy, self.models, "prm")
         self._open(SMALL)
 
     @cached_property
@@ -74,10 +76,14 @@ class EmbeddedBackend:
                 "the embedded models read one turn, the user's", param="messages[0]", code="unsupported_field"
             )
         for name, value in asked.fields.items():
+            if value is False or value in ([], {}, ""):
+                continue
             if name not in _WITHOUT_EFFECT and not (name in _DEFAULTS and value == _DEFAULTS[name]):
                 if name == "response_format" and not asked.shaped:
                     continue
                 raise Refused(f"the embedded models have no {name[:60]}", param=name[:60], code="unsupported_field")
+        if len(asked.prompt) > _LONGEST:
+            raise ProblemError(f"a problem of {len(asked.prompt)} characters: allowed are {_LONGEST}")
         problem = self._task.read(asked.prompt.strip())
         if strategy is None:
             assert self.fitted is not None

@@ -62,4 +62,4 @@ async def _hung_up(receive: Receive) -> None:
 
 def _too_large(largest: int) -> Refused:
     text = f"the body is larger than the {largest} bytes that are taken"
-    return Refused(text, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, code="too_large", headers={"connection": "close"})
+    return Refused(text, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, code="too_large")

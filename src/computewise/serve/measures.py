@@ -6,7 +6,7 @@ import asyncio
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from computewise.serve.account import difficulty, shown_tokens, strategy_name
+from computewise.serve.account import difficulty, generations, shown_tokens, strategy_name
 from computewise.serve.choosing import Passing
 from computewise.serve.queue import Queue
 from computewise.serve.work import Work
@@ -36,7 +36,7 @@ class Measures:
             "computewise_request_seconds", "Time to an answer.", ["strategy"], buckets=_SECONDS, registry=registry
         )
         self._samples = Histogram(
-            "computewise_request_samples",
+            "computewise_request_generations",
             "Generations for an answer.",
             ["strategy"],
             buckets=_SAMPLES,
@@ -89,7 +89,7 @@ class Measures:
         if work.status in ("done", "passed"):
             self._seconds.labels(strategy).observe(work.seconds)
         if work.status == "done":
-            self._samples.labels(strategy).observe(usage.samples)
+            self._samples.labels(strategy).observe(generations(work))
             if shown := shown_tokens(work):
                 self._amplification.observe(usage.completion_tokens / shown)
             if (hard := difficulty(work)) is not None:

@@ -44,11 +44,12 @@ UNVOTABLE = [
     "modalities",
     "prediction",
     "web_search_options",
-    "best_of",
     "echo",
     "suffix",
 ]
 """Fields that ask for something else than one text: what came of several samples cannot be put to a vote."""
+_SAYING_NOTHING: tuple[Any, ...] = (None, False, [], {}, "", "none", ["text"])
+"""Values of those that ask for what is done anyway."""
 SHAPED = "response_format"
 """A text of a given shape: it has no answer that can be read, but can be sampled where a strategy is asked for."""
 
@@ -77,6 +78,11 @@ class Asked:
     def prompt(self) -> str:
         """The problem."""
         return self.turns[-1].content if self.turns else ""
+
+    @property
+    def problem_field(self) -> str:
+        """Where the problem is."""
+        return "messages" if self.endpoint == "chat" else "prompt"
 
     @property
     def stop(self) -> bool:
@@ -147,14 +153,15 @@ def _asked(
 def _unvotable(held: Mapping[str, Any]) -> tuple[str, str] | None:
     if (held.get("n") or 1) > 1:
         return "n", "n asks for several answers, a search gives one"
-    name = next((one for one in UNVOTABLE if held.get(one) not in (None, False, [], "none", ["text"])), None)
+    if (held.get("best_of") or 1) > 1:
+        return "best_of", "best_of has the upstream choose: to choose here, name a strategy"
+    name = next((one for one in UNVOTABLE if held.get(one) not in _SAYING_NOTHING), None)
     return None if name is None else (name, f"{name} cannot be put to a vote of samples")
 
 
 def _json(raw: bytes) -> dict[str, Any]:
     try:
         held = msgspec.json.decode(raw)
-        msgspec.json.encode(held)  # halves of surrogate pairs are no text that could be passed on
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Refused(f"the body is no JSON: {' '.join(str(error).split())}", code="not_json") from None
     if not isinstance(held, dict):

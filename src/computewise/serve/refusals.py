@@ -38,15 +38,18 @@ class Refused(Exception):  # noqa: N818 - what a client is told, not always an e
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
-def refusal_of(error: ComputewiseError) -> Refused:
-    """What a client is told of an error: an upstream's status and its wish to be left alone are passed on."""
+def refusal_of(error: ComputewiseError, problem: str = "messages") -> Refused:
+    """What a client is told of an error; `problem` is the field that holds it.
+
+    An upstream's status and its wish to be left alone are passed on.
+    """
     text = " ".join(str(error).split())
     if isinstance(error, ServerError):
         return _of_upstream(error, text)
     if isinstance(error, ModelError):
         return Refused(text, HTTPStatus.BAD_GATEWAY, type=UPSTREAM, code="unreadable")
     if isinstance(error, ProblemError):
-        return Refused(text, param="messages", code="unreadable_problem")
+        return Refused(text, param=problem, code="unreadable_problem")
     if isinstance(error, UsageError):
         return Refused(text, code="unusable_setting")
     return Refused(text, HTTPStatus.SERVICE_UNAVAILABLE, type="server_error")
@@ -54,7 +57,7 @@ def refusal_of(error: ComputewiseError) -> Refused:
 
 def too_late(seconds: float) -> Refused:
     """The time a request was given is over, and there is nothing to show."""
-    text = f"no solution was ended within {seconds:g} seconds"
+    text = f"no solution was ended within {round(seconds, 2):g} seconds"
     return Refused(text, HTTPStatus.GATEWAY_TIMEOUT, type=UPSTREAM, code="timeout")
 
 

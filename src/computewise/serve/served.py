@@ -16,9 +16,8 @@ from computewise.models.server.model import ServerModel
 from computewise.models.server.ollama import OllamaRoute
 from computewise.models.server.opening import PLAIN, ServedModel, open_served
 from computewise.models.server.templates import RawTemplate
-from computewise.policy.file import Fitted, read_policy
-from computewise.policy.shipped import policy_path
-from computewise.serve.backend import Cast, Upstream
+from computewise.policy.file import Fitted
+from computewise.serve.backend import Cast, Upstream, open_policy
 from computewise.serve.choosing import OFFERED
 from computewise.serve.reading import Asked
 from computewise.serve.refusals import Refused
@@ -137,7 +136,7 @@ async def served_backend(source: ServerSource, policy: str | None, grader: str) 
                 ways[served.model], names[served.model] = await _ways(served, model), labels[role]
         fitted = None
         if policy is not None:
-            fitted = read_policy(policy_path(policy), models=list(names.values()), verifier=labels["prm"])
+            fitted = open_policy(policy, list(names.values()), labels["prm"])
         yield ServedBackend(
             ways=ways,
             labels=names,

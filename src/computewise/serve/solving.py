@@ -38,7 +38,8 @@ async def solved(work: Work, backend: Backend, model: str, seconds: float) -> So
             assert isinstance(work.plan, Fixed)
             return await _by_strategy(work, work.plan, backend, model, task)
     except TimeoutError:
-        return _so_far(work, backend.verifier, task, seconds)
+        # In a thread, as in `solve`: answers may take long to compare.
+        return await asyncio.to_thread(_so_far, work, backend.verifier, task, seconds)
 
 
 async def _by_strategy(work: Work, plan: Fixed, backend: Backend, model: str, task: Remembering) -> Solved:
@@ -164,7 +165,7 @@ def _so_far(work: Work, verifier: Verifier | None, task: Remembering, seconds: f
     value = _valuing(verifier if read else None)
     winner = select([Ballot(answer_of(c, task), value(c), c.chain) for c in final])
     chosen = None if winner is None else final[winner]
-    stopped = f"the {seconds:g} seconds it was given ended the search"
+    stopped = f"the {round(seconds, 2):g} seconds it was given ended the search"
     return _chosen(final, chosen, select, verifier if read else None, task, "time", stopped)
 
 

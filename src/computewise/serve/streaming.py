@@ -37,7 +37,7 @@ async def stream(
     try:
         solving.result()
     except (Refused, ComputewiseError) as error:
-        refused = error if isinstance(error, Refused) else refusal_of(error)
+        refused = error if isinstance(error, Refused) else refusal_of(error, work.asked.problem_field)
         if begun:
             await more(send, event(refused.body))
             await more(send, DONE)
@@ -62,7 +62,7 @@ class Told(Exception):  # noqa: N818 - a signal, no error
 def _sign(work: Work) -> bytes:
     """A comment, which clients skip; or a thought, for those who ask to see some."""
     usage = work.usage
-    text = f"computewise: {work.status}, {usage.samples} generations, {usage.completion_tokens} tokens sampled"
+    text = f"computewise: {work.status}, {usage.samples} samples, {usage.completion_tokens} tokens sampled"
     if work.asked.wishes.progress == "reasoning" and work.asked.endpoint == "chat":
         return thought_of(work, f"{text}\n")
     return f": {text}\n\n".encode()

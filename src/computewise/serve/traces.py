@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import Any
 
 from computewise.core import Candidate, Usage
-from computewise.serve.account import baseline, difficulty, failures, saved, strategy_of
+from computewise.serve.account import baseline, difficulty, failures, generations, saved, strategy_of
 from computewise.serve.choosing import ByPolicy, Passing
 from computewise.serve.reasons import why
 from computewise.serve.work import Work
@@ -84,7 +84,7 @@ def summary(work: Work) -> dict[str, Any]:
         "answer": solved.answer if solved else None,
         "confidence": solved.confidence if solved else None,
         "difficulty": None if hard is None else {"estimate": hard.estimate, "samples": hard.samples},
-        "generations": usage.samples,
+        "generations": generations(work),
         "completion_tokens": usage.completion_tokens,
         "verifier_tokens": usage.verifier_tokens,
         "flops": spent,

@@ -1,0 +1,211 @@
+"""A backend of simulated models, and requests to an application without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import numpy as np
+from doubles import problem
+from starlette.applications import Starlette
+
+from computewise.core import Attempt, Completion, Model, Problem, Usage, Verifier
+from computewise.errors import ModelError
+from computewise.models.server.lost import Lost
+from computewise.models.simulated import SimulatedModel
+from computewise.policy.actions import Option
+from computewise.policy.compute_optimal import Policy
+from computewise.policy.file import Arm, Fitted
+from computewise.policy.path import Priced
+from computewise.policy.trees import Forest
+from computewise.serve.backend import Cast, Upstream
+from computewise.serve.choosing import OFFERED
+from computewise.serve.reading import Asked, read_chat
+from computewise.session import Limits
+from computewise.tasks.simulated import SimulatedTask
+from computewise.verifiers.simulated import SimulatedPRM
+
+PROMPT = problem().prompt
+CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+PRICES = (Priced(0.2, 1.5, 0.5), Priced(0.1, 4.0, 0.6), Priced(0.05, 10.0, 0.7), Priced(0.0, 40.0, 0.8))
+"""What prices came to: the higher, the less is drawn and the less is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(SimulatedTask):
+    """The simulated task as a server meets it."""
+
+    instruction: str = ""
+    findings: tuple[str, ...] = ()
+
+
+def fitted(worth: Mapping[str, float], confidence: float = 0.9, prices: tuple[Priced, ...] = PRICES) -> Fitted:
+    """A policy that thinks the same of every state: samples of small, one whole solution of large."""
+    arms = (Arm("samples", "small", {"name": "single"}, 6), Arm("large", "large", {"name": "greedy"}, 1, larger=True))
+    options = tuple(Option(arm.name, 1, 1.0) for arm in arms)
+    base = np.array([confidence, *(worth.get(arm.name, 0.0) for arm in arms)])
+    forest = Forest(base, np.zeros((0, 0), np.int64), np.zeros((0, 0)), np.zeros((0, 1, len(base))))
+    policy = Policy(tuple(arm.name for arm in arms), ("large",), options, forest, prices)
+    return Fitted(policy, arms, "simulated_prm", "simulated", "samples", 1.0)
+
+
+@dataclass(slots=True)
+class Losing:
+    """Loses every sample but each `keeps`-th; of 0 it keeps none."""
+
+    lost: Lost
+    keeps: int
+    model: Model = field(default_factory=SimulatedModel)
+    error: ModelError = field(default_factory=lambda: ModelError("the server is out of order"))
+    name: str = "small"
+    parameters: int = 1_000
+    _drawn: int = 0
+
+    async def sample(
+        self,
+        prompt: str,
+        prefix: str,
+        n: int,
+        *,
+        stop: str | None,
+        max_tokens: int,
+        temperature: float,
+        seeds: Sequence[int],
+        attempts: Sequence[Attempt] = (),
+    ) -> list[Completion]:
+        found = await self.model.sample(
+            prompt, prefix, n, stop=stop, max_tokens=max_tokens, temperature=temperature, seeds=seeds, attempts=attempts
+        )
+        for index in range(n):
+            self._drawn += 1
+            if not self.keeps or self._drawn % self.keeps:
+                self.lost.note(self.error, 1)
+                found[index] = Completion((), "failed", Usage())
+            else:
+                self.lost.answered += 1
+        return found
+
+
+@dataclass(slots=True)
+class Gated:
+    """Answers `free` calls at once, every later one only when `gate` is set; `waiting` counts those there are."""
+
+    model: Model = field(default_factory=SimulatedModel)
+    free: int = 0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: int = 0
+    cancelled: int = 0
+    name: str = "small"
+    parameters: int = 1_000
+    _calls: int = 0
+
+    async def sample(
+        self,
+        prompt: str,
+        prefix: str,
+        n: int,
+        *,
+        stop: str | None,
+        max_tokens: int,
+        temperature: float,
+        seeds: Sequence[int],
+        attempts: Sequence[Attempt] = (),
+    ) -> list[Completion]:
+        self._calls += 1
+        if self._calls > self.free:
+            self.waiting += 1
+            try:
+                await self.gate.wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+            finally:
+                self.waiting -= 1
+        return await self.model.sample(
+            prompt, prefix, n, stop=stop, max_tokens=max_tokens, temperature=temperature, seeds=seeds, attempts=attempts
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class SimulatedBackend:
+    """Everything in closed form; `keeps` has the small model lose samples, see `Losing`."""
+
+    players: Mapping[str, Model] = field(
+        default_factory=lambda: {
+            "small": SimulatedModel(skill=0.8, name="small", parameters=1_000),
+            "large": SimulatedModel(skill=1.0, name="large", parameters=14_000),
+        }
+    )
+    verifier: Verifier | None = field(default_factory=lambda: SimulatedPRM(parameters=500))
+    fitted: Fitted | None = None
+    task: Loaded = field(default_factory=Loaded)
+    grader: str = ""
+    limits: Limits = field(default_factory=Limits)
+    temperature: float = 1.0
+    example: str = PROMPT
+    refuses: Mapping[str, str] = field(default_factory=dict)
+    """Strategies, with why they are refused."""
+    upstreams: Mapping[str, Upstream] = field(default_factory=dict)
+    keeps: int | None = None
+    error: ModelError = field(default_factory=lambda: ModelError("the server is out of order"))
+
+    @property
+    def models(self) -> Sequence[str]:
+        return list(self.players)
+
+    def strategies(self, model: str) -> Mapping[str, str | None]:
+        return {name: self.refuses.get(name) for name in OFFERED}
+
+    def upstream(self, model: str) -> Upstream | None:
+        return self.upstreams.get(model)
+
+    def cast(self, asked: Asked, model: str, strategy: str | None, lost: Lost) -> Cast:
+        names = [model]
+        if strategy is None:
+            assert self.fitted is not None
+            names = self.fitted.models
+        players = {name: self.players[name] for name in names}
+        if self.keeps is not None:
+            players["small"] = Losing(lost, self.keeps, self.players["small"], self.error)
+        return Cast(players, Problem(asked.prompt, asked.prompt), "")
+
+
+def body(prompt: str = PROMPT, model: str = "small", **fields: Any) -> dict[str, Any]:
+    """Of a chat of one turn."""
+    return {"model": model, "messages": [{"role": "user", "content": prompt}], **fields}
+
+
+def asked(prompt: str = PROMPT, model: str = "small", **fields: Any) -> Asked:
+    """The same as it is read."""
+    return read_chat(json.dumps(body(prompt, model, **fields)).encode())
+
+
+def client_of(app: Starlette, key: str | None = None) -> httpx.AsyncClient:
+    """A client of the application, in this process; what is unforeseen there is raised here."""
+    headers = {} if key is None else {"authorization": f"Bearer {key}"}
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost", headers=headers)
+
+
+async def until(true: Any) -> None:
+    """Let others work until it is true."""
+    async with asyncio.timeout(30):
+        while not true():  # noqa: ASYNC110 - an event for everything that is waited for would be more code
+            await asyncio.sleep(0)
+
+
+def checked_error(response: httpx.Response) -> dict[str, Any]:
+    """The inside of OpenAI's envelope, which has to be one."""
+    held = response.json()
+    assert set(held) == {"error"}, held
+    inside: dict[str, Any] = held["error"]
+    assert set(inside) == {"message", "type", "param", "code"}, held
+    assert isinstance(inside["message"], str)
+    assert inside["message"]
+    assert isinstance(inside["type"], str)
+    assert inside["param"] is None or isinstance(inside["param"], str)
+    assert inside["code"] is None or isinstance(inside["code"], str)
+    return inside

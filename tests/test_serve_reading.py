@@ -1,0 +1,275 @@
+"""From a body's bytes to what is asked."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from serve_doubles import PROMPT, asked, body
+
+from computewise.models.chat import Message
+from computewise.serve.answerable import looks_answerable
+from computewise.serve.reading import Asked, read_chat, read_completion
+from computewise.serve.refusals import Refused
+
+
+def completion(prompt: Any = PROMPT, **fields: Any) -> Asked:
+    return read_completion(json.dumps({"model": "small", "prompt": prompt, **fields}).encode())
+
+
+def turns(*messages: dict[str, Any], **fields: Any) -> Asked:
+    return read_chat(json.dumps({"model": "small", "messages": messages, **fields}).encode())
+
+
+def user(content: Any) -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+def test_a_plain_chat_is_its_turns() -> None:
+    found = turns(
+        {"role": "developer", "content": "Be brief."}, user("a"), {"role": "assistant", "content": "b"}, user("c")
+    )
+    assert found.turns == (
+        Message("system", "Be brief."),
+        Message("user", "a"),
+        Message("assistant", "b"),
+        Message("user", "c"),
+    )
+    assert (found.prompt, found.unvotable, found.endpoint, found.model) == ("c", None, "chat", "small")
+    assert not found.stream
+    assert not found.include_usage
+    assert not found.stop
+    assert not found.shaped
+
+
+def test_text_in_parts_is_text() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert turns(user(parts)).prompt == "a\nb"
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        (
+            [user([{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "x"}}])],
+            "messages[0].content",
+        ),
+        ([user(None)], "messages[0].content"),
+        ([user(5)], "messages[0].content"),
+        ([user("a"), {"role": "tool", "content": "b", "tool_call_id": "c"}], "messages[1].role"),
+        ([{"content": "a"}], "messages[0].role"),
+        ([{"role": ["user"], "content": "a"}], "messages[0].role"),
+        ([{"role": "assistant", "content": "a", "tool_calls": [{"id": "b"}]}, user("c")], "messages[0].tool_calls"),
+        ([{"role": "user", "content": "a", "name": "b"}], "messages[0].name"),
+        ([user("a"), {"role": "assistant", "content": "b"}], "messages[1].role"),
+        ([{"role": "system", "content": "a"}], "messages[0].role"),
+    ],
+)
+def test_a_turn_that_is_no_text_can_only_be_passed_through(messages: list[dict[str, Any]], param: str) -> None:
+    found = turns(*messages)
+    assert found.unvotable is not None
+    assert found.unvotable[0] == param
+    assert (found.turns, found.prompt) == ((), "")
+
+
+def test_what_is_empty_in_a_turn_is_not_there() -> None:
+    message: dict[str, Any] = {"role": "user", "content": "a", "name": None, "tool_calls": [], "refusal": None}
+    assert turns(message).prompt == "a"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tools", [{"type": "function"}]),
+        ("tool_choice", "auto"),
+        ("functions", [{"name": "f"}]),
+        ("logprobs", True),
+        ("top_logprobs", 3),
+        ("audio", {"voice": "x"}),
+        ("modalities", ["text", "audio"]),
+        ("prediction", {"type": "content"}),
+        ("web_search_options", {"x": 1}),
+        ("best_of", 3),
+        ("echo", True),
+        ("suffix", "x"),
+        ("n", 2),
+    ],
+)
+def test_a_field_that_asks_for_something_else_than_one_text_is_named(field: str, value: Any) -> None:
+    found = asked(**{field: value})
+    assert found.unvotable is not None
+    assert found.unvotable[0] == field
+    assert field in found.unvotable[1]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tools", []),
+        ("tools", None),
+        ("tool_choice", "none"),
+        ("logprobs", False),
+        ("modalities", ["text"]),
+        ("n", 1),
+        ("n", None),
+        ("echo", False),
+        ("best_of", None),
+    ],
+)
+def test_a_field_that_says_what_holds_anyway_is_no_obstacle(field: str, value: Any) -> None:
+    assert asked(**{field: value}).unvotable is None
+
+
+def test_fields_that_are_not_acted_on_go_along() -> None:
+    found = asked(top_p=0.9, stop=["a"], user="b", unheard_of={"c": 1}, presence_penalty=None, seed=3, temperature=0.5)
+    assert found.fields == {"top_p": 0.9, "stop": ["a"], "user": "b", "unheard_of": {"c": 1}}
+    assert (found.seed, found.temperature, found.stop) == (3, 0.5, True)
+
+
+def test_the_lower_of_two_ceilings_counts() -> None:
+    assert asked(max_tokens=5, max_completion_tokens=7).most_shown == 5
+    assert asked(max_tokens=9, max_completion_tokens=7).most_shown == 7
+    assert asked(max_tokens=9).most_shown == 9
+    assert asked().most_shown is None
+
+
+def test_a_text_of_a_given_shape() -> None:
+    assert asked(response_format={"type": "json_object"}).shaped
+    assert not asked(response_format={"type": "text"}).shaped
+    assert not asked(response_format=None).shaped
+    assert not asked(response_format="json").shaped
+
+
+def test_streaming_and_its_usage() -> None:
+    found = asked(stream=True, stream_options={"include_usage": True})
+    assert (found.stream, found.include_usage) == (True, True)
+    assert not asked(stream=True, stream_options={}).include_usage
+
+
+@pytest.mark.parametrize("prompt", [PROMPT, [PROMPT]])
+def test_a_completion_s_prompt_is_gone_on_from(prompt: Any) -> None:
+    found = completion(prompt)
+    assert (found.turns, found.endpoint) == ((Message("user", PROMPT),), "completions")
+
+
+@pytest.mark.parametrize("prompt", [["a", "b"], [1, 2], [[1], [2]], 5, {}, [], None])
+def test_other_prompts_can_only_be_passed_through(prompt: Any) -> None:
+    found = completion(prompt)
+    assert found.unvotable is not None
+    assert (found.unvotable[0], found.turns) == ("prompt", ())
+
+
+def test_a_body_is_kept_byte_for_byte() -> None:
+    raw = b' {"messages" :[{"role":"user","content":"\\u00e9"}],"model":"small", "x":1.50 } '
+    assert read_chat(raw).raw == raw
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"model": None}, "model"),
+        ({"model": 5}, "model"),
+        ({"messages": []}, "messages"),
+        ({"messages": "x"}, "messages"),
+        ({"messages": ["x"]}, "messages[0]"),
+        ({"temperature": 2.1}, "temperature"),
+        ({"temperature": -0.1}, "temperature"),
+        ({"temperature": "warm"}, "temperature"),
+        ({"seed": 2**63}, "seed"),
+        ({"seed": 0.5}, "seed"),
+        ({"n": 0}, "n"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_completion_tokens": "many"}, "max_completion_tokens"),
+        ({"stream": "yes"}, "stream"),
+        ({"stream_options": 5}, "stream_options"),
+        ({"stream_options": {"include_usage": "x"}}, "stream_options.include_usage"),
+        ({"stop": 5}, "stop"),
+        ({"stop": [5]}, "stop[0]"),
+        ({"user": 5}, "user"),
+        ({"reasoning_effort": "most"}, "reasoning_effort"),
+        ({"computewise": "beam_search"}, "computewise"),
+        ({"computewise": {"n": 0}}, "computewise.n"),
+        ({"computewise": {"n": True}}, "computewise.n"),
+        ({"computewise": {"trust": 1.1}}, "computewise.trust"),
+        ({"computewise": {"balance_temperature": 0}}, "computewise.balance_temperature"),
+        ({"computewise": {"price": -1}}, "computewise.price"),
+        ({"computewise": {"timeout": 0}}, "computewise.timeout"),
+        ({"computewise": {"max_total_tokens": 0}}, "computewise.max_total_tokens"),
+        ({"computewise": {"progress": "dots"}}, "computewise.progress"),
+        ({"computewise": {"nn": 3}}, "computewise"),
+    ],
+)
+def test_every_field_that_is_wrong_is_named(changes: dict[str, Any], param: str) -> None:
+    with pytest.raises(Refused) as refused:
+        read_chat(json.dumps({**body(), **changes}).encode())
+    assert (refused.value.status, refused.value.param, refused.value.code) == (400, param, "invalid_value")
+    assert param in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("lacks", "reads"), [("model", read_chat), ("messages", read_chat), ("prompt", read_completion)]
+)
+def test_a_field_that_is_missing_is_named(lacks: str, reads: Any) -> None:
+    held = {"model": "small", "messages": [user("a")], "prompt": "a"}
+    with pytest.raises(Refused) as refused:
+        reads(json.dumps({name: value for name, value in held.items() if name != lacks}).encode())
+    assert refused.value.param == lacks
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b'{"model":',
+        b"[]",
+        b"5",
+        b"null",
+        b'"text"',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"model":"small","messages":[{"role":"user","content":"\\ud83d"}]}',
+        b'{"model":"\xed\xa0\x80"}',
+        b'{"temperature":NaN}',
+        b'{"temperature":1e999}',
+        b"1" * 5000,
+    ],
+)
+def test_what_is_no_json_object_is_said_to_be_none(raw: bytes) -> None:
+    for read in (read_chat, read_completion):
+        with pytest.raises(Refused) as refused:
+            read(raw)
+        assert (refused.value.status, refused.value.code) == (400, "not_json")
+        assert "\n" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("prompt", "grader", "found"),
+    [
+        ("What is 3 + 4?", "math", True),
+        ("How many legs do spiders have?", "math", True),
+        (r"Simplify \frac{a}{b}", "math", True),
+        ("Write a poem about the sea.", "math", False),
+        ("Hello!", "math", False),
+        ("Which? A. red B. blue", "choice", True),
+        ("Which?\n(A) red\n(B) blue", "choice", True),
+        ("Which? B. blue A. red", "choice", False),
+        ("Which colour?", "choice", False),
+        ("A. first only", "choice", False),
+        ("anything", "exact", True),
+        ("anything", "", True),
+    ],
+)
+def test_whether_an_answer_can_be_compared_is_guessed_by_the_prompt(prompt: str, grader: str, found: bool) -> None:
+    assert looks_answerable(prompt, grader) is found
+
+
+@pytest.mark.parametrize(
+    ("grader", "prompt"),
+    [("choice", "A. " * 300_000), ("choice", "\n" * 1_000_000), ("math", "how " * 250_000), ("math", "\n" * 1_000_000)],
+)
+def test_a_long_prompt_is_guessed_about_in_one_go(grader: str, prompt: str) -> None:
+    """From every place to the end anew, it would take hours, in which nobody else is answered."""
+    assert not looks_answerable(prompt, grader)
