@@ -70,7 +70,7 @@ async def served() -> AsyncIterator[Starlette]:
         spending=Spending(retry=Retry(tries=1)),
     )
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(http_client, "SpreadTransport", lambda *_: httpx.MockTransport(server.handle))
+        patched.setattr(http_client, "AiohttpTransport", lambda *_: httpx.MockTransport(server.handle))
         async with served_backend(source, None, "math") as backend:
             yield application(backend, BOUNDS)
 

@@ -20,7 +20,7 @@ from servers import SERVERS, VLLM, Hosted, Little, Ollama, Server
 
 from computewise import cli
 from computewise.http import client as http_client
-from computewise.http.spread import SpreadTransport
+from computewise.http.transport import AiohttpTransport
 from computewise.models.threads import one_thread
 from computewise.policy.file import read_policy
 from computewise.study import server_source
@@ -136,7 +136,7 @@ class Shell:
             patch.chdir(self.where)
             for name, value in {"XDG_CACHE_HOME": str(self.where / "cache"), "COLUMNS": "160", **environment}.items():
                 patch.setenv(name, value)
-            patch.setattr(http_client, "SpreadTransport", lambda *_: httpx.MockTransport(self.net.handle))
+            patch.setattr(http_client, "AiohttpTransport", lambda *_: httpx.MockTransport(self.net.handle))
             patch.setattr(cli, "app", lambda **settings: app(arguments, **settings))
             try:
                 cli.main()
@@ -492,5 +492,5 @@ class RealShell(Shell):
     def __call__(self, *arguments: str, **environment: str) -> Said:
         """See `Shell`."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(httpx, "MockTransport", lambda *_: SpreadTransport(30.0, None))
+            patch.setattr(httpx, "MockTransport", lambda *_: AiohttpTransport(30.0, None))
             return Shell.__call__(self, *arguments, **environment)

@@ -60,7 +60,7 @@ def sockets(monkeypatch: pytest.MonkeyPatch, server: Server) -> list[tuple[str, 
         seen.append((request.url.host, request.headers.get("authorization")))
         return await server.handle(request)
 
-    monkeypatch.setattr(http_client, "SpreadTransport", lambda *_: httpx.MockTransport(handle))
+    monkeypatch.setattr(http_client, "AiohttpTransport", lambda *_: httpx.MockTransport(handle))
     return seen
 
 

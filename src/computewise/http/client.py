@@ -18,7 +18,7 @@ import msgspec
 from computewise.errors import ModelError, ServerError, UsageError
 from computewise.http.limiter import Limiter
 from computewise.http.retry import OVERLOADED, Retry, asked_to_wait, worth_retrying
-from computewise.http.spread import SpreadTransport, proxy_for
+from computewise.http.transport import AiohttpTransport, proxy_for
 
 CONCURRENCY = 256
 TIMEOUT = 600.0
@@ -65,7 +65,7 @@ class HttpClient:
         self._urls: dict[str, httpx.URL] = {}
         # What httpx.AsyncClient adds to its transport (cookies, redirects, authentication) is not wanted here, and it
         # takes a third of a request's time.
-        self._transport = transport or SpreadTransport(KEPT, proxy_for(httpx.URL(self.base_url)))
+        self._transport = transport or AiohttpTransport(KEPT, proxy_for(httpx.URL(self.base_url)))
 
     async def __aenter__(self) -> HttpClient:
         return self

@@ -25,12 +25,17 @@ from computewise.strategies import label
 FUTILE = 2
 """First solutions without an answer after which a policy is told that there is none to be found."""
 
+_BOUNDS = {"tokens": "token budget", "time": "time it was given"}
+_SAMPLING = 0.95
+"""Share of the time after which samples that are not there are given up: the verifier has the rest."""
+
 Exhausted = Literal["tokens", "time"]
 
 
 async def solved(work: Work, backend: Backend, model: str, seconds: float) -> Solved:
     """The answer, within `seconds`; raises `Refused` where they pass without any, `ModelError` where models fail."""
     work.task = task = Remembering(backend.task)
+    work.lost.until = asyncio.get_running_loop().time() + _SAMPLING * seconds
     try:
         async with asyncio.timeout(seconds):
             if isinstance(work.plan, ByPolicy):
@@ -64,8 +69,10 @@ async def _by_strategy(work: Work, plan: Fixed, backend: Backend, model: str, ta
     # Where the budget ended it with nothing finished, there is still what was begun.
     final = result.candidates or result.explored
     _raise_lost(work, final)
-    exhausted: Exhausted | None = "tokens" if result.exhausted else None
-    stopped = f"{label(plan.strategy)} ran to its end" if exhausted is None else "the token budget ended the search"
+    exhausted = _exhausted(work, tokens=result.exhausted)
+    stopped = (
+        f"{label(plan.strategy)} ran to its end" if exhausted is None else f"the {_BOUNDS[exhausted]} ended the search"
+    )
     return _chosen(final, result.chosen, plan.select, verifier, task, exhausted, stopped)
 
 
@@ -167,6 +174,11 @@ def _so_far(work: Work, verifier: Verifier | None, task: Remembering, seconds: f
     chosen = None if winner is None else final[winner]
     stopped = f"the {round(seconds, 2):g} seconds it was given ended the search"
     return _chosen(final, chosen, select, verifier if read else None, task, "time", stopped)
+
+
+def _exhausted(work: Work, *, tokens: bool) -> Exhausted | None:
+    """What ended it early."""
+    return "time" if work.lost.late else "tokens" if tokens else None
 
 
 def _raise_lost(work: Work, final: Sequence[Candidate]) -> None:

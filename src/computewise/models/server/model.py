@@ -104,7 +104,7 @@ class ServerModel:
         asked = await self._asked(prompt, prefix, attempts, stop, max_tokens, temperature)
         answers = await self._draw(asked, list(seeds))
         if self.lost is not None and self.lost.nothing():
-            raise self.lost.errors[0]
+            raise TimeoutError if self.lost.late else self.lost.errors[0]
         read = next((a.prompt_tokens for a in answers if a.prompt_tokens is not None), None)
         if read is None:
             read = len(asked.ids) if asked.ids is not None else -(-len(asked.text) // CHARACTERS_A_TOKEN)
@@ -197,13 +197,8 @@ class ServerModel:
         """One request; where it is lost, and that is only noted, as many lost continuations."""
         if self.lost is None:
             return await self._request(asked)
-        try:
-            answer = await self._request(asked)
-        except ModelError as error:
-            self.lost.note(error, asked.n)
-            return Answered([Generated("", "failed", None, 0)] * asked.n, None, None, None)
-        self.lost.answered += len(answer.found)
-        return answer
+        answer = await self.lost.tried(lambda: self._request(asked), asked.n)
+        return answer or Answered([Generated("", "failed", None, 0)] * asked.n, None, None, None)
 
     async def _request(self, asked: Asked) -> Answered:
         """One request, within the ceiling."""

@@ -1,0 +1,110 @@
+"""httpx's words over aiohttp's connections.
+
+httpx's own transport takes twice the processor time a request, and looks at every connection of its pool whenever one
+begins or ends: with 256 of them that takes most of a core (benchmarks/adapter.py, benchmarks/serve.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import httpx
+import yarl
+
+_LARGE = 1 << 20
+
+
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """As many connections as there are requests under way; idle ones are kept `keepalive` seconds."""
+
+    def __init__(self, keepalive: float, proxy: str | None) -> None:
+        self._keepalive, self._proxy = keepalive, proxy
+        self._session: aiohttp.ClientSession | None = None
+        self._urls: dict[str, yarl.URL] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """See `httpx.AsyncBaseTransport`: nothing is decoded, nor redirected. Raises `httpx.TransportError`."""
+        session = self._session or self._opened(request.url.scheme)
+        timeout = request.extensions["timeout"]
+        with _in_words_of_httpx():
+            response = await session.request(
+                request.method,
+                self._url(str(request.url)),
+                headers=request.headers,
+                data=_sent(request.content),
+                allow_redirects=False,
+                proxy=self._proxy,
+                timeout=aiohttp.ClientTimeout(sock_connect=timeout["connect"], sock_read=timeout["read"]),
+            )
+        return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response))
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _opened(self, scheme: str) -> aiohttp.ClientSession:
+        """At the first request, within the event loop that it is made in."""
+        ssl = httpx.create_ssl_context() if scheme == "https" else True
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=self._keepalive, ssl=ssl),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
+        )
+        return self._session
+
+    def _url(self, text: str) -> yarl.URL:
+        """Parsed once: there are few."""
+        if text not in self._urls:
+            self._urls[text] = yarl.URL(text, encoded=True)
+        return self._urls[text]
+
+
+def _sent(content: bytes) -> bytes | BytesIO | None:
+    """A large body in parts, so that it does not hold up everybody else."""
+    return BytesIO(content) if len(content) > _LARGE else content or None
+
+
+class _Body(httpx.AsyncByteStream):
+    """A response's, as it comes; closed before its end, its connection is closed too."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _in_words_of_httpx():
+            async for part in self._response.content.iter_any():
+                yield part
+
+    async def aclose(self) -> None:
+        self._response.close()  # at its end the connection has been given back already
+
+
+@contextmanager
+def _in_words_of_httpx() -> Iterator[None]:
+    try:
+        yield
+    except aiohttp.ConnectionTimeoutError:
+        raise httpx.ConnectTimeout("") from None
+    except TimeoutError:
+        raise httpx.ReadTimeout("") from None
+    except aiohttp.ClientConnectorError as error:
+        raise httpx.ConnectError(str(error)) from None
+    except aiohttp.ClientConnectionError as error:
+        raise httpx.ReadError(str(error)) from None
+    except aiohttp.ClientError as error:
+        raise httpx.RemoteProtocolError(str(error)) from None
+
+
+def proxy_for(url: httpx.URL) -> str | None:
+    """The environment's proxy (HTTPS_PROXY, NO_PROXY) for a server; None for this machine."""
+    if url.host in ("localhost", "127.0.0.1", "::1") or proxy_bypass(url.host):
+        return None
+    proxies = getproxies()
+    return proxies.get(url.scheme) or proxies.get("all")
