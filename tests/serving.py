@@ -15,7 +15,6 @@ from typing import Any
 import httpx
 import uvicorn
 from servers import RefusedError, Server
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from computewise.http.retry import Retry
@@ -23,6 +22,7 @@ from computewise.models.server.capabilities import Capabilities
 from computewise.models.server.opening import ServedModel
 from computewise.serve.app import application
 from computewise.serve.backend import Backend
+from computewise.serve.protocol import BoundedProtocol
 from computewise.serve.running import listen
 from computewise.serve.served import ServedBackend, served_backend
 from computewise.serve.settings import Settings
@@ -365,12 +365,12 @@ class Site:
 async def serving(backend: Backend, **settings: Any) -> AsyncIterator[Site]:
     """The application at a port of its own, in this event loop; what goes wrong in it unforeseen fails the test."""
     app = application(backend, Settings(**settings))
-    config = uvicorn.Config(app, http="h11", ws="none", lifespan="off", log_config=None, access_log=False)
+    config = uvicorn.Config(app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
     config.load()
     listener, state, before = listen("127.0.0.1", 0), ServerState(), asyncio.all_tasks()
 
     def connected() -> asyncio.Protocol:
-        return H11Protocol(config, server_state=state, app_state={})
+        return BoundedProtocol(config, server_state=state, app_state={})
 
     root = f"http://127.0.0.1:{listener.getsockname()[1]}"
     server = await asyncio.get_running_loop().create_server(connected, sock=listener, backlog=1024)

@@ -78,7 +78,6 @@ async def test_a_body_goes_as_json_to_a_path_under_v1_or_under_the_root() -> Non
     assert (post.method, str(post.url)) == ("POST", "http://server:8000/some/v1/completions")
     assert post.content == '{"prompt":[1,2],"text":"é\\n"}'.encode()
     assert post.headers["content-type"] == "application/json"
-    assert post.headers["host"] == "server:8000"
     assert post.headers["user-agent"].startswith("computewise/")
     assert (get.method, str(get.url), get.content) == ("GET", "http://server:8000/some/props", b"")
     assert {request.headers["authorization"] for request in transport.requests} == {f"Bearer {KEY}"}
@@ -424,7 +423,6 @@ async def test_a_request_is_passed_on_byte_for_byte_with_the_key_of_this_client(
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert request.headers["content-type"] == "application/json"
     assert request.headers["accept-encoding"] == "gzip"
-    assert request.headers["content-length"] == str(len(content))
     assert (response.status_code, parts) == (200, [b"one", b"two"])
 
 

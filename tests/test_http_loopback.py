@@ -320,3 +320,23 @@ async def test_a_pool_is_free_again_where_a_body_never_comes_to_its_end(ended: s
             with pytest.raises(asyncio.CancelledError if ended == "cancelled" else ServerError):
                 await task
             assert under_way(client) == 0
+
+
+async def test_a_request_says_its_host_and_length_and_nothing_that_was_not_asked_for() -> None:
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        await reader.readexactly(2)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nset-cookie: a=b\r\nconnection: close\r\n\r\n{}")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, HttpClient(f"http://127.0.0.1:{port}/v1") as client:
+        assert [await client.post("x", {}) for _ in range(2)] == [{}, {}]
+    for head in heads:
+        names = sorted(line.partition(b":")[0].lower() for line in head.split(b"\r\n")[1:] if line)
+        assert names == [b"accept", b"content-length", b"content-type", b"host", b"user-agent"]
+        assert f"127.0.0.1:{port}".encode() in head
+        assert b"content-length: 2" in head.lower()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from serve_doubles import SimulatedBackend
+from serving import PATIENCE, serving
 
 from computewise.errors import UsageError
+from computewise.models.simulated import SimulatedModel
 from computewise.serve.auth import Keys
 from computewise.serve.limits import Gone, read_body, while_connected
+from computewise.serve.protocol import LARGEST_HEAD
 from computewise.serve.queue import Queue
 from computewise.serve.refusals import Refused
 from computewise.serve.settings import Settings
@@ -426,3 +431,32 @@ def test_settings_that_cannot_be_are_refused_by_name(changes: dict[str, Any]) ->
     (name,) = changes
     with pytest.raises(UsageError, match=name.removesuffix("s")):
         Settings(**changes)
+
+
+@pytest.mark.parametrize("head", [b"GET /health HTTP/1.1\r\nx: ", b"GET /", b"GET /health HTTP/1.1\r\nhost: h\r\n"])
+async def test_a_head_without_end_is_ended(head: bytes) -> None:
+    async with serving(SimulatedBackend(players={"small": SimulatedModel()})) as site:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(site.root.rpartition(":")[2]))
+        writer.write(head)
+        more = b"a: b\r\n" if head.endswith(b"\n") else b"a"
+        answer = b""
+        # It may be closed before all of it is read: whoever sends it is then told nothing.
+        with contextlib.suppress(ConnectionError):
+            for _ in range(3 * LARGEST_HEAD // (1000 * len(more))):
+                writer.write(1000 * more)
+                await writer.drain()
+                await asyncio.sleep(0.001)
+        async with asyncio.timeout(PATIENCE):
+            with contextlib.suppress(ConnectionError):
+                answer = await reader.read()
+        assert answer[:12] in (b"", b"HTTP/1.1 400")
+        writer.close()
+
+
+async def test_a_long_head_and_a_longer_body_in_one_piece_are_taken() -> None:
+    async with serving(SimulatedBackend(players={"small": SimulatedModel()})) as site:
+        fields = {"model": "small:single", "messages": [{"role": "user", "content": "problem 41734 of 3 steps"}]}
+        response = await site.http.post(
+            "/v1/chat/completions", json={**fields, "metadata": "m" * 200_000}, headers={"x-long": "h" * 50_000}
+        )
+        assert response.status_code == 200

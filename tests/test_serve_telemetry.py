@@ -56,6 +56,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spans]:
     provider = sdk.TracerProvider()
     provider.add_span_processor(export.SimpleSpanProcessor(exporter))
     monkeypatch.setattr(api, "get_tracer", provider.get_tracer)
+    monkeypatch.setattr(api, "get_tracer_provider", lambda: provider)
     yield Spans(exporter)
     provider.shutdown()
 

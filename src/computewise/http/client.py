@@ -97,9 +97,7 @@ class HttpClient:
 
         Of `headers` it may be told; the key is this client's own. Raises `ServerError` where nothing is answered.
         """
-        request = httpx.Request(
-            "POST", self._url(path), headers={**self._headers, **headers}, content=content, extensions=self._extensions
-        )
+        request = self._request("POST", self._url(path), {**self._headers, **headers}, content)
         try:
             response = await self._transport.handle_async_request(request)
         except httpx.TransportError as error:
@@ -143,7 +141,7 @@ class HttpClient:
         self, method: str, url: httpx.URL, content: bytes | None
     ) -> tuple[Any, ServerError | None, float | None]:
         """The answer, or a failure and how long the server asks to wait."""
-        request = httpx.Request(method, url, headers=self._headers, content=content, extensions=self._extensions)
+        request = self._request(method, url, self._headers, content or b"")
         try:
             response = await self._transport.handle_async_request(request)
             try:
@@ -162,6 +160,13 @@ class HttpClient:
         text = f"{url} answered {response.status_code}: {self._shown(_reason(response))}"
         text += "" if asked is None else f" (asks to wait {asked:.3g} s)"
         return None, ServerError(text, response.status_code, asked), asked
+
+    def _request(self, method: str, url: httpx.URL, headers: Mapping[str, str], content: bytes) -> httpx.Request:
+        """As a stream: what httpx would prepare else, the transport does, and it is a tenth of a request's time."""
+        body = httpx.ByteStream(content)
+        request = httpx.Request(method, url, headers=headers, stream=body, extensions=self._extensions)
+        request.read()
+        return request
 
     def _unanswered(self, url: httpx.URL, error: Exception) -> ServerError:
         return ServerError(f"no answer from {url}: {self._shown(str(error) or type(error).__name__)}")

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from starlette.types import Receive, Scope, Send
 
 from computewise.errors import ComputewiseError
-from computewise.serve.account import generations, strategy_of
+from computewise.serve.account import reckon, strategy_of
 from computewise.serve.answerable import looks_answerable
 from computewise.serve.auth import Keys
 from computewise.serve.backend import Backend
@@ -120,8 +120,13 @@ class Endpoint:
                 try:
                     await self._answer(work, model, scope, receive, send, headers)
                 finally:
-                    usage = work.usage
-                    describe_usage(span, usage, {"strategy": strategy_of(work), "generations": generations(work)})
+                    if span is not None:
+                        took = reckon(work)
+                        more: dict[str, str | float | int] = {
+                            "strategy": strategy_of(work),
+                            "generations": took.generations,
+                        }
+                        describe_usage(span, took.usage, more)
         except Gone:
             work.end("cancelled")
         except Told as told:

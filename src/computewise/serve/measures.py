@@ -6,7 +6,7 @@ import asyncio
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from computewise.serve.account import difficulty, generations, shown_tokens, strategy_name
+from computewise.serve.account import reckon, strategy_name
 from computewise.serve.choosing import Passing
 from computewise.serve.queue import Queue
 from computewise.serve.work import Work
@@ -72,7 +72,8 @@ class Measures:
         plan, strategy = work.plan, strategy_name(work)
         budget = "" if isinstance(plan, Passing) else _bucket(plan.generations)
         self._requests.labels(work.asked.endpoint, strategy, budget, work.status).inc()
-        usage, spent = work.usage, work.flops()
+        took = reckon(work)
+        usage, spent = took.usage, took.flops
         for kind, tokens in (
             ("prompt", usage.prompt_tokens - usage.cached_prompt_tokens),
             ("cached", usage.cached_prompt_tokens),
@@ -89,11 +90,11 @@ class Measures:
         if work.status in ("done", "passed"):
             self._seconds.labels(strategy).observe(work.seconds)
         if work.status == "done":
-            self._samples.labels(strategy).observe(generations(work))
-            if shown := shown_tokens(work):
-                self._amplification.observe(usage.completion_tokens / shown)
-            if (hard := difficulty(work)) is not None:
-                self._difficulty.labels(str(hard.bin)).inc()
+            self._samples.labels(strategy).observe(took.generations)
+            if took.shown:
+                self._amplification.observe(usage.completion_tokens / took.shown)
+            if took.difficulty is not None:
+                self._difficulty.labels(str(took.difficulty.bin)).inc()
 
     def text(self) -> bytes:
         """In Prometheus's format."""

@@ -14,10 +14,10 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from computewise.errors import UsageError
+from computewise.serve.protocol import BoundedProtocol
 
 DRAIN = 30
 """Seconds that requests under way are given when the server is told to end."""
-_LARGEST_HEAD = 64 << 10
 _BACKLOG = 2048
 
 
@@ -52,7 +52,7 @@ async def serve_until_told(app: ASGIApp, listening: socket.socket, ready: Callab
     """Serve until SIGINT or SIGTERM, then drain; a second signal ends at once."""
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=BoundedProtocol,
         ws="none",
         lifespan="off",
         log_level="warning",
@@ -60,7 +60,6 @@ async def serve_until_told(app: ASGIApp, listening: socket.socket, ready: Callab
         server_header=False,
         proxy_headers=False,
         backlog=_BACKLOG,
-        h11_max_incomplete_event_size=_LARGEST_HEAD,
         timeout_graceful_shutdown=DRAIN,
     )
     await _Server(config, ready).serve(sockets=[listening])

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import Any
 
 from computewise.core import Candidate, Usage
-from computewise.serve.account import baseline, difficulty, failures, generations, saved, strategy_of
+from computewise.serve.account import failures, reckon, strategy_of
 from computewise.serve.choosing import ByPolicy, Passing
 from computewise.serve.reasons import why
 from computewise.serve.work import Work
@@ -67,8 +67,8 @@ def version(work: Work) -> int:
 
 def summary(work: Work) -> dict[str, Any]:
     """One line of the list."""
-    usage, spent, hard, solved = work.usage, work.flops().total, difficulty(work), work.solved
-    beside = baseline(work, spent)
+    took, solved = reckon(work), work.solved
+    usage, spent, hard, beside = took.usage, took.flops.total, took.difficulty, took.baseline
     return {
         "id": work.id,
         "version": version(work),
@@ -84,12 +84,12 @@ def summary(work: Work) -> dict[str, Any]:
         "answer": solved.answer if solved else None,
         "confidence": solved.confidence if solved else None,
         "difficulty": None if hard is None else {"estimate": hard.estimate, "samples": hard.samples},
-        "generations": generations(work),
+        "generations": took.generations,
         "completion_tokens": usage.completion_tokens,
         "verifier_tokens": usage.verifier_tokens,
         "flops": spent,
         "baseline": None if beside is None else {"name": beside.name, "flops": beside.flops},
-        "saved": saved(spent, beside) if work.status == "done" else None,
+        "saved": took.saved if work.status == "done" else None,
         "failures": failures(work),
         "error": work.error,
         "why_passed": work.plan.why if isinstance(work.plan, Passing) else None,

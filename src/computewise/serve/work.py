@@ -14,6 +14,7 @@ from computewise.models.chat import Message
 from computewise.models.server.lost import Lost
 from computewise.serve.choosing import Plan
 from computewise.serve.reading import Asked
+from computewise.serve.reckoned import Reckoned
 from computewise.serve.remembering import Remembering
 from computewise.session import Ledger
 
@@ -68,6 +69,8 @@ class Work:
     """Why the verifier did not read some of it."""
     verifier_calls: int = 0
     solved: Solved | None = None
+    reckoned: Reckoned | None = None
+    """What it took, once there is nothing left to come."""
     error: str | None = None
 
     def end(self, status: Status, error: str | None = None) -> None:
