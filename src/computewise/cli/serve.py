@@ -79,19 +79,21 @@ def serve(
         timeout=bounds.timeout,
         most_generations=bounds.max_generations,
     )
-    listening = listen(host, port)
-    opening = _backend(serving, problem_set, policy)
+    with listen(host, port) as listening:
+        opening = _backend(serving, problem_set, policy)
 
-    async def run() -> None:
-        async with opening as backend:
-            number = listening.getsockname()[1]
-            where = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
-            text = f"computewise: serving {backend.models[0]} at http://{where}/v1, to be watched at http://{where}/"
-            await serve_until_told(
-                application(backend, settings), listening, lambda: print(text, file=sys.stderr, flush=True)
-            )
+        async def run() -> None:
+            async with opening as backend:
+                number = listening.getsockname()[1]
+                where = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+                text = (
+                    f"computewise: serving {backend.models[0]} at http://{where}/v1, to be watched at http://{where}/"
+                )
+                await serve_until_told(
+                    application(backend, settings), listening, lambda: print(text, file=sys.stderr, flush=True)
+                )
 
-    asyncio.run(run())
+        asyncio.run(run())
 
 
 def _backend(serving: ServedFlags, problem_set: TaskFlags, policy: str | None) -> AbstractAsyncContextManager[Backend]:

@@ -94,8 +94,10 @@ def _in_words_of_httpx() -> Iterator[None]:
         raise httpx.ConnectTimeout("") from None
     except TimeoutError:
         raise httpx.ReadTimeout("") from None
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise httpx.ConnectError(str(error.certificate_error)) from None
     except aiohttp.ClientConnectorError as error:
-        raise httpx.ConnectError(str(error)) from None
+        raise httpx.ConnectError(error.os_error.strerror or str(error)) from None
     except aiohttp.ClientConnectionError as error:
         raise httpx.ReadError(str(error)) from None
     except aiohttp.ClientError as error:

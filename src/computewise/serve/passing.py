@@ -38,7 +38,9 @@ async def pass_through(asked: Asked, upstream: Upstream, scope: Scope, send: Sen
     told = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _FORWARDED}
     client: HttpClient = upstream.client
     async with client.passed_on(PATHS[asked.endpoint], body_for(asked, upstream.model), told) as response:
-        kept = {name: value for name, value in response.headers.items() if name not in _OF_A_CONNECTION}
+        named = {name.strip() for name in response.headers.get("connection", "").lower().split(",")}
+        own = _OF_A_CONNECTION | named
+        kept = {name: value for name, value in response.headers.items() if name not in own}
         await begin(send, response.status_code, {**kept, **headers})
         async for part in client.raw(response):
             await more(send, part)
