@@ -44,6 +44,7 @@ class Api:
         self.keys = Keys(settings.keys, settings.hosts)
         self.measures = Measures(self.queue)
         self.traces = Traces(settings.traces)
+        self._strategies = {model: backend.strategies(model) for model in backend.models}
 
     def endpoint(self, read: Callable[[bytes], Asked]) -> Endpoint:
         """An ASGI application that answers bodies as `read` reads them."""
@@ -57,7 +58,7 @@ class Api:
             asked,
             backend.models,
             fitted=backend.fitted,
-            strategies=backend.strategies(model),
+            strategies=self._strategies[model],
             settings=self.settings,
             answerable=looks_answerable(asked.prompt, backend.grader),
             passes=backend.upstream(model) is not None,
@@ -127,8 +128,10 @@ class Endpoint:
                             "generations": took.generations,
                         }
                         describe_usage(span, took.usage, more)
-        except Gone:
+        except (Gone, asyncio.CancelledError) as ended:
             work.end("cancelled")
+            if isinstance(ended, asyncio.CancelledError):
+                raise
         except Told as told:
             work.end("failed", str(told))
         except (Refused, ComputewiseError) as error:
@@ -138,7 +141,7 @@ class Endpoint:
                 await send_refusal(send, failed, headers)
         finally:
             if work.ended is None:
-                work.end("cancelled")
+                work.end("failed", "something went wrong here; the server's log has more")
             api.ended(work)
 
     async def _answer(

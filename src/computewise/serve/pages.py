@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
@@ -22,6 +23,8 @@ from computewise.viewer import assets
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:"
 """Nothing from elsewhere, nothing inline: what models write cannot run."""
 _OWN = {"page.js": "text/javascript", "page.css": "text/css"}
+_PARTS = ("parts", "words", "server", "asking", "list", "shown", "start")
+"""What `page.js` is put together from: the body of one function, which leaves no name behind."""
 _OF_THE_VIEWER = {"viewer.js": "text/javascript", "viewer.css": "text/css", "d3-hierarchy.min.js": "text/javascript"}
 _SUFFIX = 16
 _MOST_LISTED = 1000
@@ -136,6 +139,13 @@ def _json(held: Any) -> Response:
 
 
 def _static(name: str, kind: str) -> Response:
-    return Response(
-        files("computewise.serve").joinpath("page", name).read_text("utf-8"), media_type=kind, headers=_HEADERS
-    )
+    return Response(_text(name), media_type=kind, headers=_HEADERS)
+
+
+@cache
+def _text(name: str) -> str:
+    folder = files("computewise.serve").joinpath("page")
+    if name != "page.js":
+        return folder.joinpath(name).read_text("utf-8")
+    body = "\n".join(folder.joinpath("js", f"{part}.js").read_text("utf-8") for part in _PARTS)
+    return f'"use strict";\n(() => {{\n{body}}})();\n'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import NamedTuple
 
 from computewise.core import Model, Problem, Verifier
@@ -74,7 +75,8 @@ class ServedBackend:
         """See `Backend.cast`."""
         turns = asked.turns
         transcript = "\n\n".join(turn.content for turn in turns)
-        problem = Problem(id=transcript, prompt=turns[-1].content)
+        # Seeds are made of its id, for every sample anew: conversations may be long.
+        problem = Problem(id=blake2b(transcript.encode(), digest_size=16).hexdigest(), prompt=turns[-1].content)
         names = [name for name, label in self.labels.items() if self.fitted and label in self.fitted.models]
         stepwise = self._stepwise(strategy)
         players: dict[str, Model] = {}

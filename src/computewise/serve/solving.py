@@ -101,14 +101,18 @@ async def _by_policy(work: Work, plan: ByPolicy, backend: Backend, model: str, t
     )
     drawn = [candidate for decision in adaptive.decisions for candidate in decision.drawn]
     _raise_lost(work, drawn)
-    return _decided(adaptive, drawn, plan, verifier, task)
+    return _decided(adaptive, drawn, plan, verifier, task, _exhausted(work, tokens=adaptive.exhausted))
 
 
 def _decided(
-    adaptive: Adaptive, drawn: Sequence[Candidate], plan: ByPolicy, verifier: Verifier | None, task: Remembering
+    adaptive: Adaptive,
+    drawn: Sequence[Candidate],
+    plan: ByPolicy,
+    verifier: Verifier | None,
+    task: Remembering,
+    exhausted: Exhausted | None,
 ) -> Solved:
     last = adaptive.decisions[-1]
-    exhausted: Exhausted | None = "tokens" if adaptive.exhausted else None
     stopped = why_stopped(last, plan.price, exhausted=adaptive.exhausted)
     if last.action.kind == "abstain":
         answers = {c.id: answer_of(c, task) for c in drawn}
@@ -182,9 +186,9 @@ def _exhausted(work: Work, *, tokens: bool) -> Exhausted | None:
 
 
 def _raise_lost(work: Work, final: Sequence[Candidate]) -> None:
-    """Where everything was lost, its first error is the request's."""
+    """Where everything was lost, its first error is the request's; what came too late is no error."""
     if work.lost.errors and not any(c.steps for c in final):
-        raise refusal_of(work.lost.errors[0])
+        raise TimeoutError if work.lost.late else refusal_of(work.lost.errors[0])
 
 
 def _valuing(verifier: Verifier | None) -> Callable[[Candidate], float]:

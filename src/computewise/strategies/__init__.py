@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from computewise.errors import UsageError
@@ -83,7 +83,8 @@ def build(name: str, settings: Mapping[str, int | float]) -> Strategy:
 
 def describe(strategy: Strategy) -> dict[str, int | float | str]:
     """Plain data that `build` makes the same strategy of."""
-    return {"name": strategy.name, **asdict(strategy)}  # type: ignore[call-overload]
+    named = {field.name: getattr(strategy, field.name) for field in fields(strategy)}  # type: ignore[arg-type]
+    return {"name": strategy.name, **named}
 
 
 def restore(described: Mapping[str, int | float | str]) -> Strategy:
