@@ -273,14 +273,14 @@ async def test_what_is_passed_on_and_cancelled_frees_its_pool_and_closes_its_con
             await asyncio.sleep(0.001)
 
 
-async def test_what_is_passed_on_waits_for_no_place_among_the_searches() -> None:
-    raw = Raw(together=2)
+async def test_what_is_passed_on_counts_among_what_is_under_way() -> None:
+    raw = Raw()
     async with listening(raw) as url, HttpClient(url, concurrency=1) as client:
-        searching = asyncio.create_task(client.get("x"))
-        await reached(raw, 1)
-        async with client.passed_on("x", b"{}", {}) as response:
-            assert response.status_code == 200
-        assert await searching == {"echo": None}
+        async with client.passed_on("x", b"{}", {}):
+            waiting = asyncio.create_task(client.get("x"))
+            await asyncio.sleep(0.02)
+            assert (client.limiter.waiting, raw.requests) == (1, 1)
+        assert await waiting == {"echo": None}
 
 
 @asynccontextmanager

@@ -92,7 +92,6 @@ def refused(model: str = "small", **fields: Any) -> Refused:
         ("someone/big-7b:policy", ["someone/big-7b"], Name("someone/big-7b", "policy", None)),
         ("a@b:single", ["a@b"], Name("a@b", "single", None)),
         ("small:none", ["small"], Name("small", "none", None)),
-        ("small:", ["small"], Name("small", None, None)),
         ("small:best_of_n@007", ["small"], Name("small", "best_of_n", 7)),
     ],
 )

@@ -141,7 +141,7 @@ async def test_no_field_is_dropped(site: Site, upstream: Upstream, name: str) ->
     assert [body[name] for body in upstream.bodies()] == [UNTOUCHED[name]] * 2
 
 
-@pytest.mark.parametrize("name", sorted(set(UNTOUCHED) - {"stop", "nobody_has_heard_of_it"}))
+@pytest.mark.parametrize("name", sorted(set(UNTOUCHED) - {"stop", "chat_template_kwargs", "nobody_has_heard_of_it"}))
 async def test_no_field_is_dropped_where_a_search_goes_by_steps(name: str) -> None:
     double = VLLM(Stating(skill=1.0))
     found = (await found_on(double)).capabilities
@@ -153,11 +153,13 @@ async def test_no_field_is_dropped_where_a_search_goes_by_steps(name: str) -> No
     assert all(body[name] == UNTOUCHED[name] for body in upstream.bodies(COMPLETIONS))
 
 
-async def test_what_ends_steps_does_not_share_the_work_with_a_clients_stop() -> None:
+async def test_what_does_not_reach_a_search_by_steps_is_refused_by_name() -> None:
     found = (await found_on(VLLM())).capabilities
     async with site_on(Upstream(server=VLLM()), backend={"capabilities": found, "delimiter": "\n"}) as site:
-        response = await site.chat(PROBLEM, computewise={"strategy": "beam_search@4"}, stop=["END"])
-    assert (response.status_code, told(response)["param"]) == (400, "stop")
+        steps = {"strategy": "beam_search@4"}
+        for name, value in (("stop", ["END"]), ("chat_template_kwargs", {"enable_thinking": False}), ("n_predict", 9)):
+            response = await site.chat(PROBLEM, computewise=steps, **{name: value})
+            assert (response.status_code, told(response)["param"]) == (400, name)
 
 
 @pytest.mark.parametrize("name", sorted(set(UNTOUCHED) - {"user", "metadata", "store", "service_tier"}))
@@ -295,7 +297,7 @@ async def test_unparsed_answers_never_outvote_a_parsed_one(single: Site, upstrea
     upstream.say = lambda body, _: "I do not know" if body["seed"] != upstream.bodies()[0]["seed"] else r"So \boxed{17}"
     answer = await single.solved(computewise={"strategy": "best_of_n@32"})
     assert answer["choices"][0]["message"]["content"] == r"So \boxed{17}"
-    assert (answer["computewise"]["answer"], answer["computewise"]["confidence"]) == ("17", 1.0)
+    assert (answer["computewise"]["answer"], answer["computewise"]["confidence"]) == ("17", None)
 
 
 @pytest.mark.parametrize("stream", [False, True])

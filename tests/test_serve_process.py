@@ -95,7 +95,8 @@ async def test_it_says_where_it_serves_drains_when_told_to_end_and_exits_0() -> 
     gate = asyncio.Event()
     async with listening(Upstream()) as upstream, running(*behind(upstream)) as server:
         assert server.ready == (
-            f"computewise: serving {MODEL} at {server.site.root}/v1, to be watched at {server.site.root}/\n"
+            f"computewise: serving {MODEL} by best-of-N, without a policy at {server.site.root}/v1, "
+            f"watched at {server.site.root}/\n"
         )
         upstream.script = lambda request: None if gate.is_set() else _held_by(gate, upstream, request)
         tasks = [
@@ -164,7 +165,7 @@ async def test_keys_come_from_the_environment() -> None:
     [
         (("--host", "0.0.0.0"), "COMPUTEWISE_SERVE_KEYS"),
         (("--host", "::"), "COMPUTEWISE_SERVE_KEYS"),
-        (("--host", "localhost.example"), "COMPUTEWISE_SERVE_KEYS"),
+        (("--host", "localhost.example"), "localhost.example"),
         (("--port", "99999"), "99999"),
         (("--port", "-1"), "-1"),
         (("--in-flight", "0"), "in_flight"),
@@ -182,7 +183,7 @@ async def test_keys_come_from_the_environment() -> None:
 def test_what_cannot_be_meant_is_refused_in_a_line_before_anything_is_opened(
     arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COMPUTEWISE_SERVE_KEYS", " , ")
+    monkeypatch.delenv("COMPUTEWISE_SERVE_KEYS", raising=False)
     app = cli.app
     monkeypatch.setattr(cli, "app", lambda **settings: app(("serve", *arguments), **settings))
     monkeypatch.setattr("asyncio.run", _not_to_be_run)

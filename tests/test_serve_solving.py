@@ -277,7 +277,7 @@ async def test_where_the_first_solutions_answer_nothing_a_policy_stops() -> None
     players = {"small": Speechless(name="small"), "large": Speechless(name="large")}
     work = await tried(SimulatedBackend(players=players, fitted=fitted({"samples": 0.9, "large": 0.8})))
     assert work.usage.samples == FUTILE
-    assert "there is none to search for" in of(work).stopped
+    assert "without an answer to compare" in of(work).stopped
     assert (of(work).answer, of(work).finish) == (None, "stop")
     assert of(work).text
 

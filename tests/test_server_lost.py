@@ -161,8 +161,8 @@ async def test_where_nothing_was_ever_answered_the_first_error_is_raised(error: 
 async def test_what_every_other_would_be_told_too_is_raised_at_once(error: int) -> None:
     server, lost = DeepSeek(), Lost()
     async with served(server, concurrency=1) as model:
-        server.intercept = failing(lambda count: count == 2, error)
-        with pytest.raises(ServerError, match="no 2"):
+        server.intercept = failing(lambda count: count == 1, error)
+        with pytest.raises(ServerError, match="no 1"):
             await ask(replace(model, lost=lost), n=8, stop=None)
         assert len(server.bodies(PATHS["deepseek"])) < 8
     assert lost.samples == 1

@@ -21,6 +21,8 @@ from computewise.strategies.gating import trusted
 from computewise.verifiers.logprob import mean_probabilities
 
 Watch = Callable[["Decision"], None]
+_SAYS_NOTHING: dict[str, float] = {"stop": 1.0, "length": 0.5}
+"""How much a solution without an answer says of there being none: one that was cut off might have come to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ async def solve_adaptively(
     """Follow `fitted`, where one draw of its probe arm is worth `price` in accuracy.
 
     `least_confidence` lets it abstain. `budget` caps the sampled tokens of all arms together. Where the first
-    `unanswered` solutions all ended without an answer, there is none to be found, and it stops. `watch` is called with
+    `unanswered` solutions all ended without an answer (or twice as many were cut off), there is none to be found, and
+    it stops. `watch` is called with
     every decision; whoever passes `ledgers` may watch the trees grow in them, by arm. Errors of a model or the verifier
     are raised as `ModelError`.
     """
@@ -84,17 +87,17 @@ async def solve_adaptively(
     }
     if ledgers is not None:
         ledgers.update((name, arm.ledger) for name, arm in arms.items())
-    state, decisions, futile = State(fitted.limits), list[Decision](), 0
+    state, decisions, futile = State(fitted.limits), list[Decision](), 0.0
     while True:
         action = fitted.policy.choose(state, price, least_confidence=least_confidence)
         left = None if budget is None else budget - sum(one.ledger.usage.completion_tokens for one in arms.values())
         spent = action.arm is not None and left == 0
         if spent or (action.arm and unanswered is not None and futile >= unanswered and state.leader is None):
-            action = replace(action, kind="stop", arm=None)
+            action = replace(action, kind="stop" if action.confidence >= least_confidence else "abstain", arm=None)
         drawn, chain = await arms[action.arm].draw(left) if action.arm else ((), None)
         # In a thread: whoever compares answers as mathematics may take seconds, in which other problems go on.
         solutions = await asyncio.to_thread(_solutions, drawn, task, verifier)
-        futile += sum(c.end == "stop" for c in drawn)
+        futile += sum(_SAYS_NOTHING.get(c.end or "", 0.0) for c in drawn)
         if action.arm:
             state.add(action.arm, solutions, chain=chain)
         decisions.append(Decision(action, drawn, solutions, state.leader))

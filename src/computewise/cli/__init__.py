@@ -19,7 +19,7 @@ for _name, _help in {
     "study": "The main job: measure, fit the policy, prove it, write the report.",
     "replay": "Fit and prove a policy on recorded samples: no model is run.",
     "check": "Find out what an OpenAI-compatible server can do, and which strategies that allows.",
-    "serve": "Serve compute-optimal answers behind an OpenAI-compatible URL.",
+    "serve": "Serve compute-optimal answers at an OpenAI-compatible URL; clients' keys: COMPUTEWISE_SERVE_KEYS.",
     "solve": "Solve one problem and show the search, or what a policy decides.",
     "merge": "Put together what `study --shard` measured in several places.",
     "export": "Write an embedded model or a run's records in a form that other software reads.",

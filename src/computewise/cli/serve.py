@@ -37,7 +37,7 @@ class Bounds:
     max_generations: int = 256
     "Solutions that a client may have sampled by naming a strategy."
     efforts: tuple[float, float, float] = tuple(EFFORTS.values())  # type: ignore[assignment]
-    "Draws a problem on average that reasoning_effort low, medium (the default) and high stand for."
+    "Three numbers: draws a problem on average that reasoning_effort low, medium (the default) and high stand for."
 
 
 def serve(
@@ -68,8 +68,8 @@ def serve(
     from computewise.serve.running import is_local, listen, serve_until_told
 
     keys = tuple(key.strip() for key in os.environ.get(KEYS, "").split(",") if key.strip())
-    if not keys and not is_local(host):
-        raise UsageError(f"{host} can be reached from elsewhere: set {KEYS} to the keys that clients must show")
+    if os.environ.get(KEYS) and not keys:
+        raise UsageError(f"{KEYS} holds no key: unset it, or name keys separated by commas")
     settings = Settings(
         efforts=dict(zip(EFFORTS, bounds.efforts, strict=True)),
         keys=keys,
@@ -80,14 +80,17 @@ def serve(
         most_generations=bounds.max_generations,
     )
     with listen(host, port) as listening:
+        if not keys and not is_local(host):
+            raise UsageError(f"{host} can be reached from elsewhere: set {KEYS} to the keys that clients must show")
         opening = _backend(serving, problem_set, policy)
 
         async def run() -> None:
             async with opening as backend:
                 number = listening.getsockname()[1]
                 where = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+                how = "by its policy" if backend.fitted else "by best-of-N, without a policy"
                 text = (
-                    f"computewise: serving {backend.models[0]} at http://{where}/v1, to be watched at http://{where}/"
+                    f"computewise: serving {backend.models[0]} {how} at http://{where}/v1, watched at http://{where}/"
                 )
                 await serve_until_told(
                     application(backend, settings), listening, lambda: print(text, file=sys.stderr, flush=True)
@@ -102,7 +105,9 @@ def _backend(serving: ServedFlags, problem_set: TaskFlags, policy: str | None) -
 
         ServerFlags.of(serving).check()
         if serving.model is not None or serving.verifier is not None:
-            raise UsageError("the embedded models are served together, with their verifier: --model needs --upstream")
+            raise UsageError(
+                "the embedded models are served together, with their verifier: --model and --verifier need --upstream"
+            )
         task = problem_set.embedded()
         chosen = policy or (task if task == "expressions" else None)
         return nullcontext(EmbeddedBackend(None if chosen == NO_POLICY else chosen, task, serving.temperature))

@@ -98,15 +98,25 @@ class HttpClient:
         Of `headers` it may be told; the key is this client's own. Raises `ServerError` where nothing is answered.
         """
         request = self._request("POST", self._url(path), {**self._headers, **headers}, content)
-        try:
-            response = await self._transport.handle_async_request(request)
-        except httpx.TransportError as error:
-            raise self._unanswered(request.url, error) from None
-        response.request = request
-        try:
-            yield response
-        finally:
-            await response.aclose()
+        async with self.limiter:
+            epoch = self.limiter.epoch
+            try:
+                response = await self._transport.handle_async_request(request)
+            except httpx.TransportError as error:
+                raise self._unanswered(request.url, error) from None
+            if response.status_code in OVERLOADED:
+                self.limiter.overloaded(epoch)
+            else:
+                self.limiter.answered()
+            response.request = request
+            try:
+                yield response
+            finally:
+                await response.aclose()
+
+    def without_key(self, content: bytes) -> bytes:
+        """What a server said, without the key."""
+        return content.replace(self._key.encode(), _NO_KEY.encode()) if self._key else content
 
     async def raw(self, response: httpx.Response) -> AsyncIterator[bytes]:
         """The bytes of what was `passed_on`, as they come."""

@@ -48,7 +48,7 @@ def asked_to_wait(headers: Mapping[str, str], now: datetime | None = None) -> fl
         except ValueError:
             pass
         else:
-            return None if math.isnan(seconds) else max(seconds, 0.0)
+            return max(seconds, 0.0) if math.isfinite(seconds) else None
         try:
             until = parsedate_to_datetime(text)
         except ValueError:

@@ -67,7 +67,7 @@ def _difficulty(work: Work, every: Sequence[Candidate]) -> Difficulty | None:
         return None
     answers = work.solved.answers
     ended = [c for c in every if c.end == "stop" and c.id in answers]
-    if work.valued is not None:
+    if work.valued is not None and not work.unread:
         values = [work.valued(c) for c in ended if len(c.scores) == len(c.steps)]
         return Difficulty(min(1.0, max(0.0, 1 - fmean(values))), len(values)) if values else None
     if len(ended) < 2 or work.solved.answer is None:

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Collection, Sequence
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
@@ -26,6 +27,7 @@ class Keys:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _LOOKED_AT}
         if not self._digests:
             self._check_host(headers.get(b"host", ""))
+            self._check_origin(headers.get(b"origin", ""), headers.get(b"sec-fetch-site", ""))
             peer = scope.get("client")
             return str(peer[0]) if peer else "?"
         given = headers.get(b"authorization", "")
@@ -42,6 +44,12 @@ class Keys:
             )
         return digest.hex()[:16]
 
+    def _check_origin(self, origin: str, site: str) -> None:
+        """A page of somebody's may have a browser ask, too, and spend compute without reading what comes of it."""
+        if self._hosts and (site == "cross-site" or (origin and urlsplit(origin).hostname not in self._hosts)):
+            text = "another site's page asks: without keys this server answers its own machine's only"
+            raise Refused(text, HTTPStatus.FORBIDDEN, type="authentication_error", code="unknown_origin")
+
     def _check_host(self, host: str) -> None:
         """A page of somebody's that a browser shows may have its own name point here: it is not let in."""
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
@@ -50,7 +58,7 @@ class Keys:
             raise Refused(text, HTTPStatus.FORBIDDEN, type="authentication_error", code="unknown_host")
 
 
-_LOOKED_AT = (b"host", b"authorization")
+_LOOKED_AT = (b"host", b"authorization", b"origin", b"sec-fetch-site")
 
 
 def _digest(key: bytes) -> bytes:

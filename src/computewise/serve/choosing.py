@@ -74,7 +74,7 @@ def read_name(name: str, models: Collection[str]) -> Name:
         raise Refused(text, HTTPStatus.NOT_FOUND, param="model", code="model_not_found")
     model = max(fitting, key=len)
     rest = name[len(model) + 1 :]
-    return Name(model, *_strategy(rest, "model", HTTPStatus.NOT_FOUND)) if rest else Name(model, None, None)
+    return Name(model, None, None) if name == model else Name(model, *_strategy(rest, "model", HTTPStatus.NOT_FOUND))
 
 
 def choose(
@@ -189,6 +189,8 @@ def _by_effort(asked: Asked, fitted: Fitted | None, settings: Settings, *, must:
     given = [one for one in ("price", "mean_cost", "accuracy") if getattr(wishes, one) is not None]
     if len(given) > 1:
         raise Refused(f"{' and '.join(given)} both stand for a price: name one", param=f"computewise.{given[1]}")
+    if given:
+        _refuse_effort(asked, given[0])
     price = _price(fitted.policy, draws, wishes)
     return ByPolicy(price, least, _mean_cost(fitted.policy, price))
 
@@ -224,6 +226,7 @@ def _fixed(
         text = f"{strategy} ends steps by a stop of its own: leave out stop, or name a strategy of whole solutions"
         raise Refused(text, param="stop", code="unsearchable")
     _refuse(asked.wishes, _OF_A_POLICY, "is of the policy, and here a strategy is named")
+    _refuse_effort(asked, "a strategy")
     try:
         built = build(strategy, _sized(strategy, n, asked.wishes))
     except UsageError as error:
@@ -262,6 +265,12 @@ def _refuse(wishes: Wishes, names: Collection[str], why: str) -> None:
     for name in names:
         if getattr(wishes, name) is not None:
             raise Refused(f"computewise.{name} {why}", param=f"computewise.{name}", code="unusable_setting")
+
+
+def _refuse_effort(asked: Asked, beside: str) -> None:
+    if asked.effort is not None:
+        text = f"reasoning_effort and {beside} both say what is spent: leave one out"
+        raise Refused(text, param="reasoning_effort", code="unusable_setting")
 
 
 def _where(wishes: Wishes) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from computewise.core import Model, Verifier
-from computewise.errors import ProblemError
+from computewise.errors import ProblemError, UsageError
 from computewise.models.embedded import EmbeddedModel
 from computewise.models.forgetful import Forgetful
 from computewise.models.loop import EngineLoop
@@ -28,6 +28,7 @@ SHOWN_ATTEMPTS = ("revisions", "gated_revisions")
 """Strategies that show a model its attempts, which one has to be trained for."""
 _WITHOUT_EFFECT = ("user", "metadata", "store", "safety_identifier", "prompt_cache_key", "service_tier")
 """Fields that say something about the client, nothing about the answer."""
+_EXAMPLES = {"expressions": "3*(4+5)-67*(13-6)", "stories": "Finn has 61 stamps. Finn finds 72. How many stamps?"}
 _LONGEST = 10_000
 """Characters of a problem; what is longer is none, and to find that out would hold up everybody for seconds."""
 _DEFAULTS = {"top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
@@ -38,19 +39,21 @@ class EmbeddedBackend:
 
     models = (SMALL, LARGE, REVISION)
     grader = ""
-    example = "3*(4+5)-6*(7-2)"
 
     def __init__(self, policy: str | None, task: str = "expressions", temperature: float = 1.0) -> None:
         one_thread()
         self._loop = EngineLoop()
         self._opened: dict[str, EmbeddedModel] = {}
         self._task = find_task(task)
+        self.example = _EXAMPLES[task]
         self.limits = Limits()
         self.temperature = temperature
         self.fitted: Fitted | None = None
         self.verifier: Verifier | None = EmbeddedPRM(self._loop)
         if policy is not None:
             self.fitted = open_policy(policy, self.models, "prm")
+            if self.fitted.task != task:
+                raise UsageError(f"the policy {policy} is for the task {self.fitted.task}, not for {task}")
         self._open(SMALL)
 
     @cached_property
@@ -73,7 +76,9 @@ class EmbeddedBackend:
         """See `Backend.cast`; what these models cannot do is refused by name."""
         if len(asked.turns) > 1:
             raise Refused(
-                "the embedded models read one turn, the user's", param="messages[0]", code="unsupported_field"
+                "the embedded models read one turn, the user's, and no system prompt: conversations need an upstream",
+                param="messages[0]",
+                code="unsupported_field",
             )
         for name, value in asked.fields.items():
             if value is False or value in ([], {}, ""):
@@ -81,7 +86,8 @@ class EmbeddedBackend:
             if name not in _WITHOUT_EFFECT and not (name in _DEFAULTS and value == _DEFAULTS[name]):
                 if name == "response_format" and not asked.shaped:
                     continue
-                raise Refused(f"the embedded models have no {name[:60]}", param=name[:60], code="unsupported_field")
+                text = f"the embedded models take no {name[:60]}: that needs an upstream"
+                raise Refused(text, param=name[:60], code="unsupported_field")
         if len(asked.prompt) > _LONGEST:
             raise ProblemError(f"a problem of {len(asked.prompt)} characters: allowed are {_LONGEST}")
         problem = self._task.read(asked.prompt.strip())

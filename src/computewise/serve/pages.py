@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from computewise.serve.api import Api
-from computewise.serve.choosing import OFFERED
+from computewise.serve.choosing import OFFERED, read_name
 from computewise.serve.envelope import encode
 from computewise.serve.measures import CONTENT_TYPE
 from computewise.serve.openapi import description
@@ -49,11 +49,10 @@ class Pages:
     async def model(self, request: Request) -> Response:
         """One of them."""
         self._api.keys.client(request.scope)
-        name = request.path_params["name"]
-        found = next((one for one in self._models() if one["id"] == name), None)
-        if found is None:
-            raise Refused(f"there is no model {name[:200]!r}", HTTPStatus.NOT_FOUND, code="model_not_found")
-        return _json(found)
+        backend, name = self._api.backend, request.path_params["name"]
+        model = read_name(name, backend.models).model
+        strategy = name[len(model) + 1 :] or None
+        return _json(_model(name, strategy, strategy is None and backend.upstream(model) is not None))
 
     async def metrics(self, request: Request) -> Response:
         """For Prometheus."""
@@ -62,6 +61,7 @@ class Pages:
 
     async def description(self, request: Request) -> Response:
         """OpenAPI."""
+        self._api.keys.client(request.scope)
         return _json(description())
 
     async def traces(self, request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from starlette.types import Scope, Send
 
@@ -10,7 +11,7 @@ from computewise.http.client import HttpClient
 from computewise.serve.backend import Upstream
 from computewise.serve.envelope import encode
 from computewise.serve.reading import Asked
-from computewise.serve.sending import begin, finish, more
+from computewise.serve.sending import finish, more
 
 _CEILINGS = ("max_tokens", "max_completion_tokens")
 PATHS = {"chat": "chat/completions", "completions": "completions"}
@@ -32,18 +33,28 @@ _OF_A_CONNECTION = frozenset(
     ]
 )
 
+_OF_A_BODY = frozenset({"content-length", "content-encoding"})
+
 
 async def pass_through(asked: Asked, upstream: Upstream, scope: Scope, send: Send, headers: Mapping[str, str]) -> int:
-    """The upstream's status. Raises `ServerError` where it does not answer."""
-    told = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _FORWARDED}
+    """The upstream's status. Raises `ServerError` where it does not answer.
+
+    What is wrong comes whole and without the upstream's key, which some servers repeat in what they say about it.
+    """
+    told = {name.decode(): value.decode() for name, value in scope["headers"] if name in _FORWARDED and value.isascii()}
     client: HttpClient = upstream.client
     async with client.passed_on(PATHS[asked.endpoint], body_for(asked, upstream.model), told) as response:
+        failed = response.status_code >= HTTPStatus.BAD_REQUEST
         named = {name.strip() for name in response.headers.get("connection", "").lower().split(",")}
-        own = _OF_A_CONNECTION | named
-        kept = {name: value for name, value in response.headers.items() if name not in own}
-        await begin(send, response.status_code, {**kept, **headers})
-        async for part in client.raw(response):
-            await more(send, part)
+        left_out = _OF_A_CONNECTION | named | (_OF_A_BODY if failed else set())
+        kept = [(n.lower(), v) for n, v in response.headers.raw if n.lower().decode("latin-1") not in left_out]
+        own = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": response.status_code, "headers": [*kept, *own]})
+        if failed:
+            await more(send, client.without_key(await response.aread()))
+        else:
+            async for part in client.raw(response):
+                await more(send, part)
         await finish(send)
         return response.status_code
 

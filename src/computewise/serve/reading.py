@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 
 from computewise.models.chat import Message
-from computewise.serve.bodies import ChatBody, Common, CompletionBody, Wishes
+from computewise.serve.bodies import ChatBody, Common, CompletionBody, Effort, Wishes
 from computewise.serve.refusals import Refused
 from computewise.serve.turns import turns_of
 
@@ -177,4 +177,6 @@ def _convert(held: dict[str, Any], kind: type[T]) -> T:
         name = path.rstrip("`").lstrip(".") or None
         if name is None and "required field" in text:
             name = text.split("`")[1]
+        if name == "reasoning_effort":
+            text += f": allowed are {', '.join(get_args(Effort))}"
         raise Refused(f"{name or 'the body'}: {text}", param=name, code="invalid_value") from None

@@ -24,6 +24,6 @@ def why_stopped(decision: Decision, price: float, *, exhausted: bool) -> str:
     if exhausted:
         return "the token budget ended it"
     if decision.leader is None and decision.action.worth > price:
-        return "the first solutions ended without an answer that could be compared: there is none to search for"
+        return "the first solutions ended, or were cut off, without an answer to compare: no more were drawn"
     verb = "abstained" if decision.action.kind == "abstain" else "stopped"
     return f"{verb}: {why(decision, price)}"

@@ -57,7 +57,7 @@ def refusal_of(error: ComputewiseError, problem: str = "messages") -> Refused:
 
 def too_late(seconds: float) -> Refused:
     """The time a request was given is over, and there is nothing to show."""
-    text = f"no solution was ended within {round(seconds, 2):g} seconds"
+    text = f"no solution was ended within {seconds:.2g} seconds"
     return Refused(text, HTTPStatus.GATEWAY_TIMEOUT, type=UPSTREAM, code="timeout")
 
 

@@ -30,6 +30,10 @@ from computewise.tasks.load import LoadedTask
 NEEDS_VERIFIER = ("gated_revisions", "step_revisions", "adaptive_branching")
 """Strategies that without one trust everything, and revise nothing."""
 
+_OF_A_TEMPLATE = ("chat_template_kwargs", "chat_template", "documents", "add_generation_prompt")
+_CEILINGS = ("n_predict", "num_predict", "max_new_tokens", "max_length")
+"""Names that some servers have for max_tokens, and put above it."""
+
 
 class Ways(NamedTuple):
     """The ways to one model: as `computewise check` found them, as a chat that takes any field, as raw text."""
@@ -109,6 +113,8 @@ class ServedBackend:
     def _way(self, asked: Asked, ways: Ways, stepwise: bool) -> ServerModel:
         """By which route every field reaches the model; raises `Refused` where there is none."""
         server = ways.served.capabilities.server
+        if name := next((one for one in _CEILINGS if one in asked.fields), None):
+            raise Refused(f"{name} would pass by what bounds a search: say max_tokens", param=name, code="unsearchable")
         if asked.endpoint == "completions":
             if ways.raw is None:
                 raise Refused(f"{server} takes no raw prompts to search with: use chat/completions", param="prompt")
@@ -117,6 +123,9 @@ class ServedBackend:
             return ways.chat
         else:
             way = ways.usual
+        if (name := next((one for one in _OF_A_TEMPLATE if one in asked.fields), None)) and way.template is not None:
+            text = f"{name} does not reach the template of prompts that are gone on from"
+            raise Refused(f"{text}: name a strategy of whole solutions", param=name, code="unsearchable")
         if asked.fields and isinstance(way.route, LlamaRoute | OllamaRoute):
             name = next(iter(asked.fields))
             text = f"{name[:60]} does not reach {server} where solutions are searched by steps or from raw prompts"

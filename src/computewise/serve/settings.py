@@ -10,7 +10,7 @@ from computewise.errors import UsageError
 
 EFFORTS: Mapping[str, float] = MappingProxyType({"low": 2.0, "medium": 8.0, "high": 32.0})
 """OpenAI's `reasoning_effort`, as draws a problem on average: what the policy's price is taken from."""
-EXTREMES = {"none": "low", "minimal": "low", "xhigh": "high"}
+EXTREMES = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
 """Efforts that some clients have beyond those: each means the nearest."""
 DEFAULT_EFFORT = "medium"
 
@@ -47,6 +47,8 @@ class Settings:
                 raise UsageError(f"{name} = {getattr(self, name)} is not allowed: at least 0")
         if not 0 < self.timeout < float("inf"):
             raise UsageError(f"timeout = {self.timeout} is not allowed: seconds above 0")
+        if list(self.efforts.values()) != sorted(self.efforts.values()):
+            raise UsageError(f"efforts {list(self.efforts.values())} are not allowed: a higher one is worth no less")
         for effort, draws in self.efforts.items():
             if not 1 <= draws <= self.most_generations:
                 allowed = f"1 to {self.most_generations}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from computewise.adaptive import Adaptive, solve_adaptively
@@ -44,7 +45,8 @@ async def solved(work: Work, backend: Backend, model: str, seconds: float) -> So
             return await _by_strategy(work, work.plan, backend, model, task)
     except TimeoutError:
         # In a thread, as in `solve`: answers may take long to compare.
-        return await asyncio.to_thread(_so_far, work, backend.verifier, task, seconds)
+        verifier = _verifier(work, backend, "")
+        return await asyncio.to_thread(_so_far, work, verifier, task, seconds)
 
 
 async def _by_strategy(work: Work, plan: Fixed, backend: Backend, model: str, task: Remembering) -> Solved:
@@ -115,19 +117,24 @@ def _decided(
     last = adaptive.decisions[-1]
     stopped = why_stopped(last, plan.price, exhausted=adaptive.exhausted)
     if last.action.kind == "abstain":
-        answers = {c.id: answer_of(c, task) for c in drawn}
-        return Solved(
-            text=None,
-            thinking="",
-            finish="stop",
-            answer=None,
-            answers=answers,
-            chosen=None,
-            confidence=last.action.confidence,
-            exhausted=exhausted,
-            stopped=stopped,
-        )
+        return _abstained(drawn, task, last.action.confidence, exhausted, stopped)
     return _chosen(drawn, adaptive.chosen, weighted, verifier, task, exhausted, stopped, last.action.confidence)
+
+
+def _abstained(
+    drawn: Sequence[Candidate], task: Remembering, confidence: float | None, exhausted: Exhausted | None, stopped: str
+) -> Solved:
+    return Solved(
+        text=None,
+        thinking="",
+        finish="stop",
+        answer=None,
+        answers={c.id: answer_of(c, task) for c in drawn},
+        chosen=None,
+        confidence=confidence,
+        exhausted=exhausted,
+        stopped=stopped,
+    )
 
 
 def _chosen(
@@ -149,9 +156,9 @@ def _chosen(
         raise Refused(text, param="computewise.max_total_tokens", code="budget_too_small")
     answer = answers.get(shown.id)
     if confidence is None and answer is not None:
-        votes = [(answers[c.id], value(c)) for c in final if answers[c.id] is not None]
-        total = sum(weight for _, weight in votes)
-        confidence = sum(weight for one, weight in votes if one == answer) / total if total else None
+        confidence = _agreed(
+            answer, [(answers[c.id], value(c)) for c in final], alone=value(shown) if verifier else None
+        )
     return Solved(
         text=shown.text,
         thinking=shown.thinking,
@@ -165,6 +172,15 @@ def _chosen(
     )
 
 
+def _agreed(answer: str, votes: Sequence[tuple[str | None, float]], *, alone: float | None) -> float | None:
+    """The answer's share of the vote; where nobody else has voted, what it is worth to the verifier."""
+    votes = [(one, weight) for one, weight in votes if one is not None]
+    if len(votes) < 2:
+        return alone
+    total = sum(weight for _, weight in votes)
+    return sum(weight for one, weight in votes if one == answer) / total if total else None
+
+
 def _so_far(work: Work, verifier: Verifier | None, task: Remembering, seconds: float) -> Solved:
     """The best of what had ended when the time was over; unscored ones only where there are no others."""
     ended = [c for c in work.explored() if c.end == "stop"]
@@ -172,12 +188,16 @@ def _so_far(work: Work, verifier: Verifier | None, task: Remembering, seconds: f
     final = read if verifier is not None and read else ended
     if not final:
         raise too_late(seconds)
+    stopped = f"the {seconds:.2g} seconds it was given ended the search"
+    if isinstance(work.plan, ByPolicy) and work.plan.least_confidence:
+        return _abstained(final, task, None, "time", f"{stopped}, before it was known how sure the answer is")
     select = work.plan.select if isinstance(work.plan, Fixed) else weighted
     value = _valuing(verifier if read else None)
     winner = select([Ballot(answer_of(c, task), value(c), c.chain) for c in final])
     chosen = None if winner is None else final[winner]
-    stopped = f"the {round(seconds, 2):g} seconds it was given ended the search"
-    return _chosen(final, chosen, select, verifier if read else None, task, "time", stopped)
+    found = _chosen(final, chosen, select, verifier if read else None, task, "time", stopped)
+    # How likely the policy thinks it right was not asked any more; a share of the vote says another thing.
+    return replace(found, confidence=None) if isinstance(work.plan, ByPolicy) else found
 
 
 def _exhausted(work: Work, *, tokens: bool) -> Exhausted | None:

@@ -10,7 +10,7 @@ from computewise.core import Candidate, Usage
 from computewise.serve.account import failures, reckon, strategy_of
 from computewise.serve.choosing import ByPolicy, Passing
 from computewise.serve.reasons import why
-from computewise.serve.work import Work
+from computewise.serve.work import Solved, Work
 from computewise.viewer.nodes import from_candidates
 
 MOST_TOKENS = 2_000_000
@@ -98,13 +98,13 @@ def summary(work: Work) -> dict[str, Any]:
 
 async def detail(work: Work) -> dict[str, Any]:
     """Everything there is to see; what takes long, in a thread, from copies that nobody writes to meanwhile."""
+    head, solved, over = summary(work), work.solved, work.status in _ENDED
     explored, decisions = work.explored(), list(work.decisions)
     costs = {id: usage for ledger in work.ledgers.values() for id, usage in ledger.costs.items()}
-    shown, renamed = await asyncio.to_thread(_nodes, work, _cut(work, explored), costs)
+    shown, renamed = await asyncio.to_thread(_nodes, work, solved, over, _cut(solved, explored), costs)
     price = work.plan.price if isinstance(work.plan, ByPolicy) else 0.0
-    solved = work.solved
     return {
-        **summary(work),
+        **head,
         "question": work.asked.prompt,
         "solution": solved.text if solved else None,
         "stopped": solved.stopped if solved else None,
@@ -126,12 +126,12 @@ async def detail(work: Work) -> dict[str, Any]:
     }
 
 
-def _cut(work: Work, explored: list[Candidate]) -> list[Candidate]:
+def _cut(solved: Solved | None, explored: list[Candidate]) -> list[Candidate]:
     """As many as can be shown, in their order: what led to a final candidate before all others."""
     if len(explored) <= MOST_NODES:
         return explored
     by_id, first = {candidate.id: candidate for candidate in explored}, dict[str, None]()
-    for id in work.solved.answers if work.solved else ():
+    for id in solved.answers if solved else ():
         at = by_id.get(id)
         while at is not None and at.id not in first:
             first[at.id] = None
@@ -140,9 +140,10 @@ def _cut(work: Work, explored: list[Candidate]) -> list[Candidate]:
     return [candidate for candidate in explored if candidate.id in kept]
 
 
-def _nodes(work: Work, explored: list[Candidate], costs: dict[str, Usage]) -> tuple[list[Any], dict[str, str]]:
-    solved, task = work.solved, work.task
-    over = work.status in _ENDED
+def _nodes(
+    work: Work, solved: Solved | None, over: bool, explored: list[Candidate], costs: dict[str, Usage]
+) -> tuple[list[Any], dict[str, str]]:
+    task = work.task
     return from_candidates(
         explored,
         final=list(solved.answers) if solved else [] if over else None,

@@ -10,7 +10,7 @@ from computewise.errors import ModelError
 from computewise.serve.work import Work
 
 UNDECIDED = 0.5
-"""The score of a step that the verifier could not read: equal for all, so that a vote is by majority."""
+"""The score of a step that the verifier could not read."""
 
 
 class Verifying:
@@ -31,5 +31,5 @@ class Verifying:
             return [(UNDECIDED,) * len(candidate.steps) for candidate in candidates], Usage()
 
     def value(self, scores: Sequence[float]) -> float:
-        """See `computewise.core.Verifier.value`."""
-        return self._verifier.value(scores)
+        """See `computewise.core.Verifier.value`; equal for all once some were not read: a vote is then by majority."""
+        return 1.0 if self._work.unread else self._verifier.value(scores)

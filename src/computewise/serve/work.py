@@ -103,6 +103,8 @@ class Work:
 
     def forget(self) -> None:
         """What nobody looks at once it is over: bodies may be large."""
+        for error in self.lost.errors:
+            error.__traceback__ = error.__context__ = None
         short = Message("user", self.asked.prompt[:LONGEST_PROMPT])
         self.asked = replace(self.asked, raw=b"", body={}, fields={}, turns=(short,) if self.asked.turns else ())
 

@@ -14,7 +14,7 @@ MOST_WORDS = 3000
 _WORDS = re.compile(r"\w+[^\S\n]*|\n|[^\w\s][^\S\n]*|[^\S\n]+")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def diff(before: str, after: str) -> tuple[Change, ...]:
     """The changes in order; those that keep or put in spell `after`, those that keep or take away spell `before`."""
     old, new = _WORDS.findall(before), _WORDS.findall(after)

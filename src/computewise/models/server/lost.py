@@ -51,10 +51,12 @@ class Lost:
         return bool(self.errors) and not self.answered
 
     def note(self, error: ModelError, samples: int) -> None:
-        """Go on without them; raises `error` where the server would refuse all others too."""
+        """Go on without them; raises `error` where the server, which has answered nothing yet, refuses the request."""
         self.samples += samples
-        self.errors.append(error)
-        if _for_good(error):
+        # Without what it passed through, which holds the request's body.
+        self.errors.append(error.with_traceback(None))
+        error.__context__ = None
+        if _for_good(error) and not self.answered:
             raise error
 
 

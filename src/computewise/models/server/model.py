@@ -101,7 +101,15 @@ class ServerModel:
             if prefix or (stop and temperature > 0):
                 raise UsageError(f"{self.name} cannot be searched by steps: {self.capabilities.why_no_steps}")
             stop = None
-        asked = await self._asked(prompt, prefix, attempts, stop, max_tokens, temperature)
+        try:
+            asked = await self._asked(prompt, prefix, attempts, stop, max_tokens, temperature)
+        except ModelError as error:
+            if self.lost is None:
+                raise
+            self.lost.note(error, n)
+            if self.lost.nothing():
+                raise
+            return [Completion((), "failed", Usage())] * n
         answers = await self._draw(asked, list(seeds))
         if self.lost is not None and self.lost.nothing():
             raise TimeoutError if self.lost.late else self.lost.errors[0]
