@@ -157,7 +157,8 @@ async def test_what_does_not_reach_a_search_by_steps_is_refused_by_name() -> Non
     found = (await found_on(VLLM())).capabilities
     async with site_on(Upstream(server=VLLM()), backend={"capabilities": found, "delimiter": "\n"}) as site:
         steps = {"strategy": "beam_search@4"}
-        for name, value in (("stop", ["END"]), ("chat_template_kwargs", {"enable_thinking": False}), ("n_predict", 9)):
+        fields: dict[str, Any] = {"stop": ["END"], "chat_template_kwargs": {"enable_thinking": False}, "n_predict": 9}
+        for name, value in fields.items():
             response = await site.chat(PROBLEM, computewise=steps, **{name: value})
             assert (response.status_code, told(response)["param"]) == (400, name)
 
