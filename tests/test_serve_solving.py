@@ -15,7 +15,7 @@ from serve_doubles import PROMPT, Gated, SimulatedBackend, asked, fitted
 from computewise.core import Candidate, Problem, Usage
 from computewise.errors import ModelError, ProblemError, ServerError
 from computewise.models.simulated import SimulatedModel
-from computewise.serve.account import account, failures, usage_of
+from computewise.serve.account import account, failures, reckon, usage_of
 from computewise.serve.api import Api
 from computewise.serve.backend import Backend
 from computewise.serve.refusals import Refused
@@ -254,9 +254,9 @@ async def test_a_larger_model_s_tokens_are_its_own() -> None:
     assert (small.completion_tokens, large.completion_tokens) == (35, 35)
     assert work.usage == small + large
     each = 24 + 35
-    assert work.flops().completion == 2 * 1_000 * 35 + 2 * 14_000 * 35
-    assert work.flops().prompt == 2 * 1_000 * 24 + 2 * 14_000 * 24
-    assert work.flops().verifier == 2 * 500 * 2 * each
+    assert reckon(work).flops.completion == 2 * 1_000 * 35 + 2 * 14_000 * 35
+    assert reckon(work).flops.prompt == 2 * 1_000 * 24 + 2 * 14_000 * 24
+    assert reckon(work).flops.verifier == 2 * 500 * 2 * each
 
 
 async def test_where_the_policy_is_not_sure_enough_it_abstains() -> None:

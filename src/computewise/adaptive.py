@@ -70,9 +70,8 @@ async def solve_adaptively(
 
     `least_confidence` lets it abstain. `budget` caps the sampled tokens of all arms together. Where the first
     `unanswered` solutions all ended without an answer (or twice as many were cut off), there is none to be found, and
-    it stops. `watch` is called with
-    every decision; whoever passes `ledgers` may watch the trees grow in them, by arm. Errors of a model or the verifier
-    are raised as `ModelError`.
+    it stops. `watch` is called with every decision; whoever passes `ledgers` may watch the trees grow in them, by arm.
+    Errors of a model or the verifier are raised as `ModelError`.
     """
     if budget is not None and budget < 1:
         raise UsageError(f"budget {budget} is not allowed: at least 1 sampled token")
@@ -137,7 +136,7 @@ def _solution(candidate: Candidate, task: Task, verifier: Verifier | None) -> So
         mean=fmean(scores),
         low=min(scores),
         logprob=math.log(max(probability, LEAST_PROBABILITY)),
-        tokens=sum(step.tokens for step in candidate.steps),
+        tokens=candidate.tokens,
     )
 
 

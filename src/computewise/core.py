@@ -139,6 +139,11 @@ class Candidate:
         return self.end is not None
 
     @property
+    def tokens(self) -> int:
+        """Sampled tokens of the solution so far."""
+        return sum(step.tokens for step in self.steps)
+
+    @property
     def text(self) -> str:
         """The solution so far."""
         return "".join(step.text for step in self.steps)

@@ -202,7 +202,7 @@ class Session:
         self._children[parent.id] = first + n
         start = parent.id or self._path
         ids = [f"{start}{'.' if parent.id else ''}{first + index}" for index in range(n)]
-        room = self._limits.tokens - sum(step.tokens for step in parent.steps)
+        room = self._limits.tokens - parent.tokens
         completions = await self._model.sample(
             self.problem.prompt,
             parent.text,

@@ -11,10 +11,11 @@ from computewise.cli.serving import ServerFlags, TaskFlags, server_source
 from computewise.core import Model, Problem, Task, Verifier
 from computewise.errors import UsageError
 from computewise.models.embedded import EmbeddedModel
-from computewise.models.forgetful import Forgetful
+from computewise.models.forgetful import as_needed
 from computewise.models.loop import EngineLoop
 from computewise.models.threads import one_thread
 from computewise.session import Limits
+from computewise.strategies import SHOWN_ATTEMPTS
 from computewise.study.server_source import ServerSource
 from computewise.tasks.embedded import TASKS, find_task
 from computewise.tasks.load import QUESTION
@@ -24,10 +25,6 @@ from computewise.verifiers.prm import EmbeddedPRM
 
 VERIFIERS = ("prm", "orm", "logprob", "none")
 MODELS = ("small", "large", "revision", "revision_paper")
-SHOWN_ATTEMPTS = ("revisions", "gated_revisions", "ratio_pool")
-"""Strategies that make sense only for a model that can be told of its attempts."""
-KEPT_STEPS = ("step_revisions", "adaptive_branching")
-"""Strategies that any model can follow: it goes on from what is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +43,7 @@ class Players:
 
     def solver(self, strategy: str) -> Model:
         """The model as a strategy needs it."""
-        model = next(iter(self.models.values()))
-        revises = isinstance(model, EmbeddedModel) and model.revises
-        return Forgetful(model) if strategy in KEPT_STEPS and not revises else model
+        return as_needed(next(iter(self.models.values())), strategy)
 
 
 def question_of(text: str, task: Task) -> Problem:

@@ -17,14 +17,7 @@ from rich.tree import Tree
 
 from computewise.cli.adaptive import solve_by_policy
 from computewise.cli.attempts import draw_attempts
-from computewise.cli.players import (
-    KEPT_STEPS,
-    SHOWN_ATTEMPTS,
-    embedded_players,
-    question_of,
-    served_players,
-    served_source,
-)
+from computewise.cli.players import embedded_players, question_of, served_players, served_source
 from computewise.cli.serving import PROBLEMS, SERVED, ServerFlags, TaskFlags
 from computewise.cli.tree import draw
 from computewise.compute import Flops, flops
@@ -33,7 +26,7 @@ from computewise.errors import UsageError
 from computewise.selection import find_selection
 from computewise.session import Ledger, Strategy
 from computewise.solve import solve as solve_problem
-from computewise.strategies import build, describe, label
+from computewise.strategies import KEPT_STEPS, NEEDS_VERIFIER, SHOWN_ATTEMPTS, build, describe, label
 from computewise.tasks.embedded import find_task
 
 
@@ -150,7 +143,7 @@ def solve(
         return
     assert strategy is not None
     built = build(strategy, {name: value for name, value in settings.items() if value is not None})
-    if serving.verifier == "none" and "trust" in describe(built):
+    if serving.verifier == "none" and strategy in NEEDS_VERIFIER:
         raise UsageError(f"strategy {strategy!r} needs a verifier: without one everything is trusted, nothing revised")
     chosen_selection = find_selection(
         select or ("hierarchical" if strategy in (*SHOWN_ATTEMPTS, *KEPT_STEPS) else "weighted")

@@ -6,6 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from computewise.core import Attempt, Completion, Model
+from computewise.models.embedded import EmbeddedModel
+from computewise.strategies import KEPT_STEPS
+
+
+def as_needed(model: Model, strategy: str) -> Model:
+    """As a strategy needs it: forgetful where steps of attempts are kept that the model was not trained to be shown."""
+    revises = isinstance(model, EmbeddedModel) and model.revises
+    return Forgetful(model) if strategy in KEPT_STEPS and not revises else model
 
 
 class Forgetful:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from computewise.compute import Flops
+from computewise.compute import Flops, flops
 from computewise.core import Candidate, Usage
 from computewise.serve.choosing import ByPolicy, Fixed, Passing
 from computewise.serve.reckoned import Baseline, Difficulty, Reckoned
@@ -35,20 +35,26 @@ def reckon(work: Work) -> Reckoned:
     if work.reckoned is not None:
         return work.reckoned
     every = [c for ledger in work.ledgers.values() for c in ledger.explored.values()]
-    usages, spent = work.usages(), work.flops()
+    usages = work.usages()
+    spent = _flops(work, usages)
     chosen = work.solved.chosen if work.solved else None
     found = Reckoned(
         usage=sum(usages.values(), Usage()),
         usages=usages,
         flops=spent,
         generations=_generations(work, every),
-        shown=0 if chosen is None else _length(chosen),
+        shown=0 if chosen is None else chosen.tokens,
         difficulty=_difficulty(work, every),
         baseline=_baseline(work, every, spent.total),
     )
     if work.solved is not None or work.ended is not None:
         work.reckoned = found
     return found
+
+
+def _flops(work: Work, usages: Mapping[str, Usage]) -> Flops:
+    each = [flops(usage, work.parameters[model], work.verifier_parameters) for model, usage in usages.items()]
+    return Flops(*(sum(getattr(one, name) for one in each) for name in Flops.__slots__))
 
 
 def _generations(work: Work, every: Sequence[Candidate]) -> int:
@@ -83,7 +89,7 @@ def _baseline(work: Work, every: Sequence[Candidate], spent: float) -> Baseline 
     name = label(BestOfN(n))
     if isinstance(work.plan, Fixed) and isinstance(work.plan.strategy, BestOfN | Single):
         return Baseline(name, spent)
-    lengths = [_length(c) for c in every if c.end == "stop"]
+    lengths = [c.tokens for c in every if c.end == "stop"]
     if not lengths:
         return None
     # The prompt is read once, as it is here.
@@ -146,7 +152,3 @@ def account(work: Work) -> dict[str, Any]:
 
 def _plain(held: Flops | Usage | Difficulty | Baseline) -> dict[str, Any]:
     return {name: getattr(held, name) for name in held.__slots__}
-
-
-def _length(candidate: Candidate) -> int:
-    return sum(step.tokens for step in candidate.steps)

@@ -44,11 +44,7 @@ class Api:
         self.keys = Keys(settings.keys, settings.hosts)
         self.measures = Measures(self.queue)
         self.traces = Traces(settings.traces)
-        self._strategies = {model: backend.strategies(model) for model in backend.models}
-
-    def endpoint(self, read: Callable[[bytes], Asked]) -> Endpoint:
-        """An ASGI application that answers bodies as `read` reads them."""
-        return Endpoint(self, read)
+        self.strategies = {model: backend.strategies(model) for model in backend.models}
 
     def plan(self, asked: Asked, client: str, id: str) -> tuple[Work, str]:
         """What is to be done, and by which model."""
@@ -58,7 +54,7 @@ class Api:
             asked,
             backend.models,
             fitted=backend.fitted,
-            strategies=self._strategies[model],
+            strategies=self.strategies[model],
             settings=self.settings,
             answerable=looks_answerable(asked.prompt, backend.grader),
             passes=backend.upstream(model) is not None,
@@ -93,14 +89,14 @@ class Api:
 
 
 class Endpoint:
-    """One of the two ways to ask."""
+    """One of the two ways to ask: an ASGI application that answers bodies as `read` reads them."""
 
     def __init__(self, api: Api, read: Callable[[bytes], Asked]) -> None:
         self._api, self._read = api, read
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI; every way a request ends is an answer, an error in OpenAI's envelope, or a client that hung up."""
-        api, headers, send = self._api, dict[str, str](), Sender(send)
+        api, headers, sender = self._api, dict[str, str](), Sender(send)
         try:
             client = api.keys.client(scope)
             raw = await read_body(scope, receive, api.settings.largest_body)
@@ -111,7 +107,7 @@ class Endpoint:
             work, model = api.plan(asked, client, id)
         except Refused as refused:
             api.measures.refused(refused.status)
-            await send_refusal(send, refused, headers)
+            await send_refusal(sender, refused, headers)
             return
         except Gone:
             return
@@ -119,7 +115,7 @@ class Endpoint:
         try:
             with request_span(work.asked.model, _carried(scope)) as span:
                 try:
-                    await self._answer(work, model, scope, receive, send, headers)
+                    await self._answer(work, model, scope, receive, sender, headers)
                 finally:
                     if span is not None:
                         took = reckon(work)
@@ -135,17 +131,17 @@ class Endpoint:
         except Told as told:
             work.end("failed", str(told))
         except (Refused, ComputewiseError) as error:
-            failed = error if isinstance(error, Refused) else refusal_of(error, work.asked.problem_field)
+            failed = refusal_of(error, work.asked.problem_field)
             work.end("failed", str(failed))
-            if not send.begun:  # else the connection is closed short of its answer, which says so
-                await send_refusal(send, failed, headers)
+            if not sender.begun:  # else the connection is closed short of its answer, which says so
+                await send_refusal(sender, failed, headers)
         finally:
             if work.ended is None:
                 work.end("failed", "something went wrong here; the server's log has more")
             api.ended(work)
 
     async def _answer(
-        self, work: Work, model: str, scope: Scope, receive: Receive, send: Send, headers: dict[str, str]
+        self, work: Work, model: str, scope: Scope, receive: Receive, send: Sender, headers: dict[str, str]
     ) -> None:
         if isinstance(work.plan, Passing):
             await while_connected(receive, self._pass(work, scope, send, headers))
@@ -158,7 +154,7 @@ class Endpoint:
             work.end("done")
             await send_json(send, answer, headers=headers)
 
-    async def _stream(self, work: Work, model: str, send: Send, headers: dict[str, str]) -> None:
+    async def _stream(self, work: Work, model: str, send: Sender, headers: dict[str, str]) -> None:
         solving = asyncio.ensure_future(self._api.solve(work, model))
         try:
             await stream(work, solving, send, every=self._api.settings.progress, headers=headers)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from computewise.serve.api import Api
+from computewise.serve.api import Api, Endpoint
 from computewise.serve.backend import Backend
 from computewise.serve.envelope import encode
 from computewise.serve.pages import Pages
@@ -26,8 +26,8 @@ def application(backend: Backend, settings: Settings) -> Starlette:
     pages = Pages(api)
     return Starlette(
         routes=[
-            Route("/v1/chat/completions", api.endpoint(read_chat), methods=["POST"]),
-            Route("/v1/completions", api.endpoint(read_completion), methods=["POST"]),
+            Route("/v1/chat/completions", Endpoint(api, read_chat), methods=["POST"]),
+            Route("/v1/completions", Endpoint(api, read_completion), methods=["POST"]),
             Route("/v1/models", pages.models),
             Route("/v1/models/{name:path}", pages.model),
             Route("/health", pages.health),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 
 from computewise.core import Model, Verifier
 from computewise.errors import ProblemError, UsageError
 from computewise.models.embedded import EmbeddedModel
-from computewise.models.forgetful import Forgetful
+from computewise.models.forgetful import Forgetful, as_needed
 from computewise.models.loop import EngineLoop
 from computewise.models.server.lost import Lost
 from computewise.models.threads import one_thread
@@ -18,14 +17,11 @@ from computewise.serve.choosing import OFFERED
 from computewise.serve.reading import Asked
 from computewise.serve.refusals import Refused
 from computewise.session import Limits
-from computewise.strategies import STEPWISE
+from computewise.strategies import SHOWN_ATTEMPTS
 from computewise.tasks.embedded import find_task
-from computewise.tasks.load import LoadedTask
 from computewise.verifiers.prm import EmbeddedPRM
 
 SMALL, LARGE, REVISION = "small", "large", "revision"
-SHOWN_ATTEMPTS = ("revisions", "gated_revisions")
-"""Strategies that show a model its attempts, which one has to be trained for."""
 _WITHOUT_EFFECT = ("user", "metadata", "store", "safety_identifier", "prompt_cache_key", "service_tier")
 """Fields that say something about the client, nothing about the answer."""
 _EXAMPLES = {"expressions": "3*(4+5)-67*(13-6)", "stories": "Finn has 61 stamps. Finn finds 72. How many stamps?"}
@@ -44,7 +40,7 @@ class EmbeddedBackend:
         one_thread()
         self._loop = EngineLoop()
         self._opened: dict[str, EmbeddedModel] = {}
-        self._task = find_task(task)
+        self.task = find_task(task)
         self.example = _EXAMPLES[task]
         self.limits = Limits()
         self.temperature = temperature
@@ -55,11 +51,6 @@ class EmbeddedBackend:
             if self.fitted.task != task:
                 raise UsageError(f"the policy {policy} is for the task {self.fitted.task}, not for {task}")
         self._open(SMALL)
-
-    @cached_property
-    def task(self) -> LoadedTask:
-        """See `Backend.task`."""
-        return self._task
 
     def strategies(self, model: str) -> Mapping[str, str | None]:
         """See `Backend.strategies`."""
@@ -90,13 +81,12 @@ class EmbeddedBackend:
                 raise Refused(text, param=name[:60], code="unsupported_field")
         if len(asked.prompt) > _LONGEST:
             raise ProblemError(f"a problem of {len(asked.prompt)} characters: allowed are {_LONGEST}")
-        problem = self._task.read(asked.prompt.strip())
+        problem = self.task.read(asked.prompt.strip())
         if strategy is None:
             assert self.fitted is not None
             models: dict[str, Model] = {name: Forgetful(self._open(name)) for name in self.fitted.models}
             return Cast(models, problem, problem.prompt)
-        solver: Model = self._open(model)
-        return Cast({model: Forgetful(solver) if strategy in STEPWISE and model != REVISION else solver}, problem, "")
+        return Cast({model: as_needed(self._open(model), strategy)}, problem, "")
 
     def _open(self, name: str) -> EmbeddedModel:
         """Read when it is first needed."""

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from computewise.serve.api import Api
-from computewise.serve.choosing import OFFERED, read_name
+from computewise.serve.choosing import read_name
 from computewise.serve.envelope import encode
 from computewise.serve.measures import CONTENT_TYPE
 from computewise.serve.openapi import description
@@ -24,7 +24,7 @@ POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src '
 """Nothing from elsewhere, nothing inline: what models write cannot run."""
 _OWN = {"page.js": "text/javascript", "page.css": "text/css"}
 _PARTS = ("parts", "words", "server", "asking", "list", "shown", "start")
-"""What `page.js` is put together from: the body of one function, which leaves no name behind."""
+"""What `page.js` is put together from."""
 _OF_THE_VIEWER = {"viewer.js": "text/javascript", "viewer.css": "text/css", "d3-hierarchy.min.js": "text/javascript"}
 _SUFFIX = 16
 _MOST_LISTED = 1000
@@ -44,7 +44,7 @@ class Pages:
     async def models(self, request: Request) -> Response:
         """Every name that may be asked for, the one whose compute the policy decides first."""
         self._api.keys.client(request.scope)
-        return _json({"object": "list", "data": list(self._models())})
+        return _json({"object": "list", "data": self._models()})
 
     async def model(self, request: Request) -> Response:
         """One of them."""
@@ -101,10 +101,12 @@ class Pages:
         found = []
         for name in backend.models:
             found.append(_model(name, None, backend.upstream(name) is not None))
-            allowed = [one for one, why in backend.strategies(name).items() if why is None]
-            sized = [f"{one}@{_SUFFIX}" if one not in ("single", "greedy") else one for one in allowed]
+            sized = [f"{one}@{_SUFFIX}" if one not in ("single", "greedy") else one for one in self._allowed(name)]
             found += [_model(f"{name}:{one}", one, False) for one in sized]
         return found
+
+    def _allowed(self, model: str) -> list[str]:
+        return [name for name, why in self._api.strategies[model].items() if why is None]
 
     def _server(self) -> dict[str, Any]:
         backend = self._api.backend
@@ -116,7 +118,7 @@ class Pages:
             "verifier": backend.verifier.name if backend.verifier else None,
             "embedded": backend.upstream(first) is None,
             "example": backend.example,
-            "strategies": [name for name in OFFERED if backend.strategies(first).get(name) is None],
+            "strategies": self._allowed(first),
             "efforts": dict(self._api.settings.efforts),
         }
 
@@ -147,5 +149,4 @@ def _text(name: str) -> str:
     folder = files("computewise.serve").joinpath("page")
     if name != "page.js":
         return folder.joinpath(name).read_text("utf-8")
-    body = "\n".join(folder.joinpath("js", f"{part}.js").read_text("utf-8") for part in _PARTS)
-    return f'"use strict";\n(() => {{\n{body}}})();\n'
+    return assets.script(folder.joinpath("js", f"{part}.js").read_text("utf-8") for part in _PARTS)

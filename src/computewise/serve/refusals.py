@@ -38,11 +38,13 @@ class Refused(Exception):  # noqa: N818 - what a client is told, not always an e
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
-def refusal_of(error: ComputewiseError, problem: str = "messages") -> Refused:
+def refusal_of(error: Refused | ComputewiseError, problem: str = "messages") -> Refused:
     """What a client is told of an error; `problem` is the field that holds it.
 
     An upstream's status and its wish to be left alone are passed on.
     """
+    if isinstance(error, Refused):
+        return error
     text = " ".join(str(error).split())
     if isinstance(error, ServerError):
         return _of_upstream(error, text)

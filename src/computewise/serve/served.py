@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from computewise.core import Model, Problem, Verifier
 from computewise.models.chat import Message
-from computewise.models.forgetful import Forgetful
+from computewise.models.forgetful import Forgetful, as_needed
 from computewise.models.server.llama import LlamaRoute
 from computewise.models.server.lost import Lost
 from computewise.models.server.model import ServerModel
@@ -23,12 +23,9 @@ from computewise.serve.choosing import OFFERED
 from computewise.serve.reading import Asked
 from computewise.serve.refusals import Refused
 from computewise.session import Limits
-from computewise.strategies import STEPWISE
+from computewise.strategies import NEEDS_VERIFIER, STEPWISE
 from computewise.study.server_source import ServerSource
 from computewise.tasks.load import LoadedTask
-
-NEEDS_VERIFIER = ("gated_revisions", "step_revisions", "adaptive_branching")
-"""Strategies that without one trust everything, and revise nothing."""
 
 _OF_A_TEMPLATE = ("chat_template_kwargs", "chat_template", "documents", "add_generation_prompt")
 _CEILINGS = ("n_predict", "num_predict", "max_new_tokens", "max_length")
@@ -85,15 +82,17 @@ class ServedBackend:
         stepwise = self._stepwise(strategy)
         players: dict[str, Model] = {}
         for name in [model] if strategy is not None else names:
-            way = replace(
+            way: Model = replace(
                 self._way(asked, self.ways[name], stepwise),
                 before=self._before(asked),
                 instruction="",
                 fields=asked.fields,
                 lost=lost,
             )
-            forgets = strategy is None or strategy in STEPWISE
-            players[name if strategy is not None else self.labels[name]] = Forgetful(way) if forgets else way
+            if strategy is None:
+                players[self.labels[name]] = Forgetful(way)
+            else:
+                players[name] = as_needed(way, strategy)
         return Cast(players, problem, transcript)
 
     def _stepwise(self, strategy: str | None) -> bool:

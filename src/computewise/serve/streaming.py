@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from starlette.types import Send
-
 from computewise.errors import ComputewiseError
 from computewise.serve.envelope import DONE, chunks_of, event, thought_of
 from computewise.serve.refusals import Refused, refusal_of
-from computewise.serve.sending import begin, finish, more
+from computewise.serve.sending import Sender, begin, finish, more
 from computewise.serve.work import Solved, Work
 
 EVENTS = "text/event-stream; charset=utf-8"
 
 
 async def stream(
-    work: Work, solving: asyncio.Future[Solved], send: Send, *, every: float, headers: Mapping[str, str]
+    work: Work, solving: asyncio.Future[Solved], send: Sender, *, every: float, headers: Mapping[str, str]
 ) -> None:
     """Send what comes of `solving`, with a sign of life each `every` seconds until then.
 
@@ -25,26 +23,24 @@ async def stream(
     is raised all the same once that is sent.
     """
     told = {"content-type": EVENTS, "cache-control": "no-cache", "x-accel-buffering": "no", **headers}
-    begun = False
     while True:
         await asyncio.wait([solving], timeout=every)
         if solving.done():
             break
-        if not begun:
+        if not send.begun:
             await begin(send, 200, told)
-            begun = True
         await more(send, _sign(work))
     try:
         solving.result()
     except (Refused, ComputewiseError) as error:
-        refused = error if isinstance(error, Refused) else refusal_of(error, work.asked.problem_field)
-        if begun:
+        refused = refusal_of(error, work.asked.problem_field)
+        if send.begun:
             await more(send, event(refused.body))
             await more(send, DONE)
             await finish(send)
             raise Told(refused) from None
         raise refused from None
-    if not begun:
+    if not send.begun:
         await begin(send, 200, told)
     for chunk in chunks_of(work):
         await more(send, chunk)
@@ -56,7 +52,7 @@ class Told(Exception):  # noqa: N818 - a signal, no error
 
     def __init__(self, refused: Refused) -> None:
         super().__init__(refused.message)
-        self.refused, self.code = refused, refused.code
+        self.code = refused.code
 
 
 def _sign(work: Work) -> bytes:

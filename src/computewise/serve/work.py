@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from computewise.adaptive import Decision
-from computewise.compute import Flops, flops
 from computewise.core import Candidate, Usage
 from computewise.models.chat import Message
 from computewise.models.server.lost import Lost
@@ -94,12 +93,6 @@ class Work:
             model = self.arms[arm]
             found[model] = found.get(model, Usage()) + ledger.usage
         return found
-
-    def flops(self) -> Flops:
-        """What it took, so far."""
-        read = self.verifier_parameters
-        parts = [flops(usage, self.parameters[model], read) for model, usage in self.usages().items()]
-        return Flops(*(sum(getattr(p, name) for p in parts) for name in ("prompt", "completion", "verifier", "cached")))
 
     def forget(self) -> None:
         """What nobody looks at once it is over: bodies may be large."""

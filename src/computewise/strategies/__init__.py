@@ -29,12 +29,15 @@ __all__ = [
     "DVTS",
     "GatedRevisions",
     "Greedy",
+    "KEPT_STEPS",
     "Lookahead",
+    "NEEDS_VERIFIER",
     "ParticleFilter",
     "RatioPool",
     "Rebase",
     "Revisions",
     "Single",
+    "SHOWN_ATTEMPTS",
     "STEPWISE",
     "StepRevisions",
     "WHOLE",
@@ -65,6 +68,12 @@ WHOLE = tuple(kind.name for kind in (Single, Greedy, BestOfN, Revisions, GatedRe
 """Strategies that ask a model for whole solutions only; greedy's only step is then the whole of it."""
 STEPWISE = tuple(name for name in STRATEGIES if name not in WHOLE)
 """Strategies that let a model go on from the beginning of a solution."""
+SHOWN_ATTEMPTS = tuple(kind.name for kind in (Revisions, GatedRevisions, RatioPool))
+"""Strategies that make sense only for a model that can be told of its attempts."""
+KEPT_STEPS = tuple(kind.name for kind in (StepRevisions, AdaptiveBranching))
+"""Strategies of revisions that any model can follow: it goes on from what is kept."""
+NEEDS_VERIFIER = tuple(name for name, kind in STRATEGIES.items() if "trust" in {field.name for field in fields(kind)})
+"""Strategies that without a verifier trust everything, and revise nothing."""
 
 
 def build(name: str, settings: Mapping[str, int | float]) -> Strategy:

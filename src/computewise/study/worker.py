@@ -110,7 +110,7 @@ def _outcome(candidate: Candidate, task: Task, problem: Problem, verifier: Verif
         answer=answer,
         value=verifier.value(candidate.scores) if verifier else 0.0,
         logprob=mean_probabilities(candidate)[-1] if candidate.steps else 0.0,
-        tokens=sum(step.tokens for step in candidate.steps),
+        tokens=candidate.tokens,
         correct=task.correct(problem, answer),
         chain=candidate.chain,
         read=cost.prompt_tokens - cost.cached_prompt_tokens,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
@@ -9,7 +10,7 @@ NAMES = ("d3-hierarchy.min.js", "viewer.js", "viewer.css")
 """The scripts in the order in which they must run."""
 
 _PARTS = ("parts", "tree", "layout", "card", "panel", "decisions", "view")
-"""What `viewer.js` is put together from: the body of one function, so that it adds one name to a page."""
+"""What `viewer.js` is put together from; it adds one name to a page."""
 
 
 @cache
@@ -18,9 +19,14 @@ def read(name: str) -> str:
     if name not in NAMES:
         raise KeyError(name)
     if name == "viewer.js":
-        body = "\n".join(_text(f"js/{part}.js") for part in _PARTS)
-        return f'"use strict";\n(() => {{\n{body}}})();\n'
+        return script(_text(f"js/{part}.js") for part in _PARTS)
     return _text(name)
+
+
+def script(parts: Iterable[str]) -> str:
+    """One script of several: the body of one function, so that it leaves no names behind but those it means to."""
+    body = "\n".join(parts)
+    return f'"use strict";\n(() => {{\n{body}}})();\n'
 
 
 def _text(name: str) -> str:

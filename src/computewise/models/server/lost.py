@@ -53,9 +53,7 @@ class Lost:
     def note(self, error: ModelError, samples: int) -> None:
         """Go on without them; raises `error` where the server, which has answered nothing yet, refuses the request."""
         self.samples += samples
-        # Without what it passed through, which holds the request's body.
-        self.errors.append(error.with_traceback(None))
-        error.__context__ = None
+        self.errors.append(error)
         if _for_good(error) and not self.answered:
             raise error
 
