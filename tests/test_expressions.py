@@ -20,7 +20,7 @@ from computewise.tasks.expressions import (
     evaluate,
     parse,
     random_expression,
-    random_problem,
+    random_expression_problem,
     reduce,
     render,
     solution,
@@ -73,7 +73,7 @@ def test_generated_expressions_keep_to_their_bounds(rng: random.Random, operatio
 def test_generated_problems_are_in_the_models_vocabulary() -> None:
     rng = random.Random(0)
     for _ in range(200):
-        prompt, lines = random_problem(rng)
+        prompt, lines = random_expression_problem(rng)
         text = "\n".join([prompt, *lines])
         assert decode(encode(text)) == text
 

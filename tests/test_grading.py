@@ -14,7 +14,7 @@ import pytest
 
 from computewise.errors import ProblemError, UsageError
 from computewise.grading import running
-from computewise.grading.code import LONGEST, CodeGrader
+from computewise.grading.code import MAX_SOURCE_CHARACTERS, CodeGrader
 from computewise.grading.extraction import fenced, stated, tagged
 from computewise.grading.find import find_grader
 from computewise.grading.function import load_function
@@ -160,7 +160,7 @@ def test_a_program_is_graded_by_its_tests() -> None:
     assert grader.correct(TESTS, grader.key(program))
     assert not grader.correct(TESTS + "\nassert double(3) == 7", program)
     assert grader.answer("no code") is None
-    assert grader.answer(f"```\n{'x' * (LONGEST + 1)}\n```") is None
+    assert grader.answer(f"```\n{'x' * (MAX_SOURCE_CHARACTERS + 1)}\n```") is None
 
 
 def test_programs_that_differ_in_layout_share_a_key() -> None:

@@ -141,7 +141,7 @@ def test_a_story_is_solved_as_it_is_told() -> None:
 def test_a_storys_first_line_is_its_expression() -> None:
     rng = random.Random(3)
     for _ in range(100):
-        prompt, lines = stories.random_problem(rng)
+        prompt, lines = stories.random_story(rng)
         tree = parse(lines[0])
         assert render(tree) == lines[0]
         assert lines[1:] == solution(tree)

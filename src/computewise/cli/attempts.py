@@ -27,11 +27,11 @@ def draw_attempts(
         children[candidate.parent].append(candidate)
     tree = Tree(Text(title, style="bold"))
     for first in children[None]:
-        _grow(tree, first, None, children, chosen, coloured, only=False)
+        _grow_attempts(tree, first, None, children, chosen, coloured, only=False)
     return tree
 
 
-def _grow(
+def _grow_attempts(
     tree: Tree,
     attempt: Candidate,
     before: Candidate | None,
@@ -41,15 +41,15 @@ def _grow(
     *,
     only: bool,
 ) -> None:
-    branch = tree.add(_line(attempt, before, chosen, coloured))
+    branch = tree.add(_attempt_line(attempt, before, chosen, coloured))
     revisions = children[attempt.id]
     # The only revision of an only revision goes on at the same depth: a chain of sixteen must fit the screen.
     alone = len(revisions) == 1
     for revision in revisions:
-        _grow(tree if only and alone else branch, revision, attempt, children, chosen, coloured, only=alone)
+        _grow_attempts(tree if only and alone else branch, revision, attempt, children, chosen, coloured, only=alone)
 
 
-def _line(attempt: Candidate, before: Candidate | None, chosen: Candidate | None, coloured: bool) -> Text:
+def _attempt_line(attempt: Candidate, before: Candidate | None, chosen: Candidate | None, coloured: bool) -> Text:
     line = Text()
     if before is None:
         line.append(_shown(attempt))

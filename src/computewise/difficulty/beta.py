@@ -14,7 +14,7 @@ CORRELATIONS = (np.arange(100) + 0.5) / 100
 """Of draws of one problem beyond what is expected of it: 1 / (1 + concentration), held equally likely before."""
 REACH = 12.0
 """Standard deviations of the log-odds, or their whole range, within which a quantile is looked for."""
-CERTAIN = 40.0
+MAX_LOG_PARAMETER = 40.0
 """Log-odds at which pass@1 rounds to 0 or 1."""
 POINTS = 2001
 
@@ -39,7 +39,7 @@ class Beta(NamedTuple):
         """
         alpha, beta = self.alpha[:, None], self.beta[:, None]
         middle, reach = np.log(alpha / beta), REACH * np.sqrt(1 / alpha + 1 / beta)
-        low, high = np.clip(middle - reach, -CERTAIN, CERTAIN), np.clip(middle + reach, -CERTAIN, CERTAIN)
+        low, high = np.clip(middle - reach, -MAX_LOG_PARAMETER, MAX_LOG_PARAMETER), np.clip(middle + reach, -MAX_LOG_PARAMETER, MAX_LOG_PARAMETER)
         log_odds = low + (high - low) * np.linspace(0, 1, POINTS)
         log_density = -alpha * np.logaddexp(0, -log_odds) - beta * np.logaddexp(0, log_odds)
         density = np.exp(log_density - log_density.max(1, keepdims=True))

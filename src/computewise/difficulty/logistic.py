@@ -13,7 +13,7 @@ PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0, 10_000.0)
 INTERCEPT = 0.01
 """Its precision: flat, but finite where every share is 0 or every one is 1."""
 STEPS = 50
-CERTAIN = 30.0
+MAX_LOG_ODDS = 30.0
 """Log-odds beyond which a prediction would round to 0 or 1."""
 
 
@@ -94,4 +94,4 @@ def _log_loss(log_odds: Floats, shares: Floats, counts: Floats) -> float:
 
 
 def _chance(log_odds: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-np.clip(log_odds, -CERTAIN, CERTAIN))))
+    return np.asarray(1 / (1 + np.exp(-np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS))))

@@ -35,7 +35,7 @@ def write_columns(run: Path, out: Path) -> Path:
     for pool in pools:
         name = out.stem if len(pools) == 1 else f"{out.stem}-{pool.model}-n{pool.n}-seed{pool.seed}"
         mine = (record for record in last_records(run) if _exported(record) and _pool(record) == pool)
-        _write(out.with_name(name + out.suffix), (_row(run, record, problems) for record in mine), pool, config)
+        _write(out.with_name(name + out.suffix), (_columns_row(run, record, problems) for record in mine), pool, config)
     return out if len(pools) == 1 else out.parent
 
 
@@ -52,10 +52,10 @@ def _write(path: Path, rows: Iterable[Row], pool: Pool, config: Mapping[str, Any
         write_json_lines(path, rows)
         return
     metadata = {"computewise.config": json.dumps(config), "computewise.pool": json.dumps(pool._asdict())}
-    write_parquet(path, rows, _schema(import_pyarrow(), pool.n), metadata)
+    write_parquet(path, rows, _columns_schema(import_pyarrow(), pool.n), metadata)
 
 
-def _row(run: Path, record: Record, problems: Mapping[str, Problem]) -> Row:
+def _columns_row(run: Path, record: Record, problems: Mapping[str, Problem]) -> Row:
     found = record.candidates
     if any(candidate.tokens and not candidate.text for candidate in found):
         raise RunError(f"{run} was recorded without the texts of its solutions: there is nothing to export")
@@ -94,7 +94,7 @@ def _sizes(n: int) -> list[int]:
     return sorted({*(2**power for power in range(n.bit_length())), n})
 
 
-def _schema(pyarrow: Any, n: int) -> Any:
+def _columns_schema(pyarrow: Any, n: int) -> Any:
     text, real = pyarrow.string(), pyarrow.float64()
     columns = {
         "problem": text,

@@ -10,7 +10,7 @@ from computewise.grading.extraction import fenced
 from computewise.grading.running import isolation, run_program
 
 SECONDS = 10.0
-LONGEST = 100_000
+MAX_SOURCE_CHARACTERS = 100_000
 """Characters of a program."""
 
 
@@ -37,7 +37,7 @@ class CodeGrader:
     def answer(self, solution: str) -> str | None:
         """The last fenced block; a program that is endless is none."""
         program = fenced(solution)
-        return program if program is not None and len(program) <= LONGEST else None
+        return program if program is not None and len(program) <= MAX_SOURCE_CHARACTERS else None
 
     def key(self, answer: str) -> str:
         """The program without comments and layout, where it is Python."""

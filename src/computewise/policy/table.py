@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from computewise.draws import Floats, Ints
 
 
 def best_per_bin(accuracy: Floats, bins: Ints, rows: Ints | None = None) -> Ints:

@@ -12,7 +12,7 @@ from computewise.grading.answers import canonical
 from computewise.grading.equality import Equality
 from computewise.grading.extraction import boxed
 from computewise.replay.rows import RecordedProblem, Sample
-from computewise.tasks.formats import Row
+from computewise.tasks.formats import RawRow
 
 ClassNumber = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 AtLeastOne = msgspec.Meta(min_length=1)
@@ -110,7 +110,7 @@ def schema_of(columns: Sequence[str]) -> type[Any]:
     raise UsageError(f"columns {', '.join(columns) or '(none)'} are not understood: needed are {listed}")
 
 
-def read_row(row: Row, schema: type[Any], where: str, equal: Equality) -> RecordedProblem:
+def read_row(row: RawRow, schema: type[Any], where: str, equal: Equality) -> RecordedProblem:
     """The problem in one row; raises `RunError` where it is malformed."""
     try:
         held: Schema = msgspec.convert(row, schema)

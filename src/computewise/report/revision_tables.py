@@ -39,7 +39,7 @@ def ratio_bins_table(summary: Entry) -> Table:
 def along_table(summary: Entry) -> Table:
     """Flips along a chain."""
     columns = ("right", "mended", "broken", "gated")
-    rows = [[str(each["attempt"]), *(_rate(each[name]) for name in columns)] for each in summary["along"]]
+    rows = [[str(each["attempt"]), *(_table_rate(each[name]) for name in columns)] for each in summary["along"]]
     head = [
         "Attempt",
         "Right",
@@ -52,5 +52,5 @@ def along_table(summary: Entry) -> Table:
     )
 
 
-def _rate(rate: Entry | None) -> str:
+def _table_rate(rate: Entry | None) -> str:
     return estimate(rate["value"], rate["ci95"]) if rate else NONE

@@ -23,12 +23,12 @@ def drawn(arms: Mapping[str, Runs], currency: Currency, prompts: Mapping[str, st
     found = []
     for index, problem in enumerate(problems):
         numbers: dict[str, int] = {}
-        each = {name: _draws([run[index] for run in runs], numbers, currency) for name, runs in arms.items()}
+        each = {name: _sample_arrays([run[index] for run in runs], numbers, currency) for name, runs in arms.items()}
         found.append(Drawn(problem, (prompts or {}).get(problem, problem), each))
     return found
 
 
-def _draws(records: Sequence[Record], numbers: dict[str, int], currency: Currency) -> Draws:
+def _sample_arrays(records: Sequence[Record], numbers: dict[str, int], currency: Currency) -> Draws:
     """What several runs drew, one after the other."""
     parts: list[Draws] = []
     blocks = chains = 0

@@ -33,7 +33,7 @@ def controller_plain(one: Controlled, large: Row | None, column: str) -> dict[st
 
 
 def _beside(controller: Spent, large: Spent) -> dict[str, Any]:
-    return {"controller": _point(controller), "large": _point(large), **_difference(controller, large)}
+    return {"controller": _point(controller), "large": _point(large), **_controller_difference(controller, large)}
 
 
 def _at(at: AtBudget, draws: dict[str, dict[str, float]]) -> dict[str, Any]:
@@ -44,10 +44,10 @@ def _at(at: AtBudget, draws: dict[str, dict[str, float]]) -> dict[str, Any]:
         "controllers": {scope: _point(spent) for scope, spent in at.controllers.items()},
         "best_fixed": {scope: _point(spent) for scope, spent in at.best_fixed.items()},
         "minus_best_fixed": {
-            scope: {**_point(spent), **_difference(spent, at.best_fixed[scope])}
+            scope: {**_point(spent), **_controller_difference(spent, at.best_fixed[scope])}
             for scope, spent in at.at_rivals_cost.items()
         },
-        "minus_uniform": {scope: _difference(spent, at.uniform) for scope, spent in at.controllers.items()},
+        "minus_uniform": {scope: _controller_difference(spent, at.uniform) for scope, spent in at.controllers.items()},
         "tables": {kind: _point(spent) for kind, spent in at.tables.items()},
         "ceiling": _point(at.ceiling),
         "draws": draws,
@@ -62,7 +62,7 @@ def _point(spent: Spent) -> dict[str, Any]:
     }
 
 
-def _difference(spent: Spent, rival: Spent) -> dict[str, Any]:
+def _controller_difference(spent: Spent, rival: Spent) -> dict[str, Any]:
     paired = spent.accuracy - rival.accuracy
     return {"difference": float(paired.mean()), "difference_ci95": list(bootstrap(paired))}
 

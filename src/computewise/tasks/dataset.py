@@ -10,7 +10,7 @@ from computewise.core import Problem
 from computewise.errors import UsageError
 from computewise.grading.grader import Grader
 
-SPLITS = ("test", "validation", "all")
+FILE_SPLITS = ("test", "validation", "all")
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class DatasetTask:
         A fifth of the problems is `validation`, the rest is `test`, decided by the prompt alone, so that no seed and no
         order of rows moves a problem between them; `all` is both. Raises `UsageError` where there are not so many.
         """
-        if split not in SPLITS:
-            raise UsageError(f"unknown split {split!r}: allowed are {', '.join(SPLITS)}")
+        if split not in FILE_SPLITS:
+            raise UsageError(f"unknown split {split!r}: allowed are {', '.join(FILE_SPLITS)}")
         held = [row for row in self.rows if split in (side_of(row.prompt), "all")]
         if count > len(held):
             raise UsageError(f"{self.name} has {len(held)} problems in {split}, of {len(self.rows)}, not {count}")

@@ -66,8 +66,8 @@ class EmbeddedTask:
 
 
 TASKS = {
-    "expressions": EmbeddedTask("expressions", expressions.random_problem, read_expression),
-    "stories": EmbeddedTask("stories", stories.random_problem, read_story),
+    "expressions": EmbeddedTask("expressions", expressions.random_expression_problem, read_expression),
+    "stories": EmbeddedTask("stories", stories.random_story, read_story),
 }
 
 

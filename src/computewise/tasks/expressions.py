@@ -129,7 +129,7 @@ def random_expression(rng: random.Random, operations: int) -> Expression:
     return Operation(symbol, left, right)
 
 
-def random_problem(rng: random.Random, least: int = 1) -> tuple[str, list[str]]:
+def random_expression_problem(rng: random.Random, least: int = 1) -> tuple[str, list[str]]:
     """Prompt and reference solution of one random problem, `least` to `MAX_OPERATIONS` operations, uniformly."""
     expression = random_expression(rng, rng.randint(least, MAX_OPERATIONS))
     return render(expression), solution(expression)

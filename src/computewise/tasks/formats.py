@@ -14,8 +14,8 @@ from typing import Any
 
 from computewise.errors import RunError, UsageError
 
-Row = dict[str, Any]
-Rows = Iterator[tuple[str, Row]]
+RawRow = dict[str, Any]
+Rows = Iterator[tuple[str, RawRow]]
 
 
 def is_file_of_rows(name: str) -> bool:
@@ -43,7 +43,7 @@ def _json_lines(path: Path) -> Rows:
         raise RunError(f"cannot read {path}{where}: {_reason(error)}") from None
 
 
-def _decode(path: Path, number: int, line: bytes) -> Row:
+def _decode(path: Path, number: int, line: bytes) -> RawRow:
     try:
         row = json.loads(line)  # unlike msgspec's, it reads the NaN that Python writes
     except (ValueError, RecursionError) as error:

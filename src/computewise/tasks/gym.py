@@ -10,7 +10,7 @@ from computewise.core import Problem
 from computewise.errors import UsageError
 from computewise.grading.extraction import final_answer
 from computewise.grading.text import SHORT_ANSWER
-from computewise.tasks.dataset import SPLITS, side_of
+from computewise.tasks.dataset import FILE_SPLITS, side_of
 
 PREFIX = "reasoning_gym:"
 _SIZE = 1_000_000
@@ -49,8 +49,8 @@ class GymTask:
 
     def problems(self, split: str, count: int, seed: int) -> list[Problem]:
         """The first `count` distinct problems of a split; which split a prompt is of, it says alone."""
-        if split not in SPLITS:
-            raise UsageError(f"unknown split {split!r}: allowed are {', '.join(SPLITS)}")
+        if split not in FILE_SPLITS:
+            raise UsageError(f"unknown split {split!r}: allowed are {', '.join(FILE_SPLITS)}")
         made, found = _dataset(self.dataset, seed), dict[str, Problem]()
         for index in range(min(_SIZE, _TRIES * count)):
             if len(found) == count:

@@ -24,7 +24,7 @@ from computewise.tasks.expressions import (
 
 NAMES = ("Ann", "Ben", "Cora", "Dan", "Eve", "Finn")
 THINGS = ("apples", "books", "coins", "pens", "shells", "stamps")
-MAX_OPERATIONS = 4
+STORY_MAX_OPERATIONS = 4
 _GAINS = ("buys", "finds", "wins")
 _LOSSES = ("loses", "sells", "drops")
 
@@ -44,13 +44,13 @@ def _event(rng: random.Random, name: str, have: Expression) -> tuple[str, Expres
             return f"Then {name} has {small} times as many.", Operation("*", have, small)
 
 
-def random_problem(rng: random.Random, least: int = 1) -> tuple[str, list[str]]:
+def random_story(rng: random.Random, least: int = 1) -> tuple[str, list[str]]:
     """Prompt and reference solution of one random story, `least` to `MAX_OPERATIONS` operations, nobody in debt."""
     name, thing = rng.choice(NAMES), rng.choice(THINGS)
     start = rng.randint(2, 99)
     sentences = [f"{name} has {start} {thing}."]
     have: Expression = start
-    wanted = rng.randint(least, MAX_OPERATIONS)
+    wanted = rng.randint(least, STORY_MAX_OPERATIONS)
     while count_operations(have) < wanted:
         sentence, after = _event(rng, name, have)
         if 0 <= evaluate(after) <= MAX_VALUE and count_operations(after) <= wanted:

@@ -25,8 +25,8 @@ def random_document(rng: random.Random) -> tuple[list[int], int]:
     Neither the prompt nor any line of the solution is a text of the validation or test split.
     """
     while True:
-        family = stories if rng.random() < STORY_SHARE else expressions
-        prompt, lines = family.random_problem(rng)
+        draw = stories.random_story if rng.random() < STORY_SHARE else expressions.random_expression_problem
+        prompt, lines = draw(rng)
         if all(split_of(text) == "train" for text in (prompt, *lines)):
             question = [END, *encode(prompt + "\n")]
             return [*question, *encode("\n".join(lines)), END], len(question)

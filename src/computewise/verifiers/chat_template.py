@@ -10,10 +10,10 @@ from jinja2 import Template
 from computewise.errors import UsageError
 from computewise.models.sandbox import FAILURES, chat_environment, one_line
 
-Message = Mapping[str, str]
+TemplateMessage = Mapping[str, str]
 
 
-def render_chat(template: str, messages: Sequence[Message], *, generation: bool) -> str:
+def render_chat(template: str, messages: Sequence[TemplateMessage], *, generation: bool) -> str:
     """The conversation as text, without the begin-of-text token: whoever tokenises adds that.
 
     `generation` opens the assistant's next turn. `strftime_now` is not defined, so a template that writes today's date

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from computewise.core import Candidate
 from computewise.errors import ModelError, UsageError
-from computewise.verifiers.chat_template import Message, render_chat
+from computewise.verifiers.chat_template import TemplateMessage, render_chat
 from computewise.verifiers.template import Layout
 
 
@@ -105,7 +105,7 @@ def _in_turn(layout: Layout, template: str, question: str, body: Laid) -> Laid:
 
 def _many_turns(layout: Layout, template: str, question: str, steps: Sequence[str]) -> Laid:
     """Every step a turn of the user; the first behind the question."""
-    messages: list[Message] = _opening(layout, "")[:-1]
+    messages: list[TemplateMessage] = _opening(layout, "")[:-1]
     pieces: list[str] = []
     for index, step in enumerate(steps, 1):
         said = fill(layout.step, step=step, index=str(index))
@@ -119,6 +119,6 @@ def _many_turns(layout: Layout, template: str, question: str, steps: Sequence[st
     return Laid(tuple(pieces), tuple(range(1, len(pieces) + 1)))
 
 
-def _opening(layout: Layout, user: str) -> list[Message]:
-    system: list[Message] = [{"role": "system", "content": layout.system}] if layout.system else []
+def _opening(layout: Layout, user: str) -> list[TemplateMessage]:
+    system: list[TemplateMessage] = [{"role": "system", "content": layout.system}] if layout.system else []
     return [*system, {"role": "user", "content": user}]

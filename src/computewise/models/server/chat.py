@@ -7,7 +7,7 @@ from typing import Any
 from computewise.http.client import HttpClient
 from computewise.models.server.dialects import Dialect
 from computewise.models.server.generation import Answered, Asked, Generated
-from computewise.models.server.parsing import Choice, Message, ended, envelope_of, tokens_of
+from computewise.models.server.parsing import Choice, ChoiceMessage, ended, envelope_of, tokens_of
 
 
 class ChatRoute:
@@ -33,7 +33,7 @@ class ChatRoute:
     async def generate(self, asked: Asked) -> Answered:
         """See `Route.generate`."""
         choices, counts = envelope_of(await self._client.post("chat/completions", self._body(asked)))
-        each = counts.each([len((one.message or Message()).content or "") for one in choices])
+        each = counts.each([len((one.message or ChoiceMessage()).content or "") for one in choices])
         found = [self._read(choice, asked, count) for choice, count in zip(choices, each, strict=True)]
         return Answered(found, counts.prompt_tokens, counts.cached_tokens, counts.completion_tokens)
 
@@ -64,7 +64,7 @@ class ChatRoute:
         return body
 
     def _read(self, choice: Choice, asked: Asked, count: int | None) -> Generated:
-        message = choice.message or Message()
+        message = choice.message or ChoiceMessage()
         text, last = message.content or "", asked.messages[-1]
         if self._echoes and last.role == "assistant":
             text = text.removeprefix(last.content)

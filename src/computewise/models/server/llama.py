@@ -23,7 +23,7 @@ class _Seen(Struct):
     id: int
 
 
-class _Found(Struct):
+class _LlamaCompletion(Struct):
     content: str
     tokens: list[int]
     stop_type: Literal["eos", "word", "limit"]
@@ -61,13 +61,13 @@ class LlamaRoute:
             "response_fields": _FIELDS,
         }
         held = await self._client.post("/completion", body)
-        found = read(held if isinstance(held, list) else [held], list[_Found], "completion of llama.cpp's")
+        found = read(held if isinstance(held, list) else [held], list[_LlamaCompletion], "completion of llama.cpp's")
         found.sort(key=lambda one: one.index)
         generated = [await self._read(one, asked.stop) for one in found]
-        first = found[0] if found else _Found("", [], "limit")
+        first = found[0] if found else _LlamaCompletion("", [], "limit")
         return Answered(generated, first.tokens_evaluated, first.cached, sum(one.sampled for one in generated))
 
-    async def _read(self, held: _Found, stop: str | None) -> Generated:
+    async def _read(self, held: _LlamaCompletion, stop: str | None) -> Generated:
         """The stop text is cut off, and so are the log-probabilities of its tokens: they count as certain."""
         how, ids = _ENDED[held.stop_type], tuple(held.tokens)
         text = held.content + (stop or "" if how == "stop" else "")

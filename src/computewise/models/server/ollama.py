@@ -10,7 +10,7 @@ from computewise.models.server.generation import Answered, Asked, Ended, Generat
 from computewise.models.server.parsing import read
 
 
-class _Found(Struct):
+class _OllamaCompletion(Struct):
     response: str
     done_reason: str | None = None
     eval_count: int | None = None
@@ -34,7 +34,7 @@ class OllamaRoute:
             **OLLAMA.sampling,
         }
         body = {"model": self._model, "prompt": asked.text, "raw": True, "stream": False, "options": options}
-        found = read(await self._client.post("/api/generate", body), _Found, "response of Ollama's")
+        found = read(await self._client.post("/api/generate", body), _OllamaCompletion, "response of Ollama's")
         how: Ended = "end" if asked.stop is None else "unsaid"
         if found.done_reason == "length":
             how = "length"

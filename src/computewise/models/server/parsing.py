@@ -17,7 +17,7 @@ T = TypeVar("T")
 _CUT = ("length", "abort", "content_filter", "error")
 
 
-class Message(Struct):
+class ChoiceMessage(Struct):
     """What the assistant says, and what it thought, under both names that servers have for it."""
 
     content: str | None = None
@@ -35,7 +35,7 @@ class Choice(Struct):
 
     index: int | None = None
     text: str | None = None
-    message: Message | None = None
+    message: ChoiceMessage | None = None
     finish_reason: str | None = None
     stop_reason: Any = msgspec.UNSET
     matched_stop: Any = msgspec.UNSET

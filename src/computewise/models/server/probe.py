@@ -22,7 +22,7 @@ from computewise.models.server.dialects import (
     VLLM,
     Dialect,
 )
-from computewise.models.server.parsing import Message, envelope_of, tokens_of
+from computewise.models.server.parsing import ChoiceMessage, envelope_of, tokens_of
 
 MANY = 128
 """Continuations that one request asks for at most, where a server sets no bound of its own."""
@@ -162,7 +162,7 @@ async def _chat(client: HttpClient, model: str, dialect: Dialect, found: Capabil
     else:
         return replace(found, chat=False)
     choices, counts = envelope_of(held)
-    message = choices[0].message or Message()
+    message = choices[0].message or ChoiceMessage()
     text = message.content or ""
     found = replace(
         await _chat_options(client, _body(model, way, messages=messages), found),
@@ -196,7 +196,7 @@ async def _prefill(client: HttpClient, model: str, dialect: Dialect, text: str, 
         if held is None:
             return "", None
         choices, counts = envelope_of(held)
-        return (choices[0].message or Message()).content or "", counts.prompt_tokens
+        return (choices[0].message or ChoiceMessage()).content or "", counts.prompt_tokens
 
     for marked in (False, True):
         came, before = await go_on(half, marked, 24)

@@ -12,7 +12,7 @@ from computewise.session import together
 from computewise.verifiers.remote.answers import at, number, read_usage
 from computewise.verifiers.remote.labels import from_listed
 
-LISTED = 64
+LLAMA_TOP_TOKENS = 64
 """Likeliest tokens asked for: there is no upper limit, but each is a line of the answer."""
 
 
@@ -32,7 +32,7 @@ class LlamaCompletion:
         body = {
             "prompt": prompt,
             "n_predict": 1,
-            "n_probs": LISTED,
+            "n_probs": LLAMA_TOP_TOKENS,
             "post_sampling_probs": False,
             "temperature": 0.0,
             "cache_prompt": True,

@@ -12,7 +12,7 @@ from computewise.session import together
 from computewise.verifiers.remote.answers import at, number, read_usage
 from computewise.verifiers.remote.labels import from_listed
 
-LISTED = 20
+OPENAI_TOP_TOKENS = 20
 """As many of the likeliest tokens as servers give."""
 
 
@@ -34,7 +34,7 @@ class OpenaiCompletions:
         return [score for score, _ in found], sum((usage for _, usage in found), Usage())
 
     async def _one(self, prompt: str) -> tuple[float, Usage]:
-        body = {"model": self._model, "prompt": prompt, "max_tokens": 1, "temperature": 0.0, "logprobs": LISTED}
+        body = {"model": self._model, "prompt": prompt, "max_tokens": 1, "temperature": 0.0, "logprobs": OPENAI_TOP_TOKENS}
         answer = await self._client.post("completions", body)
         return from_listed(_listed(at(answer, "choices", 0, "logprobs")), *self._labels), read_usage(answer, [prompt])
 
