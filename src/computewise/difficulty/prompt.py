@@ -70,10 +70,10 @@ class StateDifficulty:
 
 
 def _texts(prompts: Sequence[str]) -> Floats:
-    return np.array([_features(prompt) for prompt in prompts])
+    return np.array([_text_features(prompt) for prompt in prompts])
 
 
-def _features(prompt: str) -> list[float]:
+def _text_features(prompt: str) -> list[float]:
     numbers = [float(digits) for digits in _NUMBER.findall(prompt)]
     words = _WORD.findall(_COMMAND.sub(" ", prompt))
     counts = [
