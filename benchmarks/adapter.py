@@ -25,10 +25,9 @@ from collections.abc import Awaitable, Callable
 import httpx
 
 from computewise.http.client import HttpClient
-from computewise.models.server.capabilities import Capabilities
-from computewise.models.server.completions import CompletionsRoute
-from computewise.models.server.dialects import VLLM
+from computewise.models.server.capabilities import VLLM, Capabilities
 from computewise.models.server.model import ServerModel
+from computewise.models.server.routes import CompletionsRoute
 from computewise.models.server.templates import PlainTemplate
 
 TOKENS = 40

@@ -31,14 +31,14 @@ from arithmetic_values import scores
 from llama import LlamaServer, llama_server
 
 from computewise.core import Candidate, Problem, Usage
+from computewise.export.weights import export_gguf
 from computewise.http.client import CONCURRENCY, HttpClient
-from computewise.models.export.gguf import export_gguf
-from computewise.models.server.opening import find_served, open_served
+from computewise.models.server.connect import find_served, open_served
 from computewise.selection import best
 from computewise.session import Strategy
 from computewise.solve import solve
 from computewise.strategies import BeamSearch, BestOfN
-from computewise.tasks.embedded import TASKS
+from computewise.tasks.arithmetic import TASKS
 
 TASK = TASKS["expressions"]
 PROBLEMS = TASK.problems("test", 64, 11)

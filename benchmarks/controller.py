@@ -22,15 +22,15 @@ from pathlib import Path
 
 import numpy as np
 
+from computewise.controller import frontier as walked
+from computewise.controller.file import POLICIES, read_policy, write_policy
+from computewise.controller.replay import Workload
 from computewise.core import Usage
 from computewise.metrics import bootstrap
-from computewise.models.threads import one_thread
-from computewise.policy import path as walked
-from computewise.policy.file import read_policy, write_policy
-from computewise.policy.shipped import POLICIES
-from computewise.policy.workload import Workload
-from computewise.records import Key, Record, RunDirectory, key_of
+from computewise.models.embedded.engine import one_thread
+from computewise.runs import Key, Record, RunDirectory, key_of
 from computewise.session import Strategy
+from computewise.setups.embedded import EmbeddedSource
 from computewise.strategies import (
     AdaptiveBranching,
     BeamSearch,
@@ -41,15 +41,12 @@ from computewise.strategies import (
     StepRevisions,
     describe,
 )
-from computewise.study.arms import Runs, drawn
-from computewise.study.currencies import currencies
-from computewise.study.embedded import EmbeddedSource
-from computewise.study.fitted import fit_policy
+from computewise.study.analysis.controller import Runs, drawn, fit_policy
+from computewise.study.analysis.tables import Floats, Pool, currencies, elected
 from computewise.study.plan import LARGER as LARGER_SAMPLES
 from computewise.study.plan import SEARCH, Run, search_seeds
 from computewise.study.run import measure
-from computewise.study.tables import Floats, Pool, elected
-from computewise.tasks.embedded import find_task
+from computewise.tasks.arithmetic import find_task
 
 Outcome = tuple[Floats, Floats]
 Records = dict[Key, list[Record]]

@@ -15,13 +15,10 @@ import time
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from computewise.models.config import EPSILON
-from computewise.models.embedded import EmbeddedModel, prompt_tokens
-from computewise.models.loop import EngineLoop
-from computewise.models.threads import one_thread
-from computewise.models.vocabulary import END
-from computewise.models.weights import SHIPPED, Weights, load_weights
-from computewise.tasks.embedded import TASKS
+from computewise.models.embedded.engine import EngineLoop, one_thread
+from computewise.models.embedded.model import EmbeddedModel, prompt_tokens
+from computewise.models.embedded.weights import END, EPSILON, SHIPPED, Weights, load_weights
+from computewise.tasks.arithmetic import TASKS
 
 BATCH = 256
 PROBLEMS = 8

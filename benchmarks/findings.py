@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from computewise.metrics import bootstrap, pass_at_k
-from computewise.records import last_records
-from computewise.study.analysis import Analysis, analyse
-from computewise.study.config import StudyConfig
-from computewise.study.embedded import embedded_models
-from computewise.study.tables import Floats, Row
+from computewise.runs import last_records
+from computewise.setups.embedded import embedded_models
+from computewise.study.analysis.analyse import Analysis, analyse
+from computewise.study.analysis.tables import Floats, Row
+from computewise.study.plan import StudyConfig
 
 MIDDLE = (1, 2, 3)
 """Bins 2 to 4 of 5."""

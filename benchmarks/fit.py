@@ -10,11 +10,11 @@ import time
 
 import numpy as np
 
-from computewise.draws import Drawn, Draws
-from computewise.models.threads import one_thread
-from computewise.policy.compute_optimal import ComputeOptimal
-from computewise.policy.state import Solution, State
-from computewise.policy.workload import Workload
+from computewise.controller.controller import ComputeOptimal
+from computewise.controller.replay import Workload
+from computewise.controller.state import Solution, State
+from computewise.models.embedded.engine import one_thread
+from computewise.samples import Drawn, Draws
 
 PROBLEMS, STRATEGIES, SAMPLES = 500, 12, 64
 ASKED = 200

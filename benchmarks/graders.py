@@ -17,8 +17,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from computewise.grading.equality import PATIENCE
-from computewise.grading.mathematics import MathGrader
+from computewise.grading.equivalence import PATIENCE
+from computewise.grading.graders import MathGrader
 
 HOSTILE = {
     "10^6 digits": "9" * 1_000_000,

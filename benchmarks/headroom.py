@@ -18,15 +18,14 @@ import numpy as np
 from computewise.core import Candidate, Problem, Result, Usage, Verifier
 from computewise.errors import ProblemError
 from computewise.metrics import Floats, bootstrap
-from computewise.models.embedded import EmbeddedModel
-from computewise.models.loop import EngineLoop
-from computewise.models.threads import one_thread
+from computewise.models.embedded.engine import EngineLoop, one_thread
+from computewise.models.embedded.model import EmbeddedModel
 from computewise.session import Strategy
 from computewise.solve import solve
 from computewise.strategies import BeamSearch, BestOfN
-from computewise.tasks import expressions
-from computewise.tasks.embedded import TASKS
-from computewise.verifiers.prm import EmbeddedPRM
+from computewise.tasks import arithmetic
+from computewise.tasks.arithmetic import TASKS
+from computewise.verifiers.embedded import EmbeddedPRM
 
 PROBLEMS = 400
 LEAST_FAILURES = 4
@@ -67,7 +66,7 @@ def value(line: str) -> str | None:
     except ValueError:
         pass
     try:
-        return str(expressions.evaluate(expressions.parse(line)))
+        return str(arithmetic.evaluate(arithmetic.parse(line)))
     except ProblemError:
         return None
 

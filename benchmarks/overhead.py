@@ -10,15 +10,12 @@ import time
 from collections.abc import Callable
 
 from computewise.core import Problem
-from computewise.models.decoder import Decoder
-from computewise.models.embedded import EmbeddedModel
-from computewise.models.loop import EngineLoop
-from computewise.models.threads import one_thread
+from computewise.models.embedded.engine import Decoder, EngineLoop, one_thread
+from computewise.models.embedded.model import EmbeddedModel
 from computewise.solve import solve
 from computewise.strategies import BeamSearch
-from computewise.tasks.embedded import TASKS
-from computewise.verifiers.prm import EmbeddedPRM
-from computewise.verifiers.scoring import Scorer
+from computewise.tasks.arithmetic import TASKS
+from computewise.verifiers.embedded import EmbeddedPRM, Scorer
 
 PROBLEMS = 50
 spent = 0.0

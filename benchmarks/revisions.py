@@ -23,13 +23,12 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from computewise.compute import flops
 from computewise.core import Candidate, Problem, Result
+from computewise.costs import flops
 from computewise.metrics import Bools, Floats, bootstrap, within_problem_aurocs
-from computewise.models.embedded import EmbeddedModel
+from computewise.models.embedded.engine import EngineLoop, one_thread
+from computewise.models.embedded.model import EmbeddedModel
 from computewise.models.forgetful import Forgetful
-from computewise.models.loop import EngineLoop
-from computewise.models.threads import one_thread
 from computewise.selection import SELECTIONS, Ballot
 from computewise.session import Strategy
 from computewise.solve import solve
@@ -42,11 +41,10 @@ from computewise.strategies import (
     StepRevisions,
     label,
 )
-from computewise.strategies.gating import TRUST
-from computewise.study.along import Rate, along
-from computewise.tasks.embedded import TASKS
-from computewise.verifiers.orm import EmbeddedORM
-from computewise.verifiers.prm import EmbeddedPRM
+from computewise.strategies.revisions import TRUST
+from computewise.study.analysis.revisions import Rate, along
+from computewise.tasks.arithmetic import TASKS
+from computewise.verifiers.embedded import EmbeddedORM, EmbeddedPRM
 
 TASK = TASKS["expressions"]
 LENGTH, CHAINS = 16, 4

@@ -10,8 +10,8 @@ import pytest
 from drawn_run import drawn_records, write_run
 from naive import TINY, TINY_PRM, random_weights
 
-from computewise.models.threads import one_thread
-from computewise.models.weights import Weights, load_weights, save_weights
+from computewise.models.embedded.engine import one_thread
+from computewise.models.embedded.weights import Weights, load_weights, save_weights
 from computewise.report import write_report
 
 one_thread()

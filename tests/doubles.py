@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 
 from computewise.core import Attempt, Candidate, Completion, Model, Problem, Result, Step, Usage
 from computewise.errors import ModelError
-from computewise.models.simulated import SimulatedModel
 from computewise.session import Limits, Strategy
 from computewise.solve import solve
-from computewise.tasks.simulated import SimulatedTask, simulated_problem
-from computewise.verifiers.simulated import SimulatedPRM
+from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask, simulated_problem
 
 TASK = SimulatedTask()
 

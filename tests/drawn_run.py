@@ -10,19 +10,18 @@ from unittest.mock import patch
 
 import msgspec
 
+from computewise.controller.controller import ComputeOptimal
+from computewise.controller.trees import Recipe
 from computewise.core import Usage
-from computewise.models.threads import one_thread
-from computewise.policy.compute_optimal import ComputeOptimal
-from computewise.policy.trees import Recipe
-from computewise.records import Node, Outcome, Record
+from computewise.models.embedded.engine import one_thread
+from computewise.runs import Node, Outcome, Record
+from computewise.setups.embedded import embedded_models
 from computewise.strategies import describe
 from computewise.strategies.ratio_pool import chain_lengths
-from computewise.study import controlled
-from computewise.study.analysis import Analysis, analyse
-from computewise.study.config import StudyConfig
-from computewise.study.embedded import embedded_models
-from computewise.study.plan import TREE_OF, Run, plan
-from computewise.study.summary import policy_file, summarise
+from computewise.study.analysis import controller
+from computewise.study.analysis.analyse import Analysis, analyse
+from computewise.study.analysis.summary import policy_file, summarise
+from computewise.study.plan import TREE_OF, Run, StudyConfig, plan
 
 CONFIG = StudyConfig(problems=40, budgets=(1, 4, 16, 64), difficulty_samples=16, repeats=5)
 TASK = "expressions"
@@ -92,7 +91,7 @@ def _tree(rng: random.Random, outcomes: list[Outcome]) -> list[Node]:
 def analysed(records: list[Record], config: StudyConfig = CONFIG) -> Analysis:
     """With controllers that learn less than they do in a study: how good they are is not what is tested."""
     hasty = partial(ComputeOptimal, numbers=100_000, recipe=Recipe(trees=10))
-    with one_thread(), patch.object(controlled, "ComputeOptimal", hasty):
+    with one_thread(), patch.object(controller, "ComputeOptimal", hasty):
         return analyse(config, records, MODELS)
 
 

@@ -13,14 +13,12 @@ from typing import Any
 from computewise.cache import Generations
 from computewise.core import Completion, Model, Problem
 from computewise.models.cached import CachedModel
-from computewise.models.simulated import SimulatedModel
-from computewise.records import Outcome, Record, RunDirectory, record_key
+from computewise.runs import Outcome, Record, RunDirectory, record_key
 from computewise.session import Strategy
 from computewise.solve import answer_of, solve
 from computewise.strategies import BeamSearch, BestOfN, describe
-from computewise.tasks.simulated import SimulatedTask
+from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask
 from computewise.verifiers.cached import CachedVerifier
-from computewise.verifiers.simulated import SimulatedPRM
 
 TASK = SimulatedTask()
 PROBLEMS = TASK.problems("test", 120, 0)

@@ -7,9 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from computewise.models.config import NetworkConfig
-from computewise.models.vocabulary import END, TOKENS
-from computewise.models.weights import Weights
+from computewise.models.embedded.weights import END, TOKENS, NetworkConfig, Weights
 
 Array = NDArray[np.float64]
 

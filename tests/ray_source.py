@@ -11,8 +11,8 @@ from simulated_source import SimulatedSource
 
 from computewise.core import Attempt, Completion, Model, Verifier
 from computewise.errors import CeilingError
+from computewise.setups.source import Opened
 from computewise.study.executors import Executor, Processes, Together
-from computewise.study.source import Opened
 
 
 @dataclass(slots=True)

@@ -13,21 +13,19 @@ import numpy as np
 from doubles import problem
 from starlette.applications import Starlette
 
+from computewise.controller.controller import Policy
+from computewise.controller.file import Arm, Fitted
+from computewise.controller.frontier import Priced
+from computewise.controller.state import Option
+from computewise.controller.trees import Forest
 from computewise.core import Attempt, Completion, Model, Problem, Usage, Verifier
 from computewise.errors import ModelError
-from computewise.models.server.lost import Lost
-from computewise.models.simulated import SimulatedModel
-from computewise.policy.actions import Option
-from computewise.policy.compute_optimal import Policy
-from computewise.policy.file import Arm, Fitted
-from computewise.policy.path import Priced
-from computewise.policy.trees import Forest
-from computewise.serve.backend import Cast, Upstream
-from computewise.serve.choosing import OFFERED
-from computewise.serve.reading import Asked, read_chat
+from computewise.models.server.limits import Lost
+from computewise.serve.backends import Cast, Upstream
+from computewise.serve.planning import OFFERED
+from computewise.serve.schemas import Asked, read_chat
 from computewise.session import Limits
-from computewise.tasks.simulated import SimulatedTask
-from computewise.verifiers.simulated import SimulatedPRM
+from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask
 
 PROMPT = problem().prompt
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"

@@ -21,11 +21,11 @@ import httpx
 from computewise.core import Attempt, Completion, FinishReason, Step, Usage
 from computewise.costs import Prices
 from computewise.http.client import HttpClient
-from computewise.http.retry import Retry
-from computewise.models.server import opening
-from computewise.models.server.ceiling import Ceiling
+from computewise.http.concurrency import Retry
+from computewise.models.server import connect
+from computewise.models.server.limits import Ceiling
 from computewise.models.server.model import ServerModel
-from computewise.tasks.simulated import RIGHT, WRONG, SimulatedTask
+from computewise.testing import RIGHT, WRONG, SimulatedTask
 
 BOS, EOS = 1, 2
 MERGED = {"\n\t": 200_000, "gh": 200_001}
@@ -743,10 +743,10 @@ TEMPLATE = (
 """What `rendered` does, for Jinja."""
 
 
-async def found_on(server: Server, **settings: Any) -> opening.ServedModel:
+async def found_on(server: Server, **settings: Any) -> connect.ServedModel:
     """What `find_served` finds."""
-    with patch.object(opening, "HttpClient", lambda *_, **__: server.client()):
-        return await opening.find_served("http://test/v1", None, **{"parameters": 1e9, **settings})
+    with patch.object(connect, "HttpClient", lambda *_, **__: server.client()):
+        return await connect.find_served("http://test/v1", None, **{"parameters": 1e9, **settings})
 
 
 @asynccontextmanager
@@ -766,7 +766,7 @@ async def served(
     """Its model, as the commands open it; what was asked to find out is forgotten."""
     found = await found_on(server, chat_template=chat_template, thinking=thinking, thinking_budget=thinking_budget)
     async with server.client(concurrency=concurrency, tries=tries) as client:
-        model = await opening.open_served(
+        model = await connect.open_served(
             found, client, delimiter=delimiter, instruction=instruction, ceiling=ceiling, prices=prices
         )
         server.asked.clear()

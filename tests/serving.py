@@ -17,20 +17,17 @@ import uvicorn
 from servers import RefusedError, Server
 from uvicorn.server import ServerState
 
-from computewise.http.retry import Retry
+from computewise.http.concurrency import Retry
 from computewise.models.server.capabilities import Capabilities
-from computewise.models.server.opening import ServedModel
+from computewise.models.server.connect import ServedModel
 from computewise.serve.app import application
-from computewise.serve.backend import Backend
-from computewise.serve.protocol import BoundedProtocol
-from computewise.serve.running import listen
-from computewise.serve.served import ServedBackend, served_backend
+from computewise.serve.backends import Backend, ServedBackend, served_backend
+from computewise.serve.server import BoundedProtocol, listen
 from computewise.serve.settings import Settings
 from computewise.session import Limits
-from computewise.study.server_source import ServerSource, Spending
-from computewise.tasks.load import QUESTION
-from computewise.tasks.spec import TaskSpec
-from computewise.verifiers.spec import VerifierSpec
+from computewise.setups.server import ServerSource, Spending
+from computewise.tasks.load import QUESTION, TaskSpec
+from computewise.verifiers.base import VerifierSpec
 
 MODEL, LARGE = "little-1b", "big-7b"
 QUICK = Retry(tries=2, seconds=1.0, first=0.001, longest=0.002)

@@ -12,11 +12,9 @@ from dataclasses import dataclass, field, replace
 from computewise.core import Attempt, Completion, Model, Problem, Task, Verifier
 from computewise.costs import Prices
 from computewise.errors import CeilingError, ModelError, UsageError
-from computewise.models.simulated import SimulatedModel
 from computewise.session import Limits
-from computewise.study.source import Models, Opened, Source
-from computewise.tasks.simulated import SimulatedTask
-from computewise.verifiers.simulated import SimulatedPRM
+from computewise.setups.source import Models, Opened, Source
+from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask
 
 SKILLS = {"small": 0.75, "large": 0.95, "revision": 0.8}
 SIZES = {"small": 1_500_000_000, "large": 7_000_000_000, "revision": 1_600_000_000, "prm": 7_100_000_000}

@@ -11,18 +11,16 @@ import numpy as np
 import pytest
 from doubles import TASK, completion, problem
 
-from computewise.adaptive import Adaptive, Decision, solve_adaptively
+from computewise.controller.controller import Policy
+from computewise.controller.file import Arm, Fitted
+from computewise.controller.solve import Adaptive, Decision, solve_adaptively
+from computewise.controller.state import Action, Option, State
+from computewise.controller.trees import Forest
 from computewise.core import Completion, Model
 from computewise.errors import UsageError
 from computewise.models.forgetful import Forgetful
-from computewise.models.simulated import SimulatedModel
-from computewise.policy.actions import Action, Option
-from computewise.policy.compute_optimal import Policy
-from computewise.policy.file import Arm, Fitted
-from computewise.policy.state import State
-from computewise.policy.trees import Forest
 from computewise.session import Ledger
-from computewise.verifiers.simulated import SimulatedPRM
+from computewise.testing import SimulatedModel, SimulatedPRM
 
 ARMS = (
     Arm("samples", "small", {"name": "single"}, 3),

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from computewise.draws import Floats
-from computewise.policy.allocation import allocate
+from computewise.controller.bin_policy import allocate
+from computewise.samples import Floats
 
 COST = np.array([[1, 2, 4], [1, 2, 4]], float)
 ACCURACY = np.array([[0.2, 0.6, 0.8], [0.5, 0.55, 0.95]])

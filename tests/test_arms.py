@@ -9,17 +9,15 @@ import numpy as np
 import pytest
 
 from computewise.core import Usage
-from computewise.models.weights import SHIPPED, load_weights
-from computewise.records import Record
+from computewise.models.embedded.weights import SHIPPED, load_weights
+from computewise.runs import Record
+from computewise.setups.embedded import LAYERS_AND_WIDTH, EmbeddedSource, embedded_models
 from computewise.strategies import BeamSearch, BestOfN, StepRevisions, describe
-from computewise.study.arms import draw_usages, drawn, is_search
-from computewise.study.controlled import ESCALATING
-from computewise.study.currencies import currencies
-from computewise.study.embedded import LAYERS_AND_WIDTH, EmbeddedSource, embedded_models
-from computewise.study.fitted import fit_policy
+from computewise.study.analysis.controller import ESCALATING, draw_usages, drawn, fit_policy, is_search
+from computewise.study.analysis.tables import currencies
 from computewise.study.plan import Job, Run
 from computewise.study.worker import run_job
-from computewise.tasks.embedded import find_task
+from computewise.tasks.arithmetic import find_task
 
 MODELS = replace(embedded_models(), sizes={"small": 10, "large": 140, "prm": 15, "revision": 10})
 

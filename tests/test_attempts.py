@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.tree import Tree
 
-from computewise.cli.attempts import diff, draw_attempts
+from computewise.cli._render import diff, draw_attempts
 from computewise.core import Attempt, Candidate, Step
 
 

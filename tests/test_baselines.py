@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import RIGHT, draws, sampled, workload
 
-from computewise.draws import Draws
+from computewise.controller.bin_policy import always, oracle, plain_rule, uniform
+from computewise.controller.replay import Workload
 from computewise.metrics import UNANSWERED, vote_at_k
-from computewise.policy.baselines import always, oracle, plain_rule, uniform
-from computewise.policy.workload import Workload
+from computewise.samples import Draws
 
 WRONG, OTHER = 1, 2
 

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from computewise.cache import Generations
-from computewise.cache.keys import key_of
+from computewise.cache import Generations, key_of
 from computewise.errors import RunError
 
 FILES = 20

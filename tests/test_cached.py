@@ -16,11 +16,10 @@ from computewise.cache import Generations
 from computewise.core import Attempt, Candidate, Completion, Model, Problem, Result, Step, Usage
 from computewise.errors import ModelError, RunError, ServerError
 from computewise.models.cached import CachedModel
-from computewise.models.simulated import SimulatedModel
 from computewise.solve import solve
 from computewise.strategies import BeamSearch, BestOfN, Revisions
+from computewise.testing import SimulatedModel, SimulatedPRM
 from computewise.verifiers.cached import CachedVerifier
-from computewise.verifiers.simulated import SimulatedPRM
 
 PROMPT = problem().prompt
 SETTINGS: dict[str, Any] = {"prompt": PROMPT, "prefix": "", "stop": None, "max_tokens": 200, "temperature": 1.0}

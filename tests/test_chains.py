@@ -11,16 +11,14 @@ from doubles import TASK, problem
 
 from computewise.core import Result, Usage
 from computewise.metrics import bootstrap_ratio
-from computewise.models.simulated import SimulatedModel
-from computewise.records import Outcome, Record
+from computewise.runs import Outcome, Record
 from computewise.selection import SELECTIONS
 from computewise.session import Strategy
 from computewise.solve import solve
 from computewise.strategies import GatedRevisions, RatioPool, Revisions, describe
-from computewise.study.along import along
-from computewise.study.chains import ChainPool, Ratio, ratios
+from computewise.study.analysis.revisions import ChainPool, Ratio, along, ratios
 from computewise.study.worker import _outcome
-from computewise.verifiers.simulated import SimulatedPRM
+from computewise.testing import SimulatedModel, SimulatedPRM
 
 PROBLEMS = [problem(4, number) for number in range(30_000, 30_030)]
 MODEL = SimulatedModel(skill=0.7, mend=0.4)

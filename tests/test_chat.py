@@ -14,10 +14,9 @@ from servers import Hosted, served
 
 from computewise.core import Attempt, Result
 from computewise.errors import UsageError
-from computewise.models.chat import Message, complaint, conversation
 from computewise.models.forgetful import Forgetful
+from computewise.models.messages import Message, complaint, conversation
 from computewise.models.server.model import ServerModel
-from computewise.models.simulated import SimulatedModel
 from computewise.session import Strategy
 from computewise.strategies import (
     STRATEGIES,
@@ -29,8 +28,7 @@ from computewise.strategies import (
     StepRevisions,
     build,
 )
-from computewise.tasks.simulated import RIGHT, WRONG, all_right, read_prompt
-from computewise.verifiers.simulated import SimulatedPRM
+from computewise.testing import RIGHT, WRONG, SimulatedModel, SimulatedPRM, all_right, read_prompt
 
 
 async def test_a_forgetful_model_is_asked_the_same_but_for_the_attempts_and_reads_what_is_kept() -> None:

@@ -12,17 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import RIGHT, add, draws, increments, sampled, workload
 
-from computewise.draws import Draws, Ints
+from computewise.controller.bin_policy import always, uniform
+from computewise.controller.controller import DOUBT, ComputeOptimal, Policy
+from computewise.controller.frontier import Path, Priced
+from computewise.controller.replay import Walk, Workload, gather
+from computewise.controller.state import FEATURES, Option, Solution, State, doubt
+from computewise.controller.trees import Forest, Recipe
 from computewise.errors import UsageError
-from computewise.policy.actions import Option
-from computewise.policy.baselines import always, uniform
-from computewise.policy.compute_optimal import DOUBT, ComputeOptimal, Policy
-from computewise.policy.experience import gather
-from computewise.policy.path import Path, Priced
-from computewise.policy.state import Solution, State
-from computewise.policy.tally import FEATURES, doubt
-from computewise.policy.trees import Forest, Recipe
-from computewise.policy.workload import Walk, Workload
+from computewise.samples import Draws, Ints
 
 QUICK = ComputeOptimal(numbers=200_000, recipe=Recipe(trees=30, depth=3))
 

@@ -12,7 +12,6 @@ from doubles import TASK, Failing, Hanging, Jittery, Recording, problem, solved
 
 from computewise.core import Attempt, Candidate, Result
 from computewise.errors import ModelError, UsageError
-from computewise.models.simulated import SimulatedModel
 from computewise.selection import SELECTIONS, Ballot
 from computewise.session import MEMORY, Limits, Strategy
 from computewise.solve import solve
@@ -33,7 +32,7 @@ from computewise.strategies import (
     describe,
     label,
 )
-from computewise.verifiers.simulated import SimulatedPRM
+from computewise.testing import SimulatedModel, SimulatedPRM
 
 STRATEGY_SETTINGS: list[Strategy] = [
     *(kind() for kind in STRATEGIES.values()),

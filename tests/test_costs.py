@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from computewise.compute import flops
 from computewise.core import Usage
 from computewise.costs import (
     NO_VERIFIER,
@@ -21,6 +20,7 @@ from computewise.costs import (
     Prices,
     Shape,
     Speeds,
+    flops,
 )
 from computewise.errors import UsageError
 

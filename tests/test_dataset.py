@@ -16,9 +16,8 @@ import pytest
 from computewise.core import Problem
 from computewise.errors import ProblemError, RunError, UsageError
 from computewise.tasks.dataset import DatasetTask, side_of
-from computewise.tasks.gym import GymTask
-from computewise.tasks.load import load_task
-from computewise.tasks.spec import TaskSpec, read_columns
+from computewise.tasks.load import TaskSpec, load_task, read_columns
+from computewise.tasks.reasoning_gym import GymTask
 
 Row = dict[str, Any]
 SHARED = os.environ.get("COMPUTEWISE_SHARED_DATA")
@@ -328,9 +327,9 @@ def test_what_is_not_installed_is_named(
 ) -> None:
     for module in modules:
         monkeypatch.setitem(sys.modules, module, None)
-    from computewise.tasks import gym
+    from computewise.tasks import reasoning_gym
 
-    gym._dataset.cache_clear()
+    reasoning_gym._dataset.cache_clear()
     with pytest.raises(UsageError, match=said):
         load_task(TaskSpec(name))
 

@@ -9,15 +9,11 @@ import naive
 import numpy as np
 import pytest
 
-from computewise.models.decoder import Continuation, Decoder
-from computewise.models.embedded import NEWLINE, prompt_tokens
-from computewise.models.loop import EngineLoop
-from computewise.models.network import Floats, Ints, Trunk
-from computewise.models.prefixes import PrefixStore, Tokens
-from computewise.models.sampling import draw, uniforms
-from computewise.models.vocabulary import END, TOKENS
-from computewise.models.weights import Weights
-from computewise.seeds import derive_seed
+from computewise.models.embedded.engine import Continuation, Decoder, EngineLoop, PrefixStore, Tokens
+from computewise.models.embedded.model import NEWLINE, prompt_tokens
+from computewise.models.embedded.network import Floats, Ints, Trunk, draw, uniforms
+from computewise.models.embedded.weights import END, TOKENS, Weights
+from computewise.session import derive_seed
 
 PROMPTS = [
     prompt_tokens(prompt) for prompt in ("3+4", "12*(3-4)", "7", "Ann has 12 apples. How many apples?", "1-(2+3)*4")

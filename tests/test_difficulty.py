@@ -30,11 +30,10 @@ from computewise.difficulty import (
     spearman,
     splits,
 )
-from computewise.difficulty.beta import concentration, effective
-from computewise.difficulty.logistic import fit_logistic, maximise
-from computewise.draws import Draws, Floats
+from computewise.difficulty.learned import concentration, effective, fit_logistic, maximise
 from computewise.errors import UsageError
 from computewise.metrics import UNANSWERED
+from computewise.samples import Draws, Floats
 
 RIGHT = 0
 LEVELS = (0.025, 0.975)

@@ -14,10 +14,9 @@ from naive import TINY, TINY_REVISION, random_weights
 
 from computewise.core import Attempt, Completion, Problem
 from computewise.errors import ProblemError, UsageError
-from computewise.models.embedded import NEWLINE, EmbeddedModel, context_tokens, fitting_context, prompt_tokens
-from computewise.models.loop import EngineLoop
-from computewise.models.vocabulary import END, TOKENS, decode, encode
-from computewise.models.weights import Weights, load_weights, save_weights
+from computewise.models.embedded.engine import EngineLoop
+from computewise.models.embedded.model import NEWLINE, EmbeddedModel, context_tokens, fitting_context, prompt_tokens
+from computewise.models.embedded.weights import END, TOKENS, Weights, decode, encode, load_weights, save_weights
 from computewise.session import Strategy
 from computewise.solve import solve
 from computewise.strategies import (
@@ -36,8 +35,8 @@ from computewise.strategies import (
     Single,
     StepRevisions,
 )
-from computewise.tasks.embedded import find_task
-from computewise.verifiers.prm import EmbeddedPRM
+from computewise.tasks.arithmetic import find_task
+from computewise.verifiers.embedded import EmbeddedPRM
 
 
 async def sample(

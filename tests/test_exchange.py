@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from computewise.errors import UsageError
-from computewise.exchange import (
+from computewise.flops_matched import (
     SHARES,
     Exchange,
     Match,

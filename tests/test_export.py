@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from computewise.cli.export import export
+from computewise.cli.runs import export
 from computewise.errors import ComputewiseError, ProblemError, UsageError
-from computewise.models.embedded import context_tokens, prompt_tokens
-from computewise.models.export.gguf import export_gguf
-from computewise.models.export.hf import export_hf
-from computewise.models.network import Floats, Trunk
-from computewise.models.vocabulary import TOKENS, decode, encode
-from computewise.models.weights import SHIPPED, load_weights
-from computewise.tasks.embedded import TASKS
+from computewise.export.weights import export_gguf, export_hf
+from computewise.models.embedded.model import context_tokens, prompt_tokens
+from computewise.models.embedded.network import Floats, Trunk
+from computewise.models.embedded.weights import SHIPPED, TOKENS, decode, encode, load_weights
+from computewise.tasks.arithmetic import TASKS
 
 PROBLEMS = [problem for task in TASKS.values() for problem in task.problems("validation", 40, 0)]
 

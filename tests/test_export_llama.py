@@ -11,11 +11,11 @@ import pytest
 from llama import llama_server
 
 from computewise.core import Problem
-from computewise.models.embedded import EmbeddedModel, prompt_tokens
-from computewise.models.export.gguf import export_gguf
-from computewise.models.loop import EngineLoop
-from computewise.models.vocabulary import END, encode
-from computewise.tasks.embedded import TASKS
+from computewise.export.weights import export_gguf
+from computewise.models.embedded.engine import EngineLoop
+from computewise.models.embedded.model import EmbeddedModel, prompt_tokens
+from computewise.models.embedded.weights import END, encode
+from computewise.tasks.arithmetic import TASKS
 
 pytest.importorskip("gguf")
 pytest.importorskip("xllamacpp")

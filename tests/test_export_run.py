@@ -13,10 +13,10 @@ import pytest
 
 from computewise.core import Problem, Usage
 from computewise.errors import RunError, UsageError
-from computewise.exporting import export_run
-from computewise.exporting.run import Format
-from computewise.records import Node, Outcome, Record, RunDirectory, Settings
-from computewise.replay.read import read_recording
+from computewise.export import export_run
+from computewise.export.runs import Format
+from computewise.runs import Node, Outcome, Record, RunDirectory, Settings
+from computewise.study.recorded.read import read_recording
 
 CONFIG = {"task": "sums", "problems": 3}
 PROBLEMS = [Problem(f"sums/{number}", f"What is {number} + {number}?", str(2 * number)) for number in range(3)]

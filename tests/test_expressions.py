@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from computewise.errors import ProblemError
-from computewise.models.vocabulary import decode, encode
-from computewise.tasks.expressions import (
+from computewise.models.embedded.weights import decode, encode
+from computewise.tasks.arithmetic import (
     MAX_LITERAL,
     MAX_OPERATIONS,
     MAX_VALUE,

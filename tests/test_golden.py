@@ -15,7 +15,6 @@ import pytest
 from doubles import TASK, problem
 
 from computewise.core import Candidate, Result
-from computewise.models.simulated import SimulatedModel
 from computewise.session import Strategy
 from computewise.solve import solve
 from computewise.strategies import (
@@ -35,7 +34,7 @@ from computewise.strategies import (
     StepRevisions,
     describe,
 )
-from computewise.verifiers.simulated import SimulatedPRM
+from computewise.testing import SimulatedModel, SimulatedPRM
 
 GOLDEN = Path(__file__).parent / "golden"
 TREES: list[Strategy] = [

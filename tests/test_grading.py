@@ -13,12 +13,10 @@ from pathlib import Path
 import pytest
 
 from computewise.errors import ProblemError, UsageError
-from computewise.grading import running
-from computewise.grading.code import MAX_SOURCE_CHARACTERS, CodeGrader
+from computewise.grading import processes
 from computewise.grading.extraction import fenced, stated, tagged
-from computewise.grading.find import find_grader
-from computewise.grading.function import load_function
-from computewise.grading.text import ChoiceGrader, ExactGrader
+from computewise.grading.graders import MAX_SOURCE_CHARACTERS, CodeGrader, find_grader, load_function
+from computewise.grading.normalize import ChoiceGrader, ExactGrader
 
 PROGRAM = "Some thoughts.\n\n```python\ndef double(x):\n    return 2 * x  # twice\n```\n"
 TESTS = "assert double(2) == 4\nassert double(-1) == -2"
@@ -212,10 +210,10 @@ def test_memory_and_files_are_limited_and_the_rest_is_graded() -> None:
 @pytest.fixture
 def _not_isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As where unshare does not work."""
-    monkeypatch.setattr(running, "_ISOLATIONS", (("no-such-command",),))
-    running.isolation.cache_clear()
+    monkeypatch.setattr(processes, "_ISOLATIONS", (("no-such-command",),))
+    processes.isolation.cache_clear()
     yield
-    running.isolation.cache_clear()
+    processes.isolation.cache_clear()
 
 
 def test_children_are_killed_with_the_program_and_hold_up_nothing() -> None:
@@ -252,7 +250,7 @@ def test_a_program_sees_an_empty_environment_and_directory() -> None:
 
 
 def test_a_program_has_no_network_where_that_can_be_taken_away() -> None:
-    if not running.isolation():
+    if not processes.isolation():
         pytest.skip("unshare does not work here")
     asks = (
         "import socket\ndef double(x): return 2 * x\ntry:\n    socket.create_connection(('127.0.0.1', %d), 1)\n"

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from computewise.errors import RunError
-from computewise.grading.answers import LONGEST, canonical
-from computewise.grading.equality import Equality
-from computewise.grading.mathematics import MathGrader
-from computewise.grading.pool import WorkerPool
+from computewise.grading.equivalence import Equality
+from computewise.grading.graders import MathGrader
+from computewise.grading.normalize import LONGEST, canonical
+from computewise.grading.processes import WorkerPool
 from computewise.grading.worker import _form
 
 SHARED = os.environ.get("COMPUTEWISE_SHARED_DATA")
@@ -361,7 +361,7 @@ def test_workers_end_with_the_process_that_asked_even_in_a_hang(tmp_path: Path) 
     script = tmp_path / "script.py"
     script.write_text(
         "import threading, time\n"
-        "from computewise.grading.pool import WorkerPool\n"
+        "from computewise.grading.processes import WorkerPool\n"
         "pool = WorkerPool(1)\n"
         "pool.ask(('form', 'x'), 60)\n"
         "print(*pool.pids, flush=True)\n"
@@ -393,7 +393,7 @@ def test_a_worker_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatc
 
 
 def test_without_math_verify_texts_are_compared_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("computewise.grading.equality.find_spec", lambda name: None)
+    monkeypatch.setattr("computewise.grading.equivalence.find_spec", lambda name: None)
     grader = MathGrader()
     monkeypatch.setattr(grader.equal, "_pool", None)
     assert grader.correct("1/2", "0.5")

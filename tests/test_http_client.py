@@ -13,7 +13,7 @@ import pytest
 
 from computewise.errors import ComputewiseError, ModelError, ServerError, UsageError
 from computewise.http.client import HttpClient
-from computewise.http.retry import Retry
+from computewise.http.concurrency import Retry
 
 KEY = "sk-secret-0123456789"
 Answer = httpx.Response | Exception

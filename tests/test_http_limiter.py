@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from computewise.http.limiter import Limiter, whose
+from computewise.http.concurrency import Limiter, whose
 
 
 async def entered(limiter: Limiter, name: int, order: list[int], leave: asyncio.Event) -> None:

@@ -16,10 +16,10 @@ from test_server_model import ask, texts
 
 from computewise.errors import ServerError
 from computewise.http.client import HttpClient
-from computewise.http.retry import Retry
+from computewise.http.concurrency import Retry
 from computewise.http.transport import AiohttpTransport, proxy_for
-from computewise.models.server.opening import ServedModel, open_served
-from computewise.tasks.simulated import RIGHT
+from computewise.models.server.connect import ServedModel, open_served
+from computewise.testing import RIGHT
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from computewise.http.retry import Retry, asked_to_wait, worth_retrying
+from computewise.http.concurrency import Retry, asked_to_wait, worth_retrying
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 

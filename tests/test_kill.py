@@ -15,10 +15,9 @@ import msgspec
 from kill_driver import IN_FLIGHT, PROBLEMS, STRATEGIES, WIDTH, record_of
 
 from computewise.core import Completion
-from computewise.models.simulated import SimulatedModel
-from computewise.records import Record, RunDirectory, read_records, record_key
-from computewise.seeds import derive_seed
-from computewise.verifiers.simulated import SimulatedPRM
+from computewise.runs import Record, RunDirectory, read_records, record_key
+from computewise.session import derive_seed
+from computewise.testing import SimulatedModel, SimulatedPRM
 
 KILLS = 20
 DRIVER = Path(__file__).with_name("kill_driver.py")

@@ -9,14 +9,16 @@ import computewise
 
 SOURCE = Path(computewise.__file__).parent
 LAYERS = (
-    {"core", "errors", "seeds"},
-    {"selection", "metrics", "compute", "draws", "costs", "exchange", "http", "grading", "cache"},
+    {"core", "errors"},
+    {"metrics", "http", "grading", "cache"},
+    {"selection", "costs", "samples", "flops_matched"},
     {"session"},
     {"strategies"},
     {"solve"},
     {"models", "verifiers", "tasks"},
-    {"difficulty", "policy", "records"},
-    {"adaptive", "exporting", "replay", "viewer"},
+    {"testing", "difficulty", "runs", "viewer"},
+    {"export", "controller"},
+    {"setups"},
     {"study"},
     {"report", "training", "serve"},
     {"cli"},

@@ -10,16 +10,14 @@ from typing import Any
 import pytest
 from simulated_source import SimulatedSource
 
+from computewise.controller.controller import ComputeOptimal
+from computewise.controller.trees import Recipe
 from computewise.core import Problem, Usage
 from computewise.errors import RunError, UsageError
-from computewise.policy.compute_optimal import ComputeOptimal
-from computewise.policy.trees import Recipe
-from computewise.records import Outcome, Record, RunDirectory, read_records, record_key
-from computewise.study.config import StudyConfig
-from computewise.study.plan import plan
-from computewise.study.run import measure
+from computewise.runs import Outcome, Record, RunDirectory, read_records, record_key
+from computewise.study.plan import StudyConfig, plan
+from computewise.study.run import measure, run_study
 from computewise.study.shards import Shard, merge, parse_shard
-from computewise.study.study import run_study
 
 CONFIG = {"task": "sums", "problems": 7}
 PROBLEMS = [Problem(f"sums/{number}", f"{number} + 1", str(number + 1)) for number in range(7)]
@@ -170,7 +168,7 @@ def test_a_merge_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("computewise.records.os.fsync", full)
+    monkeypatch.setattr("computewise.runs.os.fsync", full)
     refused(parts, tmp_path / "out", "No space left on device")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part1", "part2", "part3"]
 

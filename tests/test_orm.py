@@ -12,11 +12,10 @@ import pytest
 from naive import TINY_ORM, random_weights
 
 from computewise.core import Attempt, Candidate, Problem, Step
-from computewise.models.embedded import prompt_tokens
-from computewise.models.loop import EngineLoop
-from computewise.models.vocabulary import END, encode
-from computewise.models.weights import Weights, load_weights, save_weights
-from computewise.verifiers.orm import EmbeddedORM
+from computewise.models.embedded.engine import EngineLoop
+from computewise.models.embedded.model import prompt_tokens
+from computewise.models.embedded.weights import END, Weights, encode, load_weights, save_weights
+from computewise.verifiers.embedded import EmbeddedORM
 
 PROBLEM = Problem("3*(4+5)-6", "3*(4+5)-6", "21")
 LINES = ("3*9-6\n", "27-6\n", "21")

@@ -15,7 +15,7 @@ from computewise.solve import solve
 from computewise.strategies import ParticleFilter, Rebase
 from computewise.strategies.particle_filter import effective_size, systematic
 from computewise.strategies.rebase import apportion, softmax
-from computewise.tasks.embedded import find_task
+from computewise.tasks.arithmetic import find_task
 
 EXPRESSIONS = find_task("expressions")
 WEIGHTS = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=20)

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import RIGHT, draws, workload
 
-from computewise.draws import Floats, Ints
-from computewise.policy.path import Path, Worth, follow, join, price_list
-from computewise.policy.tally import FEATURES
-from computewise.policy.workload import Walk
+from computewise.controller.frontier import Path, Worth, follow, join, price_list
+from computewise.controller.replay import Walk
+from computewise.controller.state import FEATURES
+from computewise.samples import Floats, Ints
 
 NONE = -np.inf
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from computewise.compute import flops
+from computewise.controller.bin_policy import best_per_bin, cross_validate
 from computewise.core import Usage
+from computewise.costs import flops
 from computewise.difficulty import BINS, bin_edges, rank_bins
-from computewise.policy import best_per_bin, cross_validate
 
 
 @given(st.lists(st.sampled_from([0.0, 0.0, 0.5, 1.0]), min_size=5, max_size=60))

@@ -14,13 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import sampled, workload
 
+from computewise.controller.controller import ComputeOptimal, Policy
+from computewise.controller.file import Arm, Fitted, read_policy, write_policy
+from computewise.controller.replay import Walk, Workload
+from computewise.controller.state import FEATURES, Option
+from computewise.controller.trees import Forest, Recipe, grow
 from computewise.errors import RunError
-from computewise.policy.actions import Option
-from computewise.policy.compute_optimal import ComputeOptimal, Policy
-from computewise.policy.file import Arm, Fitted, read_policy, write_policy
-from computewise.policy.tally import FEATURES
-from computewise.policy.trees import Forest, Recipe, grow
-from computewise.policy.workload import Walk, Workload
 
 ARMS = (
     Arm("small", "tiny-llama", {"name": "best_of_n", "n": 1}, 8),

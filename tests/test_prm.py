@@ -14,13 +14,11 @@ from naive import TINY_PRM, random_weights
 
 from computewise.core import Candidate, Problem, Step
 from computewise.errors import WeightsError
-from computewise.models.embedded import prompt_tokens
-from computewise.models.loop import EngineLoop
-from computewise.models.network import Floats, Ints, Trunk, VerifierHead
-from computewise.models.vocabulary import END, encode
-from computewise.models.weights import Weights, save_weights
-from computewise.verifiers.prm import EmbeddedPRM
-from computewise.verifiers.scoring import Scorer
+from computewise.models.embedded.engine import EngineLoop
+from computewise.models.embedded.model import prompt_tokens
+from computewise.models.embedded.network import Floats, Ints, Trunk, VerifierHead
+from computewise.models.embedded.weights import END, Weights, encode, save_weights
+from computewise.verifiers.embedded import EmbeddedPRM, Scorer
 
 PROBLEM = Problem("3*(4+5)-6", "3*(4+5)-6", "21")
 OTHER = Problem("1+2+3+4+5+6", "1+2+3+4+5+6", "21")
@@ -153,6 +151,6 @@ def test_a_constant_verifier_is_refused(tiny_prm: Weights, tmp_path: Path, monke
     """A head of zeros scores everything .5, and nothing else would notice."""
     constant = {name: tensor * (0 if name.startswith("head.") else 1) for name, tensor in tiny_prm.tensors.items()}
     save_weights(tmp_path / "prm.safetensors", Weights(tiny_prm.config, constant))
-    monkeypatch.setattr("computewise.verifiers.prm.SHIPPED", tmp_path)
+    monkeypatch.setattr("computewise.verifiers.embedded.SHIPPED", tmp_path)
     with pytest.raises(WeightsError, match=r"right solution 0\.500, a wrong one 0\.500"):
         EmbeddedPRM(EngineLoop())

@@ -9,7 +9,6 @@ import pytest
 from doubles import TASK, ByText, problem
 
 from computewise.core import Candidate, Result, Verifier
-from computewise.models.simulated import SimulatedModel
 from computewise.selection import SELECTIONS
 from computewise.session import Strategy
 from computewise.solve import solve
@@ -25,7 +24,7 @@ from computewise.strategies import (
     Revisions,
     Single,
 )
-from computewise.verifiers.simulated import SimulatedPRM
+from computewise.testing import SimulatedModel, SimulatedPRM
 
 PROBLEMS = [problem(depth=8, number=50_000 + 20 * number) for number in range(120)]
 

@@ -15,10 +15,10 @@ import pytest
 from ray_source import NotedSource
 
 from computewise.errors import CeilingError, RunError, UsageError
-from computewise.records import RunDirectory, read_records, record_key
+from computewise.runs import RunDirectory, read_records, record_key
 from computewise.strategies import BestOfN, describe
-from computewise.study.on_ray import OnRay
 from computewise.study.plan import Run, jobs
+from computewise.study.ray import OnRay
 from computewise.study.run import measure
 
 pytest.importorskip("ray")

@@ -16,21 +16,20 @@ from llama import LlamaServer, llama_server
 from numpy.typing import NDArray
 
 from computewise.core import Candidate, Model, Problem, Result
+from computewise.export.weights import export_gguf
 from computewise.http.client import HttpClient
-from computewise.models.embedded import EmbeddedModel, prompt_tokens
-from computewise.models.export.gguf import export_gguf
+from computewise.models.embedded.engine import EngineLoop
+from computewise.models.embedded.model import EmbeddedModel, prompt_tokens
+from computewise.models.embedded.network import Trunk, log_softmax
+from computewise.models.embedded.weights import END, SHIPPED, encode, load_weights
 from computewise.models.forgetful import Forgetful
-from computewise.models.loop import EngineLoop
-from computewise.models.network import Trunk, log_softmax
+from computewise.models.server.connect import find_served, open_served
 from computewise.models.server.model import ServerModel
-from computewise.models.server.opening import find_served, open_served
-from computewise.models.vocabulary import END, encode
-from computewise.models.weights import SHIPPED, load_weights
 from computewise.session import Strategy
 from computewise.solve import answer_of, solve
 from computewise.strategies import BeamSearch, BestOfN, Greedy, StepRevisions
-from computewise.tasks.embedded import TASKS
-from computewise.verifiers.prm import EmbeddedPRM
+from computewise.tasks.arithmetic import TASKS
+from computewise.verifiers.embedded import EmbeddedPRM
 
 pytest.importorskip("gguf")
 pytest.importorskip("xllamacpp")

@@ -9,7 +9,7 @@ import pytest
 
 from computewise.core import Problem, Usage
 from computewise.errors import RunError
-from computewise.records import (
+from computewise.runs import (
     Outcome,
     Record,
     RunDirectory,
@@ -96,7 +96,7 @@ def test_a_full_disk_loses_nothing_that_was_recorded(tmp_path: Path, monkeypatch
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("computewise.records.os.fsync", full)
+    monkeypatch.setattr("computewise.runs.os.fsync", full)
     with pytest.raises(RunError, match=r"No space left on device.*--resume"):
         directory.append([record("2+2")])
     monkeypatch.undo()

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from computewise.replay.attribution import misplaced
-from computewise.replay.checks import check, without_duplicates
-from computewise.replay.read import read_recording
-from computewise.replay.rows import Finding, RecordedProblem, Sample
+from computewise.study.recorded.checks import check, misplaced, without_duplicates
+from computewise.study.recorded.read import read_recording
+from computewise.study.recorded.rows import Finding, RecordedProblem, Sample
 
 SHARED = os.environ.get("COMPUTEWISE_SHARED_DATA")
 needs_recordings = pytest.mark.skipif(not SHARED, reason="COMPUTEWISE_SHARED_DATA names no folder of recordings")

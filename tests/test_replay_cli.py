@@ -13,11 +13,10 @@ from typing import Any, NoReturn
 
 import pytest
 
+from computewise.controller.file import read_policy
 from computewise.errors import RunError
-from computewise.models.threads import one_thread
-from computewise.policy.file import read_policy
-from computewise.report.replay import write_replay_report
-from computewise.report.replay_words import plain_rule
+from computewise.models.embedded.engine import one_thread
+from computewise.report.replay_page import plain_rule, write_replay_report
 
 RULES = ("uniform", "controller", "plain_rule", "oracle")
 BUDGETS = [1, 2, 3, 4, 6, 8, 12, 16]

@@ -20,14 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from computewise.errors import RunError, UsageError
-from computewise.grading.answers import canonical
-from computewise.grading.equality import Equality
+from computewise.grading.equivalence import Equality
 from computewise.grading.extraction import boxed
-from computewise.replay.draws import to_drawn, to_draws
-from computewise.replay.join import join
-from computewise.replay.read import read_recording
-from computewise.replay.rows import RecordedProblem, Recording, Sample
-from computewise.replay.schemas import classify
+from computewise.grading.normalize import canonical
+from computewise.study.recorded.read import join, read_recording
+from computewise.study.recorded.rows import RecordedProblem, Recording, Sample, classify, to_drawn, to_draws
 
 Row = dict[str, Any]
 SHARED = os.environ.get("COMPUTEWISE_SHARED_DATA")
@@ -150,7 +147,8 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatc
 
 
 def test_neither_extra_is_loaded_before_it_is_needed() -> None:
-    script = "import sys, computewise.replay.read; print([m for m in ('pyarrow', 'math_verify') if m in sys.modules])"
+    loaded = "[m for m in ('pyarrow', 'math_verify') if m in sys.modules]"
+    script = f"import sys, computewise.study.recorded.read; print({loaded})"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
@@ -335,7 +333,7 @@ def test_a_comparison_that_hangs_is_given_up_and_its_neighbours_are_not() -> Non
 
 def test_what_was_given_up_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
-    monkeypatch.setattr("computewise.replay.read.Equality", lambda: Equality(patience=1e-3))
+    monkeypatch.setattr("computewise.study.recorded.read.Equality", lambda: Equality(patience=1e-3))
     recording = read_recording(lines(tmp_path / "x.jsonl", columns(completions=[r"\boxed{\sqrt{7}}", "a", "b", "c"])))
     [finding] = [finding for finding in recording.findings if finding.kind == "grading"]
     assert "count as equal to none" in finding.text

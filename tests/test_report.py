@@ -17,17 +17,23 @@ from drawn_run import HOSTILE, drawn_records, write_run
 
 from computewise.errors import RunError
 from computewise.report import write_report
-from computewise.report.axes import apart
 from computewise.report.examples import examples
-from computewise.report.families import best_search, best_step_revisions, search_labels
 from computewise.report.figures import GENERATIONS, accuracy, bars, methods
-from computewise.report.headline import headline
-from computewise.report.revision_figures import heat_map
-from computewise.report.revisions import along_a_chain, at_the_gate, halves, parallel_sampler, spending, splitting
-from computewise.report.svg import inline
+from computewise.report.findings import headline
+from computewise.report.lookup import best_search, best_step_revisions, search_labels
+from computewise.report.plotting import apart, inline
+from computewise.report.revisions import (
+    along_a_chain,
+    at_the_gate,
+    halves,
+    heat_map,
+    parallel_sampler,
+    spending,
+    splitting,
+)
 from computewise.report.tables import policy_table
-from computewise.report.words import Verdict, estimate, points, quantity, unpaired, verdict
-from computewise.study.config import StudyConfig
+from computewise.report.text import Verdict, estimate, points, quantity, unpaired, verdict
+from computewise.study.plan import StudyConfig
 
 SECTIONS = (
     *("found", "controller", "compute", "difficulty", "revisions", "sizes"),

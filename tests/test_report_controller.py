@@ -9,19 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from computewise.report import controller_tables
-from computewise.report.axes import decimal_ticks
-from computewise.report.controller import beside_large, deciding, needed, sentence
-from computewise.report.controller_figures import accuracy, differences
-from computewise.report.currencies import SHOWN
-from computewise.report.exchange_figures import over
-from computewise.report.exchange_over import break_even_table, meaning
-from computewise.report.families import SHIPPED
-from computewise.report.headline import headline
-from computewise.report.names import PLAIN
-from computewise.report.words import estimate
-from computewise.study.embedded import PRICES, SPEEDS
-from computewise.study.study import Outcome
+from computewise.report import controller
+from computewise.report.controller import accuracy, beside_large, deciding, differences, needed, sentence
+from computewise.report.costs import SHOWN
+from computewise.report.exchange import break_even_table, meaning, over
+from computewise.report.findings import headline
+from computewise.report.lookup import SHIPPED
+from computewise.report.plotting import decimal_ticks
+from computewise.report.text import PLAIN, estimate
+from computewise.setups.embedded import PRICES, SPEEDS
+from computewise.study.run import Outcome
 
 COLUMNS = ("flops", "bytes", "dollars", "seconds")
 SCOPES = ("how much", "which and how much", "with escalation")
@@ -124,11 +121,11 @@ def test_differences_say_what_their_intervals_say(summary: dict[str, Any]) -> No
     second["minus_best_fixed"] = {}
     held["mean_minus_best_fixed"]["how much"] = None
     _set(first["minus_uniform"]["how much"], 0.2, (0.1, 0.3))
-    mean, at_first, at_second = controller_tables.minus_fixed_table(held).rows[:3]
+    mean, at_first, at_second = controller.minus_fixed_table(held).rows[:3]
     assert mean[:2] == ["mean", "–"]
     assert at_first == ["2", "+5.0 [1.0, 9.0] better", "−5.0 [−9.0, −1.0] worse", "+5.0 [−1.0, 9.0]"]
     assert at_second == ["4", "–", "–", "–"]
-    assert controller_tables.minus_uniform_table(held).rows[0][1] == "+20.0 [10.0, 30.0] better"
+    assert controller.minus_uniform_table(held).rows[0][1] == "+20.0 [10.0, 30.0] better"
     axes = differences(held).axes[0]
     assert np.size(axes.get_lines()[0].get_xdata()) == len(held["budgets"]) - 1, (
         "neither the mean nor the second budget"
@@ -137,7 +134,7 @@ def test_differences_say_what_their_intervals_say(summary: dict[str, Any]) -> No
 
 def test_table_of_draws_has_every_arm(page: str, summary: dict[str, Any]) -> None:
     held = summary["controller"]["flops"]
-    table = controller_tables.draws_table(held, PLAIN)
+    table = controller.draws_table(held, PLAIN)
     assert table.head[1] == "How much: samples"
     assert "With escalation: large, greedy" in table.head
     drawn = [value for arms in held["budgets"][-1]["draws"].values() for value in arms.values()]
@@ -180,8 +177,8 @@ def test_shipped_policy_is_shown_where_it_was_measured(summary: dict[str, Any]) 
             at[name][SHIPPED] = at[name]["with escalation"]
     assert "controller, shipped policy" in {text.get_text() for text in accuracy(held, "flops", PLAIN).axes[0].texts}
     assert "shipped policy" in [text.get_text() for text in differences(held).legends[0].get_texts()]
-    assert "Controller, shipped policy" in controller_tables.accuracy_table(held, "flops").head
-    assert {len(row) for row in controller_tables.minus_fixed_table(held).rows} == {5}
+    assert "Controller, shipped policy" in controller.accuracy_table(held, "flops").head
+    assert {len(row) for row in controller.minus_fixed_table(held).rows} == {5}
     assert "the shipped policy is right in" in beside_large(held, "flops", PLAIN)
     assert "the controller with escalation is right in" in beside_large(summary["controller"]["bytes"], "bytes", PLAIN)
 

@@ -12,14 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from computewise.core import Attempt, Candidate, Completion, FinishReason, Result, Usage
-from computewise.models.simulated import SimulatedModel
 from computewise.selection import SELECTIONS, Ballot, hierarchical, majority, weighted
 from computewise.session import Exhausted, Ledger, Limits, Session, Strategy
 from computewise.solve import solve
 from computewise.strategies import AdaptiveBranching, BestOfN, GatedRevisions, RatioPool, Revisions, StepRevisions
 from computewise.strategies.adaptive_branching import _draw
-from computewise.tasks.embedded import find_task
-from computewise.verifiers.simulated import SimulatedPRM
+from computewise.tasks.arithmetic import find_task
+from computewise.testing import SimulatedModel, SimulatedPRM
 
 EXPRESSIONS = find_task("expressions")
 

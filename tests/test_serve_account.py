@@ -9,7 +9,7 @@ from doubles import ByText
 from serve_doubles import PROMPT, SimulatedBackend, fitted
 from test_serve_solving import PERFECT, RIGHT, of, perfect, tried
 
-from computewise.serve.account import account, usage_of
+from computewise.serve.accounting import account, usage_of
 
 
 def test_the_numbers_of_the_accounts_below() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from serve_doubles import PRICES, asked, fitted
 
-from computewise.policy.file import Fitted
+from computewise.controller.file import Fitted
 from computewise.selection import best, hierarchical, majority, weighted
-from computewise.serve.choosing import OFFERED, ByPolicy, Fixed, Name, Passing, Plan, choose, generations, read_name
-from computewise.serve.refusals import Refused
+from computewise.serve.errors import Refused
+from computewise.serve.planning import OFFERED, ByPolicy, Fixed, Name, Passing, Plan, choose, generations, read_name
 from computewise.serve.settings import EFFORTS, Settings
 from computewise.strategies import (
     DVTS,

@@ -31,7 +31,7 @@ from serving import (
 from test_served_cli import Stating
 
 from computewise.models.server.capabilities import Capabilities
-from computewise.serve.embedded import EmbeddedBackend
+from computewise.serve.backends import EmbeddedBackend
 
 ONE_BY_ONE: dict[str, Any] = {"capabilities": Capabilities(server="OpenAI-compatible", dialect="OpenAI's fields only")}
 """Of a server that samples one solution a request."""

@@ -21,16 +21,15 @@ from servers import VLLM, Little, found_on
 from starlette.applications import Starlette
 
 from computewise.http import client as http_client
-from computewise.http.retry import Retry
+from computewise.http.concurrency import Retry
 from computewise.serve.app import application
-from computewise.serve.choosing import OFFERED
-from computewise.serve.embedded import EmbeddedBackend
-from computewise.serve.served import served_backend
+from computewise.serve.backends import EmbeddedBackend, served_backend
+from computewise.serve.planning import OFFERED
 from computewise.serve.settings import Settings
 from computewise.session import Limits
-from computewise.study.server_source import ServerSource, Spending
-from computewise.tasks.spec import TaskSpec
-from computewise.verifiers.spec import VerifierSpec
+from computewise.setups.server import ServerSource, Spending
+from computewise.tasks.load import TaskSpec
+from computewise.verifiers.base import VerifierSpec
 
 BOUNDS = Settings(most_generations=4, efforts={"low": 1.0, "medium": 2.0, "high": 4.0}, timeout=20.0, traces=20)
 HARD = settings(

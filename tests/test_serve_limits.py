@@ -13,13 +13,11 @@ from serve_doubles import SimulatedBackend
 from serving import PATIENCE, serving
 
 from computewise.errors import UsageError
-from computewise.models.simulated import SimulatedModel
-from computewise.serve.auth import Keys
-from computewise.serve.limits import Gone, read_body, while_connected
-from computewise.serve.protocol import LARGEST_HEAD
-from computewise.serve.queue import Queue
-from computewise.serve.refusals import Refused
+from computewise.serve.admission import Gone, Keys, Queue, read_body, while_connected
+from computewise.serve.errors import Refused
+from computewise.serve.server import LARGEST_HEAD
 from computewise.serve.settings import Settings
+from computewise.testing import SimulatedModel
 
 LONG = 1000.0
 
@@ -341,7 +339,7 @@ async def test_a_queue_of_no_length_has_places_all_the_same() -> None:
 
 async def test_the_time_to_come_again_is_what_those_before_take(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("computewise.serve.queue.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("computewise.serve.admission.time.monotonic", lambda: now[0])
     queue = Queue(1, 1)
     async with queue.place("a", "0", LONG):
         now[0] += 100

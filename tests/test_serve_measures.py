@@ -14,11 +14,11 @@ from serve_doubles import CHAT, COMPLETIONS, PROMPT, Gated, SimulatedBackend, bo
 from computewise.core import Model
 from computewise.errors import ServerError
 from computewise.http.client import HttpClient
-from computewise.models.simulated import SimulatedModel
 from computewise.serve.app import application
-from computewise.serve.backend import Upstream
-from computewise.serve.measures import CONTENT_TYPE
+from computewise.serve.backends import Upstream
+from computewise.serve.metrics import CONTENT_TYPE
 from computewise.serve.settings import Settings
+from computewise.testing import SimulatedModel
 
 Numbers = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

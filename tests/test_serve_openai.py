@@ -31,7 +31,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
 from serving import MODEL, PATIENCE, SUM, Reply, Site, Upstream, error, events, serving, site_on
 
-from computewise.serve.embedded import EmbeddedBackend
+from computewise.serve.backends import EmbeddedBackend
 
 USAGE = {"include_usage": True}
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")

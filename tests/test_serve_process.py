@@ -36,8 +36,8 @@ from test_served_cli import Stating
 
 from computewise import cli
 from computewise.models.server.capabilities import Capabilities
-from computewise.serve.embedded import EmbeddedBackend
-from computewise.serve.running import DRAIN
+from computewise.serve.backends import EmbeddedBackend
+from computewise.serve.server import DRAIN
 
 ONE_BY_ONE: dict[str, Any] = {"capabilities": Capabilities(server="OpenAI-compatible", dialect="OpenAI's fields only")}
 PROBLEM = "problem 41734 of 3 steps"

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from serve_doubles import PROMPT, asked, body
 
-from computewise.models.chat import Message
-from computewise.serve.answerable import looks_answerable
-from computewise.serve.reading import Asked, read_chat, read_completion
-from computewise.serve.refusals import Refused
+from computewise.models.messages import Message
+from computewise.serve.errors import Refused
+from computewise.serve.planning import looks_answerable
+from computewise.serve.schemas import Asked, read_chat, read_completion
 
 
 def completion(prompt: Any = PROMPT, **fields: Any) -> Asked:

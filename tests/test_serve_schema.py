@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from serve_doubles import CHAT, COMPLETIONS
 
 from computewise.serve.app import application
-from computewise.serve.embedded import EmbeddedBackend
+from computewise.serve.backends import EmbeddedBackend
 from computewise.serve.settings import Settings
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis, of the extra [dev]")

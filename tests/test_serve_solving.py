@@ -14,18 +14,17 @@ from serve_doubles import PROMPT, Gated, SimulatedBackend, asked, fitted
 
 from computewise.core import Candidate, Problem, Usage
 from computewise.errors import ModelError, ProblemError, ServerError
-from computewise.models.simulated import SimulatedModel
-from computewise.serve.account import account, failures, reckon, usage_of
-from computewise.serve.api import Api
-from computewise.serve.backend import Backend
-from computewise.serve.refusals import Refused
+from computewise.serve.accounting import account, failures, reckon, usage_of
+from computewise.serve.backends import Backend
+from computewise.serve.endpoints import Api
+from computewise.serve.errors import Refused
+from computewise.serve.execution import FUTILE, solved
+from computewise.serve.request import Solved, Work
 from computewise.serve.settings import Settings
-from computewise.serve.solving import FUTILE, solved
-from computewise.serve.work import Solved, Work
 from computewise.session import Limits
 from computewise.solve import answer_of, solve
 from computewise.strategies import BestOfN
-from computewise.verifiers.simulated import SimulatedPRM
+from computewise.testing import SimulatedModel, SimulatedPRM
 
 SOON, LONG = 0.2, 100.0
 RIGHT = str(problem().answer)

@@ -11,11 +11,10 @@ from serve_doubles import CHAT, Gated, SimulatedBackend, body, client_of, fitted
 
 from computewise.core import Model
 from computewise.errors import ServerError
-from computewise.models.simulated import SimulatedModel
-from computewise.serve import telemetry
+from computewise.serve import tracing
 from computewise.serve.app import application
 from computewise.serve.settings import Settings
-from computewise.verifiers.simulated import SimulatedPRM
+from computewise.testing import SimulatedModel, SimulatedPRM
 
 sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="needs opentelemetry-sdk, of the extra [test]")
 export = pytest.importorskip("opentelemetry.sdk.trace.export")
@@ -194,13 +193,13 @@ async def test_no_prompt_and_no_key_is_in_a_span(spans: Spans) -> None:
 async def test_without_the_package_nothing_is_recorded_and_nothing_is_in_the_way(
     spans: Spans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telemetry, "_PRESENT", False)
-    monkeypatch.setattr(telemetry, "trace", None)
-    monkeypatch.setattr(telemetry, "propagate", None)
+    monkeypatch.setattr(tracing, "_PRESENT", False)
+    monkeypatch.setattr(tracing, "trace", None)
+    monkeypatch.setattr(tracing, "propagate", None)
     assert await asked(SimulatedBackend(), {"traceparent": PARENT}, model="small:beam_search@4") == 200
     assert spans.all == []
     model = SimulatedModel()
-    assert telemetry.watched_model(model) is model
+    assert tracing.watched_model(model) is model
 
 
 def test_names_are_those_of_the_conventions() -> None:

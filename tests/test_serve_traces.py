@@ -12,14 +12,14 @@ import pytest
 from serve_doubles import CHAT, PROMPT, Gated, SimulatedBackend, asked, body, checked_error, client_of, fitted, until
 
 from computewise.core import Usage
-from computewise.models.simulated import SimulatedModel
-from computewise.serve import traces as remembered
-from computewise.serve.api import Api
+from computewise.serve import history as remembered
 from computewise.serve.app import application
+from computewise.serve.endpoints import Api
+from computewise.serve.history import Traces, detail, version
+from computewise.serve.request import LONGEST_PROMPT, Work
 from computewise.serve.settings import Settings
-from computewise.serve.traces import Traces, detail, version
-from computewise.serve.work import LONGEST_PROMPT, Work
 from computewise.session import Ledger
+from computewise.testing import SimulatedModel
 
 SUMMARY = {
     *("id", "version", "created", "seconds", "endpoint", "stream", "model", "prompt", "status", "strategy", "effort"),

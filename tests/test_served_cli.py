@@ -19,11 +19,11 @@ from llama import llama_server
 from servers import SERVERS, VLLM, Hosted, Little, Ollama, Server
 
 from computewise import cli
+from computewise.controller.file import read_policy
 from computewise.http import client as http_client
 from computewise.http.transport import AiohttpTransport
-from computewise.models.threads import one_thread
-from computewise.policy.file import read_policy
-from computewise.study import server_source
+from computewise.models.embedded.engine import one_thread
+from computewise.setups import server
 
 HOME = "http://home:8000/v1"
 KEYS = {
@@ -130,7 +130,7 @@ class Shell:
 
     def __call__(self, *arguments: str, **environment: str) -> Said:
         """`computewise ARGUMENTS`."""
-        server_source._loaded.cache_clear()  # as a process of its own has it
+        server._loaded.cache_clear()  # as a process of its own has it
         app, out, err, code = cli.app, StringIO(), StringIO(), 0
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(self.where)
@@ -466,7 +466,7 @@ def test_a_served_study_s_policy_is_followed(studied: Studied) -> None:
 def test_a_study_on_a_real_server(tmp_path: Path) -> None:
     pytest.importorskip("gguf")
     pytest.importorskip("xllamacpp")
-    from computewise.models.export.gguf import export_gguf
+    from computewise.export.weights import export_gguf
 
     file = export_gguf("small", tmp_path / "small.gguf")
     shell = RealShell(tmp_path, Net({}))

@@ -14,7 +14,7 @@ from test_server_model import PROMPT, ask
 
 from computewise.costs import Prices
 from computewise.errors import CeilingError, ModelError, ServerError
-from computewise.models.server.ceiling import Ceiling, Spent
+from computewise.models.server.limits import Ceiling, Spent
 
 PRICES = Prices(input=1.0, cached_input=0.1, output=10.0, verifier=0.0)
 

@@ -14,14 +14,14 @@ from test_server_model import PATHS, PROMPT, ask, texts
 
 from computewise.core import Problem, Usage
 from computewise.errors import ModelError, ServerError
-from computewise.models.chat import Message
 from computewise.models.forgetful import Forgetful
-from computewise.models.server.lost import Lost
+from computewise.models.messages import Message
+from computewise.models.server.limits import Lost
 from computewise.models.server.model import ServerModel
 from computewise.session import Strategy
 from computewise.solve import solve
 from computewise.strategies import BeamSearch, BestOfN, ParticleFilter, Revisions, Single, StepRevisions
-from computewise.tasks.simulated import RIGHT
+from computewise.testing import RIGHT
 
 BEFORE = (Message("system", "Be brief."), Message("user", "Hello"), Message("assistant", "Hi"))
 MANY = [DeepSeek, Transformers]

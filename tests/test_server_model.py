@@ -36,7 +36,7 @@ from servers import (
 from computewise.core import Attempt, Completion
 from computewise.errors import ModelError, ServerError, UsageError
 from computewise.models.server.model import BLANKS, ServerModel
-from computewise.tasks.simulated import RIGHT, WRONG
+from computewise.testing import RIGHT, WRONG
 
 PROMPT = problem(3).prompt
 PATHS = {

@@ -33,7 +33,7 @@ from servers import (
 
 from computewise.errors import ComputewiseError, ServerError, UsageError
 from computewise.models.server.capabilities import Capabilities
-from computewise.models.server.opening import parameters_in
+from computewise.models.server.connect import parameters_in
 from computewise.models.server.probe import MANY, find_model
 from computewise.strategies import STEPWISE, STRATEGIES, WHOLE
 

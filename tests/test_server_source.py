@@ -15,14 +15,14 @@ from servers import VLLM, Little, Server, found_on
 from computewise.core import Usage
 from computewise.costs import Prices
 from computewise.http import client as http_client
-from computewise.http.keys import KEYS, key_of
+from computewise.http.client import KEYS, key_of
 from computewise.models.cached import CachedModel
-from computewise.models.server.opening import ServedModel, restore_served
+from computewise.models.server.connect import ServedModel, restore_served
 from computewise.session import Limits
+from computewise.setups.server import Account, ServerSource, Spending, restore_source
 from computewise.study.executors import Together
-from computewise.study.server_source import Account, ServerSource, Spending, restore_source
-from computewise.tasks.spec import TaskSpec
-from computewise.verifiers.spec import VerifierSpec
+from computewise.tasks.load import TaskSpec
+from computewise.verifiers.base import VerifierSpec
 
 PRICES = Prices(input=0.1, cached_input=0.05, output=0.4, verifier=0.2)
 PROBLEM = "problem 41734 of 3 steps"

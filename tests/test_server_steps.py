@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from servers import encode
 
-from computewise.models.server.generation import Generated, Tokens, shared_out
-from computewise.models.server.memory import Memory
-from computewise.models.server.steps import cut
+from computewise.models.server.limits import Memory
+from computewise.models.server.model import cut
+from computewise.models.server.protocol import Generated, Tokens, shared_out
 
 
 def spelled(*texts: str, ended: str = "end", text: str | None = None) -> Generated:

@@ -31,8 +31,7 @@ from computewise.strategies import (
     Single,
     StepRevisions,
 )
-from computewise.tasks.simulated import all_right
-from computewise.verifiers.simulated import SimulatedPRM
+from computewise.testing import SimulatedPRM, all_right
 
 EXACT = SimulatedPRM(skill=0.6)
 ALONE = [name for name in RUNGS if name in ("ollama", "lmstudio", "tgi", "transformers", "deepseek")]

@@ -13,7 +13,7 @@ from servers import TEMPLATE, VLLM, LlamaServer, SGLang, found_on, rendered, ser
 from test_server_model import PROMPT, ask
 
 from computewise.errors import ModelError, UsageError
-from computewise.models.chat import Message
+from computewise.models.messages import Message
 from computewise.models.server.templates import JinjaTemplate, PlainTemplate, read_template
 
 HELLO = [Message("system", "Be brief."), Message("user", "1+1")]

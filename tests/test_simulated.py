@@ -10,9 +10,7 @@ from doubles import TASK, problem
 
 from computewise.core import Attempt, Candidate, Completion, Step
 from computewise.errors import ModelError, ProblemError
-from computewise.models.simulated import SimulatedModel
-from computewise.tasks.simulated import simulated_problem
-from computewise.verifiers.simulated import SimulatedPRM
+from computewise.testing import SimulatedModel, SimulatedPRM, simulated_problem
 
 
 async def draw(

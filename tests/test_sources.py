@@ -16,26 +16,23 @@ from typing import Any
 import pytest
 from simulated_source import LABELS, WATCHED, SimulatedSource, Watched
 
+from computewise.controller.controller import ComputeOptimal
+from computewise.controller.trees import Recipe
 from computewise.costs import NO_VERIFIER, Prices, Shape, Speeds
 from computewise.errors import CeilingError, ModelError, RunError, UsageError
-from computewise.policy.compute_optimal import ComputeOptimal
-from computewise.policy.trees import Recipe
-from computewise.records import Record, RunDirectory
 from computewise.report import write_report
-from computewise.report.names import PLAIN, Names, begin
-from computewise.report.source import read_source
+from computewise.report.template import read_source
+from computewise.report.text import PLAIN, Names, begin
+from computewise.runs import Record, RunDirectory
+from computewise.setups.embedded import EmbeddedSource, embedded_models
+from computewise.setups.source import Models, Source
 from computewise.strategies import BestOfN, describe
-from computewise.study.arms import drawn
-from computewise.study.config import StudyConfig
-from computewise.study.controlled import SCOPES, scopes_of, widest_alone
-from computewise.study.currencies import currencies
-from computewise.study.embedded import EmbeddedSource, embedded_models
+from computewise.study.analysis.controller import SCOPES, drawn, scopes_of, widest_alone
+from computewise.study.analysis.tables import currencies
 from computewise.study.executors import Done, Executor, Processes, Together
-from computewise.study.plan import Job, Run, jobs, left_out, plan
-from computewise.study.run import GIVE_UP, measure
+from computewise.study.plan import Job, Run, StudyConfig, jobs, left_out, plan
+from computewise.study.run import GIVE_UP, measure, run_shard, run_study
 from computewise.study.shards import Shard, merge
-from computewise.study.source import Models, Source
-from computewise.study.study import run_shard, run_study
 
 CONFIG = StudyConfig(problems=15, budgets=(1, 4), difficulty_samples=8, repeats=3)
 POOL = Run("pool", "small", describe(BestOfN(4)), 0, 4)

@@ -15,18 +15,17 @@ import numpy as np
 import pytest
 
 from computewise.core import Usage
-from computewise.records import Key, Outcome, Record, RunDirectory, key_of
 from computewise.report import write_report
+from computewise.runs import Key, Outcome, Record, RunDirectory, key_of
 from computewise.selection import SELECTIONS, Ballot
-from computewise.study.analysis import analyse
-from computewise.study.config import StudyConfig
-from computewise.study.embedded import EmbeddedSource, embedded_models
+from computewise.setups.embedded import EmbeddedSource, embedded_models
+from computewise.study.analysis.analyse import analyse
+from computewise.study.analysis.summary import summarise
+from computewise.study.analysis.tables import Pool, elected
 from computewise.study.executors import Processes
-from computewise.study.plan import jobs, plan, searches
-from computewise.study.study import run_study
-from computewise.study.summary import summarise
-from computewise.study.tables import Pool, elected
-from computewise.tasks.embedded import TASKS
+from computewise.study.plan import StudyConfig, jobs, plan, searches
+from computewise.study.run import run_study
+from computewise.tasks.arithmetic import TASKS
 
 CONFIG = StudyConfig(problems=20, budgets=(1, 4, 16), difficulty_samples=8, repeats=5)
 FLAGS = ["--problems", "20", "--budgets", "1", "4", "16", "--difficulty-samples", "8", "--repeats", "5"]

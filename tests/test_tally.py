@@ -11,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import add, draws, increments, workload
 
-from computewise.draws import Draws
+from computewise.controller.replay import Walk
+from computewise.controller.state import Ballots, Solution, State, Tally, Votes, feature_names
 from computewise.metrics import UNANSWERED
-from computewise.policy.state import Solution, State
-from computewise.policy.tally import Ballots, Tally, Votes, feature_names
-from computewise.policy.workload import Walk
+from computewise.samples import Draws
 
 A, B, C = 0, 1, 2
 ONE = np.zeros(1, np.int64)

@@ -11,12 +11,20 @@ from hypothesis import strategies as st
 
 from computewise.core import Task
 from computewise.errors import ProblemError, UsageError
-from computewise.models.vocabulary import decode, encode
-from computewise.tasks import stories
-from computewise.tasks.embedded import TASKS, EmbeddedTask, find_task, read_expression
-from computewise.tasks.expressions import evaluate, parse, render, solution
-from computewise.tasks.simulated import SimulatedTask
-from computewise.tasks.split import SPLITS, split_of
+from computewise.models.embedded.weights import decode, encode
+from computewise.tasks import arithmetic
+from computewise.tasks.arithmetic import (
+    TASKS,
+    EmbeddedTask,
+    evaluate,
+    find_task,
+    parse,
+    read_expression,
+    render,
+    solution,
+)
+from computewise.tasks.dataset import SPLITS, split_of
+from computewise.testing import SimulatedTask
 
 ALL_TASKS: list[Task] = [*TASKS.values(), SimulatedTask()]
 every_task = pytest.mark.parametrize("task", ALL_TASKS, ids=lambda task: task.name)
@@ -141,7 +149,7 @@ def test_a_story_is_solved_as_it_is_told() -> None:
 def test_a_storys_first_line_is_its_expression() -> None:
     rng = random.Random(3)
     for _ in range(100):
-        prompt, lines = stories.random_story(rng)
+        prompt, lines = arithmetic.random_story(rng)
         tree = parse(lines[0])
         assert render(tree) == lines[0]
         assert lines[1:] == solution(tree)

@@ -14,17 +14,14 @@ import numpy as np
 import pytest
 
 from computewise.core import Attempt, Candidate, Problem, Step
-from computewise.models.config import NetworkConfig
-from computewise.models.embedded import EmbeddedModel, prompt_tokens
-from computewise.models.loop import EngineLoop
-from computewise.models.network import Trunk, log_softmax
-from computewise.models.vocabulary import END, TOKENS, decode, encode
-from computewise.models.weights import SHIPPED, load_weights
+from computewise.models.embedded.engine import EngineLoop
+from computewise.models.embedded.model import EmbeddedModel, prompt_tokens
+from computewise.models.embedded.network import Trunk, log_softmax
+from computewise.models.embedded.weights import END, SHIPPED, TOKENS, NetworkConfig, decode, encode, load_weights
 from computewise.strategies import Revisions
-from computewise.tasks.embedded import TASKS
-from computewise.tasks.split import split_of
-from computewise.verifiers.orm import EmbeddedORM
-from computewise.verifiers.prm import EmbeddedPRM
+from computewise.tasks.arithmetic import TASKS
+from computewise.tasks.dataset import split_of
+from computewise.verifiers.embedded import EmbeddedORM, EmbeddedPRM
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install 'computewise[train]'")
 pytest.importorskip("rapidfuzz", reason="training needs RapidFuzz: pip install 'computewise[train]'")
@@ -43,11 +40,7 @@ from computewise.training.revision import (  # noqa: E402
     just_after_the_least,
     samples_of,
 )
-from computewise.training.rollouts import (  # noqa: E402
-    LabelledQuestion,
-    LabelledSolution,
-    label_questions,
-)
+from computewise.training.rollouts import LabelledQuestion, LabelledSolution, label_questions  # noqa: E402
 from computewise.training.session import export  # noqa: E402
 from computewise.training.verifier import VerifierRecipe, _rows  # noqa: E402
 

@@ -12,7 +12,6 @@ from doubles import TASK, ByText, Jittery, Recording, Scripted, completion, prob
 
 from computewise.core import ROOT, Candidate, Completion, Problem, Step, Usage
 from computewise.errors import ModelError, UsageError
-from computewise.models.simulated import SimulatedModel
 from computewise.selection import SELECTIONS, Ballot, majority, weighted
 from computewise.session import Limits, Session, Strategy
 from computewise.solve import solve
@@ -27,9 +26,9 @@ from computewise.strategies import (
     Rebase,
     Revisions,
 )
-from computewise.strategies.ranking import top
-from computewise.tasks.embedded import find_task
-from computewise.verifiers.simulated import SimulatedPRM
+from computewise.strategies._common import top
+from computewise.tasks.arithmetic import find_task
+from computewise.testing import SimulatedModel, SimulatedPRM
 
 EXPRESSIONS = find_task("expressions")
 

@@ -13,11 +13,10 @@ from verifier_doubles import PROBLEM, candidate, client_of
 from computewise.core import Usage
 from computewise.errors import ModelError, UsageError
 from computewise.http.client import HttpClient
+from computewise.verifiers.base import StepVerifier, VerifierSpec
 from computewise.verifiers.judge import JudgeReader
-from computewise.verifiers.open import open_verifier
-from computewise.verifiers.spec import VerifierSpec
-from computewise.verifiers.stepwise import StepVerifier
-from computewise.verifiers.template import find_template
+from computewise.verifiers.load import open_verifier
+from computewise.verifiers.templates import find_template
 from computewise.verifiers.verdicts import Said, grade, yes_or_no, yes_share
 
 

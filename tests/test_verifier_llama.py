@@ -10,15 +10,13 @@ from llama import LlamaServer, llama_server
 from verifier_doubles import candidate
 
 from computewise.core import Problem
+from computewise.export.weights import export_gguf, export_hf
 from computewise.http.client import HttpClient
-from computewise.models.export.gguf import export_gguf
-from computewise.models.export.hf import export_hf
-from computewise.verifiers.local.reader import load_reader
-from computewise.verifiers.open import open_verifier
-from computewise.verifiers.remote.fingerprint import server_kind
-from computewise.verifiers.spec import VerifierSpec
-from computewise.verifiers.stepwise import StepVerifier
-from computewise.verifiers.template import find_template
+from computewise.verifiers.base import StepVerifier, VerifierSpec
+from computewise.verifiers.load import open_verifier
+from computewise.verifiers.local import load_reader
+from computewise.verifiers.remote.answers import server_kind
+from computewise.verifiers.templates import find_template
 
 for module in ("gguf", "xllamacpp", "torch", "transformers"):
     pytest.importorskip(module, reason=f"this test needs {module}")

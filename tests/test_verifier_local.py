@@ -14,13 +14,11 @@ from verifier_doubles import PROBLEM, candidate
 
 from computewise.core import Candidate
 from computewise.errors import ModelError, UsageError, WeightsError
-from computewise.verifiers.local import reader as reader_module
-from computewise.verifiers.local.loading import load_tensors
-from computewise.verifiers.local.reader import LocalReader, load_reader
-from computewise.verifiers.open import open_verifier
-from computewise.verifiers.spec import VerifierSpec
-from computewise.verifiers.stepwise import StepVerifier
-from computewise.verifiers.template import Head, Labels, Template, find_template
+from computewise.verifiers import local as reader_module
+from computewise.verifiers.base import StepVerifier, VerifierSpec
+from computewise.verifiers.load import open_verifier
+from computewise.verifiers.local import LocalReader, load_reader, load_tensors
+from computewise.verifiers.templates import Head, Labels, Template, find_template
 
 torch = pytest.importorskip("torch", reason="verifiers in process need PyTorch, the extra [hf]")
 transformers = pytest.importorskip("transformers", reason="verifiers in process need transformers, the extra [hf]")

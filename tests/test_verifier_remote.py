@@ -13,21 +13,28 @@ from verifier_doubles import PROBLEM, candidate, client_of, recorded, replaying
 from computewise.core import Usage
 from computewise.errors import ModelError, ServerError, UsageError
 from computewise.http.client import HttpClient
-from computewise.http.retry import Retry
-from computewise.verifiers.open import open_verifier
-from computewise.verifiers.remote.answers import estimate
-from computewise.verifiers.remote.embeddings import EmbeddingsReader, sigmoid
-from computewise.verifiers.remote.fingerprint import server_kind
-from computewise.verifiers.remote.labels import LabelReader, LabelServer, from_listed, of_two
-from computewise.verifiers.remote.llama import LlamaCompletion
-from computewise.verifiers.remote.openai import OpenaiCompletions
-from computewise.verifiers.remote.pooling import INPUTS, PoolingReader
-from computewise.verifiers.remote.sglang import SglangScore
-from computewise.verifiers.remote.tokenizing import label_ids
-from computewise.verifiers.remote.vllm import VllmCompletions, VllmScoring
-from computewise.verifiers.spec import VerifierSpec
-from computewise.verifiers.stepwise import Reader, StepVerifier
-from computewise.verifiers.template import Labels, find_template
+from computewise.http.concurrency import Retry
+from computewise.verifiers.base import Reader, StepVerifier, VerifierSpec
+from computewise.verifiers.load import open_verifier
+from computewise.verifiers.remote.answers import estimate, label_ids, server_kind
+from computewise.verifiers.remote.heads import (
+    INPUTS,
+    EmbeddingsReader,
+    PoolingReader,
+    VllmCompletions,
+    VllmScoring,
+    sigmoid,
+)
+from computewise.verifiers.remote.labels import (
+    LabelReader,
+    LabelServer,
+    LlamaCompletion,
+    OpenaiCompletions,
+    SglangScore,
+    from_listed,
+    of_two,
+)
+from computewise.verifiers.templates import Labels, find_template
 
 SHEPHERD = find_template("peiyi9979/math-shepherd-mistral-7b-prm")
 QWEN = find_template("Qwen/Qwen2.5-Math-PRM-7B")

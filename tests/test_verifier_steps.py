@@ -11,12 +11,10 @@ from verifier_doubles import PROBLEM, FixedReader, candidate
 
 from computewise.core import Candidate, Problem, Step, Usage
 from computewise.errors import ModelError, UsageError
-from computewise.verifiers.aggregation import aggregate
-from computewise.verifiers.check import SUM, self_check
+from computewise.selection import aggregate
+from computewise.verifiers.base import SUM, StepVerifier, VerifierSpec, self_check
+from computewise.verifiers.load import open_verifier
 from computewise.verifiers.logprob import LogprobVerifier
-from computewise.verifiers.open import open_verifier
-from computewise.verifiers.spec import VerifierSpec
-from computewise.verifiers.stepwise import StepVerifier
 
 
 def verifier(reader: FixedReader, aggregation: str = "last") -> StepVerifier:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from computewise.errors import ModelError, UsageError
-from computewise.verifiers.chat_template import render_chat
-from computewise.verifiers.layout import Laid, fill, lay_out
-from computewise.verifiers.template import find_template, known_templates, read_template
+from computewise.models.messages import render_chat
+from computewise.verifiers.prompt import Laid, fill, lay_out
+from computewise.verifiers.templates import find_template, known_templates, read_template
 
 KNOWN = {template.name: template for template in known_templates().values()}
 READ = {name: template for name, template in KNOWN.items() if template.judge is None}

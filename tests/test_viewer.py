@@ -14,18 +14,15 @@ from doubles import TASK, solved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from computewise import records
+from computewise import runs
 from computewise.core import Attempt, Candidate, Result, Step, Usage
-from computewise.records import Outcome
+from computewise.runs import Outcome
 from computewise.session import Strategy
 from computewise.solve import answer_of
 from computewise.strategies import BeamSearch, BestOfN, Lookahead, StepRevisions
-from computewise.verifiers.simulated import SimulatedPRM
+from computewise.testing import SimulatedPRM
 from computewise.viewer import assets
-from computewise.viewer.diff import MOST_WORDS, diff
-from computewise.viewer.node import Node
-from computewise.viewer.nodes import from_candidates, from_records
-from computewise.viewer.states import while_running
+from computewise.viewer.tree import MOST_WORDS, Node, diff, from_candidates, from_records, while_running
 
 
 def candidate(id: str, *texts: str, parent: str | None = None, end: str | None = None) -> Candidate:
@@ -208,12 +205,12 @@ def test_nodes_are_plain_data_of_the_agreed_shape() -> None:
 
 
 RECORDED = [
-    records.Node("0", None, "3*9", 0.8, None, None),
-    records.Node("1", None, "3*9", 0.8, None, None),
-    records.Node("2", None, "3*8", 0.1, None, None),
-    records.Node("0.0", "0", "27", 0.9, "stop", "27"),
-    records.Node("1.0", "1", "27", 0.9, "stop", "27"),
-    records.Node("1.1", "1", "26", 0.2, "stop", "26"),
+    runs.Node("0", None, "3*9", 0.8, None, None),
+    runs.Node("1", None, "3*9", 0.8, None, None),
+    runs.Node("2", None, "3*8", 0.1, None, None),
+    runs.Node("0.0", "0", "27", 0.9, "stop", "27"),
+    runs.Node("1.0", "1", "27", 0.9, "stop", "27"),
+    runs.Node("1.1", "1", "26", 0.2, "stop", "26"),
 ]
 
 

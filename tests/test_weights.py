@@ -12,10 +12,10 @@ from naive import TINY, TINY_PRM, random_weights
 from safetensors.numpy import save_file
 
 from computewise.errors import WeightsError
-from computewise.models.embedded import EmbeddedModel
-from computewise.models.loop import EngineLoop
-from computewise.models.weights import Weights, load_weights, save_weights
-from computewise.verifiers.prm import EmbeddedPRM
+from computewise.models.embedded.engine import EngineLoop
+from computewise.models.embedded.model import EmbeddedModel
+from computewise.models.embedded.weights import Weights, load_weights, save_weights
+from computewise.verifiers.embedded import EmbeddedPRM
 
 METADATA = {"network": json.dumps(asdict(TINY))}
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import RIGHT, draws, sampled, workload
 
-from computewise.draws import Drawn, Draws
+from computewise.controller.replay import ABSENT, Arm, Walk, Workload
 from computewise.errors import RunError
 from computewise.metrics import UNANSWERED
-from computewise.policy.workload import ABSENT, Arm, Walk, Workload
+from computewise.samples import Drawn, Draws
 from computewise.selection import Ballot, hierarchical
 
 WRONG = 1

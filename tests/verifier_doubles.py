@@ -11,8 +11,8 @@ import httpx
 
 from computewise.core import Candidate, Problem, Step, Usage
 from computewise.http.client import HttpClient
-from computewise.http.retry import Retry
-from computewise.verifiers.layout import Solution
+from computewise.http.concurrency import Retry
+from computewise.verifiers.prompt import Solution
 
 SHAPES = Path(__file__).parent / "shapes"
 PROBLEM = Problem("p", "Q?")
@@ -61,6 +61,6 @@ class FixedReader:
         self.asked: list[Solution] = []
 
     async def read(self, question: str, solutions: Sequence[Solution]) -> tuple[list[tuple[float, ...]], Usage]:
-        """See `computewise.verifiers.stepwise.Reader.read`."""
+        """See `computewise.verifiers.base.Reader.read`."""
         self.asked += solutions
         return self.scores, Usage(verifier_tokens=7)

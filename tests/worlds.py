@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from computewise.draws import Drawn, Draws
-from computewise.policy.state import Solution, State
-from computewise.policy.workload import Workload
+from computewise.controller.replay import Workload
+from computewise.controller.state import Solution, State
+from computewise.samples import Drawn, Draws
 
 RIGHT = 0
 """The number of the right answer everywhere."""

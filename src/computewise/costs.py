@@ -1,8 +1,4 @@
-"""What a usage costs: operations, bytes moved, money or seconds, under one signature.
-
-FLOPs flatter small models: decoding a few rows is bound by the memory it reads, a service bills tokens, and a person
-waits for whatever could not run in parallel.
-"""
+"""What compute costs: FLOPs, bytes moved, dollars, seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import math
 from dataclasses import astuple, dataclass, fields
 from typing import ClassVar, Protocol
 
-from computewise.compute import flops
 from computewise.core import Usage
 from computewise.errors import UsageError
 
@@ -48,7 +43,7 @@ class CostModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FlopsCost:
-    """Operations with prefix caching: `computewise.compute.flops`. Time and memory play no part."""
+    """Operations with prefix caching: `computewise.costs.flops`. Time and memory play no part."""
 
     model_parameters: int
     verifier_parameters: int
@@ -92,6 +87,7 @@ class Shape:
 
 
 NO_VERIFIER = Shape(0, 0, 0, 0)
+
 """Reads nothing: the model's own log-probabilities, a majority vote."""
 
 
@@ -212,3 +208,34 @@ class LatencyCost:
             + (usage.prompt_tokens - usage.cached_prompt_tokens) * self.speeds.read
             + (usage.verifier_tokens - usage.cached_verifier_tokens) * self.speeds.verified
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Flops:
+    """Operations by what they were spent on. `cached` is what a prefix cache saved: spent by whoever has none."""
+
+    prompt: float
+    completion: float
+    verifier: float
+    cached: float
+
+    @property
+    def total(self) -> float:
+        """With prefix caching, as the embedded engine has it."""
+        return self.prompt + self.completion + self.verifier
+
+    @property
+    def uncached_total(self) -> float:
+        """Where every call reads its whole prompt again."""
+        return self.total + self.cached
+
+
+def flops(usage: Usage, model_parameters: int, verifier_parameters: int) -> Flops:
+    """Price a usage; tokens the verifier read again are cached, like the generator's."""
+    return Flops(
+        prompt=2.0 * model_parameters * (usage.prompt_tokens - usage.cached_prompt_tokens),
+        completion=2.0 * model_parameters * usage.completion_tokens,
+        verifier=2.0 * verifier_parameters * (usage.verifier_tokens - usage.cached_verifier_tokens),
+        cached=2.0 * model_parameters * usage.cached_prompt_tokens
+        + 2.0 * verifier_parameters * usage.cached_verifier_tokens,
+    )

@@ -1,11 +1,8 @@
-"""Which candidate is the answer: pure functions, apart from what was spent to have the candidates.
-
-Answers arrive in the task's canonical form, so that equal strings are equivalent answers; None is unanswered and never
-a vote. Ties go to the earlier candidate.
-"""
+"""Who is the answer: votes by value, and how a verifier's step scores come to a value."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -74,3 +71,16 @@ def find_selection(name: str) -> Select:
         return SELECTIONS[name]
     except KeyError:
         raise UsageError(f"unknown selection {name!r}: allowed are {', '.join(SELECTIONS)}") from None
+
+
+AGGREGATIONS: dict[str, Callable[[Sequence[float]], float]] = {
+    "last": lambda scores: scores[-1],
+    "min": min,
+    "prod": math.prod,
+    "mean": lambda scores: math.fsum(scores) / len(scores),
+}
+
+
+def aggregate(scores: Sequence[float], how: str) -> float:
+    """One of `AGGREGATIONS`; 0 without a score."""
+    return float(AGGREGATIONS[how](scores)) if scores else 0.0

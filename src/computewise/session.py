@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import re
 from collections.abc import Coroutine, Iterable, Sequence
@@ -11,11 +12,18 @@ from typing import Any, Protocol, TypeVar
 
 from computewise.core import ROOT, Attempt, Candidate, Completion, Model, Problem, Usage, Verifier
 from computewise.errors import ModelError
-from computewise.seeds import derive_seed
+
+
+def derive_seed(*parts: object) -> int:
+    """A 64-bit seed from anything that names a draw: (seed, problem id, path)."""
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest())
+
 
 T = TypeVar("T")
 
+
 MEMORY = 4
+
 """Earlier attempts that a revision sees at most (Snell et al. 2024, section 6)."""
 
 

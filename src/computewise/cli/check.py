@@ -10,9 +10,9 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from computewise.http.keys import key_of
+from computewise.http.client import key_of
 from computewise.models.server.capabilities import Capabilities
-from computewise.models.server.opening import ServedModel, find_served
+from computewise.models.server.connect import ServedModel, find_served
 
 RUNGS = {
     "A": "raw prompts, and the server says what ended a step",

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from computewise.errors import UsageError
-from computewise.models.threads import one_thread
-from computewise.replay.replay import ReplayConfig, run_replay
-from computewise.report.replay import write_replay_report
+from computewise.models.embedded.engine import one_thread
+from computewise.report.replay_page import write_replay_report
+from computewise.study.recorded.run import ReplayConfig, run_replay
 
 RULES = {
     "uniform": "uniform",

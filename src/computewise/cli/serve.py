@@ -11,10 +11,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from computewise.cli.serving import PROBLEMS, SERVED, ServedFlags, ServerFlags, TaskFlags, server_source
+from computewise.cli._flags import PROBLEMS, SERVED, ServedFlags, ServerFlags, TaskFlags, server_source
 from computewise.errors import UsageError
-from computewise.http.retry import Retry
-from computewise.serve.backend import Backend
+from computewise.http.concurrency import Retry
+from computewise.serve.backends import Backend
 from computewise.serve.settings import EFFORTS, Settings
 
 KEYS = "COMPUTEWISE_SERVE_KEYS"
@@ -65,7 +65,7 @@ def serve(
 
     """
     from computewise.serve.app import application
-    from computewise.serve.running import is_local, listen, serve_until_told
+    from computewise.serve.server import is_local, listen, serve_until_told
 
     keys = tuple(key.strip() for key in os.environ.get(KEYS, "").split(",") if key.strip())
     if os.environ.get(KEYS) and not keys:
@@ -101,7 +101,7 @@ def serve(
 
 def _backend(serving: ServedFlags, problem_set: TaskFlags, policy: str | None) -> AbstractAsyncContextManager[Backend]:
     if serving.base_url is None:
-        from computewise.serve.embedded import EmbeddedBackend
+        from computewise.serve.backends import EmbeddedBackend
 
         ServerFlags.of(serving).check()
         if serving.model is not None or serving.verifier is not None:
@@ -111,7 +111,7 @@ def _backend(serving: ServedFlags, problem_set: TaskFlags, policy: str | None) -
         task = problem_set.embedded()
         chosen = policy or (task if task == "expressions" else None)
         return nullcontext(EmbeddedBackend(None if chosen == NO_POLICY else chosen, task, serving.temperature))
-    from computewise.serve.served import served_backend
+    from computewise.serve.backends import served_backend
     from computewise.tasks.load import QUESTION
 
     flags = problem_set.named(QUESTION)

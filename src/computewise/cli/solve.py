@@ -15,19 +15,17 @@ from rich.console import Console
 from rich.live import Live
 from rich.tree import Tree
 
-from computewise.cli.adaptive import solve_by_policy
-from computewise.cli.attempts import draw_attempts
-from computewise.cli.players import embedded_players, question_of, served_players, served_source
-from computewise.cli.serving import PROBLEMS, SERVED, ServerFlags, TaskFlags
-from computewise.cli.tree import draw
-from computewise.compute import Flops, flops
+from computewise.cli._flags import PROBLEMS, SERVED, ServerFlags, TaskFlags
+from computewise.cli._players import embedded_players, question_of, served_players, served_source
+from computewise.cli._render import draw, draw_attempts, solve_by_policy
 from computewise.core import Candidate, Problem, Result
+from computewise.costs import Flops, flops
 from computewise.errors import UsageError
 from computewise.selection import find_selection
 from computewise.session import Ledger, Strategy
 from computewise.solve import solve as solve_problem
 from computewise.strategies import KEPT_STEPS, NEEDS_VERIFIER, SHOWN_ATTEMPTS, build, describe, label
-from computewise.tasks.embedded import find_task
+from computewise.tasks.arithmetic import find_task
 
 
 def solve(

@@ -11,17 +11,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from computewise.cli.serving import PROBLEMS, SERVED, ServerFlags, TaskFlags, server_source
+from computewise.cli._flags import PROBLEMS, SERVED, ServerFlags, TaskFlags, server_source
 from computewise.errors import UsageError
 from computewise.report import write_report
-from computewise.study.config import StudyConfig
-from computewise.study.embedded import EmbeddedSource
+from computewise.setups.embedded import EmbeddedSource
+from computewise.setups.server import ServerSource
+from computewise.setups.source import Source
 from computewise.study.executors import Executor, Processes
-from computewise.study.on_ray import OnRay
-from computewise.study.server_source import ServerSource
+from computewise.study.plan import StudyConfig
+from computewise.study.ray import OnRay
+from computewise.study.run import Outcome, run_shard, run_study
 from computewise.study.shards import parse_shard
-from computewise.study.source import Source
-from computewise.study.study import Outcome, run_shard, run_study
 from computewise.tasks.load import QUESTION
 
 

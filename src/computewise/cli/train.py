@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from computewise.errors import UsageError
-from computewise.strategies.validation import at_least_one
+from computewise.strategies._common import at_least_one
 
 
 def train(

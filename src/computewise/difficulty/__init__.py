@@ -1,12 +1,16 @@
 """How hard a problem is for a model: estimates of pass@1, what they cost, how good they are, and bins by rank."""
 
-from computewise.difficulty.beta import Beta
-from computewise.difficulty.bins import BINS, bin_edges, rank_bins
-from computewise.difficulty.estimator import Cost, Estimator
-from computewise.difficulty.pooled import OracleDifficulty, PredictedDifficulty
-from computewise.difficulty.probe import ProbeDifficulty
-from computewise.difficulty.prompt import PromptDifficulty, StateDifficulty
-from computewise.difficulty.quality import Estimate, Quality, Reliability, cross_predict, quality, spearman, splits
+from computewise.difficulty.estimators import (
+    BINS,
+    Cost,
+    Estimator,
+    OracleDifficulty,
+    PredictedDifficulty,
+    bin_edges,
+    rank_bins,
+)
+from computewise.difficulty.evaluate import Estimate, Quality, Reliability, cross_predict, quality, spearman, splits
+from computewise.difficulty.learned import Beta, ProbeDifficulty, PromptDifficulty, StateDifficulty
 
 __all__ = [
     "BINS",

@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-from computewise.grading.answers import canonical, is_number
+from computewise.grading.normalize import canonical, is_number
 
 MEMORY = 2 << 30
 """Bytes of address space: a number that needs more is a failure to read, not a machine out of memory."""

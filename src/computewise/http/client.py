@@ -1,9 +1,10 @@
-"""One server: one pooled client, bounded retries, adaptive concurrency, errors of one line."""
+"""One client for a server: keys, limits, retries and errors."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -16,18 +17,39 @@ import httpx
 import msgspec
 
 from computewise.errors import ModelError, ServerError, UsageError
-from computewise.http.limiter import Limiter
-from computewise.http.retry import OVERLOADED, Retry, asked_to_wait, worth_retrying
+from computewise.http.concurrency import OVERLOADED, Limiter, Retry, asked_to_wait, worth_retrying
 from computewise.http.transport import AiohttpTransport, proxy_for
 
+KEYS = {
+    "small": "COMPUTEWISE_API_KEY",
+    "large": "COMPUTEWISE_LARGE_API_KEY",
+    "prm": "COMPUTEWISE_VERIFIER_API_KEY",
+}
+
+"""The environment's variables, by the role of what a server is asked for."""
+
+
+def key_of(role: str) -> str | None:
+    """The key for the server of a role; None where there is none."""
+    return os.environ.get(KEYS[role]) or None
+
+
 CONCURRENCY = 256
+
 TIMEOUT = 600.0
+
 """Seconds that one answer may take: a long solution on a busy server."""
+
 CONNECT = 10.0
+
 KEPT = 30.0
+
 """Seconds that an idle connection is kept."""
+
 _EXCERPT = 300
+
 _NO_KEY = "[key]"
+
 _ENCODER = msgspec.json.Encoder()
 
 

@@ -7,10 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
-from computewise.cache.flights import Flights
-from computewise.cache.keys import Key, Plain, key_of
-from computewise.cache.packing import Packing
-from computewise.cache.store import Generations
+from computewise.cache import Flights, Generations, Key, Packing, Plain, key_of
 from computewise.core import Attempt, Completion, Model, Usage
 from computewise.errors import ModelError
 

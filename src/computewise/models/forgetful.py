@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from computewise.core import Attempt, Completion, Model
-from computewise.models.embedded import EmbeddedModel
+from computewise.models.embedded.model import EmbeddedModel
 from computewise.strategies import KEPT_STEPS
 
 

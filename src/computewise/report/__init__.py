@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from computewise.report.write import write_report
+from computewise.report.study_page import write_report
 
 __all__ = ["write_report"]

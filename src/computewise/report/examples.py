@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from computewise.difficulty import rank_bins
-from computewise.records import Record, Settings
+from computewise.runs import Record, Settings
 from computewise.selection import Ballot, majority, weighted
-from computewise.viewer.node import Node
-from computewise.viewer.nodes import from_records
+from computewise.viewer.tree import Node, from_records
 
 MOST_LINES, LEAST_PRUNED = 45, 3
 """A tree of more merged nodes, or with less discarded, is taken only where no other shows the same."""

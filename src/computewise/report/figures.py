@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from computewise.report.axes import WIDE, bin_names, decimal_ticks, name_ends, new_axes, percent_axis
-from computewise.report.families import (
+from computewise.report.lookup import (
     BEAM,
     BEST_OF_N,
     CEILING_LABEL,
@@ -24,9 +23,23 @@ from computewise.report.families import (
     find,
     split_budgets,
 )
-from computewise.report.names import Names
-from computewise.report.style import BLUE, GREEN, GREY, INK, LOOKS, ORANGE, VERMILION, Look
-from computewise.report.words import quantity
+from computewise.report.plotting import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    LOOKS,
+    ORANGE,
+    VERMILION,
+    WIDE,
+    Look,
+    bin_names,
+    decimal_ticks,
+    name_ends,
+    new_axes,
+    percent_axis,
+)
+from computewise.report.text import Names, quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

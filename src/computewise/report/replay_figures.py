@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from computewise.report.axes import decimal_ticks, name_ends, new_axes, percent_axis
-from computewise.report.families import Entry
-from computewise.report.style import LOOKS
+from computewise.report.lookup import Entry
+from computewise.report.plotting import LOOKS, decimal_ticks, name_ends, new_axes, percent_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,11 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from computewise.report.families import CEILING_LABEL, FIXED_LABEL, POLICY_LABELS, Entry, budgets
-from computewise.report.names import Names, begin, called
-from computewise.report.words import (
+from computewise.report.lookup import CEILING_LABEL, FIXED_LABEL, POLICY_LABELS, Entry, budgets
+from computewise.report.text import (
     NONE,
+    Names,
     Verdict,
+    begin,
+    called,
     count,
     estimate,
     interval,

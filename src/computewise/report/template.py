@@ -1,12 +1,86 @@
-"""Templates filled, and the macros they share."""
+"""Reading a run directory, and filling the report's templates."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-from computewise.report.words import count, estimate, method, number, percent, quantity
+import msgspec
+
+from computewise.errors import RunError
+from computewise.report.text import count, estimate, method, number, percent, quantity
+from computewise.runs import Key, Record, read_problems, record_key
 from computewise.viewer import assets
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A run as it was written: `summary` as `study.summary.summarise` has it, `policy` as `policy_file` has it."""
+
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    policy: dict[str, Any]
+    records: list[Record]
+    prompts: dict[str, str]
+    """By the problems' ids; a run of an older version has none: there they are their own prompts."""
+
+
+def read_source(directory: Path) -> Source:
+    """Everything needed; raises `RunError`, naming the file, where one is missing or cannot be read."""
+    problems = read_problems(directory) if (directory / "problems.jsonl").exists() else {}
+    return Source(
+        config=read_json(directory / "config.json"),
+        summary=read_json(directory / "summary.json"),
+        policy=read_json(directory / "policy.json"),
+        records=list(_read_records(directory / "records.jsonl")),
+        prompts={id: problem.prompt for id, problem in problems.items()},
+    )
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing: a report needs the directory of a finished study") from None
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; raises `RunError`, naming it, where there is none."""
+    try:
+        held = json.loads(_read_bytes(path))
+    except ValueError:
+        raise RunError(f"{path} is not readable JSON: run the study again with --resume") from None
+    if not isinstance(held, dict):
+        raise RunError(f"{path} is no JSON object: run the study again with --resume")
+    return held
+
+
+def _read_records(path: Path) -> Iterable[Record]:
+    """The last of each run of a problem, as it stands in whole lines.
+
+    What follows the last newline is a torn line, which `RunDirectory` drops as well; what failed may have been tried
+    again.
+    """
+    last: dict[Key, Record] = {}
+    for record in _read_lines(path):
+        last[record_key(record)] = record
+    return last.values()
+
+
+def _read_lines(path: Path) -> Iterator[Record]:
+    decoder = msgspec.json.Decoder(Record)
+    whole, _, _ = _read_bytes(path).rpartition(b"\n")
+    for at, line in enumerate(whole.splitlines(), 1):
+        try:
+            yield decoder.decode(line)
+        except msgspec.MsgspecError as error:
+            raise RunError(f"{path}, line {at} is no record: {error}") from None
 
 
 def fill(name: str, figures: dict[str, str], **context: Any) -> str:

@@ -1,8 +1,11 @@
-"""The application: which path goes where, and what is said where something goes wrong."""
+"""The ASGI application: routes, pages and middleware."""
 
 from __future__ import annotations
 
+from functools import cache
 from http import HTTPStatus
+from importlib.resources import files
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -10,14 +13,155 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from computewise.serve.api import Api, Endpoint
-from computewise.serve.backend import Backend
-from computewise.serve.envelope import encode
-from computewise.serve.pages import Pages
-from computewise.serve.reading import read_chat, read_completion
-from computewise.serve.refusals import Refused
-from computewise.serve.sending import JSON
+from computewise.serve.backends import Backend
+from computewise.serve.endpoints import Api, Endpoint
+from computewise.serve.errors import Refused
+from computewise.serve.history import detail, version
+from computewise.serve.metrics import CONTENT_TYPE
+from computewise.serve.openapi import description
+from computewise.serve.planning import read_name
+from computewise.serve.responses import JSON, encode
+from computewise.serve.schemas import read_chat, read_completion
 from computewise.serve.settings import Settings
+from computewise.viewer import assets
+
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:"
+
+"""Nothing from elsewhere, nothing inline: what models write cannot run."""
+
+_OWN = {"page.js": "text/javascript", "page.css": "text/css"}
+
+_PARTS = ("parts", "words", "server", "asking", "list", "shown", "start")
+
+"""What `page.js` is put together from."""
+
+_OF_THE_VIEWER = {"viewer.js": "text/javascript", "viewer.css": "text/css", "d3-hierarchy.min.js": "text/javascript"}
+
+_SUFFIX = 16
+
+_MOST_LISTED = 1000
+
+
+class Pages:
+    """Everything that is asked for by GET."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def health(self, request: Request) -> Response:
+        """Alive, and how busy."""
+        queue = self._api.queue
+        return _json({"status": "ok", "in_flight": queue.under_way, "waiting": queue.waiting})
+
+    async def models(self, request: Request) -> Response:
+        """Every name that may be asked for, the one whose compute the policy decides first."""
+        self._api.keys.client(request.scope)
+        return _json({"object": "list", "data": self._models()})
+
+    async def model(self, request: Request) -> Response:
+        """One of them."""
+        self._api.keys.client(request.scope)
+        backend, name = self._api.backend, request.path_params["name"]
+        model = read_name(name, backend.models).model
+        strategy = name[len(model) + 1 :] or None
+        return _json(_model(name, strategy, strategy is None and backend.upstream(model) is not None))
+
+    async def metrics(self, request: Request) -> Response:
+        """For Prometheus."""
+        self._api.keys.client(request.scope)
+        return Response(self._api.measures.text(), media_type=CONTENT_TYPE)
+
+    async def description(self, request: Request) -> Response:
+        """OpenAPI."""
+        self._api.keys.client(request.scope)
+        return _json(description())
+
+    async def traces(self, request: Request) -> Response:
+        """Recent requests of this client's, and what it can ask for."""
+        client = self._api.keys.client(request.scope)
+        limit = request.query_params.get("limit", "100")
+        if not (limit.isascii() and limit.isdigit() and 1 <= len(limit) <= 4 and 1 <= int(limit) <= _MOST_LISTED):
+            raise Refused(f"limit: 1 to {_MOST_LISTED}", param="limit", code="invalid_value")
+        return _json({"server": self._server(), "traces": self._api.traces.recent(client, int(limit))})
+
+    async def trace(self, request: Request) -> Response:
+        """One of them with its tree; nothing where the client has seen all there is."""
+        client = self._api.keys.client(request.scope)
+        id = request.path_params["id"]
+        work = self._api.traces.find(client, id)
+        if work is None:
+            raise Refused(f"there is no request {id[:64]!r} here", HTTPStatus.NOT_FOUND, code="trace_not_found")
+        if request.query_params.get("since") == str(version(work)):
+            return Response(status_code=HTTPStatus.NO_CONTENT)
+        return _json(await detail(work))
+
+    async def page(self, request: Request) -> Response:
+        """The page."""
+        return _static("index.html", "text/html")
+
+    async def asset(self, request: Request) -> Response:
+        """What it is made of."""
+        name = request.path_params["name"]
+        if name in _OWN:
+            return _static(name, _OWN[name])
+        if name in _OF_THE_VIEWER:
+            return Response(assets.read(name), media_type=_OF_THE_VIEWER[name], headers=_HEADERS)
+        raise Refused(f"there is no {name[:64]!r} here", HTTPStatus.NOT_FOUND, code="not_found")
+
+    def _models(self) -> list[dict[str, Any]]:
+        backend = self._api.backend
+        found = []
+        for name in backend.models:
+            found.append(_model(name, None, backend.upstream(name) is not None))
+            sized = [f"{one}@{_SUFFIX}" if one not in ("single", "greedy") else one for one in self._allowed(name)]
+            found += [_model(f"{name}:{one}", one, False) for one in sized]
+        return found
+
+    def _allowed(self, model: str) -> list[str]:
+        return [name for name, why in self._api.strategies[model].items() if why is None]
+
+    def _server(self) -> dict[str, Any]:
+        backend = self._api.backend
+        first, *others = backend.models
+        return {
+            "model": first,
+            "large": others[0] if others else None,
+            "policy": backend.fitted is not None,
+            "verifier": backend.verifier.name if backend.verifier else None,
+            "embedded": backend.upstream(first) is None,
+            "example": backend.example,
+            "strategies": self._allowed(first),
+            "efforts": dict(self._api.settings.efforts),
+        }
+
+
+def _model(name: str, strategy: str | None, passes: bool) -> dict[str, Any]:
+    more = {"strategy": strategy, "passes_through": passes}
+    return {"id": name, "object": "model", "created": 0, "owned_by": "computewise", "computewise": more}
+
+
+_HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+
+
+def _json(held: Any) -> Response:
+    return Response(encode(held), media_type=JSON, headers={"cache-control": "no-store"})
+
+
+def _static(name: str, kind: str) -> Response:
+    return Response(_text(name), media_type=kind, headers=_HEADERS)
+
+
+@cache
+def _text(name: str) -> str:
+    folder = files("computewise.serve").joinpath("page")
+    if name != "page.js":
+        return folder.joinpath(name).read_text("utf-8")
+    return assets.script(folder.joinpath("js", f"{part}.js").read_text("utf-8") for part in _PARTS)
 
 
 def application(backend: Backend, settings: Settings) -> Starlette:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from computewise.serve.bodies import ChatBody, CompletionBody
+from computewise.serve.schemas import ChatBody, CompletionBody
 
 _ERROR = {
     "type": "object",

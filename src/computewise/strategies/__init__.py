@@ -9,17 +9,12 @@ from typing import Any
 from computewise.errors import UsageError
 from computewise.session import Strategy
 from computewise.strategies.adaptive_branching import AdaptiveBranching
-from computewise.strategies.beam_search import BeamSearch
-from computewise.strategies.best_of_n import BestOfN
-from computewise.strategies.dvts import DVTS
-from computewise.strategies.gated_revisions import GatedRevisions
-from computewise.strategies.lookahead import Lookahead
+from computewise.strategies.beam_search import DVTS, BeamSearch, Lookahead
+from computewise.strategies.best_of_n import BestOfN, Greedy, Single
 from computewise.strategies.particle_filter import ParticleFilter
 from computewise.strategies.ratio_pool import RatioPool
 from computewise.strategies.rebase import Rebase
-from computewise.strategies.revisions import Revisions
-from computewise.strategies.single import Greedy, Single
-from computewise.strategies.step_revisions import StepRevisions
+from computewise.strategies.revisions import GatedRevisions, Revisions, StepRevisions
 
 __all__ = [
     "STRATEGIES",

@@ -8,8 +8,8 @@ from random import Random
 
 from computewise.core import ROOT, Candidate, Problem
 from computewise.session import Session
-from computewise.strategies.gating import TRUST, trusted
-from computewise.strategies.validation import at_least_one, probability
+from computewise.strategies._common import at_least_one, probability
+from computewise.strategies.revisions import TRUST, trusted
 
 
 @dataclass(frozen=True, slots=True)

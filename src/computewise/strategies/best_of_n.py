@@ -1,12 +1,12 @@
-"""Independent samples; the selection does the rest."""
+"""One sample, one greedy solution, or the best of N."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from computewise.core import Candidate, Problem
+from computewise.core import ROOT, Candidate, Problem
 from computewise.session import Session
-from computewise.strategies.validation import at_least_one
+from computewise.strategies._common import at_least_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +22,30 @@ class BestOfN:
     async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
         """Cost: `n` generations."""
         return await session.score(await session.sample(self.n))
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """Sample one solution."""
+
+    name = "single"
+    n = 1
+
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        """Cost: one generation."""
+        return await session.sample(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Greedy:
+    """Take the likeliest token every time."""
+
+    name = "greedy"
+    n = 1
+
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        """Cost: one generation."""
+        found = [ROOT]
+        while not found[0].finished:
+            found = await session.expand(found, 1, greedy=True)
+        return found

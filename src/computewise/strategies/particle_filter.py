@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from computewise.core import ROOT, Candidate, Problem
 from computewise.session import Session
-from computewise.strategies.validation import at_least_one
+from computewise.strategies._common import at_least_one
 
 _CERTAIN = 1e-4
 """Values are kept this far from 0 and 1, whose odds are no numbers."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from computewise.core import Candidate, Problem
 from computewise.session import Session
-from computewise.strategies.validation import at_least_one
+from computewise.strategies._common import at_least_one
 
 
 @dataclass(frozen=True, slots=True)

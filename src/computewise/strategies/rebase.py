@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from computewise.core import ROOT, Candidate, Problem
 from computewise.session import Session
-from computewise.strategies.validation import above_zero, at_least_one
+from computewise.strategies._common import above_zero, at_least_one
 
 
 @dataclass(frozen=True, slots=True)

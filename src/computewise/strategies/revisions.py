@@ -1,4 +1,4 @@
-"""Chains of revisions (Snell et al. 2024, section 6): the sequential half of test-time compute."""
+"""Chains of revisions: plain, gated, and with trusted steps kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,29 @@ from dataclasses import dataclass
 
 from computewise.core import Candidate, Problem
 from computewise.session import Session
-from computewise.strategies.validation import at_least_one
+from computewise.strategies._common import at_least_one, probability
+
+TRUST = 0.9
+
+"""The verifier's value from which on an attempt is not revised; looked at on validation problems (see LOG.md)."""
+
+
+def trusted(session: Session, attempt: Candidate, trust: float) -> bool:
+    """Whether the attempt is left as it is: it came to an end, and is worth `trust` to the verifier."""
+    return attempt.end == "stop" and session.value(attempt) >= trust
+
+
+async def gated_chains(
+    session: Session, chain_length: int, chains: int, trust: float, *, keep_trusted: bool
+) -> list[Candidate]:
+    """All attempts of `chains` chains of at most `chain_length`; see `Session.revise` for `keep_trusted`."""
+    begun = [[first] for first in await session.score(await session.sample(chains))]
+    for _ in range(chain_length - 1):
+        doubted = [chain for chain in begun if not trusted(session, chain[-1], trust)]
+        attempts = await session.score(await session.revise(doubted, keep_trusted=keep_trusted))
+        for chain, attempt in zip(doubted, attempts, strict=True):
+            chain.append(attempt)
+    return [attempt for chain in begun for attempt in chain]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +61,43 @@ class Revisions:
             for chain, attempt in zip(chains, attempts, strict=True):
                 chain.append(attempt)
         return [attempt for chain in chains for attempt in chain]
+
+
+@dataclass(frozen=True, slots=True)
+class GatedRevisions:
+    """As `Revisions`, but a chain is revised only while the value of its last attempt is under `trust`.
+
+    Without a verifier everything is trusted and nothing revised.
+    """
+
+    chain_length: int = 4
+    chains: int = 4
+    trust: float = TRUST
+    name = "gated_revisions"
+
+    def __post_init__(self) -> None:
+        at_least_one(chain_length=self.chain_length, chains=self.chains)
+        probability(trust=self.trust)
+
+    @property
+    def n(self) -> int:
+        """Attempts at most."""
+        return self.chain_length * self.chains
+
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        """Cost: between `chains` and `chain_length` * `chains` generations."""
+        return await gated_chains(session, self.chain_length, self.chains, self.trust, keep_trusted=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StepRevisions(GatedRevisions):
+    """As `GatedRevisions`, but an attempt keeps the steps before the one that the verifier doubts most.
+
+    What a chain gets right it keeps, and its tokens go where it fails: a process reward model says where that is.
+    """
+
+    name = "step_revisions"
+
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        """Cost: between `chains` and `chain_length` * `chains` generations, less what is kept."""
+        return await gated_chains(session, self.chain_length, self.chains, self.trust, keep_trusted=True)

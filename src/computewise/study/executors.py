@@ -12,14 +12,14 @@ from multiprocessing import active_children, get_context
 from typing import TYPE_CHECKING, Protocol
 
 from computewise.errors import RunError
-from computewise.records import Record
+from computewise.runs import Record
 from computewise.session import together
-from computewise.strategies.validation import at_least_one
+from computewise.strategies._common import at_least_one
 from computewise.study.plan import Job
 from computewise.study.worker import run_job, solve_job, start_worker
 
 if TYPE_CHECKING:
-    from computewise.study.source import Opened, Source
+    from computewise.setups.source import Opened, Source
 
 Done = tuple[Job, list[Record]]
 KEPT = "what is recorded is kept, go on with --resume"

@@ -16,7 +16,7 @@ import msgspec
 
 from computewise.core import Problem
 from computewise.errors import RunError, UsageError
-from computewise.records import (
+from computewise.runs import (
     Key,
     Record,
     RunDirectory,

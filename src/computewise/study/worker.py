@@ -1,4 +1,4 @@
-"""What a worker does: a job in, records out."""
+"""One job: every problem of it solved, graded and made a record."""
 
 from __future__ import annotations
 
@@ -7,25 +7,51 @@ import gc
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from computewise.core import Candidate, Model, Problem, Result, Task, Usage, Verifier
+from computewise.core import Attempt, Candidate, Completion, Model, Problem, Result, Task, Usage, Verifier
 from computewise.errors import ModelError, ProblemError
+from computewise.models.embedded.engine import one_thread
 from computewise.models.forgetful import Forgetful
-from computewise.models.threads import one_thread
-from computewise.records import Node, Outcome, Record, Settings
+from computewise.runs import Node, Outcome, Record, Settings
 from computewise.session import together
 from computewise.solve import answer_of, solve
 from computewise.strategies import describe, restore
 from computewise.study.plan import TREE_OF, Job, Run
-from computewise.study.whole import Whole
 from computewise.verifiers.logprob import mean_probabilities
 
 if TYPE_CHECKING:
-    from computewise.study.source import Opened, Source
+    from computewise.setups.source import Opened, Source
+
+
+class Whole:
+    """Passes everything on to `model` but where to stop: the first step of a greedy solution is then all of it."""
+
+    def __init__(self, model: Model) -> None:
+        self.name = model.name
+        self.parameters = model.parameters
+        self._model = model
+
+    async def sample(
+        self,
+        prompt: str,
+        prefix: str,
+        n: int,
+        *,
+        stop: str | None,
+        max_tokens: int,
+        temperature: float,
+        seeds: Sequence[int],
+        attempts: Sequence[Attempt] = (),
+    ) -> list[Completion]:
+        """See `computewise.core.Model.sample`."""
+        return await self._model.sample(
+            prompt, prefix, n, stop=None, max_tokens=max_tokens, temperature=temperature, seeds=seeds, attempts=attempts
+        )
 
 
 def start_worker() -> None:

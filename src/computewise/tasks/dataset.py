@@ -1,14 +1,26 @@
-"""A task whose problems are the rows of a file, with a grader."""
+"""A set of problems with a grader, and which split a problem belongs to."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from computewise.core import Problem
 from computewise.errors import UsageError
-from computewise.grading.grader import Grader
+from computewise.grading.graders import Grader
+
+Split = Literal["train", "validation", "test"]
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+def split_of(text: str) -> Split:
+    """The split a text belongs to: 5 % test, 5 % validation, the rest train."""
+    bucket = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) % 20
+    return "test" if bucket == 0 else "validation" if bucket == 1 else "train"
+
 
 FILE_SPLITS = ("test", "validation", "all")
 

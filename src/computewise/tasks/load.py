@@ -1,25 +1,67 @@
-"""From a spec to its task."""
+"""Tasks by name or file: their specification, and how they are loaded."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from computewise.core import Task
 from computewise.errors import UsageError
-from computewise.grading.find import find_grader
+from computewise.grading.graders import find_grader
+from computewise.tasks.arithmetic import TASKS
 from computewise.tasks.dataset import DatasetTask
-from computewise.tasks.embedded import TASKS
-from computewise.tasks.formats import is_file_of_rows, read_rows
-from computewise.tasks.gym import PREFIX, gym_task
-from computewise.tasks.hub import read_hub
-from computewise.tasks.known import KNOWN, OTHER
-from computewise.tasks.rows import read_problems
-from computewise.tasks.spec import TaskSpec
+from computewise.tasks.files import KNOWN, OTHER, is_file_of_rows, read_hub, read_problems, read_rows
+from computewise.tasks.reasoning_gym import PREFIX, gym_task
+
+COLUMNS = ("prompt", "answer", "id")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """A task by name, and what differs from that name's defaults; None is the default.
+
+    `name` is `expressions`, `stories`, `math500`, `gsm8k`, `aime`, `reasoning_gym:DATASET`, or any other name, or a
+    path, for a data set of your own. `path` is a .jsonl, .csv or .parquet file (the first two also .gz), or
+    `hf:OWNER/NAME[/CONFIG][:SPLIT]` on the Hugging Face hub. `columns` says what prompt, answer and id are called.
+    `grader` is `math`, `choice`, `exact`, `code` or `module:function`.
+    """
+
+    name: str
+    path: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict, hash=False)
+    grader: str | None = None
+    delimiter: str | None = None
+    instruction: str | None = None
+    allow_code_execution: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.columns if name not in COLUMNS]
+        if unknown:
+            raise UsageError(f"unknown column {unknown[0]!r}: allowed are {', '.join(COLUMNS)}")
+        if self.delimiter == "":
+            raise UsageError("the delimiter must not be empty: it ends a step")
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON; `TaskSpec(**plain)` is the same again."""
+        return asdict(self)
+
+
+def read_columns(text: str) -> dict[str, str]:
+    """The columns in "prompt=question,answer=gold"."""
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(name.strip() and column.strip() for name, _, column in pairs):
+        raise UsageError(f"columns {text!r} are not understood: allowed are such as prompt=question,answer=gold")
+    return {name.strip(): column.strip() for name, _, column in pairs}
+
 
 HUB = "hf:"
+
 DELIMITER = "\n\n"
+
 QUESTION = "question"
+
 """No set of problems: whatever a person asks, its answer voted on as the grader compares."""
 
 

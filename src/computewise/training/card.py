@@ -13,15 +13,15 @@ from matplotlib.figure import Figure
 from computewise.core import Candidate, Problem
 from computewise.difficulty import rank_bins
 from computewise.metrics import Bools, Floats, bootstrap, within_problem_aurocs
-from computewise.models.embedded import EmbeddedModel
-from computewise.models.loop import EngineLoop
-from computewise.models.weights import SHIPPED, Weights, load_weights, save_weights
+from computewise.models.embedded.engine import EngineLoop
+from computewise.models.embedded.model import EmbeddedModel
+from computewise.models.embedded.weights import SHIPPED, Weights, load_weights, save_weights
 from computewise.session import Session
 from computewise.solve import answer_of, solve
 from computewise.strategies import BestOfN, Greedy, Revisions
-from computewise.strategies.gating import TRUST
-from computewise.study.along import Along, Rate, along
-from computewise.tasks.embedded import TASKS, EmbeddedTask
+from computewise.strategies.revisions import TRUST
+from computewise.study.analysis.revisions import Along, Rate, along
+from computewise.tasks.arithmetic import TASKS, EmbeddedTask
 from computewise.training.generator import GeneratorRecipe
 from computewise.training.network import PRM
 from computewise.training.orm import ORMRecipe
@@ -29,7 +29,7 @@ from computewise.training.prm import PRMRecipe
 from computewise.training.revision import TRUNK, RevisionRecipe
 from computewise.training.rollouts import LabelledQuestion
 from computewise.training.verifier import evaluate, held_out_scores
-from computewise.verifiers.prm import EmbeddedPRM
+from computewise.verifiers.embedded import EmbeddedPRM
 
 _PROBLEMS = 300
 _SAMPLES = 32

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from computewise.models.vocabulary import END, encode
-from computewise.tasks import expressions, stories
-from computewise.tasks.split import split_of
+from computewise.models.embedded.weights import END, encode
+from computewise.tasks import arithmetic
+from computewise.tasks.dataset import split_of
 
 STORY_SHARE = 0.2
 
@@ -25,7 +25,7 @@ def random_document(rng: random.Random) -> tuple[list[int], int]:
     Neither the prompt nor any line of the solution is a text of the validation or test split.
     """
     while True:
-        draw = stories.random_story if rng.random() < STORY_SHARE else expressions.random_expression_problem
+        draw = arithmetic.random_story if rng.random() < STORY_SHARE else arithmetic.random_expression_problem
         prompt, lines = draw(rng)
         if all(split_of(text) == "train" for text in (prompt, *lines)):
             question = [END, *encode(prompt + "\n")]

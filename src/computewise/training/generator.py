@@ -12,12 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from computewise.models.config import NetworkConfig
-from computewise.models.vocabulary import TOKENS
-from computewise.training.checkpoint import load_checkpoint, save_checkpoint
+from computewise.models.embedded.weights import TOKENS, NetworkConfig
+from computewise.training.checkpoint import build_optimizers, load_checkpoint, save_checkpoint, set_learning_rate
 from computewise.training.corpus import Documents, batch, random_document
 from computewise.training.network import Generator, document_mask
-from computewise.training.optimizers import build_optimizers, set_learning_rate
 
 
 @dataclass(frozen=True, slots=True)

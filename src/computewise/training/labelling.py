@@ -13,11 +13,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from computewise.core import Problem
-from computewise.models.embedded import EmbeddedModel
-from computewise.models.loop import EngineLoop
-from computewise.models.threads import one_thread
-from computewise.seeds import derive_seed
-from computewise.tasks.embedded import TASKS, EmbeddedTask
+from computewise.models.embedded.engine import EngineLoop, one_thread
+from computewise.models.embedded.model import EmbeddedModel
+from computewise.session import derive_seed
+from computewise.tasks.arithmetic import TASKS, EmbeddedTask
 from computewise.training.corpus import STORY_SHARE
 from computewise.training.rollouts import LabelledQuestion, LabelledSolution, label_questions
 

@@ -1,4 +1,4 @@
-"""The embedded models in PyTorch, for training only; `computewise.models.network` runs the same weights in NumPy."""
+"""The embedded models in PyTorch, for training; `computewise.models.embedded.network` runs the same weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from computewise.models.config import EPSILON, NetworkConfig
+from computewise.models.embedded.weights import EPSILON, NetworkConfig
 
 
 def rotary(config: NetworkConfig, positions: Tensor) -> tuple[Tensor, Tensor]:

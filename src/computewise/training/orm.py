@@ -11,14 +11,12 @@ from pathlib import Path
 import torch
 
 from computewise.core import Candidate, Problem
-from computewise.models.embedded import EmbeddedModel
-from computewise.models.loop import EngineLoop
-from computewise.models.threads import one_thread
-from computewise.models.weights import load_weights
-from computewise.seeds import derive_seed
-from computewise.session import MEMORY, Session
+from computewise.models.embedded.engine import EngineLoop, one_thread
+from computewise.models.embedded.model import EmbeddedModel
+from computewise.models.embedded.weights import load_weights
+from computewise.session import MEMORY, Session, derive_seed
 from computewise.strategies import Revisions
-from computewise.tasks.embedded import EmbeddedTask
+from computewise.tasks.arithmetic import EmbeddedTask
 from computewise.training import revision
 from computewise.training.generator import SMALL, GeneratorRecipe
 from computewise.training.generator import train as train_generator
@@ -26,7 +24,7 @@ from computewise.training.labelling import Labelling, collect, hold_out, label_a
 from computewise.training.network import PRM
 from computewise.training.rollouts import LabelledQuestion, LabelledSolution
 from computewise.training.verifier import VerifierRecipe, train_verifier
-from computewise.verifiers.prm import EmbeddedPRM
+from computewise.verifiers.embedded import EmbeddedPRM
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from computewise.models.weights import load_weights
+from computewise.models.embedded.weights import load_weights
 from computewise.training.generator import SMALL, GeneratorRecipe
 from computewise.training.generator import train as train_generator
 from computewise.training.labelling import Labelling, hold_out, label_all

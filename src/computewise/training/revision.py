@@ -15,9 +15,8 @@ from pathlib import Path
 import torch
 from rapidfuzz.distance import Levenshtein
 
-from computewise.models.embedded import context_tokens
-from computewise.models.vocabulary import END, encode
-from computewise.models.weights import load_weights
+from computewise.models.embedded.model import context_tokens
+from computewise.models.embedded.weights import END, encode, load_weights
 from computewise.session import MEMORY
 from computewise.training.corpus import Documents
 from computewise.training.generator import SMALL, GeneratorRecipe, loss_of

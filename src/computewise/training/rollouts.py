@@ -10,10 +10,9 @@ import asyncio
 from dataclasses import dataclass
 
 from computewise.core import Candidate, Problem
-from computewise.models.embedded import EmbeddedModel
-from computewise.seeds import derive_seed
-from computewise.session import Session
-from computewise.tasks.embedded import EmbeddedTask
+from computewise.models.embedded.model import EmbeddedModel
+from computewise.session import Session, derive_seed
+from computewise.tasks.arithmetic import EmbeddedTask
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from computewise.errors import UsageError
-from computewise.models.config import NetworkConfig
-from computewise.models.weights import SHIPPED, Weights, save_weights
+from computewise.models.embedded.weights import SHIPPED, NetworkConfig, Weights, save_weights
 from computewise.training import generator, orm, prm, revision
 from computewise.training.card import generator_card, orm_card, prm_card, revision_card
 

@@ -16,11 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from computewise.metrics import Bools, Floats, Ints, auroc, within_auroc
-from computewise.models.embedded import context_tokens
-from computewise.models.vocabulary import END, encode
-from computewise.training.checkpoint import load_checkpoint, save_checkpoint
+from computewise.models.embedded.model import context_tokens
+from computewise.models.embedded.weights import END, encode
+from computewise.training.checkpoint import build_optimizers, load_checkpoint, save_checkpoint, set_learning_rate
 from computewise.training.network import PRM
-from computewise.training.optimizers import build_optimizers, set_learning_rate
 from computewise.training.rollouts import LabelledQuestion, LabelledSolution
 
 

@@ -6,10 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from computewise.cache.flights import Flights
-from computewise.cache.keys import Key, Plain, key_of
-from computewise.cache.packing import Packing
-from computewise.cache.store import Generations
+from computewise.cache import Flights, Generations, Key, Packing, Plain, key_of
 from computewise.core import Candidate, Problem, Usage, Verifier
 from computewise.errors import ModelError
 

@@ -10,9 +10,9 @@ from computewise.core import Usage
 from computewise.errors import ModelError
 from computewise.http.client import HttpClient
 from computewise.session import together
-from computewise.verifiers.layout import Solution, fill, neutral
+from computewise.verifiers.prompt import Solution, fill, neutral
 from computewise.verifiers.remote.answers import at, number, read_usage
-from computewise.verifiers.template import Judge, Layout
+from computewise.verifiers.templates import Judge, Layout
 from computewise.verifiers.verdicts import Said, grade, yes_or_no, yes_share
 
 LISTED = 20
@@ -35,7 +35,7 @@ class JudgeReader:
         self._samples = samples
 
     async def read(self, question: str, solutions: Sequence[Solution]) -> tuple[list[tuple[float, ...]], Usage]:
-        """See `computewise.verifiers.stepwise.Reader.read`."""
+        """See `computewise.verifiers.base.Reader.read`."""
         found = await together(self._opinion(question, solution) for solution in solutions)
         scores = [(score,) * solution.new for solution, (score, _) in zip(solutions, found, strict=True)]
         return scores, sum((usage for _, usage in found), Usage())

@@ -1,10 +1,11 @@
-"""A served model behind the `Model` protocol."""
+"""A model behind a server, as the `Model` protocol: prompts, prefixes, steps, revisions, usage."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 from computewise.core import Attempt, Completion, FinishReason, Step, Usage
@@ -12,27 +13,75 @@ from computewise.costs import PriceCost, Prices
 from computewise.errors import ModelError, UsageError
 from computewise.http.client import HttpClient
 from computewise.http.servers import tokenize
-from computewise.models.chat import Message, conversation
-from computewise.models.server.capabilities import Capabilities
-from computewise.models.server.ceiling import Ceiling, Spent
-from computewise.models.server.dialects import LLAMA
-from computewise.models.server.generation import CHARACTERS_A_TOKEN, Answered, Asked, Generated, Route
-from computewise.models.server.lost import Lost
-from computewise.models.server.memory import Memory
-from computewise.models.server.steps import cut
+from computewise.models.messages import Message, conversation
+from computewise.models.server.capabilities import LLAMA, Capabilities
+from computewise.models.server.limits import Ceiling, Lost, Memory, Spent
+from computewise.models.server.protocol import CHARACTERS_A_TOKEN, Answered, Asked, Generated, Route, Tokens, shared_out
 from computewise.models.server.templates import Rendered, Template
 from computewise.session import together
 
+
+def cut(generated: Generated, delimiter: str) -> tuple[Step, ...]:
+    """Its steps, delimiters included; what is blank belongs to the step before it.
+
+    Tokens go to the step in which they begin; where the server does not show each, or some are of thinking, they are
+    shared out by length.
+    """
+    texts = _pieces(generated.text, delimiter)
+    if len(texts) > 1 and (spelled := generated.spelled):
+        return _by_tokens(texts, spelled)
+    count = generated.sampled
+    logprob = sum(generated.tokens.logprobs) if generated.tokens else 0.0
+    if len(texts) == 1:
+        return (Step(texts[0], count, logprob),)
+    shares = shared_out(count, [len(text) for text in texts])
+    return tuple(Step(text, share, logprob * share / max(count, 1)) for text, share in zip(texts, shares, strict=True))
+
+
+def _pieces(text: str, delimiter: str) -> list[str]:
+    *ended, rest = text.split(delimiter)
+    pieces: list[str] = []
+    for piece in (*(one + delimiter for one in ended), rest):
+        if pieces and not (piece.strip() and pieces[-1].strip()):
+            pieces[-1] += piece
+        else:
+            pieces.append(piece)
+    return pieces
+
+
+def _by_tokens(texts: Sequence[str], tokens: Tokens) -> tuple[Step, ...]:
+    ends = list(accumulate(map(len, texts)))
+    counts, logprobs = [0] * len(texts), [0.0] * len(texts)
+    step, begin = 0, 0
+    for text, logprob in zip(tokens.texts, tokens.logprobs, strict=True):
+        while step < len(texts) - 1 and begin >= ends[step]:
+            step += 1
+        counts[step] += 1
+        logprobs[step] += logprob
+        begin += len(text)
+    return tuple(map(Step, texts, counts, logprobs))
+
+
 BLANKS = 3
+
 """How often a model that begins a step with nothing but the delimiter is asked to go on."""
+
 _STARTS = 1024
+
 """Rendered prompts that are kept: more than there are problems at a time."""
+
 _STARTS_TEXT = 1 << 24
+
 """Characters of those in all: conversations may be long."""
+
 _SEED = 0x7FFFFFFF
+
 """Servers take seeds of 31 bits."""
+
 _AROUND = 32
+
 """Tokens that a template puts around a message, at most."""
+
 _END_OF_THINKING = "</think>"
 
 

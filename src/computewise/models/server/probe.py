@@ -9,8 +9,7 @@ from typing import Any
 from computewise.errors import UsageError
 from computewise.http.client import HttpClient
 from computewise.http.servers import asked, kind_of
-from computewise.models.server.capabilities import Capabilities
-from computewise.models.server.dialects import (
+from computewise.models.server.capabilities import (
     FEWEST,
     LLAMA,
     OLLAMA,
@@ -20,9 +19,10 @@ from computewise.models.server.dialects import (
     THINKING,
     THINKING_OFF,
     VLLM,
+    Capabilities,
     Dialect,
 )
-from computewise.models.server.parsing import ChoiceMessage, envelope_of, tokens_of
+from computewise.models.server.protocol import ChoiceMessage, envelope_of, tokens_of
 
 MANY = 128
 """Continuations that one request asks for at most, where a server sets no bound of its own."""

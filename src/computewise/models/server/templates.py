@@ -16,9 +16,8 @@ from typing import Any, Protocol
 from computewise.errors import ModelError, UsageError
 from computewise.http.client import HttpClient
 from computewise.http.servers import ids_of
-from computewise.models.chat import Message
-from computewise.models.sandbox import FAILURES, chat_environment, one_line
-from computewise.models.server.dialects import Fields
+from computewise.models.messages import FAILURES, Message, chat_environment, one_line
+from computewise.models.server.capabilities import Fields
 
 
 @dataclass(frozen=True, slots=True)

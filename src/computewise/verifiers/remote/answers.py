@@ -1,4 +1,4 @@
-"""What a server answered, taken apart: a malformed answer is one line of `ModelError`."""
+"""Reading servers' answers: fields by path, usage, token ids."""
 
 from __future__ import annotations
 
@@ -6,9 +6,39 @@ from collections.abc import Sequence
 from typing import Any
 
 from computewise.core import Usage
-from computewise.errors import ModelError
+from computewise.errors import ModelError, UsageError
+from computewise.http.client import HttpClient
+from computewise.http.servers import asked, kind_of, tokenize
+from computewise.verifiers.templates import Labels
+
+
+async def label_ids(client: HttpClient, kind: str, model: str, labels: Labels) -> tuple[int, int]:
+    """The good and the bad label's id; raises `UsageError` for a label that is not a single token."""
+    given = (labels.good, labels.good_id), (labels.bad, labels.bad_id)
+    good, bad = [await _single(client, kind, model, text) if id is None else id for text, id in given]
+    if good == bad:
+        raise UsageError(f"the labels {labels.good!r} and {labels.bad!r} are the same token, {good}")
+    return good, bad
+
+
+async def _single(client: HttpClient, kind: str, model: str, text: str) -> int:
+    ids = await tokenize(client, kind, model, text, special=False)
+    if len(ids) != 1:
+        raise UsageError(f"the label {text!r} is {len(ids)} tokens to {model}: a label must be a single token")
+    return ids[0]
+
+
+async def server_kind(client: HttpClient) -> str:
+    """vllm, sglang, llama, or openai for anything else; raises `ServerError` where nothing answers."""
+    listed = await asked(client, "models")
+    models = listed.get("data") if isinstance(listed, dict) else None
+    first = models[0] if isinstance(models, list) and models else None
+    kind = await kind_of(client, first if isinstance(first, dict) else {})
+    return "openai" if kind == "ollama" else kind
+
 
 BYTES_A_TOKEN = 4
+
 """The estimate where a server does not say how many tokens it read."""
 
 

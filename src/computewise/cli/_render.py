@@ -1,0 +1,278 @@
+"""Search trees, attempts and decisions in the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict
+from difflib import SequenceMatcher
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from computewise.cli._players import Players
+from computewise.controller.file import Fitted, policy_path, read_policy
+from computewise.controller.solve import Adaptive, Decision, solve_adaptively
+from computewise.core import Candidate, Problem, Task
+from computewise.costs import flops
+from computewise.errors import UsageError
+from computewise.models.forgetful import Forgetful
+
+
+def draw(title: str, explored: Sequence[Candidate], chosen: Candidate | None = None) -> Tree:
+    """The tree as far as it is explored; bright is what finished or may still go on."""
+    children: dict[str | None, list[Candidate]] = defaultdict(list)
+    for candidate in explored:
+        children[candidate.parent].append(candidate)
+    deepest = max((len(candidate.steps) for candidate in explored), default=0)
+    tree = Tree(Text(title, style="bold"))
+    _grow(tree, [None], children, deepest, chosen, 0)
+    return tree
+
+
+def _grow(
+    tree: Tree,
+    parents: Sequence[str | None],
+    children: dict[str | None, list[Candidate]],
+    deepest: int,
+    chosen: Candidate | None,
+    depth: int,
+) -> None:
+    groups: dict[tuple[str, bool], list[Candidate]] = defaultdict(list)
+    for parent in parents:
+        for child in children[parent]:
+            groups[child.text, child.end == "stop"].append(child)
+    for same in sorted(groups.values(), key=lambda same: -_score(same[0])):
+        ids = [candidate.id for candidate in same]
+        alive = any(_alive(candidate, children, deepest) for candidate in same)
+        branch = tree.add(_line(same, depth, chosen, alive))
+        _grow(branch, ids, children, deepest, chosen, len(same[0].steps))
+
+
+def _alive(candidate: Candidate, children: dict[str | None, list[Candidate]], deepest: int) -> bool:
+    if candidate.end == "stop" or len(candidate.steps) == deepest:
+        return True
+    return any(_alive(child, children, deepest) for child in children[candidate.id])
+
+
+def _score(candidate: Candidate) -> float:
+    return candidate.scores[-1] if candidate.scores and len(candidate.scores) == len(candidate.steps) else 0.0
+
+
+def _line(same: Sequence[Candidate], depth: int, chosen: Candidate | None, alive: bool) -> Text:
+    candidate = same[0]
+    is_chosen = chosen is not None and chosen.text == candidate.text and candidate.finished
+    line = Text(style="" if alive else "dim")
+    line.append(
+        " → ".join(step.text.strip() for step in candidate.steps[depth:]), style="bold green" if is_chosen else ""
+    )
+    if candidate.scores and len(candidate.scores) == len(candidate.steps):
+        line.append(f"  {candidate.scores[-1]:.2f}", style="cyan" if alive else "")
+    if len(same) > 1:
+        line.append(f"  x{len(same)}", style="dim")
+    if candidate.end == "length":
+        line.append("  cut off", style="dim")
+    if is_chosen:
+        line.append("  ◀ answer", style="bold green")
+    return line
+
+
+_PIECES = re.compile(r"\d+|\w+|\s+|.")
+
+
+def draw_attempts(
+    title: str, explored: Sequence[Candidate], chosen: Candidate | None = None, *, coloured: bool = True
+) -> Tree:
+    """Every chain, oldest attempt first; an only revision stands below its attempt, several branch off it.
+
+    Without colours a diff is marked as in git's word diff: [-gone-]{+new+}.
+    """
+    children: dict[str | None, list[Candidate]] = defaultdict(list)
+    for candidate in explored:
+        children[candidate.parent].append(candidate)
+    tree = Tree(Text(title, style="bold"))
+    for first in children[None]:
+        _grow_attempts(tree, first, None, children, chosen, coloured, only=False)
+    return tree
+
+
+def _grow_attempts(
+    tree: Tree,
+    attempt: Candidate,
+    before: Candidate | None,
+    children: dict[str | None, list[Candidate]],
+    chosen: Candidate | None,
+    coloured: bool,
+    *,
+    only: bool,
+) -> None:
+    branch = tree.add(_attempt_line(attempt, before, chosen, coloured))
+    revisions = children[attempt.id]
+    # The only revision of an only revision goes on at the same depth: a chain of sixteen must fit the screen.
+    alone = len(revisions) == 1
+    for revision in revisions:
+        _grow_attempts(tree if only and alone else branch, revision, attempt, children, chosen, coloured, only=alone)
+
+
+def _attempt_line(attempt: Candidate, before: Candidate | None, chosen: Candidate | None, coloured: bool) -> Text:
+    line = Text()
+    if before is None:
+        line.append(_shown(attempt))
+    elif _shown(attempt) == _shown(before):
+        line.append("unchanged", style="dim")
+    else:
+        line.append_text(diff(_shown(before), _shown(attempt), coloured=coloured))
+    if attempt.scores and len(attempt.scores) == len(attempt.steps):
+        line.append(f"  {attempt.scores[-1]:.2f}", style="cyan")
+    if attempt.end == "length":
+        line.append("  cut off", style="dim")
+    if chosen is not None and chosen.id == attempt.id:
+        line.append("  ◀ answer", style="bold green")
+    return line
+
+
+def _shown(attempt: Candidate) -> str:
+    return " → ".join(step.text.strip() for step in attempt.steps)
+
+
+def diff(before: str, after: str, *, coloured: bool = True) -> Text:
+    """`after` with what it changes of `before`, by whole numbers and words."""
+    old, new = _PIECES.findall(before), _PIECES.findall(after)
+    marks = ("", "", "", "") if coloured else ("[-", "-]", "{+", "+}")
+    text = Text()
+    for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            text.append("".join(new[c:d]), style="dim")
+            continue
+        if a < b:
+            text.append(f"{marks[0]}{''.join(old[a:b])}{marks[1]}", style="red strike")
+        if c < d:
+            text.append(f"{marks[2]}{''.join(new[c:d])}{marks[3]}", style="bold green")
+    return text
+
+
+MEAN_COST = 8.0
+
+"""Draws a problem on average, where neither a price nor a mean cost is named."""
+
+
+def solve_by_policy(
+    problem: Problem,
+    task: Task,
+    policy: str,
+    open_players: AbstractAsyncContextManager[Players],
+    *,
+    price: float | None,
+    mean_cost: float | None,
+    accuracy: float | None,
+    abstain_under: float,
+    seed: int,
+    temperature: float,
+    as_json: bool,
+) -> None:
+    """Follow a policy file, or the one shipped for a task, and print what it did and why."""
+
+    async def run() -> tuple[Adaptive, Fitted, float, float]:
+        async with open_players as players:
+            path = policy_path(policy)
+            fitted = read_policy(path, models=list(players.models), verifier=players.verifier_name)
+            asked = _price(fitted, price, mean_cost, accuracy)
+            models = {name: Forgetful(players.models[name]) for name in fitted.models}
+            solved = await solve_adaptively(
+                problem,
+                fitted,
+                asked,
+                models,
+                players.verifier,
+                task,
+                seed=seed,
+                least_confidence=abstain_under,
+                temperature=temperature,
+                limits=players.limits,
+            )
+            read = players.verifier_parameters
+            each = [flops(usage, models[name].parameters, read).total for name, usage in solved.usage.items()]
+            return solved, fitted, asked, sum(each)
+
+    solved, fitted, asked, spent = asyncio.run(run())
+    if as_json:
+        print(json.dumps(_plain(problem, solved, fitted, asked, spent), indent=2))
+    else:
+        _show(problem, solved, fitted, asked, spent)
+
+
+def _price(fitted: Fitted, price: float | None, mean_cost: float | None, accuracy: float | None) -> float:
+    if sum(one is not None for one in (price, mean_cost, accuracy)) > 1:
+        raise UsageError("name one of --price, --mean-cost and --accuracy: the others stand for a price")
+    if price is not None:
+        return price
+    if accuracy is not None:
+        return fitted.policy.price_for_accuracy(accuracy)
+    return fitted.policy.price_for(MEAN_COST if mean_cost is None else mean_cost)
+
+
+def _plain(problem: Problem, solved: Adaptive, fitted: Fitted, price: float, spent: float) -> dict[str, object]:
+    return {
+        "problem": problem.prompt,
+        "answer": solved.answer,
+        "correct": None if problem.answer is None else solved.answer == problem.answer,
+        "solution": solved.chosen.text if solved.chosen else None,
+        "price": price,
+        "decisions": [
+            {
+                **asdict(decision.action),
+                "worth": min(decision.action.worth, 1e9),  # before the first draw it is infinite, which JSON has not
+                "drawn": [{"answer": one.answer, "value": one.value} for one in decision.solutions],
+                "leader": decision.leader,
+            }
+            for decision in solved.decisions
+        ],
+        "usage": {name: asdict(usage) for name, usage in solved.usage.items()},
+        "flops": spent,
+        "draws_worth": spent / fitted.unit,
+    }
+
+
+def _show(problem: Problem, solved: Adaptive, fitted: Fitted, price: float, spent: float) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    table = Table(title=problem.prompt, title_style="bold")
+    for column in ("", "why", "drawn: answer (value)", "leader then"):
+        table.add_column(column)
+    for decision in solved.decisions:
+        table.add_row(_what(decision), _why(decision, price), _drawn(decision), decision.leader or "-")
+    console.print(table)
+    known = problem.answer
+    verdict = "" if known is None else "  (right)" if solved.answer == known else f"  (wrong: {known})"
+    abstained = solved.decisions[-1].action.kind == "abstain"
+    unread = "none was found in what finished" if any(c.finished for c in solved.explored) else "none finished"
+    answer = solved.answer if solved.answer is not None else "abstained" if abstained else unread
+    console.print(f"answer: {answer}{verdict}", style="bold")
+    console.print(
+        f"{spent:.2e} FLOPs in all, as much as {spent / fitted.unit:.1f} draws of {fitted.arms[0].name}; "
+        f"price {price:.2g} a draw, in accuracy"
+    )
+
+
+def _what(decision: Decision) -> str:
+    action = decision.action
+    return f"{action.kind}: {action.arm}" if action.arm else action.kind
+
+
+def _why(decision: Decision, price: float) -> str:
+    action = decision.action
+    if action.worth == float("inf"):
+        return "nothing drawn yet"
+    if action.arm is None:
+        return f"leader right with {action.confidence:.2f}; the best to do is worth {action.worth:.2g} a draw"
+    return f"leader right with {action.confidence:.2f}; worth {action.worth:.2g} a draw, above {price:.2g}"
+
+
+def _drawn(decision: Decision) -> str:
+    return ", ".join(f"{one.answer or 'none'} ({one.value:.2f})" for one in decision.solutions)

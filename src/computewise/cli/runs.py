@@ -1,0 +1,79 @@
+"""`merge`, `export` and `report`: commands on finished runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from computewise.cli.study import show_outcome
+from computewise.export import export_run
+from computewise.export.weights import export_gguf, export_hf
+from computewise.report import write_report
+from computewise.runs import read_config
+from computewise.setups.embedded import EmbeddedSource
+from computewise.setups.server import restore_source
+from computewise.study.plan import restore_config
+from computewise.study.run import run_study
+from computewise.study.shards import merge as merge_shards
+
+
+def merge(*runs: Path, out: Path) -> None:
+    """Put the shards of a study together: what `study --shard` measured in several places becomes one run, analysed.
+
+    No model is run, and no server is asked, but for problems that failed in a shard: they are tried again.
+
+    Parameters
+    ----------
+    runs:
+        The run directories of all shards.
+    out:
+        The run directory to write.
+
+    """
+    count = merge_shards(runs, out)
+    print(f"{out}: {count} records of {len(runs)} shards")
+    config = read_config(out)
+    source = restore_source(config) if "models" in config else EmbeddedSource(str(config["task"]))
+    outcome = run_study(restore_config(config), out, source=source, resume=True, progress=lambda *_: None)
+    show_outcome(outcome, out)
+
+
+Format = Literal["hf", "gguf", "parquet", "search-and-learn"]
+
+ENDINGS = {"hf": "-hf", "gguf": ".gguf", "parquet": ".parquet", "search-and-learn": "-search-and-learn.jsonl"}
+
+
+def export(what: str, *, format: Format, out: Path | None = None) -> None:
+    """Write an embedded model, or what a run recorded, in a form that other software reads.
+
+    Parameters
+    ----------
+    what:
+        An embedded model's name (small, large, revision) or weights file, or a run directory.
+    format:
+        A model as hf, a Hugging Face directory, or gguf, a file for llama.cpp (needs the extra [gguf]); a run's records
+        as parquet (needs the extra [parquet]), or its pools of samples in the columns of search-and-learn.
+    out:
+        Where to write: by default exports/NAME-hf, exports/NAME.gguf, exports/NAME.parquet or
+        exports/NAME-search-and-learn.jsonl.
+
+    """
+    out = out or Path("exports") / f"{Path(what).name.removesuffix('.safetensors')}{ENDINGS[format]}"
+    if format == "hf":
+        print(export_hf(what, out))
+    elif format == "gguf":
+        print(export_gguf(what, out))
+    else:
+        print(export_run(Path(what), format, out))
+
+
+def report(run: Path = Path("runs/study")) -> None:
+    """Write the report of a finished run again.
+
+    Parameters
+    ----------
+    run:
+        The run directory of a study.
+
+    """
+    print(write_report(run))

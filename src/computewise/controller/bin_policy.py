@@ -1,0 +1,136 @@
+"""The paper's policy by difficulty bins, with its rivals, cross-validated (Snell et al. 2024, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from computewise.controller.frontier import Path, follow
+from computewise.controller.replay import Walk, Workload
+from computewise.controller.state import doubt
+from computewise.samples import Floats, Ints
+
+
+def best_per_bin(accuracy: Floats, bins: Ints, rows: Ints | None = None) -> Ints:
+    """The action (column) of the highest mean accuracy (problems, actions) in each bin, among `rows`.
+
+    Equal means go to the earlier action: list the cheaper first. A bin without rows takes the best over all rows.
+    """
+    chosen = np.arange(len(accuracy)) if rows is None else rows
+    overall = int(accuracy[chosen].mean(0).argmax())
+    actions = np.full(int(bins.max()) + 1, overall)
+    for bin in range(len(actions)):
+        members = chosen[bins[chosen] == bin]
+        if len(members):
+            actions[bin] = accuracy[members].mean(0).argmax()
+    return actions
+
+
+@dataclass(frozen=True, slots=True)
+class CrossValidated:
+    """What a rule did to problems it was not chosen on."""
+
+    shares: Floats
+    """(problems, actions): how often each action was taken on each problem; rows sum to 1."""
+
+    def average(self, per_action: Floats) -> Floats:
+        """Expectation, per problem, of any quantity (problems, actions): accuracy, tokens, FLOPs."""
+        return np.asarray((self.shares * per_action).sum(1))
+
+
+def cross_validate(accuracy: Floats, bins: Ints, folds: Ints, *, repeats: int, seed: int) -> CrossValidated:
+    """Choose an action per bin on one half, apply it to the other, and the other way round; `repeats` random halvings.
+
+    The halves are drawn inside each group of `folds`, so that rules with different `bins` can be compared on the same
+    halves: pass zeros as `bins` for the best fixed action.
+    """
+    rng = np.random.default_rng(seed)
+    taken = np.zeros_like(accuracy)
+    for _ in range(repeats):
+        order = rng.permutation(len(accuracy))
+        order = order[np.argsort(folds[order], kind="stable")]
+        for choose, measure in ((order[::2], order[1::2]), (order[1::2], order[::2])):
+            taken[measure, best_per_bin(accuracy, bins, choose)[bins[measure]]] += 1
+    return CrossValidated(taken / repeats)
+
+
+def always(workload: Workload, *, repeats: int, seed: int) -> Path:
+    """Draw by the probe arm whatever comes: where it stops says how many draws every problem gets."""
+    return follow(_whatever, [0], Walk(workload, repeats, seed))
+
+
+def plain_rule(workload: Workload, *, repeats: int, seed: int) -> Path:
+    """Stop where the leading answer's weight is ahead, by the normal approximation, with some confidence.
+
+    A step is worth one minus that confidence: a price of 0.1 stops at a confidence of 0.9.
+    """
+    return follow(_doubt, [0], Walk(workload, repeats, seed))
+
+
+def uniform(path: Path, draws: int) -> tuple[Floats, Floats]:
+    """(problems,) each: accuracy and mean cost where every problem gets so many draws, or all it has."""
+    last = np.minimum(draws, (path.arms >= 0).sum(1) + 1) - 1
+    rows = np.arange(len(last))
+    return path.by_problem(path.right[rows, last]), path.by_problem(path.spent[rows, last])
+
+
+def oracle(path: Path, budgets: Sequence[float]) -> list[tuple[Floats, Floats]]:
+    """The per-problem oracle: it knows each problem's accuracy at each number of draws, though not which are right."""
+    curves = [uniform(path, draws) for draws in range(1, path.right.shape[1] + 1)]
+    accuracy, cost = (np.stack(part, 1) for part in zip(*curves, strict=True))
+    shares = [allocate(accuracy, cost, budget) for budget in budgets]
+    return [((share * accuracy).sum(1), (share * cost).sum(1)) for share in shares]
+
+
+def _whatever(features: Floats, left: Ints) -> tuple[Floats, Ints]:
+    return np.ones(len(left)), np.where(left[:, 0] > 0, 0, -1)
+
+
+def _doubt(features: Floats, left: Ints) -> tuple[Floats, Ints]:
+    return doubt(features), np.where(left[:, 0] > 0, 0, -1)
+
+
+def allocate(accuracy: Floats, cost: Floats, mean_cost: float) -> Floats:
+    """(prompts, actions): how much of each action to take, rows summing to 1; at most `mean_cost` a prompt.
+
+    `accuracy` and `cost` are (prompts, actions) each. Greedy on the concave envelope of every prompt: the step that
+    gains most by what it costs is taken next, whosever it is, which no other way to spend the same can better. The last
+    step is taken in part, as by a coin. Where even the cheapest actions cost more, those are taken.
+    """
+    prompts, actions = accuracy.shape
+    at = [_envelope(*row) for row in zip(accuracy, cost, strict=True)]
+    steps = [
+        ((accuracy[p, b] - accuracy[p, a]) / (cost[p, b] - cost[p, a]), p, place)
+        for p, hull in enumerate(at)
+        for place, (a, b) in enumerate(pairwise(hull))
+    ]
+    left = mean_cost * prompts - sum(cost[p, hull[0]] for p, hull in enumerate(at))
+    shares = np.zeros((prompts, actions))
+    shares[np.arange(prompts), [hull[0] for hull in at]] = 1.0
+    for _, p, place in sorted(steps, key=lambda step: -step[0]):
+        a, b = at[p][place], at[p][place + 1]
+        part = float(np.clip(left / (cost[p, b] - cost[p, a]), 0.0, 1.0))
+        shares[p, a], shares[p, b] = 1.0 - part, part
+        left -= part * (cost[p, b] - cost[p, a])
+        if part < 1.0:
+            break
+    return shares
+
+
+def _envelope(accuracy: Floats, cost: Floats) -> list[int]:
+    """The actions on the upper concave envelope, from the cheapest up; only what gains is on it."""
+    hull: list[int] = []
+    for action in np.lexsort((-accuracy, cost)):
+        if hull and accuracy[action] <= accuracy[hull[-1]]:
+            continue
+        while len(hull) > 1 and _slope(hull[-1], action, accuracy, cost) >= _slope(hull[-2], hull[-1], accuracy, cost):
+            hull.pop()
+        hull.append(int(action))
+    return hull
+
+
+def _slope(a: int, b: int, accuracy: Floats, cost: Floats) -> float:
+    return float((accuracy[b] - accuracy[a]) / (cost[b] - cost[a]))

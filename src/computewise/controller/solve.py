@@ -1,0 +1,196 @@
+"""Solving one problem under a policy: draw, look, choose again, until nothing is worth its price."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+
+from computewise.controller.file import Arm, Fitted
+from computewise.controller.state import Action, Solution, State
+from computewise.core import Candidate, Model, Problem, Task, Usage, Verifier
+from computewise.errors import UsageError
+from computewise.samples import LEAST_PROBABILITY
+from computewise.session import Ledger, Limits, Session, Strategy, run
+from computewise.solve import answer_of
+from computewise.strategies import StepRevisions, restore
+from computewise.strategies.revisions import trusted
+from computewise.verifiers.logprob import mean_probabilities
+
+Watch = Callable[["Decision"], None]
+_SAYS_NOTHING: dict[str, float] = {"stop": 1.0, "length": 0.5}
+"""How much a solution without an answer says of there being none: one that was cut off might have come to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was done and seen: `drawn` is one increment, nothing where the action ended it; `solutions` what it says."""
+
+    action: Action
+    drawn: tuple[Candidate, ...]
+    solutions: tuple[Solution, ...]
+    leader: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptive:
+    """How a problem was solved. `answer` is None where nothing answered or the policy abstained."""
+
+    answer: str | None
+    chosen: Candidate | None
+    decisions: tuple[Decision, ...]
+    explored: tuple[Candidate, ...]
+    usage: Mapping[str, Usage]
+    """By model; the verifier's reading beside that of the model whose solutions it read."""
+    exhausted: bool = False
+    """Whether the token budget ended it before the policy did."""
+
+
+async def solve_adaptively(
+    problem: Problem,
+    fitted: Fitted,
+    price: float,
+    models: Mapping[str, Model],
+    verifier: Verifier | None,
+    task: Task,
+    *,
+    seed: int = 0,
+    least_confidence: float = 0.0,
+    temperature: float = 1.0,
+    limits: Limits | None = None,
+    budget: int | None = None,
+    unanswered: int | None = None,
+    watch: Watch | None = None,
+    ledgers: dict[str, Ledger] | None = None,
+) -> Adaptive:
+    """Follow `fitted`, where one draw of its probe arm is worth `price` in accuracy.
+
+    `least_confidence` lets it abstain. `budget` caps the sampled tokens of all arms together. Where the first
+    `unanswered` solutions all ended without an answer (or twice as many were cut off), there is none to be found, and
+    it stops. `watch` is called with every decision; whoever passes `ledgers` may watch the trees grow in them, by arm.
+    Errors of a model or the verifier are raised as `ModelError`.
+    """
+    if budget is not None and budget < 1:
+        raise UsageError(f"budget {budget} is not allowed: at least 1 sampled token")
+    lacking = [name for name in fitted.models if name not in models]
+    if lacking:
+        raise UsageError(f"the policy draws by {', '.join(lacking)}: allowed are {', '.join(models)}")
+    arms = {
+        arm.name: _Drawing(
+            arm, number, problem, models[arm.model], verifier, task, seed, temperature, limits or Limits()
+        )
+        for number, arm in enumerate(fitted.arms)
+    }
+    if ledgers is not None:
+        ledgers.update((name, arm.ledger) for name, arm in arms.items())
+    state, decisions, futile = State(fitted.limits), list[Decision](), 0.0
+    while True:
+        action = fitted.policy.choose(state, price, least_confidence=least_confidence)
+        left = None if budget is None else budget - sum(one.ledger.usage.completion_tokens for one in arms.values())
+        spent = action.arm is not None and left == 0
+        if spent or (action.arm and unanswered is not None and futile >= unanswered and state.leader is None):
+            action = replace(action, kind="stop" if action.confidence >= least_confidence else "abstain", arm=None)
+        drawn, chain = await arms[action.arm].draw(left) if action.arm else ((), None)
+        # In a thread: whoever compares answers as mathematics may take seconds, in which other problems go on.
+        solutions = await asyncio.to_thread(_solutions, drawn, task, verifier)
+        futile += sum(_SAYS_NOTHING.get(c.end or "", 0.0) for c in drawn)
+        if action.arm:
+            state.add(action.arm, solutions, chain=chain)
+        decisions.append(Decision(action, drawn, solutions, state.leader))
+        if watch:
+            watch(decisions[-1])
+        if action.arm is None:
+            return _ended(decisions, arms, exhausted=spent or any(arm.ledger.exhausted for arm in arms.values()))
+
+
+def _ended(decisions: list[Decision], arms: Mapping[str, _Drawing], *, exhausted: bool) -> Adaptive:
+    answer = decisions[-1].leader if decisions[-1].action.kind == "stop" else None
+    drawn = [pair for decision in decisions for pair in zip(decision.drawn, decision.solutions, strict=True)]
+    agreeing = [(c, solution.value) for c, solution in drawn if answer is not None and solution.answer == answer]
+    usage: dict[str, Usage] = {}
+    for arm in arms.values():
+        usage[arm.model.name] = usage.get(arm.model.name, Usage()) + arm.ledger.usage
+    return Adaptive(
+        answer=answer,
+        chosen=max(agreeing, key=lambda pair: pair[1], default=(None, 0.0))[0],
+        decisions=tuple(decisions),
+        explored=tuple(c for arm in arms.values() for c in arm.ledger.in_order()),
+        usage=usage,
+        exhausted=exhausted,
+    )
+
+
+def _solutions(drawn: Sequence[Candidate], task: Task, verifier: Verifier | None) -> tuple[Solution, ...]:
+    return tuple(_solution(candidate, task, verifier) for candidate in drawn)
+
+
+def _solution(candidate: Candidate, task: Task, verifier: Verifier | None) -> Solution:
+    scores = candidate.scores or (1.0,)
+    probability = mean_probabilities(candidate)[-1] if candidate.steps else 0.0
+    return Solution(
+        answer=answer_of(candidate, task),
+        value=verifier.value(candidate.scores) if verifier else 1.0,
+        mean=fmean(scores),
+        low=min(scores),
+        logprob=math.log(max(probability, LEAST_PROBABILITY)),
+        tokens=candidate.tokens,
+    )
+
+
+@dataclass(slots=True)
+class _Drawing:
+    """One arm at work on one problem."""
+
+    arm: Arm
+    number: int
+    problem: Problem
+    model: Model
+    verifier: Verifier | None
+    task: Task
+    seed: int
+    temperature: float
+    limits: Limits
+    ledger: Ledger = field(default_factory=Ledger)
+    increments: int = 0
+    chain: list[Candidate] = field(default_factory=list)
+    session: Session | None = None
+
+    async def draw(self, left: int | None) -> tuple[tuple[Candidate, ...], str | None]:
+        """The next increment, of `left` tokens at most, and the name of the chain it goes on with."""
+        strategy = restore(self.arm.strategy)
+        self.increments += 1
+        if isinstance(strategy, StepRevisions):
+            return await self._attempt(strategy, left)
+        return await self._whole(strategy, left), None
+
+    async def _whole(self, strategy: Strategy, left: int | None) -> tuple[Candidate, ...]:
+        session = self._session(left)
+        return tuple(await session.score(await run(strategy, session)))
+
+    async def _attempt(self, strategy: StepRevisions, left: int | None) -> tuple[tuple[Candidate, ...], str]:
+        ended = len(self.chain) >= strategy.chain_length
+        if self.session is None or ended or trusted(self.session, self.chain[-1], strategy.trust):
+            self.session, self.chain = self._session(left), []
+            drawn = await self.session.sample(1)
+        else:
+            self.session.allow(left)
+            drawn = await self.session.revise([self.chain], keep_trusted=True)
+        self.chain += await self.session.score(drawn)
+        return (self.chain[-1],), self.chain[0].id
+
+    def _session(self, left: int | None) -> Session:
+        """A session of its own for every increment or chain: no two share a seed or an id."""
+        return Session(
+            self.problem,
+            self.model,
+            self.verifier,
+            self.task.delimiter,
+            budget=left,
+            seed=self.seed,
+            temperature=self.temperature,
+            limits=self.limits,
+            path=f"{self.number}:{self.increments}:",
+            ledger=self.ledger,
+        )

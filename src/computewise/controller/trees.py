@@ -1,0 +1,183 @@
+"""Boosted regression trees with several outputs: what a controller predicts with.
+
+Written here and not taken from a library because a policy must be fitted, kept in a readable file and evaluated in the
+base install, for which the libraries that have them are too large.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from computewise.samples import Floats, Ints
+
+BINS = 32
+SEEN = 20_000
+"""Rows that a tree's splits are chosen by, drawn anew for each; its leaves are means of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How trees are grown. `share` is the least share of all rows in a leaf."""
+
+    trees: int = 60
+    depth: int = 4
+    rate: float = 0.1
+    share: float = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """Complete binary trees of one depth: node i has the children 2i + 1 and 2i + 2; above `thresholds` goes right.
+
+    `features` and `thresholds` are (trees, inner nodes), `leaves` (trees, leaves, outputs), `base` (outputs,). A node
+    that was not worth splitting has an infinite threshold: everything goes left.
+    """
+
+    base: Floats
+    features: Ints
+    thresholds: Floats
+    leaves: Floats
+
+    def predict(self, rows: Floats) -> Floats:
+        """(rows, features) -> (rows, outputs)."""
+        at, trees = self._leaf(rows), np.arange(len(self.features))
+        predicted = np.broadcast_to(self.base, (len(rows), len(self.base))).copy()
+        if len(rows) == 1:
+            return predicted + self.leaves[trees, at[0]].sum(0)
+        for tree in trees:
+            predicted += self.leaves[tree, at[:, tree]]
+        return predicted
+
+    def _leaf(self, rows: Floats) -> Ints:
+        trees, nodes = np.arange(len(self.features)), self.features.shape[1]
+        at = np.zeros((len(rows), len(trees)), np.int64)
+        every = np.arange(len(rows))[:, None]
+        while at.size and at[0, 0] < nodes:
+            at = 2 * at + 1 + (rows[every, self.features[trees, at]] > self.thresholds[trees, at])
+        return at - nodes
+
+    def plain(self, names: list[str]) -> list[dict[str, Any]]:
+        """Each tree as nested splits, for a file that a person can read."""
+        return [self._node(tree, 0, names) for tree in range(len(self.features))]
+
+    def _node(self, tree: int, node: int, names: list[str]) -> dict[str, Any]:
+        inner = self.features.shape[1]
+        if node >= inner:
+            return {"add": self.leaves[tree, node - inner].tolist()}
+        if np.isinf(self.thresholds[tree, node]):
+            return self._node(tree, 2 * node + 1, names)
+        return {
+            "of": names[self.features[tree, node]],
+            "split": float(self.thresholds[tree, node]),
+            "under": self._node(tree, 2 * node + 1, names),
+            "over": self._node(tree, 2 * node + 2, names),
+        }
+
+    @classmethod
+    def read(cls, base: list[float], plain: list[dict[str, Any]], names: list[str]) -> Forest:
+        """The inverse of `plain`."""
+        depth = max(map(_depth, plain), default=0)
+        nodes = 2**depth - 1
+        features = np.zeros((len(plain), nodes), np.int64)
+        thresholds = np.full((len(plain), nodes), np.inf)
+        leaves = np.zeros((len(plain), nodes + 1, len(base)))
+
+        def place(tree: int, node: int, part: dict[str, Any]) -> None:
+            if node >= nodes:
+                if len(part["add"]) != len(base):
+                    raise ValueError(f"a leaf adds {len(part['add'])} numbers, not {len(base)}")
+                leaves[tree, node - nodes] = part["add"]
+            elif "add" in part:
+                place(tree, 2 * node + 1, part)
+            else:
+                features[tree, node], thresholds[tree, node] = names.index(part["of"]), part["split"]
+                place(tree, 2 * node + 1, part["under"])
+                place(tree, 2 * node + 2, part["over"])
+
+        for tree, part in enumerate(plain):
+            place(tree, 0, part)
+        return cls(np.array(base), features, thresholds, leaves)
+
+
+def _depth(part: dict[str, Any]) -> int:
+    return 0 if "add" in part else 1 + max(_depth(part["under"]), _depth(part["over"]))
+
+
+def grow(rows: Floats, targets: Floats, recipe: Recipe) -> Forest:
+    """Least-squares boosting (Friedman 2001): (rows, features) and (rows, outputs).
+
+    A tree's splits serve all outputs: they are chosen on a random combination of the residuals, each in units of its
+    spread, another for every tree (Joly et al. 2014, "Random forests with random projections of the output space").
+    """
+    rng = np.random.default_rng(0)
+    edges = [np.unique(np.quantile(column, np.linspace(0, 1, BINS + 1)[1:-1])) for column in rows.T]
+    binned = np.stack([np.searchsorted(edge, column) for edge, column in zip(edges, rows.T, strict=True)])
+    base = targets.mean(0)
+    residual = (targets - base).astype(np.float32)
+    spread = np.maximum(residual.std(0), 1e-9)
+    grown = []
+    for _ in range(recipe.trees):
+        seen = rng.permutation(len(rows))[:SEEN] if len(rows) > SEEN else np.arange(len(rows))
+        target = residual[seen] @ (rng.standard_normal(len(base)) / spread).astype(np.float32)
+        least = max(1, round(recipe.share * len(seen)))
+        features, cuts = _grow(binned[:, seen], target, recipe.depth, least)
+        at = _leaf(binned, features, cuts, recipe.depth)
+        leaves = _means(residual, at, 2**recipe.depth) * recipe.rate
+        residual -= leaves.astype(np.float32)[at]
+        grown.append((features, cuts, leaves))
+    features = np.stack([features for features, _, _ in grown])
+    cuts = np.stack([cuts for _, cuts, _ in grown])
+    thresholds = np.full(features.shape, np.inf)
+    for place in zip(*np.nonzero(cuts >= 0), strict=True):
+        thresholds[place] = edges[features[place]][cuts[place]]
+    return Forest(base, features, thresholds, np.stack([leaves for _, _, leaves in grown]))
+
+
+def _grow(binned: Ints, target: Floats, depth: int, least: int) -> tuple[Ints, Ints]:
+    """One tree by levels: features and cuts of the inner nodes, -1 where none."""
+    features, cuts = np.zeros(2**depth - 1, np.int64), np.full(2**depth - 1, -1)
+    at = np.zeros(len(target), np.int64)
+    for level in range(depth):
+        width, first = 2**level, 2**level - 1
+        best = np.zeros(width)
+        for feature, column in enumerate(binned):
+            slots = at * BINS + column
+            count = np.bincount(slots, minlength=width * BINS).reshape(width, BINS).cumsum(1)
+            total = np.bincount(slots, target, minlength=width * BINS).reshape(width, BINS).cumsum(1)
+            n, s = count[:, -1:], total[:, -1:]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                gain = total**2 / count + (s - total) ** 2 / (n - count) - s**2 / n
+            gain[(count < least) | (n - count < least)] = 0.0
+            cut = gain.argmax(1)
+            found = gain[np.arange(width), cut]
+            better = found > best
+            best[better] = found[better]
+            features[first : first + width][better] = feature
+            cuts[first : first + width][better] = cut[better]
+        at = _down(binned, features, cuts, first, at)
+    return features, cuts
+
+
+def _leaf(binned: Ints, features: Ints, cuts: Ints, depth: int) -> Ints:
+    """(rows,): the leaf each row comes to."""
+    at = np.zeros(binned.shape[1], np.int64)
+    for level in range(depth):
+        at = _down(binned, features, cuts, 2**level - 1, at)
+    return at
+
+
+def _down(binned: Ints, features: Ints, cuts: Ints, first: int, at: Ints) -> Ints:
+    """One level down; what is not split goes left."""
+    node = first + at
+    return 2 * at + ((cuts[node] >= 0) & (binned[features[node], np.arange(len(at))] > cuts[node]))
+
+
+def _means(values: NDArray[np.float32], groups: Ints, count: int) -> Floats:
+    """(groups, outputs)."""
+    member = np.zeros((count, len(groups)), np.float32)
+    member[groups, np.arange(len(groups))] = 1.0
+    return np.asarray(member @ values / np.maximum(member.sum(1, keepdims=True), 1.0), np.float64)

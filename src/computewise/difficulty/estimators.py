@@ -1,0 +1,120 @@
+"""Estimators of difficulty from pooled samples: oracle and predicted; bins by rank."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from computewise.errors import UsageError
+from computewise.samples import Draws, Floats
+from computewise.session import derive_seed
+
+BINS = 5
+
+"""Quintiles, as in Snell et al. 2024; bin 0 holds the easiest."""
+
+
+def rank_bins(ease: Sequence[float], ids: Sequence[str], bins: int = BINS) -> NDArray[np.int64]:
+    """Cut problems into `bins` equal parts by falling `ease` (pass@1, or a prediction of it).
+
+    Equal values are ordered by a hash of the problem's id: neither the order of the problems nor their content decides.
+    """
+    order = sorted(range(len(ease)), key=lambda index: (-ease[index], derive_seed(ids[index])))
+    assigned = np.empty(len(ease), np.int64)
+    assigned[order] = np.arange(len(ease)) * bins // len(ease)
+    return assigned
+
+
+def bin_edges(ease: Sequence[float], assigned: NDArray[np.int64], bins: int = BINS) -> list[float]:
+    """The least ease that still belongs to each bin but the hardest: how an unseen problem is placed."""
+    return [min(e for e, b in zip(ease, assigned, strict=True) if b == bin) for bin in range(bins - 1)]
+
+
+Input = TypeVar("Input", contravariant=True)
+
+Fitted = TypeVar("Fitted")
+
+
+class Cost(NamedTuple):
+    """What an estimate takes, a mean over problems: draws, the tokens sampled for them, and their `costs`."""
+
+    draws: float
+    tokens: float
+    cost: float
+
+
+class Estimator(Protocol[Input]):
+    """Ease (pass@1) of problems from what is known of each; parameters are attributes, what was learned ends in `_`."""
+
+    def fit(self, inputs: Sequence[Input], ease: Floats) -> Self:
+        """Learn from problems whose `ease` (problems,) is known; the same whatever their order."""
+        ...
+
+    def predict(self, inputs: Sequence[Input]) -> Floats:
+        """(problems,) in [0, 1]; raises `UsageError` where there is something to learn and `fit` was not called."""
+        ...
+
+    def cost(self, inputs: Sequence[Input]) -> Cost:
+        """What `predict` of these needs."""
+        ...
+
+
+def fitted(model: Fitted | None, estimator: object) -> Fitted:
+    """What was learned; raises `UsageError` where nothing was."""
+    if model is None:
+        raise UsageError(f"{type(estimator).__name__} is not fitted: call fit first")
+    return model
+
+
+def cost_of(drawn: Sequence[Draws]) -> Cost:
+    """Of all these draws."""
+    return Cost(
+        float(np.mean([len(draws) for draws in drawn])),
+        float(np.mean([draws.tokens.sum() for draws in drawn])),
+        float(np.mean([draws.costs.sum() for draws in drawn])),
+    )
+
+
+def first(draws: Draws, count: int) -> Draws:
+    """The draws an estimate may see; raises `UsageError` where there are too few."""
+    if len(draws) < count:
+        raise UsageError(f"{len(draws)} draws of a problem are too few: at least {count}")
+    return draws.take(np.arange(count))
+
+
+@dataclass(slots=True)
+class OracleDifficulty:
+    """pass@1 over the draws given: needs the right answers, and is the ceiling. There is nothing to fit."""
+
+    def fit(self, inputs: Sequence[Draws], ease: Floats) -> Self:
+        """Learn nothing."""
+        return self
+
+    def predict(self, inputs: Sequence[Draws]) -> Floats:
+        """(problems,) shares of right draws; raises `UsageError` for a problem without any."""
+        return np.array([first(draws, max(1, len(draws))).correct.mean() for draws in inputs])
+
+    def cost(self, inputs: Sequence[Draws]) -> Cost:
+        """All of the draws."""
+        return cost_of(inputs)
+
+
+@dataclass(slots=True)
+class PredictedDifficulty:
+    """Mean verifier's value over the draws given: no answers used, nothing to fit, as calibrated as the verifier."""
+
+    def fit(self, inputs: Sequence[Draws], ease: Floats) -> Self:
+        """Learn nothing."""
+        return self
+
+    def predict(self, inputs: Sequence[Draws]) -> Floats:
+        """(problems,) mean values; raises `UsageError` for a problem without draws."""
+        return np.array([first(draws, max(1, len(draws))).values.mean() for draws in inputs])
+
+    def cost(self, inputs: Sequence[Draws]) -> Cost:
+        """All of the draws."""
+        return cost_of(inputs)

@@ -1,0 +1,293 @@
+"""Pretraining against inference: a small model that infers more, or a larger one (Snell et al. 2024, section 7).
+
+R is D_inference / D_pretrain, tokens of inference over tokens of pretraining; k(R) how many times the large model's
+tokens of inference the small one may sample, so that both have cost the same by the end. `Match` sets a small model's
+curve against a large one's answers; `from_problems` and `from_curves` make one for all problems and one a bin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Any, Literal
+
+import numpy as np
+
+from computewise.errors import UsageError
+from computewise.metrics import Floats, Interval, Ints, bootstrap
+
+SHARES: tuple[float, ...] = tuple(10 ** (tenth / 10) for tenth in range(-20, 21))
+"""R from 0.01 to 100, ten to a decade: the range in which everything here is looked for."""
+NOISE = 1e-9
+"""No difference of means: rounding."""
+
+Winner = Literal["small", "large", "tie"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pretrained:
+    """A model by what it cost to make: 6 * `parameters` * `tokens` operations."""
+
+    parameters: float
+    tokens: float
+
+    def __post_init__(self) -> None:
+        _above_zero(parameters=self.parameters, tokens=self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """k(R) = `inference` + `pretraining` / R: what an answer by the large model is worth, and what not making it is."""
+
+    inference: float
+    pretraining: float
+
+    def k(self, share: float) -> float:
+        """k at R = `share`; 0 where making the small model alone costs more than all of the large one."""
+        _above_zero(R=share)
+        return max(0.0, self.inference + self.pretraining / share)
+
+    def share(self, k: float) -> float:
+        """The R at which k is `k`; raises `UsageError` where there is none or it is any."""
+        beyond = k - self.inference
+        if not beyond * self.pretraining > 0:
+            raise UsageError(
+                f"k = {k:g} is not reached at any one R: k = {self.inference:g} + {self.pretraining:g} / R"
+            )
+        return self.pretraining / beyond
+
+
+def by_flops(small: Pretrained, large: Pretrained) -> Rate:
+    """Equal operations over pretraining and inference.
+
+    With P parameters and T pretraining tokens each, M = P_large / P_small and D_inference = R * T_large:
+    6 P_small T_small + k 2 P_small D_inference = 6 P_large T_large + 2 P_large D_inference, so
+    k = M + 3 (M - T_small / T_large) / R. For equal T it is `computewise.costs.exchange_rate`. R is measured against
+    the large model's pretraining: it is the large one's making and answering that is compared. Left out: attention,
+    and what training a verifier costs.
+    """
+    ratio = large.parameters / small.parameters
+    return Rate(ratio, 3 * (ratio - small.tokens / large.tokens))
+
+
+def by_price(small: float, large: float) -> Rate:
+    """Equal bills, where an answer (or a token) costs `small` and `large`: whoever pays so has paid for the making."""
+    _above_zero(small=small, large=large)
+    return Rate(large / small, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One R: accuracies of `small` at a budget of `k` answers and of `large`.
+
+    `interval` is that of small minus large, paired by problem; NaN where there are fewer than two. Beyond the largest
+    budget measured or under the smallest, `small` is held there.
+    """
+
+    share: float
+    k: float
+    small: float
+    large: float
+    interval: Interval
+    beyond_measured: bool
+    under_measured: bool
+
+    @property
+    def difference(self) -> float:
+        """Small minus large."""
+        return self.small - self.large
+
+    @property
+    def relative(self) -> float:
+        """The difference in percent of large's accuracy (the paper's figure 1); NaN where that is 0."""
+        return 100 * self.difference / self.large if self.large else math.nan
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON keeps it."""
+        return {
+            "R": self.share,
+            "k": self.k,
+            "small": self.small,
+            "large": self.large,
+            "difference": self.difference,
+            "difference_ci95": list(self.interval),
+            "beyond_measured": self.beyond_measured,
+            "under_measured": self.under_measured,
+            "winner": self.winner,
+        }
+
+    @property
+    def winner(self) -> Winner:
+        """Who is more accurate, significantly or not: `interval` tells."""
+        return _winner(self.difference)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Accuracies of `small` (problems, budgets) against `large` (problems,), in [0, 1] or percent alike.
+
+    `budgets` rise; the unit is one answer's inference by the small model. Between two of them accuracy is linear in
+    log budget.
+    """
+
+    rate: Rate
+    budgets: Floats
+    small: Floats
+    large: Floats
+
+    def __post_init__(self) -> None:
+        if not len(self.budgets) or not (np.diff(self.budgets, prepend=0) > 0).all() or self.budgets[-1] == np.inf:
+            raise UsageError(f"budgets = {self.budgets.tolist()} is not allowed: above 0, rising and finite")
+        expected = (len(self.large), len(self.budgets))
+        if self.small.shape != expected or not len(self.large):
+            raise UsageError(f"small of shape {self.small.shape} is not allowed: (problems, budgets), here {expected}")
+        if not (np.isfinite(self.small).all() and np.isfinite(self.large).all()):
+            raise UsageError("an accuracy that is no number is not allowed: finite ones only")
+
+    def at(self, share: float) -> Point:
+        """Both at R = `share`."""
+        k = self.rate.k(share)
+        small = self._at_budget(k)
+        return Point(
+            share,
+            k,
+            float(small.mean()),
+            float(self.large.mean()),
+            bootstrap(small - self.large),
+            beyond_measured=bool(k > self.budgets[-1]),
+            under_measured=bool(k < self.budgets[0]),
+        )
+
+    def points(self, shares: Sequence[float] = SHARES) -> tuple[Point, ...]:
+        """Both at every R."""
+        return tuple(self.at(share) for share in shares)
+
+    def break_even(self) -> tuple[float, ...]:
+        """Every R in the range at which the difference changes sign, rising; more than one where the curve falls."""
+        return tuple(sorted(self.rate.share(math.exp(log_k)) for log_k in _crossings(*self._bends())))
+
+    def winner(self) -> Winner | None:
+        """Who is ahead somewhere in the range and behind nowhere; None where there is a break-even."""
+        _, differences = self._bends()
+        if differences.min() < 0 < differences.max():
+            return None
+        return _winner(differences.sum())
+
+    def undecided(self) -> tuple[Interval, ...]:
+        """The stretches of R whose difference has 0 in its interval.
+
+        Around the only break-even this is its own 95 % interval: where the true difference is 0, 19 in 20 intervals
+        hold 0. An end at an end of the range is open: the break-even may lie beyond it, or nowhere. Ends are
+        interpolated between neighbours on the grid. Empty also where there are too few problems for intervals.
+        """
+        shares = sorted({*SHARES, *self.break_even()})
+        intervals = [self.at(share).interval for share in shares]
+        excess = _without_noise(np.array([max(interval.low, -interval.high) for interval in intervals]))
+        return tuple(Interval(*np.exp(ends).tolist()) for ends in _stretches(np.log(shares), excess))
+
+    def _at_budget(self, budget: float) -> Floats:
+        """(problems,) accuracies of small."""
+        logs = np.log(self.budgets)
+        at = math.log(max(budget, self.budgets[0]))
+        return np.asarray(self.small @ np.array([np.interp(at, logs, one) for one in np.eye(len(logs))]))
+
+    def _bends(self) -> tuple[Floats, Floats]:
+        """Log budgets over the range, and the mean differences there; it is linear between, and level beyond."""
+        reached = np.clip([self.rate.k(share) for share in (SHARES[0], SHARES[-1])], self.budgets[0], self.budgets[-1])
+        low, high = reached.min(), reached.max()
+        inside = self.budgets[(self.budgets > low) & (self.budgets < high)]
+        budgets = np.array([low, *inside, high])
+        differences = np.array([(self._at_budget(budget) - self.large).mean() for budget in budgets])
+        return np.log(budgets), _without_noise(differences)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Who wins over all problems, and in each bin."""
+
+    overall: Match
+    bins: dict[int, Match]
+
+    def plain(self) -> dict[str, Any]:
+        """Over all R, and where the winner changes: overall and by bin, 1 the easiest."""
+        groups = {"overall": self.overall, **{str(bin + 1): match for bin, match in sorted(self.bins.items())}}
+        return {
+            "curve": {name: [point.plain() for point in match.points()] for name, match in groups.items()},
+            "break_even": {
+                name: {
+                    "R": list(match.break_even()),
+                    "wins_everywhere": match.winner(),
+                    "undecided": [list(stretch) for stretch in match.undecided()],
+                }
+                for name, match in groups.items()
+            },
+        }
+
+
+def from_problems(rate: Rate, budgets: Floats, small: Floats, large: Floats, bins: Ints) -> Exchange:
+    """From accuracies of every problem: `small` (problems, budgets), `large` and `bins` (problems,)."""
+    overall = Match(rate, budgets, small, large)
+    if bins.shape != large.shape:
+        raise UsageError(f"bins of shape {bins.shape} is not allowed: one for each of the {len(large)} problems")
+    return Exchange(
+        overall, {int(one): Match(rate, budgets, small[bins == one], large[bins == one]) for one in np.unique(bins)}
+    )
+
+
+def from_curves(rate: Rate, budgets: Floats, small: Floats, large: Floats) -> Exchange:
+    """From published curves: `small` (budgets, bins), `large` (bins,), the bins equally many problems.
+
+    Each curve is one row, and all bins' mean another, so that nothing is resampled: there are no intervals.
+    """
+    bins = from_problems(rate, budgets, small.T, large, np.arange(len(large))).bins
+    return Exchange(Match(rate, budgets, small.mean(1)[None], large.mean(keepdims=True)), bins)
+
+
+def _without_noise(values: Floats) -> Floats:
+    return np.where(np.abs(values) <= NOISE, 0, values)
+
+
+def _winner(difference: float) -> Winner:
+    if abs(difference) <= NOISE:
+        return "tie"
+    return "small" if difference > 0 else "large"
+
+
+def _crossings(x: Floats, y: Floats) -> list[float]:
+    """Where the line through the points changes sign; the middle where it does so along 0."""
+    found = []
+    for left, right in pairwise(np.flatnonzero(y)):
+        if y[left] * y[right] > 0:
+            continue
+        if right == left + 1:
+            found.append(_root(x[left], y[left], x[right], y[right]))
+        else:
+            found.append(float(x[left + 1] + x[right - 1]) / 2)
+    return found
+
+
+def _stretches(x: Floats, excess: Floats) -> list[tuple[float, float]]:
+    """Where the line through the points is not above 0."""
+    found = []
+    for held, group in groupby(range(len(x)), key=lambda index: bool(excess[index] <= 0)):
+        if held:
+            indices = list(group)
+            first, last = indices[0], indices[-1]
+            low = _root(x[first - 1], excess[first - 1], x[first], excess[first]) if first else x[0]
+            high = _root(x[last], excess[last], x[last + 1], excess[last + 1]) if last + 1 < len(x) else x[-1]
+            found.append((low, high))
+    return found
+
+
+def _root(x0: float, y0: float, x1: float, y1: float) -> float:
+    """Where the line between two points on either side of 0 is 0."""
+    return float(x0 + (x1 - x0) * y0 / (y0 - y1))
+
+
+def _above_zero(**settings: float) -> None:
+    """Raise `UsageError` for a setting that is not positive and finite."""
+    for name, value in settings.items():
+        if not 0 < value < math.inf:
+            raise UsageError(f"{name} = {value} is not allowed: above 0, and finite")

@@ -1,0 +1,146 @@
+"""Whether two answers are mathematically equal, decided in processes that can be killed: LaTeX can hang a grader."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections import defaultdict
+from importlib.util import find_spec
+from types import TracebackType
+from typing import TypeVar
+
+from computewise.grading.normalize import LONGEST, canonical, is_number, is_prose
+from computewise.grading.processes import WorkerPool
+
+PATIENCE = 4.0
+"""Seconds that may be spent on one answer, all comparisons together."""
+_SHARE_OF_THE_KEY = 0.4
+_DEEPEST = 40
+_REMEMBERED = 100_000
+_PERIODIC = re.compile(r"[\d.]\s*\\overline|\\[lc]?dots|\.\.\.")
+_UNSAID = re.compile(r"'|\\prime|\d_\{?\d|" + _PERIODIC.pattern)
+"""What math-verify drops: primes, the base of a number, the period of a decimal."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Equality:
+    """Compares answers by math-verify where it is installed, by their canonical text where it is not.
+
+    Threads may share one. Whoever asks with an answer on which `patience` seconds have been spent, or that kills its
+    worker, hears that it is equal to nothing but its own text. `close`, or the end of a `with`, ends
+    its workers.
+    """
+
+    def __init__(self, patience: float = PATIENCE, workers: int = 2) -> None:
+        self.by_mathematics = find_spec("math_verify") is not None
+        self.asked = 0
+        self._patience = patience
+        self._pool = WorkerPool(workers)
+        self._lock = threading.Lock()
+        self._spent: defaultdict[str, float] = defaultdict(float)
+        self._keys: dict[str, str] = {}
+        self._verdicts: dict[tuple[str, str], bool] = {}
+
+    def __enter__(self) -> Equality:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker processes; they start again where they are needed."""
+        self._pool.close()
+
+    @property
+    def given_up(self) -> int:
+        """How many answers could not be read or compared in time."""
+        with self._lock:
+            return sum(spent >= self._patience for spent in self._spent.values())
+
+    def key(self, answer: str) -> str:
+        """A text that equal answers share, however they are written, as far as it can be known in `patience` seconds.
+
+        It is an answer itself, and its own key.
+        """
+        text = canonical(answer)
+        if len(text) > LONGEST:
+            digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+            return f"{text[:40]}... ({len(text)} characters, {digest})"
+        if not self.by_mathematics or _plain(text) or _UNSAID.search(text) or self._hopeless(text):
+            return text
+        key = self._keys.get(text)
+        if key is None:
+            form = self._ask(text, self._patience * _SHARE_OF_THE_KEY, "form", text)
+            # A decimal comma is math-verify's reading of a list.
+            key = form if isinstance(form, str) and not ("," in text and is_number(form)) else text
+            self._remember(self._keys, text, key)
+            self._remember(self._keys, key, key)
+        return key
+
+    def __call__(self, gold: str, answer: str) -> bool:
+        """Whether they are equal; `gold` is the reference, or what represents a class."""
+        with self._lock:
+            self.asked += 1
+        one, other = canonical(gold), canonical(answer)
+        if one == other:
+            return True
+        if not self.by_mathematics or (_whole(one) and _whole(other)) or self._hopeless(one) or self._hopeless(other):
+            return False
+        if self.key(gold) == self.key(answer):
+            return True
+        if _number_and_list(one, other):
+            return False
+        pair = (gold, answer)
+        if pair not in self._verdicts:
+            left = self._patience - self._spent.get(other, 0.0)
+            self._remember(self._verdicts, pair, bool(self._ask(other, left, "equal", gold, answer)))
+        return self._verdicts[pair]
+
+    def _hopeless(self, text: str) -> bool:
+        return (
+            len(text) > LONGEST
+            or self._spent.get(text, 0.0) >= self._patience
+            or _deep(text)
+            or _PERIODIC.search(text) is not None
+        )
+
+    def _ask(self, charged: str, seconds: float, *question: str) -> object:
+        """What a worker says; None where it says nothing in time, which is charged to one of the answers."""
+        if seconds <= 0:
+            return None
+        answered, answer = self._pool.ask(question, seconds)
+        if not answered:
+            with self._lock:
+                self._spent[charged] += seconds  # also where the worker died at once: it would die again
+        return answer
+
+    def _remember(self, memory: dict[K, V], key: K, value: V) -> None:
+        with self._lock:
+            if len(memory) >= _REMEMBERED:
+                memory.clear()
+            memory[key] = value
+
+
+def _whole(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
+
+
+def _number_and_list(one: str, other: str) -> bool:
+    return (is_number(one) and "," in other) or (is_number(other) and "," in one)
+
+
+def _plain(text: str) -> bool:
+    return len(text) < 2 or is_number(text) or is_prose(text)
+
+
+def _deep(text: str) -> bool:
+    """Whether brackets are nested deeper than any answer's: parsers take exponential time, or the whole stack."""
+    depth = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if depth > _DEEPEST:
+            return True
+    return False

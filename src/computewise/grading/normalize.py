@@ -1,0 +1,228 @@
+"""Answers in a canonical form."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+from computewise.grading.extraction import boxed, final_answer
+
+_STEPS = "Work through the problem step by step and leave a blank line between steps."
+
+SHORT_ANSWER = rf"{_STEPS} End with the final answer, as short as it can be, inside \boxed{{}}."
+
+_MARKUP = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}|[$*]")
+
+_LETTER = re.compile(r"\(([A-Ja-j])\)|\[([A-Ja-j])\]|([A-J])(?=[.):,]|\s*$|\s+(?:because|since|as)\b)")
+
+_BARE = re.compile(r"([A-Ja-j])[.):]?")
+
+_OPTION = re.compile(r"^(?:option|choice)\s+", re.IGNORECASE)
+
+_EDGES = " \t\"'`“”‘’.,;:!?"
+
+
+def letter(text: str) -> str | None:
+    r"""The choice that a text names: B, (b), B. 42, \text{B}, option B."""
+    plain = _OPTION.sub("", _MARKUP.sub(r"\1", text).strip())
+    match = _BARE.fullmatch(plain) or _LETTER.match(plain)
+    return next(group for group in match.groups() if group).upper() if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceGrader:
+    """One letter from A to J."""
+
+    instruction: str = (
+        f"{_STEPS} Choose one of the options, and end with a line that says only: The answer is (X), with its letter."
+    )
+    findings: tuple[str, ...] = ()
+
+    def answer(self, solution: str) -> str | None:
+        """The letter in the last box, after the last "answer is", or alone on the last line."""
+        last_line = solution.rstrip().rsplit("\n", 1)[-1]
+        alone = last_line if len(_MARKUP.sub(r"\1", last_line).strip()) <= 4 else ""
+        return letter(boxed(solution) or final_answer(solution) or alone)
+
+    def key(self, answer: str) -> str:
+        """The letter, in capitals."""
+        return letter(answer) or answer.strip()
+
+    def correct(self, reference: str, answer: str) -> bool:
+        """The same letter."""
+        chosen = letter(answer)
+        return chosen is not None and chosen == letter(reference)
+
+    def accepts(self, reference: str) -> bool:
+        """Whether it is a letter."""
+        return letter(reference) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ExactGrader:
+    """The same text but for capitals, runs of white space, and quotes and punctuation at either end."""
+
+    instruction: str = SHORT_ANSWER
+    findings: tuple[str, ...] = ()
+
+    def answer(self, solution: str) -> str | None:
+        r"""What is in the last \boxed{}, behind ``####``, in ``<answer>`` or after "the answer is"."""
+        return final_answer(solution)
+
+    def key(self, answer: str) -> str:
+        """The text as it is compared; Unicode's compatibility forms are one."""
+        text = " ".join(unicodedata.normalize("NFKC", answer).casefold().split())
+        return text.strip(_EDGES) or text
+
+    def correct(self, reference: str, answer: str) -> bool:
+        """Equal keys."""
+        return self.key(reference) == self.key(answer)
+
+    def accepts(self, reference: str) -> bool:
+        """Whether there is anything to compare."""
+        return bool(reference.strip())
+
+
+LONGEST = 500
+
+"""Characters; no grader makes sense of a longer answer, and parsing it takes seconds."""
+
+_LONGEST_NUMBER = 200
+
+"""Characters; Python refuses to read integers of thousands of digits, as a sample that loops may hold them."""
+
+_LARGEST_EXPONENT = 40
+
+
+_UNICODE = str.maketrans(
+    {
+        "−": "-", "–": "-", "°": "", "×": r"\times ", "·": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ",
+        "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "²": "^2", "³": "^3", "∪": r"\cup ", "∩": r"\cap ", "√": r"\sqrt ",
+        "\u00a0": " ", "\u202f": " ", "\u2009": " ",
+    }
+)  # fmt: skip
+
+_TEXT = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|rm|operatorname)\s*\{([^{}]*)\}"
+
+_PLAIN_NUMBER = r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?"
+
+_NO_UNITS = "and|or|to|by|times|mod|pi|sin|cos|tan|log|ln|exp|sqrt|plus|minus|dozen|hundred|thousand|million|billion"
+
+_SHORT_UNITS = "cm|mm|km|kg|mg|ft|in|lb|oz|ml|hr|mi|am|pm"
+
+_UNIT_WORDS = rf"\s+(?!(?:{_NO_UNITS})\b)(?:[A-Za-z]{{3,}}|{_SHORT_UNITS})(?:[ -](?!(?:{_NO_UNITS})\b)[A-Za-z]{{2,}})*"
+
+_NAMED = r"^(?:m?\\angle ?|\\triangle ?)?(?:[A-Z]{1,4}|[a-zA-Z](?:_\{?\w\}?|\([a-z]\))?)="
+
+_CALCULATION = r"^(?:[-+*/()^{}!.\d]|\\(?:cdot|times|div|frac|sqrt) ?)+="
+
+_REWRITES = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\\[dtc]frac", r"\\frac"),
+        (r"\*\*", "^"),
+        (r"\^\(([^()]*)\)", r"^{\1}"),
+        (r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])", ""),
+        (r"\\(leq?|geq?|neq?)(?![A-Za-z])", lambda match: "\\" + match.group(1)[:2]),
+        (rf"^({_PLAIN_NUMBER}){_UNIT_WORDS}(?:\^?\d)?[.]?$", r"\1"),
+        (r"(?<=[\d}])\s*" + _TEXT + r"(?:\^\{?\d\}?)?\s*\.?$", ""),  # a unit
+        (_TEXT, r"\1"),
+        (r"(?<=\d)(?:\\!|\{,\}|\\,)+(?=\d{3})", ","),
+        (r"^([+-]?\d+)\s+(\d+)/(\d+)$", r"\1\\frac{\2}{\3}"),
+        (r"\\[!,;: ]|\\q?quad(?![A-Za-z])|~", " "),
+        (r"(?<=\\)([A-Za-z]+)\s+(?=[A-Za-z])", "\\1\0"),  # LaTeX needs the space of "\pi r"
+        (r"\s", ""),
+        ("\0", " "),
+        (r"\\?\$|\\\(|\\\)|\\\[|\\\]|\\?%|\^\{?\\circ\}?|\\?degrees?$|\\+$", ""),
+        (r"\\frac(\d)(?=[\d{])", r"\\frac{\1}"),
+        (r"\\frac(\{\d+\})(\d)", r"\\frac\1{\2}"),
+        (r"(?<![\w.^])(\d+)/(\d+)(?![\w.^!])", r"\\frac{\1}{\2}"),
+        (r"\\sqrt(\d)", r"\\sqrt{\1}"),
+        (r"([\^_])\{(\w)\}", r"\1\2"),
+        (r"\\approx.*$", ""),
+        (rf"{_CALCULATION}(?=[^=]+$)", ""),
+        (rf"{_NAMED}(?=[^=]+$)|^[a-z]\\in(?![A-Za-z])", ""),
+        (r"^\(([A-Z])\)$", r"\1"),
+        (r"(?<=.)[.]+$", ""),
+    )
+]
+
+_NUMBER = re.compile(r"([+-]?)(\d{1,3}(?:,\d{3})+|\d+)?(\.\d+)?")
+
+_QUOTIENT = re.compile(r"([+-]?)(\d*)\\frac\{(-?\d+)\}\{(\d+)\}")
+
+_SCIENTIFIC = re.compile(r"([+-]?\d+(?:\.\d+)?)(?:\\times|\\cdot|\*)10\^\{?(-?\d+)\}?")
+
+_REPEATING = re.compile(r"([+-]?)(\d*)\.(\d*)\\overline\{(\d+)\}")
+
+_PROSE = re.compile(r"(?:[A-Z]?[a-z]{2,})+")
+
+
+@lru_cache(maxsize=4096)
+def canonical(answer: str) -> str:
+    """The answer without LaTeX's ways to write the same: spaces, delimiters, units, "x =", and numbers as fractions.
+
+    What it returns it returns unchanged. Words lose their capitals; percent signs and currencies are dropped, so 50 and
+    50 % are equal and 0.5 is neither.
+    """
+    for _ in range(8):
+        before, answer = answer, _rewrite(answer)
+        if answer in (before, ""):
+            return before
+    return answer
+
+
+def _rewrite(answer: str) -> str:
+    if len(answer) > LONGEST:
+        return answer.strip()
+    answer = answer.translate(_UNICODE).strip()
+    for pattern, replacement in _REWRITES:
+        answer = pattern.sub(replacement, answer)
+    number = _as_fraction(answer)
+    if number is not None:
+        return str(number)
+    return answer.lower() if _PROSE.fullmatch(answer) else answer
+
+
+def is_number(text: str) -> bool:
+    """Whether a canonical text is a fraction or a whole number."""
+    return re.fullmatch(r"-?\d+(?:/\d+)?", text) is not None
+
+
+def is_prose(text: str) -> bool:
+    """Whether a canonical text is words."""
+    return _PROSE.fullmatch(text) is not None
+
+
+def _as_fraction(text: str) -> Fraction | None:
+    if len(text) > _LONGEST_NUMBER:
+        return None
+    if match := _QUOTIENT.fullmatch(text):
+        return _mixed(*match.groups())
+    if (match := _NUMBER.fullmatch(text)) and any(match.groups()[1:]):
+        return Fraction(text.replace(",", ""))
+    if re.fullmatch(r"-?\d+/\d+", text):
+        above, below = text.split("/")
+        return Fraction(int(above), int(below)) if int(below) else None
+    if (match := _SCIENTIFIC.fullmatch(text)) and abs(int(match.group(2))) <= _LARGEST_EXPONENT:
+        return Fraction(match.group(1)) * Fraction(10) ** int(match.group(2))
+    if match := _REPEATING.fullmatch(text):
+        return _repeating(*match.groups())
+    return None
+
+
+def _mixed(sign: str, whole: str, above: str, below: str) -> Fraction | None:
+    r"""3\frac{1}{2} is three and a half."""
+    if not int(below) or (whole and above.startswith("-")):
+        return None
+    value = int(whole or 0) + Fraction(int(above), int(below))
+    return -value if sign == "-" else value
+
+
+def _repeating(sign: str, whole: str, begun: str, period: str) -> Fraction:
+    tail = Fraction(int(period), 10 ** len(period) - 1)
+    value = int(whole or 0) + (int(begun or 0) + tail) / 10 ** len(begun)
+    return -value if sign == "-" else value

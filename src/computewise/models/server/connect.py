@@ -1,0 +1,228 @@
+"""From a URL and a name to a model: probe, choose who renders, choose the route."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from computewise.costs import Prices
+from computewise.errors import ModelError, ServerError, UsageError
+from computewise.http.client import HttpClient
+from computewise.http.concurrency import Retry
+from computewise.models.messages import Message
+from computewise.models.server.capabilities import (
+    DIALECTS,
+    LLAMA,
+    OLLAMA,
+    SGLANG,
+    THINKING_OFF,
+    VLLM,
+    Capabilities,
+    Dialect,
+    Fields,
+)
+from computewise.models.server.limits import Ceiling
+from computewise.models.server.model import ServerModel
+from computewise.models.server.probe import find_model, probe
+from computewise.models.server.protocol import Route
+from computewise.models.server.routes import ChatRoute, CompletionsRoute, LlamaRoute, OllamaRoute
+from computewise.models.server.templates import LlamaTemplate, PlainTemplate, Template, TokenizeTemplate, read_template
+
+PLAIN = "plain"
+IMPATIENT = Retry(tries=2, seconds=5.0)
+"""For the first requests: who mistyped a port should not wait for minutes."""
+_SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """Which model of which server, and how it is to be asked: plain data.
+
+    `chat_template` is a file or a model's directory, "plain" for a base model, None to leave it to the server.
+    `thinking_budget` bounds the tokens of thinking where the server can.
+    """
+
+    base_url: str
+    model: str
+    parameters: int
+    capabilities: Capabilities
+    chat_template: str | None = None
+    thinking: bool = True
+    thinking_budget: int | None = None
+    revision: str = ""
+    """What its server says of the weights behind the name."""
+
+    @property
+    def label(self) -> str:
+        """For a person: the last part of what may be a path or an owner's repository."""
+        return self.model.rstrip("/").rpartition("/")[2] or self.model
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON keeps it: everything that decides what the model answers, so not where it is."""
+        return {
+            "model": self.model,
+            "parameters": self.parameters,
+            "capabilities": self.capabilities.plain(),
+            "chat_template": self.chat_template,
+            "thinking": self.thinking,
+            "thinking_budget": self.thinking_budget,
+            "revision": self.revision,
+        }
+
+
+async def find_served(
+    base_url: str,
+    model: str | None,
+    *,
+    api_key: str | None = None,
+    parameters: float | None = None,
+    chat_template: str | None = None,
+    thinking: bool = True,
+    thinking_budget: int | None = None,
+) -> ServedModel:
+    """Ask the server what it can do; raises `UsageError` where the model is unknown, or its size and nobody says it."""
+    async with HttpClient(base_url, api_key=api_key, retry=IMPATIENT) as client:
+        name, entry = await find_model(client, model)
+        found = await probe(client, name, entry, thinking=thinking)
+        template = await _template(client, name, found, chat_template, thinking)
+        if template is not None:
+            begun = (await template.render([Message("user", "1")])).text
+            found = replace(found, template=template.name, thinks=found.thinks or begun.rstrip().endswith("<think>"))
+    if not found.chat and not found.raw:
+        raise UsageError(f"{client.base_url} answers neither chat nor completions for {name!r}")
+    if thinking_budget is not None and DIALECTS[found.dialect].thinking_budget is None:
+        raise UsageError(f"{found.server} cannot bound thinking: leave out --thinking-budget")
+    return ServedModel(
+        base_url=client.base_url,
+        model=name,
+        parameters=_parameters(name, found, parameters),
+        capabilities=found,
+        chat_template=chat_template,
+        thinking=thinking,
+        thinking_budget=thinking_budget,
+        revision=_revision(entry),
+    )
+
+
+def restore_served(plain: Mapping[str, Any], base_url: str) -> ServedModel:
+    """The model that `ServedModel.plain` described, at a server of now."""
+    names = {field.name for field in fields(Capabilities)}
+    found = Capabilities(**{name: value for name, value in plain["capabilities"].items() if name in names})
+    return ServedModel(**{**plain, "capabilities": found}, base_url=base_url)
+
+
+async def open_served(
+    served: ServedModel,
+    client: HttpClient,
+    *,
+    delimiter: str,
+    instruction: str = "",
+    ceiling: Ceiling | None = None,
+    prices: Prices | None = None,
+) -> ServerModel:
+    """The model behind `client`, which must be of the server that `served` was found on."""
+    found = served.capabilities
+    template = await _template(client, served.model, found, served.chat_template, served.thinking)
+    return ServerModel(
+        client,
+        served.model,
+        served.parameters,
+        found,
+        _route(served, client, template),
+        template if found.rendered else None,
+        delimiter,
+        instruction,
+        ceiling or Ceiling(),
+        prices,
+    )
+
+
+def _route(served: ServedModel, client: HttpClient, template: Template | None) -> Route:
+    found, dialect = served.capabilities, DIALECTS[served.capabilities.dialect]
+    if template is not None and found.rendered and served.thinking_budget is None:
+        if found.server == LLAMA.name:
+            return LlamaRoute(client, logprobs=found.logprobs)
+        if found.server == OLLAMA.name:
+            return OllamaRoute(client, served.model)
+        kept: Dialect = dialect if found.keeps_stop else replace(dialect, keep_stop={})
+        return CompletionsRoute(
+            client,
+            served.model,
+            kept,
+            logprobs=found.logprobs,
+            special=template.special,
+            says=found.says_which_stop,
+        )
+    return ChatRoute(
+        client,
+        served.model,
+        replace(dialect, marked_prefill=found.marked_prefill, fixed={**dialect.fixed, **_fixed(served.thinking)}),
+        logprobs=found.logprobs,
+        echoes=found.echoes,
+        thinking_budget=served.thinking_budget,
+    )
+
+
+async def _template(
+    client: HttpClient, model: str, found: Capabilities, given: str | None, thinking: bool
+) -> Template | None:
+    """What is given, else the server's own where it renders for others; None where nobody does."""
+    if given == PLAIN:
+        return PlainTemplate()
+    if given is not None:
+        return read_template(Path(given), thinking=thinking)
+    template: Template
+    if found.server == LLAMA.name:
+        template = LlamaTemplate(client, _fixed(thinking))
+    elif found.server == VLLM.name:
+        template = TokenizeTemplate(client, model, _fixed(thinking))
+    elif found.server == SGLANG.name:
+        return await _local(client, thinking)
+    else:
+        return None
+    try:
+        await template.render([Message("user", "1")])
+    except (ServerError, ModelError):
+        return None
+    return template
+
+
+async def _local(client: HttpClient, thinking: bool) -> Template | None:
+    """From the directory that SGLang serves, where it is on this machine."""
+    held = await client.get("/get_model_info")
+    path = Path(str(held.get("model_path", ""))) if isinstance(held, dict) else Path()
+    return read_template(path, thinking=thinking) if (path / "tokenizer_config.json").exists() else None
+
+
+def _fixed(thinking: bool) -> Fields:
+    return {} if thinking else THINKING_OFF
+
+
+def _revision(entry: Mapping[str, Any]) -> str:
+    """vLLM's root is a repository or a directory; llama.cpp tells a file's numbers."""
+    told = {name: entry[name] for name in ("root", "meta", "max_model_len") if entry.get(name)}
+    return json.dumps(told, sort_keys=True)
+
+
+def _parameters(name: str, found: Capabilities, given: float | None) -> int:
+    """What is given, what the server says, or what the name says, such as 1.5B: FLOPs are counted from it."""
+    if given is not None:
+        if not 1 <= given < math.inf:
+            raise UsageError(f"parameters = {given:g} is not allowed: at least 1, such as 1.5e9")
+        return round(given)
+    if found.parameters:
+        return found.parameters
+    if (said := parameters_in(name)) is None:
+        raise UsageError(f"how many parameters {name} has, nobody says: give its --parameters, such as 1.5e9")
+    return said
+
+
+def parameters_in(name: str) -> int | None:
+    """What a model's name says, such as 1.5B or 500m; the largest number where there are several."""
+    sizes = [float(size) * (1e9 if unit in "bB" else 1e6) for size, unit in _SIZE.findall(name)]
+    return round(max(sizes)) if sizes else None

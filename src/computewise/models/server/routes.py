@@ -1,0 +1,254 @@
+"""The routes by which a server is asked: completions, chat, llama.cpp's and Ollama's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+from computewise.http.client import HttpClient
+from computewise.models.server.capabilities import LLAMA, OLLAMA, Dialect
+from computewise.models.server.protocol import (
+    Answered,
+    Asked,
+    Choice,
+    ChoiceMessage,
+    Ended,
+    Generated,
+    Tokens,
+    ended,
+    envelope_of,
+    read,
+    tokens_of,
+)
+
+
+class ChatRoute:
+    """Rungs C and D. `echoes` says that a server's answer begins with the message it goes on from (llama.cpp's does).
+
+    `thinking_budget` bounds the tokens of thinking where the dialect has a field for it.
+    """
+
+    def __init__(
+        self,
+        client: HttpClient,
+        model: str,
+        dialect: Dialect,
+        *,
+        logprobs: bool,
+        echoes: bool = False,
+        thinking_budget: int | None = None,
+    ) -> None:
+        self._client, self._model, self._dialect = client, model, dialect
+        self._logprobs, self._echoes = logprobs, echoes
+        self._thinking = {} if thinking_budget is None else {str(dialect.thinking_budget): thinking_budget}
+
+    async def generate(self, asked: Asked) -> Answered:
+        """See `Route.generate`."""
+        choices, counts = envelope_of(await self._client.post("chat/completions", self._body(asked)))
+        each = counts.each([len((one.message or ChoiceMessage()).content or "") for one in choices])
+        found = [self._read(choice, asked, count) for choice, count in zip(choices, each, strict=True)]
+        return Answered(found, counts.prompt_tokens, counts.cached_tokens, counts.completion_tokens)
+
+    def _body(self, asked: Asked) -> dict[str, Any]:
+        dialect = self._dialect
+        messages: list[dict[str, Any]] = [{"role": one.role, "content": one.content} for one in asked.messages]
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": messages,
+            dialect.limit: asked.max_tokens,
+            "temperature": asked.temperature,
+            "seed": asked.seed,
+            **dialect.fixed,
+            **dialect.sampling,
+            **self._thinking,
+            **asked.fields,
+        }
+        if asked.n > 1:
+            body["n"] = asked.n
+        if messages[-1]["role"] == "assistant":
+            body |= dialect.prefill
+            if dialect.marked_prefill:
+                messages[-1]["prefix"] = True
+        if self._logprobs:
+            body |= {"logprobs": True, "top_logprobs": 1}
+        if asked.stop is not None:
+            body |= {"stop": [asked.stop], **dialect.keep_stop}
+        return body
+
+    def _read(self, choice: Choice, asked: Asked, count: int | None) -> Generated:
+        message = choice.message or ChoiceMessage()
+        text, last = message.content or "", asked.messages[-1]
+        if self._echoes and last.role == "assistant":
+            text = text.removeprefix(last.content)
+        how = ended(choice, self._dialect, asked.stop, text, says=False)
+        if how == "stop" and asked.stop and not text.endswith(asked.stop):
+            text += asked.stop
+        return Generated(text, how, tokens_of(choice), count, message.thinking)
+
+
+class CompletionsRoute:
+    """Rungs A and B: the prompt is extended as it is, no template touches it.
+
+    `special` has the server put its special tokens before it; `says` tells that it says which stop fired.
+    """
+
+    def __init__(
+        self, client: HttpClient, model: str, dialect: Dialect, *, logprobs: bool, special: bool, says: bool
+    ) -> None:
+        self._client, self._model, self._dialect = client, model, dialect
+        self._logprobs, self._special, self._says = logprobs, special, says
+
+    async def generate(self, asked: Asked) -> Answered:
+        """See `Route.generate`."""
+        choices, counts = envelope_of(await self._client.post("completions", self._body(asked)))
+        each = counts.each([len(one.text or "") for one in choices])
+        found = [self._read(choice, asked, count) for choice, count in zip(choices, each, strict=True)]
+        return Answered(found, counts.prompt_tokens, counts.cached_tokens, counts.completion_tokens)
+
+    def _body(self, asked: Asked) -> dict[str, Any]:
+        dialect = self._dialect
+        body: dict[str, Any] = {
+            "model": self._model,
+            "prompt": asked.text if asked.ids is None else asked.ids,
+            "max_tokens": asked.max_tokens,
+            "temperature": asked.temperature,
+            "seed": asked.seed,
+            **dialect.fixed,
+            **dialect.sampling,
+            **dialect.token_ids,
+            **asked.fields,
+        }
+        if asked.n > 1:
+            body["n"] = asked.n
+        if dialect.special is not None:
+            body[dialect.special] = self._special
+        if self._logprobs:
+            body["logprobs"] = 1
+        if asked.stop is not None:
+            body |= {"stop": [asked.stop], **dialect.keep_stop}
+        return body
+
+    def _read(self, choice: Choice, asked: Asked, count: int | None) -> Generated:
+        text = choice.text or ""
+        how = ended(choice, self._dialect, asked.stop, text, says=self._says)
+        if how == "stop" and asked.stop and not text.endswith(asked.stop):
+            text += asked.stop
+        if choice.token_ids is not None:
+            count = len(choice.token_ids)
+        return Generated(text, how, tokens_of(choice), count)
+
+
+class _OllamaCompletion(Struct):
+    response: str
+    done_reason: str | None = None
+    eval_count: int | None = None
+    prompt_eval_count: int | None = None
+
+
+class OllamaRoute:
+    """Rung B: raw prompts, one continuation a request, and no word on which stop fired."""
+
+    def __init__(self, client: HttpClient, model: str) -> None:
+        self._client, self._model = client, model
+
+    async def generate(self, asked: Asked) -> Answered:
+        """See `Route.generate`."""
+        options = {
+            "temperature": asked.temperature,
+            "seed": asked.seed,
+            "num_predict": asked.max_tokens,
+            "stop": [] if asked.stop is None else [asked.stop],
+            **OLLAMA.fixed,
+            **OLLAMA.sampling,
+        }
+        body = {"model": self._model, "prompt": asked.text, "raw": True, "stream": False, "options": options}
+        found = read(await self._client.post("/api/generate", body), _OllamaCompletion, "response of Ollama's")
+        how: Ended = "end" if asked.stop is None else "unsaid"
+        if found.done_reason == "length":
+            how = "length"
+        generated = Generated(found.response, how, None, found.eval_count)
+        return Answered([generated], found.prompt_eval_count, None, found.eval_count)
+
+
+_FIELDS = ["index", "content", "tokens", "stop_type", "tokens_evaluated", "timings/cache_n", "completion_probabilities"]
+
+_ENDED: dict[str, Ended] = {"eos": "end", "word": "stop", "limit": "length"}
+
+
+class _Seen(Struct):
+    token: str
+    logprob: float | None
+    id: int
+
+
+class _LlamaCompletion(Struct):
+    content: str
+    tokens: list[int]
+    stop_type: Literal["eos", "word", "limit"]
+    index: int = 0
+    tokens_evaluated: int | None = None
+    cached: int | None = field(name="timings/cache_n", default=None)
+    completion_probabilities: list[_Seen] = []
+
+
+class _Text(Struct):
+    content: str
+
+
+class LlamaRoute:
+    """Rung A on a llama-server; `n` is bounded by its slots."""
+
+    def __init__(self, client: HttpClient, *, logprobs: bool) -> None:
+        self._client, self._logprobs = client, logprobs
+        self._spelt: dict[tuple[int, ...], str] = {}
+
+    async def generate(self, asked: Asked) -> Answered:
+        """See `Route.generate`."""
+        body = {
+            "prompt": asked.text if asked.ids is None else asked.ids,
+            "n_cmpl": asked.n,
+            "n_predict": asked.max_tokens,
+            "stop": [] if asked.stop is None else [asked.stop],
+            "temperature": asked.temperature,
+            "seed": asked.seed,
+            **LLAMA.fixed,
+            **LLAMA.sampling,
+            "n_probs": int(self._logprobs),
+            "return_tokens": True,
+            "cache_prompt": True,
+            "response_fields": _FIELDS,
+        }
+        held = await self._client.post("/completion", body)
+        found = read(held if isinstance(held, list) else [held], list[_LlamaCompletion], "completion of llama.cpp's")
+        found.sort(key=lambda one: one.index)
+        generated = [await self._read(one, asked.stop) for one in found]
+        first = found[0] if found else _LlamaCompletion("", [], "limit")
+        return Answered(generated, first.tokens_evaluated, first.cached, sum(one.sampled for one in generated))
+
+    async def _read(self, held: _LlamaCompletion, stop: str | None) -> Generated:
+        """The stop text is cut off, and so are the log-probabilities of its tokens: they count as certain."""
+        how, ids = _ENDED[held.stop_type], tuple(held.tokens)
+        text = held.content + (stop or "" if how == "stop" else "")
+        seen = held.completion_probabilities[: len(ids)]
+        if not seen:
+            return Generated(text, how, None, len(ids))
+        texts = [one.token for one in seen]
+        unseen = ids[len(seen) :]
+        rest = text[sum(map(len, texts)) :]
+        texts += [rest, *[""] * (len(unseen) - 1)] if unseen else []
+        logprobs = [*(one.logprob or 0.0 for one in seen), *[0.0] * len(unseen)]
+        tokens = Tokens(tuple(texts), tuple(logprobs), ids)
+        if how == "stop" and await self._spelling(unseen) != rest:
+            tokens = replace(tokens, ids=None)  # the last of them goes on behind the stop
+        return Generated(text, how, tokens, len(ids))
+
+    async def _spelling(self, ids: Sequence[int]) -> str:
+        """What the tokens of a stop spell: they are few, and asked for once."""
+        key = tuple(ids)
+        if key not in self._spelt:
+            held = await self._client.post("/detokenize", {"tokens": key})
+            self._spelt[key] = read(held, _Text, "text of tokens").content
+        return self._spelt[key]

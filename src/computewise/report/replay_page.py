@@ -1,0 +1,336 @@
+"""The page of a replay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from computewise.errors import RunError
+from computewise.report import exchange, replay_figures
+from computewise.report.lookup import Entry
+from computewise.report.plotting import render
+from computewise.report.tables import Table
+from computewise.report.template import fill, read_json
+from computewise.report.text import (
+    MINUS,
+    NONE,
+    PLAIN,
+    Verdict,
+    count,
+    estimate,
+    interval,
+    listed,
+    number,
+    percent,
+    points,
+    signed,
+    verdict,
+)
+from computewise.runs import write_atomically
+from computewise.study.recorded.evaluate import FOLDS
+
+FILES = {"fit": "The file", "evaluate": "The file measured on", "large": "The larger model's file"}
+
+
+def findings(summary: Entry) -> list[dict[str, str]]:
+    """Each with the file it is about, the first file by its name alone."""
+    return [
+        {
+            "about": f"{FILES[one['file']]}, {Path(summary[one['file']]).name}",
+            "text": one["text"],
+            "example": "" if one["example"] is None else str(one["example"]),
+        }
+        for one in summary["findings"]
+    ]
+
+
+def sentence(summary: Entry) -> str:
+    """The summary's own, its signs as the page writes them."""
+    return str(summary["sentence"]).replace("is -", f"is {MINUS}")
+
+
+def validated(summary: Entry) -> str:
+    """On which problems everything was measured."""
+    orders = f"in {summary['orders']} random order{'s' * (summary['orders'] > 1)} of each problem's samples"
+    if summary["evaluate"] is not None:
+        return (
+            f"Fitted on the {summary['problems']['fit']} problems of one file and measured on the "
+            f"{summary['problems']['evaluate']} of another, {orders}."
+        )
+    splits = summary["splits"]
+    times = "once" if splits == 1 else f"{splits} times anew"
+    return (
+        f"Split by problem, {times} at random, into {FOLDS} parts: each part is measured with what was fitted on the "
+        f"other {FOLDS - 1}, so no problem is measured by a policy that saw it, {orders}."
+    )
+
+
+def recorded(summary: Entry) -> str:
+    """That no rule draws more than was recorded, where budgets ask for it."""
+    most = summary["samples"]["most"]
+    if most >= summary["frontier"]["uniform"][-1]["budget"]:
+        return ""
+    return f"No problem has more than {most} samples: budgets beyond that show what all recorded samples come to."
+
+
+def plain_rule(summary: Entry) -> str:
+    """Where the rule without a fit is ahead of the controller; they were not compared pairwise."""
+    rules = summary["frontier"]
+    pairs = zip(rules["plain_rule"], rules["controller"], strict=True)
+    ahead = [
+        f"{plain['budget']:g} (by {number(100 * (plain['accuracy'] - fitted['accuracy']), 1)} points)"
+        for plain, fitted in pairs
+        if plain["accuracy"] - fitted["accuracy"] >= 0.0005
+    ]
+    if not ahead:
+        return "The plain rule, which is fitted on nothing, is ahead of the controller at no budget here."
+    return (
+        f"The plain rule, which is fitted on nothing, is ahead of the controller at {listed(ahead)}; whether that is "
+        "more than chance was not tested."
+    )
+
+
+def equal_cost(escalation: Entry) -> Iterator[str]:
+    """What the small model does at the cost of one answer of the large one."""
+    one = escalation["at_equal_cost"][0]
+    moved, stays = one["escalating"]["minus_large"], one["small_alone"]["minus_large"]
+    cost = escalation["large_alone"][0]["cost"]
+    yield f"One sample of the large model costs as much as {number(cost, 1)} of the small one."
+    yield (
+        f"At no more than that, the controller that may escalate is {points(moved['difference'], moved['ci95'])} from "
+        f"the large model, and asks it about {percent(one['escalated'])} of problems; the small model alone with "
+        f"its controller is {points(stays['difference'], stays['ci95'])} from it."
+    )
+
+
+_SAYS = {Verdict.BETTER: " better", Verdict.WORSE: " worse", Verdict.OPEN: ""}
+
+
+def frontier_table(summary: Entry) -> Table:
+    """The four rules at every budget."""
+    rules = summary["frontier"]
+    differences = {one["mean_samples"]: one for one in summary["controller_minus_uniform"]}
+    rows = [
+        [
+            f"{uniform['budget']:g}",
+            _spending(uniform),
+            _spending(controller),
+            _difference(differences[uniform["budget"]]),
+            _spending(plain),
+            _spending(oracle),
+        ]
+        for uniform, controller, plain, oracle in zip(
+            *(rules[rule] for rule in ("uniform", "controller", "plain_rule", "oracle")), strict=True
+        )
+    ]
+    head = [
+        "Mean samples, at most",
+        "Uniform",
+        "Controller",
+        "Controller minus uniform, points",
+        "Plain rule",
+        "Per-problem oracle",
+    ]
+    caption = "Accuracy in %, with 95 % intervals, and after @ the mean samples spent; differences are paired."
+    return Table(caption, head, rows)
+
+
+def half_table(summary: Entry) -> Table:
+    """The controller with half the samples."""
+    rows = [
+        [f"{one['uniform_samples']:g}", f"{one['uniform_samples'] / 2:g}", _difference(one)]
+        for one in summary["controller_at_half_minus_uniform"]
+    ]
+    head = ["Uniform, samples", "Controller, mean samples at most", "Difference, points"]
+    return Table("The controller at half the samples minus uniform, paired, with 95 % intervals.", head, rows)
+
+
+def price_table(summary: Entry) -> Table:
+    """What a price solved on the problems fitted on came to on others."""
+    rows = [
+        [f"{one['budget']:g}", number(one["mean_samples"]), _accuracy(one)]
+        for one in summary["controller_at_fitted_price"]
+    ]
+    head = ["Mean samples asked for", "Mean samples spent", "Accuracy, %"]
+    return Table("The price solved on the problems fitted on, used as it is on the problems measured.", head, rows)
+
+
+def reached_table(summary: Entry) -> Table:
+    """What each number of samples for everybody is matched by."""
+    rows = [
+        [
+            f"{one['uniform_samples']:g}",
+            percent(one["accuracy"]),
+            _number(one["controller_mean_samples"], "not reached"),
+            _number(one["times_fewer"]),
+        ]
+        for one in summary["reached"]
+    ]
+    head = ["Samples for everybody", "Their accuracy", "Controller's mean samples for it", "Times fewer"]
+    return Table("The least mean samples from which on the controller is at least as accurate as uniform.", head, rows)
+
+
+def difficulty_table(estimates: Sequence[Entry], caption: str) -> Table:
+    """How well each estimate of difficulty predicts it."""
+    rows = [
+        [
+            one["estimate"],
+            _interval(one["spearman"], 1),
+            _interval(one["exact"], 100),
+            _interval(one["within_one"], 100),
+            _interval(one["brier"], 1),
+            _number(one["calibration_error"], digits=3),
+            number(one["draws"], 1),
+            count(one["tokens"]),
+        ]
+        for one in estimates
+    ]
+    head = [
+        "Estimate",
+        "Spearman",
+        "Exact bin, %",
+        "Within one bin, %",
+        "Brier score",
+        "Calibration error",
+        "Samples it takes",
+        "Tokens it takes",
+    ]
+    return Table(caption, head, rows)
+
+
+def equal_cost_table(escalation: Entry) -> Table:
+    """At the cost of so many samples of the large model."""
+    rows = []
+    for large, one in zip(escalation["large_alone"], escalation["at_equal_cost"], strict=True):
+        cells = [
+            cell
+            for rule in ("escalating", "small_alone")
+            for cell in (_accuracy(one[rule]), _difference(one[rule]["minus_large"]))
+        ]
+        rows.append(
+            [
+                f"{large['samples']:g}",
+                number(large["cost"], 1),
+                _accuracy(large),
+                *cells,
+                percent(one["escalated"]),
+            ]
+        )
+    head = [
+        "Large samples",
+        "Their cost, small samples",
+        "Large alone",
+        "Escalating controller",
+        "minus large, points",
+        "Small alone, controller",
+        "minus large, points",
+        "Problems escalated",
+    ]
+    return Table("Accuracy in %, with 95 % intervals, at no more than equal FLOPs; differences are paired.", head, rows)
+
+
+def _accuracy(point: Entry) -> str:
+    return estimate(point["accuracy"], point["ci95"]).replace(" %", "")
+
+
+def _spending(point: Entry) -> str:
+    return f"{_accuracy(point)} @ {number(point['mean_samples'], 1)}"
+
+
+def _difference(found: Entry) -> str:
+    return f"{signed(found['difference'])} {interval(found['ci95'])}{_SAYS[verdict(found['ci95'])]}"
+
+
+def _interval(found: Entry, scale: int) -> str:
+    """None, or an interval with no bound, is what too few problems leave."""
+    if found["value"] is None:
+        return NONE
+    digits = 1 if scale > 1 else 2
+    text = number(scale * found["value"], digits)
+    bounds: list[float | None] | None = found["ci95"]
+    if not bounds or None in bounds:
+        return text
+    return f"{text} [{', '.join(number(scale * bound, digits) for bound in bounds if bound is not None)}]"
+
+
+def _number(value: Any, missing: str = NONE, digits: int = 1) -> str:
+    return missing if value is None else number(value, digits)
+
+
+SHOWN = (0.1, 1.0, 10.0)
+
+"""The R whose differences are in the table."""
+
+
+HALVES = "Estimates from the first half of each problem's samples against the other half."
+
+
+def write_replay_report(out: Path) -> Path:
+    """Write `report.html`, and `figures/` as PNG and SVG, beside `summary.json` in `out`; the path of the page.
+
+    Raises `RunError` where the summary is missing, unreadable or of another version, or nothing can be written.
+    """
+    from jinja2 import UndefinedError
+
+    summary = read_json(out / "summary.json")
+    page = out / "report.html"
+    try:
+        folder = out / "figures"
+        folder.mkdir(exist_ok=True)
+        figures = {name: render(figure, name, folder) for name, figure in _figures(summary).items()}
+        write_atomically(page, fill("replay.html.j2", figures, **_context(summary)))
+    except (KeyError, UndefinedError) as error:
+        raise RunError(f"the summary in {out} has no {error}: replay again, into another --out") from None
+    except OSError as error:
+        raise RunError(f"cannot write the report in {out}: {error.strerror or error}") from None
+    return page
+
+
+def _figures(summary: Entry) -> dict[str, Any]:
+    drawn = {"frontier": replay_figures.frontier(summary)}
+    held = summary.get("escalation")
+    if held is not None:
+        drawn["escalation"] = replay_figures.escalation(held)
+        drawn["exchange_over_R"] = exchange.over(held["exchange"], PLAIN)
+    return drawn
+
+
+def _context(summary: Entry) -> dict[str, Any]:
+    held = summary.get("escalation")
+    return {
+        "summary": summary,
+        "names": {key: Path(summary[key]).name for key in ("fit", "evaluate", "large") if summary[key] is not None},
+        "sentence": sentence(summary),
+        "findings": findings(summary),
+        "validated": validated(summary),
+        "recorded": recorded(summary),
+        "plain_rule": plain_rule(summary),
+        "frontier": frontier_table(summary),
+        "half": half_table(summary),
+        "price": price_table(summary),
+        "reached": reached_table(summary),
+        "difficulty": difficulty_table(summary["difficulty"], HALVES) if summary["difficulty"] else None,
+        "escalation": None if held is None else _escalation(held),
+    }
+
+
+def _escalation(held: Entry) -> dict[str, Any]:
+    exchange = held["exchange"]
+    return {
+        "sentence": " ".join(equal_cost(held)),
+        "table": equal_cost_table(held),
+        "over": " ".join(exchange.meaning(exchange, PLAIN)),
+        "over_table": exchange.break_even_table(exchange | {"at": _at(exchange["curve"])}, PLAIN),
+    }
+
+
+def _at(curve: Entry) -> list[Entry]:
+    """The points of the curves at `SHOWN`, as `exchange_over` takes them."""
+
+    def point(group: str, share: float) -> Entry:
+        return next(one for one in curve[group] if math.isclose(one["R"], share))
+
+    bins = [group for group in curve if group != "overall"]
+    return [point("overall", share) | {"by_bin": [point(group, share) for group in bins]} for share in SHOWN]

@@ -1,0 +1,187 @@
+"""Who may ask, how much, and in which turn."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import time
+from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from starlette.types import Receive, Scope
+
+from computewise.http.concurrency import Limiter, whose
+from computewise.serve.errors import Refused, wait_header
+
+_SCHEME = "bearer "
+
+
+class Keys:
+    """The keys that are taken. Only their digests are kept."""
+
+    def __init__(self, keys: Sequence[str], hosts: Collection[str]) -> None:
+        self._digests = [_digest(key.encode()) for key in keys]
+        self._hosts = frozenset(hosts)
+
+    def client(self, scope: Scope) -> str:
+        """A name of the client, the same for all its requests; raises `Refused` where it may not ask."""
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _LOOKED_AT}
+        if not self._digests:
+            self._check_host(headers.get(b"host", ""))
+            self._check_origin(headers.get(b"origin", ""), headers.get(b"sec-fetch-site", ""))
+            peer = scope.get("client")
+            return str(peer[0]) if peer else "?"
+        given = headers.get(b"authorization", "")
+        shown = given[len(_SCHEME) :].strip(" \t") if given.lower().startswith(_SCHEME) else ""
+        digest = _digest(shown.encode("latin-1"))
+        # All of them, so that the time it takes says nothing of which one it was.
+        if not sum(hmac.compare_digest(digest, one) for one in self._digests):
+            raise Refused(
+                "a key is needed that this server knows: Authorization: Bearer KEY",
+                HTTPStatus.UNAUTHORIZED,
+                type="authentication_error",
+                code="invalid_api_key",
+                headers={"www-authenticate": "Bearer"},
+            )
+        return digest.hex()[:16]
+
+    def _check_origin(self, origin: str, site: str) -> None:
+        """A page of somebody's may have a browser ask, too, and spend compute without reading what comes of it."""
+        if self._hosts and (site == "cross-site" or (origin and urlsplit(origin).hostname not in self._hosts)):
+            text = "another site's page asks: without keys this server answers its own machine's only"
+            raise Refused(text, HTTPStatus.FORBIDDEN, type="authentication_error", code="unknown_origin")
+
+    def _check_host(self, host: str) -> None:
+        """A page of somebody's that a browser shows may have its own name point here: it is not let in."""
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        if self._hosts and name.strip("[]").lower() not in self._hosts:
+            text = f"this server is not called {host[:100]!r}: without keys it answers under its own names only"
+            raise Refused(text, HTTPStatus.FORBIDDEN, type="authentication_error", code="unknown_host")
+
+
+_LOOKED_AT = (b"host", b"authorization", b"origin", b"sec-fetch-site")
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
+
+
+_LONGEST_WAIT = 60.0
+
+_MEMORY = 0.05
+
+"""Weight of the latest request in the mean of how long one takes."""
+
+
+class Queue:
+    """At most `in_flight` requests at a time and `length` waiting; clients in turn, none waits for another's many."""
+
+    def __init__(self, in_flight: int, length: int) -> None:
+        self._places = Limiter(in_flight)
+        self._length = length
+        self._seconds = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        return self._places.waiting
+
+    @property
+    def under_way(self) -> int:
+        """Requests that are worked on."""
+        return self._places.under_way
+
+    @asynccontextmanager
+    async def place(self, client: str, request: str, seconds: float) -> AsyncIterator[None]:
+        """A place for one request; raises `Refused` where too many wait already, or none is free within `seconds`.
+
+        Inside, requests to the upstream take turns by `request`.
+        """
+        if self.waiting >= self._length and self.under_way >= self._places.most:
+            raise self._later(f"{self.waiting} requests wait already: come again later", "queue_full")
+        token = whose.set(client)
+        try:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._places.__aenter__()
+            except TimeoutError:
+                raise self._later(f"no place was free within {seconds:g} seconds", "queue_timeout") from None
+            try:
+                whose.set(request)
+                began = time.monotonic()
+                yield
+                self._seconds += _MEMORY * (time.monotonic() - began - self._seconds)
+            finally:
+                await self._places.__aexit__(None, None, None)
+        finally:
+            whose.reset(token)
+
+    def _later(self, text: str, code: str) -> Refused:
+        wait = (self.waiting + 1) * self._seconds / self._places.most
+        return Refused(
+            text,
+            HTTPStatus.TOO_MANY_REQUESTS,
+            type="rate_limit_error",
+            code=code,
+            headers=wait_header(min(wait, _LONGEST_WAIT)),
+        )
+
+
+T = TypeVar("T")
+
+_DIGITS = 20
+
+"""Of a length; a number of thousands of them is none that Python reads."""
+
+
+class Gone(Exception):  # noqa: N818 - a signal, no error
+    """The client has hung up."""
+
+
+async def read_body(scope: Scope, receive: Receive, largest: int) -> bytes:
+    """The whole body; raises `Refused` beyond `largest` bytes, at the first sight of it, and `Gone`."""
+    said = dict(scope["headers"]).get(b"content-length", b"")
+    if said.isdigit() and (len(said) > _DIGITS or int(said) > largest):
+        raise _too_large(largest)
+    parts, held = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Gone
+        part = message.get("body", b"")
+        held += len(part)
+        if held > largest:
+            raise _too_large(largest)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Await `work`; where the client hangs up before, cancel it, wait until it is gone, and raise `Gone`."""
+    working = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_hung_up(receive))
+    try:
+        await asyncio.wait([working, gone], return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise Gone
+    finally:
+        gone.cancel()  # it only waits: it is gone with the event loop's next turn
+        if not working.done():
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+
+async def _hung_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _too_large(largest: int) -> Refused:
+    text = f"the body is larger than the {largest} bytes that are taken"
+    return Refused(text, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, code="too_large")

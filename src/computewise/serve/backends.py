@@ -1,0 +1,343 @@
+"""Where models come from: embedded ones, or an upstream server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import NamedTuple, Protocol
+
+from computewise.controller.file import Fitted, policy_path, read_policy
+from computewise.core import Model, Problem, Verifier
+from computewise.errors import ProblemError, RunError, UsageError
+from computewise.http.client import HttpClient
+from computewise.models.embedded.engine import EngineLoop, one_thread
+from computewise.models.embedded.model import EmbeddedModel
+from computewise.models.forgetful import Forgetful, as_needed
+from computewise.models.messages import Message
+from computewise.models.server.connect import PLAIN, ServedModel, open_served
+from computewise.models.server.limits import Lost
+from computewise.models.server.model import ServerModel
+from computewise.models.server.routes import LlamaRoute, OllamaRoute
+from computewise.models.server.templates import RawTemplate
+from computewise.serve.errors import Refused
+from computewise.serve.planning import OFFERED
+from computewise.serve.schemas import Asked
+from computewise.session import Limits
+from computewise.setups.server import ServerSource
+from computewise.strategies import NEEDS_VERIFIER, SHOWN_ATTEMPTS, STEPWISE
+from computewise.tasks.arithmetic import find_task
+from computewise.tasks.load import LoadedTask
+from computewise.verifiers.embedded import EmbeddedPRM
+
+
+class Upstream(NamedTuple):
+    """Where a request passes through to: a server, and the model's name there."""
+
+    client: HttpClient
+    model: str
+
+
+class Cast(NamedTuple):
+    """Who plays in one request: models by their names, the one that solves alone first."""
+
+    models: Mapping[str, Model]
+    problem: Problem
+    transcript: str
+    """What the verifier reads as the problem: the conversation."""
+
+
+class Backend(Protocol):
+    """Everything that outlives a request."""
+
+    @property
+    def models(self) -> Sequence[str]:
+        """Names that clients may ask for; the policy is for the first."""
+        ...
+
+    @property
+    def task(self) -> LoadedTask:
+        """Who reads answers."""
+        ...
+
+    @property
+    def grader(self) -> str:
+        """How answers are compared: which prompts look answerable hangs on it; empty where all are."""
+        ...
+
+    @property
+    def verifier(self) -> Verifier | None:
+        """None: answers are voted on by majority."""
+        ...
+
+    @property
+    def fitted(self) -> Fitted | None:
+        """The policy."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """Bounds on one solution."""
+        ...
+
+    @property
+    def temperature(self) -> float:
+        """Where a client names none."""
+        ...
+
+    @property
+    def example(self) -> str:
+        """A problem to begin with; empty where there is none."""
+        ...
+
+    def strategies(self, model: str) -> Mapping[str, str | None]:
+        """Every strategy offered, with why that model is refused it; None where it is not."""
+        ...
+
+    def upstream(self, model: str) -> Upstream | None:
+        """Where to pass a request for that model through to; None for an embedded one."""
+        ...
+
+    def cast(self, asked: Asked, model: str, strategy: str | None, lost: Lost) -> Cast:
+        """Who plays, by a strategy or, without one, by the policy.
+
+        Samples that a server loses are noted in `lost`. Raises `Refused` for a field that does not reach the model,
+        `ProblemError` for a problem that the task cannot read.
+        """
+        ...
+
+
+def open_policy(policy: str, models: Sequence[str], verifier: str) -> Fitted:
+    """The policy of a file, or the shipped one of that name; raises `RunError` where it is not for these models."""
+    fitted = read_policy(policy_path(policy), models=models, verifier=verifier)
+    if not fitted.policy.prices:
+        raise RunError(f"the policy {policy} has no list of prices: what an effort is worth cannot be read from it")
+    return fitted
+
+
+SMALL, LARGE, REVISION = "small", "large", "revision"
+
+_WITHOUT_EFFECT = ("user", "metadata", "store", "safety_identifier", "prompt_cache_key", "service_tier")
+
+"""Fields that say something about the client, nothing about the answer."""
+
+_EXAMPLES = {"expressions": "3*(4+5)-67*(13-6)", "stories": "Finn has 61 stamps. Finn finds 72. How many stamps?"}
+
+_LONGEST = 10_000
+
+"""Characters of a problem; what is longer is none, and to find that out would hold up everybody for seconds."""
+
+_DEFAULTS = {"top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
+
+
+class EmbeddedBackend:
+    """On one engine of this process, which computes in the thread of its event loop."""
+
+    models = (SMALL, LARGE, REVISION)
+    grader = ""
+
+    def __init__(self, policy: str | None, task: str = "expressions", temperature: float = 1.0) -> None:
+        one_thread()
+        self._loop = EngineLoop()
+        self._opened: dict[str, EmbeddedModel] = {}
+        self.task = find_task(task)
+        self.example = _EXAMPLES[task]
+        self.limits = Limits()
+        self.temperature = temperature
+        self.fitted: Fitted | None = None
+        self.verifier: Verifier | None = EmbeddedPRM(self._loop)
+        if policy is not None:
+            self.fitted = open_policy(policy, self.models, "prm")
+            if self.fitted.task != task:
+                raise UsageError(f"the policy {policy} is for the task {self.fitted.task}, not for {task}")
+        self._open(SMALL)
+
+    def strategies(self, model: str) -> Mapping[str, str | None]:
+        """See `Backend.strategies`."""
+        if model == REVISION:
+            return dict.fromkeys(OFFERED)
+        why = f"{model} was not trained to be shown its attempts, {REVISION} was"
+        return {name: why if name in SHOWN_ATTEMPTS else None for name in OFFERED}
+
+    def upstream(self, model: str) -> Upstream | None:
+        """See `Backend.upstream`."""
+        return None
+
+    def cast(self, asked: Asked, model: str, strategy: str | None, lost: Lost) -> Cast:
+        """See `Backend.cast`; what these models cannot do is refused by name."""
+        if len(asked.turns) > 1:
+            raise Refused(
+                "the embedded models read one turn, the user's, and no system prompt: conversations need an upstream",
+                param="messages[0]",
+                code="unsupported_field",
+            )
+        for name, value in asked.fields.items():
+            if value is False or value in ([], {}, ""):
+                continue
+            if name not in _WITHOUT_EFFECT and not (name in _DEFAULTS and value == _DEFAULTS[name]):
+                if name == "response_format" and not asked.shaped:
+                    continue
+                text = f"the embedded models take no {name[:60]}: that needs an upstream"
+                raise Refused(text, param=name[:60], code="unsupported_field")
+        if len(asked.prompt) > _LONGEST:
+            raise ProblemError(f"a problem of {len(asked.prompt)} characters: allowed are {_LONGEST}")
+        problem = self.task.read(asked.prompt.strip())
+        if strategy is None:
+            assert self.fitted is not None
+            models: dict[str, Model] = {name: Forgetful(self._open(name)) for name in self.fitted.models}
+            return Cast(models, problem, problem.prompt)
+        return Cast({model: as_needed(self._open(model), strategy)}, problem, "")
+
+    def _open(self, name: str) -> EmbeddedModel:
+        """Read when it is first needed."""
+        if name not in self._opened:
+            self._opened[name] = EmbeddedModel(name, self._loop)
+        return self._opened[name]
+
+
+_OF_A_TEMPLATE = ("chat_template_kwargs", "chat_template", "documents", "add_generation_prompt")
+
+_CEILINGS = ("n_predict", "num_predict", "max_new_tokens", "max_length")
+
+"""Names that some servers have for max_tokens, and put above it."""
+
+
+class Ways(NamedTuple):
+    """The ways to one model: as `computewise check` found them, as a chat that takes any field, as raw text."""
+
+    served: ServedModel
+    usual: ServerModel
+    chat: ServerModel | None
+    raw: ServerModel | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedBackend:
+    """One or two models, a verifier, a policy for them."""
+
+    ways: Mapping[str, Ways]
+    labels: Mapping[str, str]
+    """Names in the policy, by the models' names."""
+    task: LoadedTask
+    grader: str
+    verifier: Verifier | None
+    fitted: Fitted | None
+    limits: Limits
+    temperature: float
+    example: str = ""
+
+    @property
+    def models(self) -> Sequence[str]:
+        """See `Backend.models`."""
+        return list(self.ways)
+
+    def strategies(self, model: str) -> Mapping[str, str | None]:
+        """See `Backend.strategies`."""
+        found = self.ways[model].served.capabilities.strategies()
+        if self.verifier is None:
+            found |= dict.fromkeys(NEEDS_VERIFIER, "it needs a verifier, and there is none")
+        return {name: found[name] for name in OFFERED}
+
+    def upstream(self, model: str) -> Upstream | None:
+        """See `Backend.upstream`."""
+        return Upstream(self.ways[model].usual.client, self.ways[model].served.model)
+
+    def cast(self, asked: Asked, model: str, strategy: str | None, lost: Lost) -> Cast:
+        """See `Backend.cast`."""
+        turns = asked.turns
+        transcript = "\n\n".join(turn.content for turn in turns)
+        # Seeds are made of its id, for every sample anew: conversations may be long.
+        problem = Problem(id=blake2b(transcript.encode(), digest_size=16).hexdigest(), prompt=turns[-1].content)
+        names = [name for name, label in self.labels.items() if self.fitted and label in self.fitted.models]
+        stepwise = self._stepwise(strategy)
+        players: dict[str, Model] = {}
+        for name in [model] if strategy is not None else names:
+            way: Model = replace(
+                self._way(asked, self.ways[name], stepwise),
+                before=self._before(asked),
+                instruction="",
+                fields=asked.fields,
+                lost=lost,
+            )
+            if strategy is None:
+                players[self.labels[name]] = Forgetful(way)
+            else:
+                players[name] = as_needed(way, strategy)
+        return Cast(players, problem, transcript)
+
+    def _stepwise(self, strategy: str | None) -> bool:
+        """Whether a model is asked to go on from the beginning of a solution."""
+        if strategy is not None:
+            return strategy in STEPWISE
+        assert self.fitted is not None
+        return any(str(arm.strategy.get("name")) in STEPWISE for arm in self.fitted.arms)
+
+    def _before(self, asked: Asked) -> tuple[Message, ...]:
+        """The turns before the problem; the task's instruction is put before a chat that has none of its own."""
+        before = asked.turns[:-1]
+        if asked.endpoint == "chat" and self.task.instruction and not any(turn.role == "system" for turn in before):
+            return (Message("system", self.task.instruction), *before)
+        return before
+
+    def _way(self, asked: Asked, ways: Ways, stepwise: bool) -> ServerModel:
+        """By which route every field reaches the model; raises `Refused` where there is none."""
+        server = ways.served.capabilities.server
+        if name := next((one for one in _CEILINGS if one in asked.fields), None):
+            raise Refused(f"{name} would pass by what bounds a search: say max_tokens", param=name, code="unsearchable")
+        if asked.endpoint == "completions":
+            if ways.raw is None:
+                raise Refused(f"{server} takes no raw prompts to search with: use chat/completions", param="prompt")
+            way = ways.raw
+        elif asked.fields and not stepwise and ways.chat is not None:
+            return ways.chat
+        else:
+            way = ways.usual
+        if (name := next((one for one in _OF_A_TEMPLATE if one in asked.fields), None)) and way.template is not None:
+            text = f"{name} does not reach the template of prompts that are gone on from"
+            raise Refused(f"{text}: name a strategy of whole solutions", param=name, code="unsearchable")
+        if asked.fields and isinstance(way.route, LlamaRoute | OllamaRoute):
+            name = next(iter(asked.fields))
+            text = f"{name[:60]} does not reach {server} where solutions are searched by steps or from raw prompts"
+            raise Refused(f"{text}: leave it out", param=name[:60], code="unsearchable")
+        return way
+
+
+@asynccontextmanager
+async def served_backend(source: ServerSource, policy: str | None, grader: str) -> AsyncIterator[ServedBackend]:
+    """Opened; raises `UsageError` or `RunError` where the policy is not for these models."""
+    task, labels = source.task(), source.models().labels
+    async with source.open() as opened:
+        ways: dict[str, Ways] = {}
+        names: dict[str, str] = {}
+        for role, served in (("small", source.small), ("large", source.large)):
+            if served is not None:
+                model = opened.model(role)
+                assert isinstance(model, ServerModel)
+                ways[served.model], names[served.model] = await _ways(served, model), labels[role]
+        fitted = None
+        if policy is not None:
+            fitted = open_policy(policy, list(names.values()), labels["prm"])
+        yield ServedBackend(
+            ways=ways,
+            labels=names,
+            task=task,
+            grader=grader,
+            verifier=opened.judge,
+            fitted=fitted,
+            limits=source.limits(),
+            temperature=source.temperature(),
+        )
+
+
+async def _ways(served: ServedModel, usual: ServerModel) -> Ways:
+    found = served.capabilities
+    chat = raw = None
+    if found.chat:
+        as_chat = replace(served, capabilities=replace(found, raw=False), chat_template=None)
+        chat = await open_served(as_chat, usual.client, delimiter=usual.delimiter, ceiling=usual.ceiling)
+    if found.raw:
+        plain = replace(served, capabilities=replace(found, template=PLAIN), chat_template=PLAIN, thinking_budget=None)
+        opened = await open_served(plain, usual.client, delimiter=usual.delimiter, ceiling=usual.ceiling)
+        raw = replace(opened, template=RawTemplate())
+    return Ways(served, usual, chat, raw)

@@ -1,0 +1,185 @@
+"""The endpoints that answer: one request's road from its bytes to its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Callable
+from http import HTTPStatus
+
+from starlette.types import Receive, Scope, Send
+
+from computewise.errors import ComputewiseError
+from computewise.serve.accounting import reckon, strategy_of
+from computewise.serve.admission import Gone, Keys, Queue, read_body, while_connected
+from computewise.serve.backends import Backend
+from computewise.serve.errors import Refused, refusal_of, too_late
+from computewise.serve.execution import solved
+from computewise.serve.history import Traces
+from computewise.serve.metrics import Measures
+from computewise.serve.passthrough import pass_through
+from computewise.serve.planning import Passing, choose, looks_answerable, read_name
+from computewise.serve.request import Solved, Work
+from computewise.serve.responses import Sender, Told, answer_of, send_json, send_refusal, stream
+from computewise.serve.schemas import Asked
+from computewise.serve.settings import Settings
+from computewise.serve.tracing import describe_usage, request_span
+
+REQUEST_ID = "x-request-id"
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class Api:
+    """What the requests of one server share: places to wait, numbers, and what is remembered."""
+
+    def __init__(self, backend: Backend, settings: Settings) -> None:
+        self.backend, self.settings = backend, settings
+        self.queue = Queue(settings.in_flight, settings.queue)
+        self.keys = Keys(settings.keys, settings.hosts)
+        self.measures = Measures(self.queue)
+        self.traces = Traces(settings.traces)
+        self.strategies = {model: backend.strategies(model) for model in backend.models}
+
+    def plan(self, asked: Asked, client: str, id: str) -> tuple[Work, str]:
+        """What is to be done, and by which model."""
+        backend = self.backend
+        model = read_name(asked.model, backend.models).model
+        plan = choose(
+            asked,
+            backend.models,
+            fitted=backend.fitted,
+            strategies=self.strategies[model],
+            settings=self.settings,
+            answerable=looks_answerable(asked.prompt, backend.grader),
+            passes=backend.upstream(model) is not None,
+        )
+        verifier = backend.verifier
+        work = Work(
+            id=id,
+            asked=asked,
+            plan=plan,
+            client=client,
+            verifier_parameters=verifier.parameters if verifier else 0,
+            valued=None if verifier is None else lambda candidate: verifier.value(candidate.scores),
+        )
+        return work, model
+
+    async def solve(self, work: Work, model: str) -> Solved:
+        """Wait for a place, and solve it within the time it has."""
+        seconds = self.seconds(work)
+        async with self.queue.place(work.client, work.id, seconds):
+            work.status = "running"
+            work.solved = await solved(work, self.backend, model, max(seconds - work.seconds, 0.0))
+            return work.solved
+
+    def ended(self, work: Work) -> None:
+        """Count it, and keep what is to be seen of it."""
+        self.measures.ended(work)
+        self.traces.ended(work)
+
+    def seconds(self, work: Work) -> float:
+        """How long a request may take."""
+        return min(self.settings.timeout, work.asked.wishes.timeout or self.settings.timeout)
+
+
+class Endpoint:
+    """One of the two ways to ask: an ASGI application that answers bodies as `read` reads them."""
+
+    def __init__(self, api: Api, read: Callable[[bytes], Asked]) -> None:
+        self._api, self._read = api, read
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI; every way a request ends is an answer, an error in OpenAI's envelope, or a client that hung up."""
+        api, headers, sender = self._api, dict[str, str](), Sender(send)
+        try:
+            client = api.keys.client(scope)
+            raw = await read_body(scope, receive, api.settings.largest_body)
+            # From here on to where it is remembered nobody else's turn comes: the id stays free.
+            id = _id(scope, api.traces)
+            headers[REQUEST_ID] = id
+            asked = self._read(raw)
+            work, model = api.plan(asked, client, id)
+        except Refused as refused:
+            api.measures.refused(refused.status)
+            await send_refusal(sender, refused, headers)
+            return
+        except Gone:
+            return
+        api.traces.add(work)
+        try:
+            with request_span(work.asked.model, _carried(scope)) as span:
+                try:
+                    await self._answer(work, model, scope, receive, sender, headers)
+                finally:
+                    if span is not None:
+                        took = reckon(work)
+                        more: dict[str, str | float | int] = {
+                            "strategy": strategy_of(work),
+                            "generations": took.generations,
+                        }
+                        describe_usage(span, took.usage, more)
+        except (Gone, asyncio.CancelledError) as ended:
+            work.end("cancelled")
+            if isinstance(ended, asyncio.CancelledError):
+                raise
+        except Told as told:
+            work.end("failed", str(told))
+        except (Refused, ComputewiseError) as error:
+            failed = refusal_of(error, work.asked.problem_field)
+            work.end("failed", str(failed))
+            if not sender.begun:  # else the connection is closed short of its answer, which says so
+                await send_refusal(sender, failed, headers)
+        finally:
+            if work.ended is None:
+                work.end("failed", "something went wrong here; the server's log has more")
+            api.ended(work)
+
+    async def _answer(
+        self, work: Work, model: str, scope: Scope, receive: Receive, send: Sender, headers: dict[str, str]
+    ) -> None:
+        if isinstance(work.plan, Passing):
+            await while_connected(receive, self._pass(work, scope, send, headers))
+        elif work.asked.stream:
+            await while_connected(receive, self._stream(work, model, send, headers))
+            work.end("done")
+        else:
+            await while_connected(receive, self._api.solve(work, model))
+            answer = answer_of(work)
+            work.end("done")
+            await send_json(send, answer, headers=headers)
+
+    async def _stream(self, work: Work, model: str, send: Sender, headers: dict[str, str]) -> None:
+        solving = asyncio.ensure_future(self._api.solve(work, model))
+        try:
+            await stream(work, solving, send, every=self._api.settings.progress, headers=headers)
+        finally:
+            solving.cancel()
+            await asyncio.gather(solving, return_exceptions=True)
+
+    async def _pass(self, work: Work, scope: Scope, send: Send, headers: dict[str, str]) -> None:
+        assert isinstance(work.plan, Passing)
+        upstream = self._api.backend.upstream(work.plan.model)
+        assert upstream is not None
+        seconds = self._api.seconds(work)
+        async with self._api.queue.place(work.client, work.id, seconds):
+            work.status = "running"
+            try:
+                async with asyncio.timeout(max(seconds - work.seconds, 0.0)):
+                    status = await pass_through(work.asked, upstream, scope, send, headers)
+            except TimeoutError:
+                raise too_late(seconds) from None
+            work.end("passed", None if status < HTTPStatus.BAD_REQUEST else f"the upstream answered {status}")
+
+
+def _id(scope: Scope, traces: Traces) -> str:
+    """The client's name for the request, where it can be one and is free."""
+    given = dict(scope["headers"]).get(REQUEST_ID.encode(), b"").decode("latin-1")
+    return given if _ID.fullmatch(given) and given not in traces else secrets.token_hex(12)
+
+
+def _carried(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"] if name in _CARRIED}
+
+
+_CARRIED = (b"traceparent", b"tracestate")

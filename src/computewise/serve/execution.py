@@ -1,0 +1,269 @@
+"""From a request's plan to its answer: by `solve`, or draw by draw under the policy."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from computewise.controller.solve import Adaptive, solve_adaptively
+from computewise.core import Candidate, Problem, Usage, Verifier
+from computewise.errors import ModelError
+from computewise.selection import Ballot, Select, weighted
+from computewise.serve.backends import Backend
+from computewise.serve.errors import Refused, refusal_of, too_late
+from computewise.serve.explain import why_stopped
+from computewise.serve.planning import ByPolicy, Fixed
+from computewise.serve.request import Remembering, Solved, Work
+from computewise.serve.tracing import watched_model, watched_verifier
+from computewise.session import Ledger, Limits
+from computewise.solve import answer_of, solve
+from computewise.strategies import label
+
+UNDECIDED = 0.5
+
+"""The score of a step that the verifier could not read."""
+
+
+class Verifying:
+    """Notes in `work` what it was called for, and what it failed at."""
+
+    def __init__(self, verifier: Verifier, work: Work, transcript: str) -> None:
+        self.name, self.parameters = verifier.name, verifier.parameters
+        self._verifier, self._work, self._transcript = verifier, work, transcript
+
+    async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
+        """See `computewise.core.Verifier.score`."""
+        self._work.verifier_calls += 1
+        read = replace(problem, prompt=self._transcript) if self._transcript else problem
+        try:
+            return await self._verifier.score(read, candidates)
+        except ModelError as error:
+            self._work.unread.append(" ".join(str(error).split()))
+            return [(UNDECIDED,) * len(candidate.steps) for candidate in candidates], Usage()
+
+    def value(self, scores: Sequence[float]) -> float:
+        """See `computewise.core.Verifier.value`; equal for all once some were not read: a vote is then by majority."""
+        return 1.0 if self._work.unread else self._verifier.value(scores)
+
+
+FUTILE = 2
+
+"""First solutions without an answer after which a policy is told that there is none to be found."""
+
+
+_BOUNDS = {"tokens": "token budget", "time": "time it was given"}
+
+_SAMPLING = 0.95
+
+"""Share of the time after which samples that are not there are given up: the verifier has the rest."""
+
+
+Exhausted = Literal["tokens", "time"]
+
+
+async def solved(work: Work, backend: Backend, model: str, seconds: float) -> Solved:
+    """The answer, within `seconds`; raises `Refused` where they pass without any, `ModelError` where models fail."""
+    work.task = task = Remembering(backend.task)
+    work.lost.until = asyncio.get_running_loop().time() + _SAMPLING * seconds
+    try:
+        async with asyncio.timeout(seconds):
+            if isinstance(work.plan, ByPolicy):
+                return await _by_policy(work, work.plan, backend, model, task)
+            assert isinstance(work.plan, Fixed)
+            return await _by_strategy(work, work.plan, backend, model, task)
+    except TimeoutError:
+        # In a thread, as in `solve`: answers may take long to compare.
+        verifier = _verifier(work, backend, "")
+        return await asyncio.to_thread(_so_far, work, verifier, task, seconds)
+
+
+async def _by_strategy(work: Work, plan: Fixed, backend: Backend, model: str, task: Remembering) -> Solved:
+    asked = work.asked
+    cast = backend.cast(asked, model, plan.strategy.name, work.lost)
+    work.parameters = {name: one.parameters for name, one in cast.models.items()}
+    work.arms, work.ledgers = {"": model}, {"": Ledger()}
+    verifier = _verifier(work, backend, cast.transcript)
+    result = await solve(
+        cast.problem,
+        plan.strategy,
+        watched_model(cast.models[model]),
+        verifier,
+        task,
+        select=plan.select,
+        budget=asked.wishes.max_total_tokens,
+        seed=_seed(work),
+        temperature=_temperature(work, backend),
+        limits=_limits(work, backend),
+        ledger=work.ledgers[""],
+    )
+    # Where the budget ended it with nothing finished, there is still what was begun.
+    final = result.candidates or result.explored
+    _raise_lost(work, final)
+    exhausted = _exhausted(work, tokens=result.exhausted)
+    stopped = (
+        f"{label(plan.strategy)} ran to its end" if exhausted is None else f"the {_BOUNDS[exhausted]} ended the search"
+    )
+    return _chosen(final, result.chosen, plan.select, verifier, task, exhausted, stopped)
+
+
+async def _by_policy(work: Work, plan: ByPolicy, backend: Backend, model: str, task: Remembering) -> Solved:
+    asked, fitted = work.asked, backend.fitted
+    assert fitted is not None
+    cast = backend.cast(asked, model, None, work.lost)
+    work.parameters = {name: one.parameters for name, one in cast.models.items()}
+    work.arms = {arm.name: arm.model for arm in fitted.arms}
+    verifier = _verifier(work, backend, cast.transcript)
+    adaptive = await solve_adaptively(
+        cast.problem,
+        fitted,
+        plan.price,
+        {name: watched_model(one) for name, one in cast.models.items()},
+        verifier,
+        task,
+        seed=_seed(work),
+        least_confidence=plan.least_confidence,
+        temperature=_temperature(work, backend),
+        limits=_limits(work, backend),
+        budget=asked.wishes.max_total_tokens,
+        unanswered=FUTILE,
+        watch=work.decisions.append,
+        ledgers=work.ledgers,
+    )
+    drawn = [candidate for decision in adaptive.decisions for candidate in decision.drawn]
+    _raise_lost(work, drawn)
+    return _decided(adaptive, drawn, plan, verifier, task, _exhausted(work, tokens=adaptive.exhausted))
+
+
+def _decided(
+    adaptive: Adaptive,
+    drawn: Sequence[Candidate],
+    plan: ByPolicy,
+    verifier: Verifier | None,
+    task: Remembering,
+    exhausted: Exhausted | None,
+) -> Solved:
+    last = adaptive.decisions[-1]
+    stopped = why_stopped(last, plan.price, exhausted=adaptive.exhausted)
+    if last.action.kind == "abstain":
+        return _abstained(drawn, task, last.action.confidence, exhausted, stopped)
+    return _chosen(drawn, adaptive.chosen, weighted, verifier, task, exhausted, stopped, last.action.confidence)
+
+
+def _abstained(
+    drawn: Sequence[Candidate], task: Remembering, confidence: float | None, exhausted: Exhausted | None, stopped: str
+) -> Solved:
+    return Solved(
+        text=None,
+        thinking="",
+        finish="stop",
+        answer=None,
+        answers={c.id: answer_of(c, task) for c in drawn},
+        chosen=None,
+        confidence=confidence,
+        exhausted=exhausted,
+        stopped=stopped,
+    )
+
+
+def _chosen(
+    final: Sequence[Candidate],
+    chosen: Candidate | None,
+    select: Select,
+    verifier: Verifier | None,
+    task: Remembering,
+    exhausted: Exhausted | None,
+    stopped: str,
+    confidence: float | None = None,
+) -> Solved:
+    """The chosen solution; where none has answered, the best of what there is, since somebody waits for a text."""
+    value = _valuing(verifier)
+    answers = {c.id: answer_of(c, task) for c in final}
+    shown = chosen or max(final, key=lambda c: (c.end == "stop", c.end != "failed", value(c)), default=None)
+    if shown is None:
+        text = "no solution was begun within max_total_tokens"
+        raise Refused(text, param="computewise.max_total_tokens", code="budget_too_small")
+    answer = answers.get(shown.id)
+    if confidence is None and answer is not None:
+        confidence = _agreed(
+            answer, [(answers[c.id], value(c)) for c in final], alone=value(shown) if verifier else None
+        )
+    return Solved(
+        text=shown.text,
+        thinking=shown.thinking,
+        finish="stop" if shown.end == "stop" else "length",
+        answer=answer,
+        answers=answers,
+        chosen=shown,
+        confidence=confidence if answer is not None else None,
+        exhausted=exhausted,
+        stopped=stopped,
+    )
+
+
+def _agreed(answer: str, votes: Sequence[tuple[str | None, float]], *, alone: float | None) -> float | None:
+    """The answer's share of the vote; where nobody else has voted, what it is worth to the verifier."""
+    votes = [(one, weight) for one, weight in votes if one is not None]
+    if len(votes) < 2:
+        return alone
+    total = sum(weight for _, weight in votes)
+    return sum(weight for one, weight in votes if one == answer) / total if total else None
+
+
+def _so_far(work: Work, verifier: Verifier | None, task: Remembering, seconds: float) -> Solved:
+    """The best of what had ended when the time was over; unscored ones only where there are no others."""
+    ended = [c for c in work.explored() if c.end == "stop"]
+    read = [c for c in ended if len(c.scores) == len(c.steps)]
+    final = read if verifier is not None and read else ended
+    if not final:
+        raise too_late(seconds)
+    stopped = f"the {seconds:.2g} seconds it was given ended the search"
+    if isinstance(work.plan, ByPolicy) and work.plan.least_confidence:
+        return _abstained(final, task, None, "time", f"{stopped}, before it was known how sure the answer is")
+    select = work.plan.select if isinstance(work.plan, Fixed) else weighted
+    value = _valuing(verifier if read else None)
+    winner = select([Ballot(answer_of(c, task), value(c), c.chain) for c in final])
+    chosen = None if winner is None else final[winner]
+    found = _chosen(final, chosen, select, verifier if read else None, task, "time", stopped)
+    # How likely the policy thinks it right was not asked any more; a share of the vote says another thing.
+    return replace(found, confidence=None) if isinstance(work.plan, ByPolicy) else found
+
+
+def _exhausted(work: Work, *, tokens: bool) -> Exhausted | None:
+    """What ended it early."""
+    return "time" if work.lost.late else "tokens" if tokens else None
+
+
+def _raise_lost(work: Work, final: Sequence[Candidate]) -> None:
+    """Where everything was lost, its first error is the request's; what came too late is no error."""
+    if work.lost.errors and not any(c.steps for c in final):
+        raise TimeoutError if work.lost.late else refusal_of(work.lost.errors[0])
+
+
+def _valuing(verifier: Verifier | None) -> Callable[[Candidate], float]:
+    if verifier is None:
+        return lambda candidate: 0.0 if candidate.end == "failed" else 1.0
+    return lambda candidate: 0.0 if candidate.end == "failed" else verifier.value(candidate.scores)
+
+
+def _verifier(work: Work, backend: Backend, transcript: str) -> Verifier | None:
+    held = backend.verifier
+    return None if held is None else Verifying(watched_verifier(held), work, transcript)
+
+
+def _seed(work: Work) -> int:
+    """The client's; without one no two requests share theirs."""
+    return secrets.randbits(63) if work.asked.seed is None else work.asked.seed
+
+
+def _temperature(work: Work, backend: Backend) -> float:
+    return backend.temperature if work.asked.temperature is None else work.asked.temperature
+
+
+def _limits(work: Work, backend: Backend) -> Limits:
+    """What the client sees is bounded by its own ceiling too."""
+    bounds = backend.limits
+    shown = work.asked.most_shown
+    return bounds if shown is None else Limits(steps=bounds.steps, tokens=min(bounds.tokens, shown))

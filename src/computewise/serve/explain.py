@@ -1,0 +1,29 @@
+"""What a policy did and why, in words."""
+
+from __future__ import annotations
+
+import math
+
+from computewise.controller.solve import Decision
+
+
+def why(decision: Decision, price: float) -> str:
+    """Why it went on, or did not."""
+    action = decision.action
+    if math.isinf(action.worth) and action.worth > 0:
+        return "nothing was drawn yet"
+    sure = f"the leading answer is right with a chance of {action.confidence:.2f}"
+    if math.isinf(action.worth):
+        return f"{sure}; nothing is left to draw"
+    relation = "above" if action.arm is not None else "not above"
+    return f"{sure}; the best there is to do is worth {action.worth:.2g} a draw, {relation} the price of {price:.2g}"
+
+
+def why_stopped(decision: Decision, price: float, *, exhausted: bool) -> str:
+    """Where the controller stopped and why; `decision` is its last."""
+    if exhausted:
+        return "the token budget ended it"
+    if decision.leader is None and decision.action.worth > price:
+        return "the first solutions ended, or were cut off, without an answer to compare: no more were drawn"
+    verb = "abstained" if decision.action.kind == "abstain" else "stopped"
+    return f"{verb}: {why(decision, price)}"

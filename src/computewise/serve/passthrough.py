@@ -1,0 +1,70 @@
+"""Requests that are not searched: to the upstream and back, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from starlette.types import Scope, Send
+
+from computewise.http.client import HttpClient
+from computewise.serve.backends import Upstream
+from computewise.serve.responses import encode, finish, more
+from computewise.serve.schemas import Asked
+
+_CEILINGS = ("max_tokens", "max_completion_tokens")
+PATHS = {"chat": "chat/completions", "completions": "completions"}
+_FORWARDED = (b"accept", b"accept-encoding")
+"""Headers of the client's that decide what comes back; its key is for this server, and goes no further."""
+_OF_A_CONNECTION = frozenset(
+    [
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "set-cookie",
+        "date",
+        "server",
+    ]
+)
+
+_OF_A_BODY = frozenset({"content-length", "content-encoding"})
+
+
+async def pass_through(asked: Asked, upstream: Upstream, scope: Scope, send: Send, headers: Mapping[str, str]) -> int:
+    """The upstream's status. Raises `ServerError` where it does not answer.
+
+    What is wrong comes whole and without the upstream's key, which some servers repeat in what they say about it.
+    """
+    told = {name.decode(): value.decode() for name, value in scope["headers"] if name in _FORWARDED and value.isascii()}
+    client: HttpClient = upstream.client
+    async with client.passed_on(PATHS[asked.endpoint], body_for(asked, upstream.model), told) as response:
+        failed = response.status_code >= HTTPStatus.BAD_REQUEST
+        named = {name.strip() for name in response.headers.get("connection", "").lower().split(",")}
+        left_out = _OF_A_CONNECTION | named | (_OF_A_BODY if failed else set())
+        kept = [(n.lower(), v) for n, v in response.headers.raw if n.lower().decode("latin-1") not in left_out]
+        own = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": response.status_code, "headers": [*kept, *own]})
+        if failed:
+            await more(send, client.without_key(await response.aread()))
+        else:
+            async for part in client.raw(response):
+                await more(send, part)
+        await finish(send)
+        return response.status_code
+
+
+def body_for(asked: Asked, model: str) -> bytes:
+    """As it came, but for the model's name and what was said to this server alone, whose ceiling is kept."""
+    if asked.model == model and "computewise" not in asked.body:
+        return asked.raw
+    body = {name: value for name, value in asked.body.items() if name != "computewise"} | {"model": model}
+    if (most := asked.wishes.max_total_tokens) is not None:
+        each = max(1, most // (body.get("n") or 1))
+        named = [name for name in _CEILINGS if body.get(name) is not None] or [_CEILINGS[0]]
+        body |= {name: min(each, body.get(name) or each) for name in named}
+    return encode(body)

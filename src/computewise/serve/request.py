@@ -1,0 +1,174 @@
+"""One request's state while it is worked on, and what it took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from computewise.controller.solve import Decision
+from computewise.core import Candidate, Problem, Task, Usage
+from computewise.costs import Flops
+from computewise.models.messages import Message
+from computewise.models.server.limits import Lost
+from computewise.serve.planning import Plan
+from computewise.serve.schemas import Asked
+from computewise.session import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Difficulty:
+    """`estimate` is how likely one solution is wrong (1 the hardest), from `samples` of this request."""
+
+    estimate: float
+    samples: int
+
+    @property
+    def bin(self) -> int:
+        """A fifth of that scale, 1 the easiest."""
+        return min(5, int(self.estimate * 5) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Best-of-N where N is what the request was given, priced by its own solutions."""
+
+    name: str
+    flops: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reckoned:
+    """`usages` is by model, `usage` their sum; `shown` the sampled tokens that the client sees.
+
+    `generations` are the solutions that the answer was selected from; while the search goes on, those that have ended.
+    """
+
+    usage: Usage
+    usages: Mapping[str, Usage]
+    flops: Flops
+    generations: int
+    shown: int
+    difficulty: Difficulty | None
+    baseline: Baseline | None
+
+    @property
+    def saved(self) -> float | None:
+        """The share of the baseline's FLOPs that was not spent; negative where more was."""
+        beside = self.baseline
+        return None if beside is None or not beside.flops else 1 - self.flops.total / beside.flops
+
+
+class Remembering:
+    """One request's view of a task."""
+
+    def __init__(self, task: Task) -> None:
+        self.name, self.delimiter = task.name, task.delimiter
+        self._task = task
+        self._answers: dict[str, str | None] = {}
+
+    def answer(self, solution: str) -> str | None:
+        """See `computewise.core.Task.answer`."""
+        if solution not in self._answers:
+            self._answers[solution] = self._task.answer(solution)
+        return self._answers[solution]
+
+    def correct(self, problem: Problem, answer: str | None) -> bool:
+        """See `computewise.core.Task.correct`."""
+        return self._task.correct(problem, answer)
+
+    def problems(self, split: str, count: int, seed: int) -> list[Problem]:
+        """See `computewise.core.Task.problems`."""
+        return self._task.problems(split, count, seed)
+
+
+LONGEST_PROMPT = 20_000
+
+"""Characters of a problem that are remembered."""
+
+Status = Literal["queued", "running", "done", "failed", "cancelled", "passed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solved:
+    """What came of a search. `text` is None where the policy abstained."""
+
+    text: str | None
+    thinking: str
+    finish: Literal["stop", "length"]
+    answer: str | None
+    answers: Mapping[str, str | None]
+    """What each final candidate answers, by id."""
+    chosen: Candidate | None
+    confidence: float | None
+    """The policy's chance that it is right; of a fixed strategy the answer's share of the vote."""
+    exhausted: Literal["tokens", "time"] | None
+    stopped: str
+    """Where it stopped and why, for a person."""
+
+
+@dataclass(slots=True)
+class Work:
+    """Begun when a request is understood; `ledgers` by arm (a fixed strategy's is "") grow while it is solved."""
+
+    id: str
+    asked: Asked
+    plan: Plan
+    client: str
+    verifier_parameters: int
+    valued: Callable[[Candidate], float] | None
+    """What a solution is worth to the verifier, where there is one."""
+    created: float = field(default_factory=time.time)
+    began: float = field(default_factory=time.monotonic)
+    ended: float | None = None
+    status: Status = "queued"
+    task: Remembering | None = None
+    """Who reads its answers; None until it is begun."""
+    parameters: dict[str, int] = field(default_factory=dict)
+    """By model, the one that solves alone first."""
+    arms: dict[str, str] = field(default_factory=dict)
+    """Models by arm."""
+    ledgers: dict[str, Ledger] = field(default_factory=dict)
+    decisions: list[Decision] = field(default_factory=list)
+    lost: Lost = field(default_factory=Lost)
+    unread: list[str] = field(default_factory=list)
+    """Why the verifier did not read some of it."""
+    verifier_calls: int = 0
+    solved: Solved | None = None
+    reckoned: Reckoned | None = None
+    """What it took, once there is nothing left to come."""
+    error: str | None = None
+
+    def end(self, status: Status, error: str | None = None) -> None:
+        """It is over."""
+        self.status, self.error, self.ended = status, error, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """So far, or in all."""
+        return (time.monotonic() if self.ended is None else self.ended) - self.began
+
+    @property
+    def usage(self) -> Usage:
+        """Of all models, so far."""
+        return sum((ledger.usage for ledger in self.ledgers.values()), Usage())
+
+    def usages(self) -> dict[str, Usage]:
+        """By model, so far."""
+        found: dict[str, Usage] = {}
+        for arm, ledger in self.ledgers.items():
+            model = self.arms[arm]
+            found[model] = found.get(model, Usage()) + ledger.usage
+        return found
+
+    def forget(self) -> None:
+        """What nobody looks at once it is over: bodies may be large."""
+        for error in self.lost.errors:
+            error.__traceback__ = error.__context__ = None
+        short = Message("user", self.asked.prompt[:LONGEST_PROMPT])
+        self.asked = replace(self.asked, raw=b"", body={}, fields={}, turns=(short,) if self.asked.turns else ())
+
+    def explored(self) -> list[Candidate]:
+        """The trees of all arms."""
+        return [candidate for ledger in self.ledgers.values() for candidate in ledger.in_order()]

@@ -1,0 +1,121 @@
+"""The models of the package as a source: what a study runs on where nobody names another."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
+
+from computewise.controller.controller import Policy
+from computewise.controller.file import POLICIES, read_policy
+from computewise.core import Model, Task, Verifier
+from computewise.costs import Prices, Shape, Speeds
+from computewise.models.embedded.engine import EngineLoop
+from computewise.models.embedded.model import EmbeddedModel
+from computewise.models.embedded.weights import SHIPPED, load_weights
+from computewise.setups.source import Models, Opened, Source
+from computewise.study.executors import Executor, Processes, default_workers
+from computewise.tasks.arithmetic import find_task
+from computewise.verifiers.embedded import EmbeddedPRM
+
+if TYPE_CHECKING:
+    from computewise.study.plan import Run
+
+ROLES = ("small", "large", "prm", "revision")
+"""The weights are called by their roles."""
+BYTES_A_NUMBER = 4
+LAYERS_AND_WIDTH = {"small": (4, 128), "revision": (4, 128), "large": (6, 384), "prm": (6, 128)}
+"""What a position takes in a cache."""
+PRICES = {
+    "small": Prices(input=0.05, cached_input=0.025, output=0.1, verifier=0.1),
+    "large": Prices(input=0.2, cached_input=0.1, output=0.4, verifier=0.1),
+}
+"""Dollars a million tokens, nominal: hosts ask about four times as much for a model fourteen times as large."""
+SPEEDS = {
+    "small": Speeds(decoded=1 / 200, read=1 / 20_000, verified=1 / 20_000),
+    "large": Speeds(decoded=1 / 50, read=1 / 4_000, verified=1 / 20_000),
+}
+"""Seconds a token, nominal: a model of one and one of fourteen billion parameters on one accelerator."""
+
+
+@cache
+def embedded_models() -> Models:
+    """The shipped weights, with nominal prices and speeds."""
+    sizes = {role: load_weights(SHIPPED / f"{role}.safetensors").parameters for role in ROLES}
+    return Models(
+        sizes=sizes,
+        labels={role: role for role in ROLES},
+        prices=PRICES,
+        speeds=SPEEDS,
+        shapes={role: Shape(sizes[role], *LAYERS_AND_WIDTH[role], BYTES_A_NUMBER) for role in ROLES},
+        nominal=True,
+    )
+
+
+class OpenedEmbedded:
+    """One engine, and what is asked for of the models on it."""
+
+    def __init__(self) -> None:
+        self._loop = EngineLoop()
+        self._models: dict[str, EmbeddedModel] = {}
+
+    def model(self, role: str) -> Model:
+        """The weights of that name."""
+        if role not in self._models:
+            self._models[role] = EmbeddedModel(role, self._loop)
+        return self._models[role]
+
+    @cached_property
+    def _verifier(self) -> EmbeddedPRM:
+        return EmbeddedPRM(self._loop)
+
+    def verifier(self) -> Verifier:
+        """The process reward model."""
+        return self._verifier
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedSource(Source):
+    """The embedded models on the embedded task of that name."""
+
+    name: str = "expressions"
+
+    def models(self) -> Models:
+        """The shipped weights."""
+        return embedded_models()
+
+    def plain(self) -> dict[str, object]:
+        """The task: there is nothing else to choose."""
+        return {"task": self.name}
+
+    def task(self) -> Task:
+        """Raises `UsageError` for an unknown name."""
+        return find_task(self.name)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Opened]:
+        """A new engine for every job.
+
+        What an earlier job left in the prefix stores would decide how rows are batched, and with it the last bits of
+        every number. So a job's records do not depend on which jobs its worker had before.
+        """
+        yield OpenedEmbedded()
+
+    def slow_grader(self) -> bool:
+        """No: it compares two integers."""
+        return False
+
+    def size(self, run: Run) -> int:
+        """So many that a job keeps the engine's batch full and two workers are done at about the same time."""
+        return 25 if run.budget >= 64 or run.purpose == "difficulty" else 50
+
+    def executor(self) -> Executor:
+        """A process for each core: the engine computes in Python's thread."""
+        return Processes(default_workers())
+
+    def shipped(self) -> Policy | None:
+        """The shipped controller of the task, if there is one."""
+        path = POLICIES / f"{self.name}.json"
+        return read_policy(path, models=("small", "large"), verifier="prm").policy if path.exists() else None

@@ -1,0 +1,242 @@
+"""Served models as a source: OpenAI-compatible servers, a real verifier, a real set of problems."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from computewise.cache import Generations
+from computewise.core import Model, Usage, Verifier
+from computewise.costs import Prices
+from computewise.errors import UsageError
+from computewise.http.client import CONCURRENCY, HttpClient, key_of
+from computewise.http.concurrency import Retry
+from computewise.models.cached import CachedModel
+from computewise.models.embedded.engine import EngineLoop, one_thread
+from computewise.models.server.connect import ServedModel, open_served, restore_served
+from computewise.models.server.limits import Ceiling
+from computewise.models.server.model import Observed, ServerModel
+from computewise.runs import WHERE
+from computewise.session import Limits
+from computewise.setups.embedded import embedded_models
+from computewise.setups.source import Models, Source
+from computewise.study.executors import IN_FLIGHT, Executor, Together
+from computewise.tasks.dataset import DatasetTask
+from computewise.tasks.load import LoadedTask, TaskSpec, load_task
+from computewise.verifiers.base import VerifierSpec
+from computewise.verifiers.cached import CachedVerifier
+from computewise.verifiers.embedded import EmbeddedPRM
+from computewise.verifiers.load import open_verifier
+from computewise.verifiers.templates import find_template
+
+PATIENT = Retry()
+EMBEDDED_PRM = "prm"
+"""The package's own verifier, for its own tasks: to try a server with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What a served model was asked for while open: `saved` came from the cache, `observed` is its server's word."""
+
+    model: str
+    observed: Observed
+    saved: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """What a run may cost, and where what was paid for is kept; none of it decides a number."""
+
+    tokens: int | None = None
+    dollars: float | None = None
+    cache: Path | None = None
+    concurrency: int = CONCURRENCY
+    in_flight: int = IN_FLIGHT
+    retry: Retry = PATIENT
+    """How patient a run is with its servers."""
+    account: Callable[[Account], None] | None = None
+    """Called with every model's when it is closed."""
+
+
+class OpenedServers:
+    """Models and verifier behind their clients."""
+
+    def __init__(self, models: Mapping[str, Model], judge: Verifier | None) -> None:
+        self.judge = judge
+        self._models = models
+
+    def model(self, role: str) -> Model:
+        """The served model of that role."""
+        return self._models[role]
+
+    def verifier(self) -> Verifier:
+        """The one verifier; a study cannot do without."""
+        if self.judge is None:
+            raise UsageError("a study needs a verifier: logprob is the model's own opinion, judge any chat model's")
+        return self.judge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSource(Source):
+    """`small`, and `large` where there is one, as they were found; keys come from the environment when it is opened."""
+
+    small: ServedModel
+    large: ServedModel | None
+    verifier: VerifierSpec | None
+    """None: the embedded process reward model."""
+    problems: TaskSpec
+    bounds: Limits
+    sampling_temperature: float
+    prices: Mapping[str, Prices]
+    spending: Spending
+
+    def models(self) -> Models:
+        """Sizes, labels and prices; speeds and shapes of a served model are not known."""
+        served = self._served()
+        judge = self.verifier
+        sizes = {role: one.parameters for role, one in served.items()}
+        if judge is None or judge.template != "none":
+            sizes["prm"] = embedded_models().sizes["prm"] if judge is None else judge.parameters
+        return Models(
+            sizes=sizes,
+            labels={**{role: one.label for role, one in served.items()}, "prm": self._verifier_name()},
+            steps=self.small.capabilities.steps,
+            prices=self.prices,
+        )
+
+    def plain(self) -> dict[str, object]:
+        """Everything that decides a number, and apart from it where the servers are; never a key."""
+        servers = {role: one.base_url for role, one in self._served().items()}
+        verifier: object = EMBEDDED_PRM
+        if self.verifier is not None:
+            servers |= {"prm": self.verifier.base_url} if self.verifier.base_url else {}
+            verifier = {**self.verifier.plain(), "base_url": None}
+        return {
+            "task": self.problems.name,
+            "problem_set": self.problems.plain(),
+            "models": {role: one.plain() for role, one in self._served().items()},
+            "verifier": verifier,
+            "limits": {"steps": self.bounds.steps, "tokens": self.bounds.tokens},
+            "temperature": self.sampling_temperature,
+            "prices": {role: asdict(one) for role, one in self.prices.items()},
+            WHERE: servers,
+        }
+
+    def task(self) -> LoadedTask:
+        """Loaded once in a process."""
+        return _loaded(self.problems)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[OpenedServers]:
+        """One client a server, one ceiling, one cache for all."""
+        ceiling = Ceiling(self.spending.tokens, self.spending.dollars)
+        async with AsyncExitStack() as stack:
+            store = None if self.spending.cache is None else stack.enter_context(Generations(self.spending.cache))
+            clients: dict[str, HttpClient] = {}
+
+            async def client(base_url: str, role: str, most: int | None = None) -> HttpClient:
+                # A server has one limiter; its key is that of the first role it is asked for.
+                base_url = base_url.rstrip("/")
+                if base_url not in clients:
+                    at_once = min(self.spending.concurrency, most or self.spending.concurrency)
+                    opened = HttpClient(base_url, api_key=key_of(role), concurrency=at_once, retry=self.spending.retry)
+                    clients[base_url] = await stack.enter_async_context(opened)
+                return clients[base_url]
+
+            models: dict[str, Model] = {}
+            for role, served in self._served().items():
+                model = await self._open_model(
+                    role, served, await client(served.base_url, role, served.capabilities.slots), ceiling
+                )
+                models[role] = model if store is None else CachedModel(model, store, self._identity(served))
+                stack.callback(self._account, served, model.observed, models[role])
+            verifier: Verifier | None
+            if self.verifier is None:
+                one_thread()
+                verifier = EmbeddedPRM(EngineLoop())
+            else:
+                url = self.verifier.base_url
+                verifier = await open_verifier(self.verifier, None if url is None else await client(url, "prm"))
+                if store is not None and url is not None and verifier is not None:
+                    verifier = CachedVerifier(verifier, store, _verifier_identity(self.verifier))
+            yield OpenedServers(models, verifier)
+
+    def split(self) -> str:
+        """All of a data set, which is nobody's training set; of a generated task its test problems."""
+        return "all" if isinstance(self.task(), DatasetTask) else "test"
+
+    def limits(self) -> Limits:
+        """Bounds on one solution."""
+        return self.bounds
+
+    def temperature(self) -> float:
+        """At which everything but greedy is sampled."""
+        return self.sampling_temperature
+
+    def executor(self) -> Executor:
+        """Coroutines of this process: the servers do the work."""
+        return Together(self.spending.in_flight)
+
+    def _account(self, served: ServedModel, observed: Observed, model: Model) -> None:
+        if self.spending.account is not None:
+            saved = model.saved if isinstance(model, CachedModel) else Usage()
+            self.spending.account(Account(model=served.label, observed=observed, saved=saved))
+
+    def _served(self) -> dict[str, ServedModel]:
+        return {"small": self.small, **({} if self.large is None else {"large": self.large})}
+
+    def _verifier_name(self) -> str:
+        if self.verifier is None:
+            return EMBEDDED_PRM
+        # A dot in a template's name ends no suffix: qwen2.5-math-7b.
+        return self.verifier.model or Path(self.verifier.template).name.removesuffix(".toml")
+
+    def _identity(self, served: ServedModel) -> dict[str, str]:
+        """What decides the model's answers, as the cache's keys hold it: of a template's file what it says."""
+        task, file = self.task(), Path(served.chat_template or "")
+        return {
+            "served": json.dumps(served.plain()),
+            "template": file.read_text("utf-8") if file.is_file() else "",
+            "instruction": task.instruction,
+            "delimiter": task.delimiter,
+        }
+
+    async def _open_model(self, role: str, served: ServedModel, client: HttpClient, ceiling: Ceiling) -> ServerModel:
+        task = self.task()
+        return await open_served(
+            served,
+            client,
+            delimiter=task.delimiter,
+            instruction=task.instruction,
+            ceiling=ceiling,
+            prices=self.prices.get(role),
+        )
+
+
+def restore_source(config: Mapping[str, Any]) -> ServerSource:
+    """The source that `ServerSource.plain` described in a run directory's configuration."""
+    servers, held = config[WHERE], config["verifier"]
+    models = {role: restore_served(plain, servers[role]) for role, plain in config["models"].items()}
+    return ServerSource(
+        small=models["small"],
+        large=models.get("large"),
+        verifier=None if held == EMBEDDED_PRM else VerifierSpec(**{**held, "base_url": servers.get("prm")}),
+        problems=TaskSpec(**config["problem_set"]),
+        bounds=Limits(**config["limits"]),
+        sampling_temperature=config["temperature"],
+        prices={role: Prices(**prices) for role, prices in config["prices"].items()},
+        spending=Spending(),
+    )
+
+
+def _verifier_identity(spec: VerifierSpec) -> dict[str, str]:
+    plain = {**spec.plain(), "base_url": None}
+    return {"spec": json.dumps(plain), "template": repr(find_template(spec.template))}
+
+
+_loaded = cache(load_task)

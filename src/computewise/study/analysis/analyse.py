@@ -1,0 +1,251 @@
+"""From records to rows, bins and policies: no model is run here, and nothing is written."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from computewise.controller.bin_policy import CrossValidated, best_per_bin, cross_validate
+from computewise.controller.controller import Policy
+from computewise.difficulty import rank_bins
+from computewise.difficulty.evaluate import compare_estimators
+from computewise.errors import RunError
+from computewise.metrics import within_problem_aurocs
+from computewise.runs import Key, Record, key_of
+from computewise.setups.source import Models
+from computewise.study.analysis.controller import Controlled, Rivals, Runs, compare, drawn
+from computewise.study.analysis.revisions import ChainPool
+from computewise.study.analysis.rows import (
+    RatioRow,
+    large_row,
+    pool_row,
+    pool_rows,
+    ratio_rows,
+    revises,
+    search_rows,
+    weighs_probability,
+)
+from computewise.study.analysis.tables import Floats, Pool, Row, currencies, usage_columns
+from computewise.study.plan import LEAST_PROBLEMS, Run, StudyConfig, left_out, plan, search_seeds
+
+CHOSEN_AMONG = ("none", "majority", "weighted", "hierarchical")
+"""The selections a policy chooses among. More of them would be more noise to choose by: `best` is shown, not chosen."""
+NO_LOGPROBS = "The samples came without log-probabilities: nothing is weighed by them."
+
+
+@dataclass(frozen=True, slots=True)
+class Difficulty:
+    """Each problem's ease and quintile (0 the easiest), by who estimates it."""
+
+    ease: dict[str, Floats]
+    bins: dict[str, np.ndarray]
+    probe: dict[str, Floats]
+    """What the estimate cost, as `usage_columns`, by who estimates; no answer came of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A rule at one budget: its row, and the action it would take in each bin, fitted on all problems."""
+
+    row: Row
+    actions: list[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """Everything a summary says."""
+
+    problems: list[str]
+    models: Models
+    pools: list[Pool]
+    difficulty: Difficulty
+    rows: list[Row]
+    ratios: list[RatioRow]
+    chains: list[ChainPool]
+    large: Row | None
+    policies: dict[str, list[Choice]]
+    halves: dict[str, list[Choice]]
+    """The policy by predicted bins among one mechanism's actions alone: sampling and search, or revisions.
+
+    Nothing where there is no larger model to compare with.
+    """
+    best_fixed: list[Choice]
+    oracle_per_problem: list[Row]
+    aurocs: dict[str, Floats]
+    controlled: dict[str, Controlled]
+    """The controller beside the others, by currency."""
+    arms: list[dict[str, Runs]]
+    """What a controller may draw by, one for each seed."""
+    estimators: list[dict[str, Any]]
+    """How well each estimate of difficulty predicts it."""
+    failed: list[Record]
+    left_out: list[str]
+    """What was not run or cannot be said, and why."""
+
+
+def analyse(
+    config: StudyConfig,
+    records: Sequence[Record],
+    models: Models,
+    *,
+    prompts: Mapping[str, str] | None = None,
+    shipped: Policy | None = None,
+) -> Analysis:
+    """Records in any order; problems that failed anywhere are left out everywhere, and named.
+
+    `prompts` are by the problems' ids, where those are not the prompts. `shipped` is a controller fitted on other
+    problems, to be measured beside those fitted here.
+    """
+    failed = [record for record in records if record.error]
+    lost = {record.problem for record in failed}
+    groups: dict[Key, list[Record]] = defaultdict(list)
+    for record in sorted(records, key=lambda record: record.problem):
+        if record.problem not in lost:
+            groups[_key(record)].append(record)
+    runs = plan(config, models)
+
+    def of(purpose: str, model: str) -> list[list[Record]]:
+        return [groups[_key(run)] for run in runs if (run.purpose, run.model) == (purpose, model)]
+
+    problems = [record.problem for record in of("greedy", "small")[0]]
+    if len(problems) < LEAST_PROBLEMS:
+        why = f": {failed[0].error}" if failed else ""
+        raise RunError(f"only {len(problems)} problems did not fail, at least {LEAST_PROBLEMS} are needed{why}")
+    pools = [Pool(same) for same in of("pool", "small")]
+    chains = [ChainPool(same) for same in of("chains", "revision")]
+    a_generation = np.mean([pool.tokens.mean(1) for pool in pools], axis=0)
+    difficulty = _difficulty(Pool(of("difficulty", "small")[0]), problems, models, a_generation)
+    ratios = [one for n in config.budgets for one in ratio_rows(n, chains, models, a_generation)]
+    rows = pool_rows(config, pools, models, a_generation)
+    rows += search_rows([(run, groups[_key(run)]) for run in runs], models, a_generation)
+    rows += [one.row for one in ratios if one.row.selection == "hierarchical"]
+    large = large_row(of("greedy", "large"), models, a_generation)
+    bins, folds = difficulty.bins["predicted"], difficulty.bins["oracle"]
+    rivals = Rivals(
+        [row for row in rows if row.selection in CHOSEN_AMONG],
+        large,
+        difficulty.bins,
+        folds,
+        config.repeats,
+        config.seed,
+    )
+    arms, counted = _arms(runs, groups), currencies(models)
+    uniform = [pool_row(pools, "weighted", k, models, a_generation) for k in _doublings(config.budgets[-1])]
+    return Analysis(
+        problems=problems,
+        models=models,
+        pools=pools,
+        difficulty=difficulty,
+        rows=rows,
+        ratios=ratios,
+        chains=chains,
+        large=large,
+        policies={kind: _policy(config, rows, bins, folds) for kind, bins in difficulty.bins.items()},
+        halves=_halves(config, rows, bins, folds) if large else {},
+        best_fixed=_policy(config, rows, np.zeros(len(problems), np.int64), folds),
+        oracle_per_problem=[_ceiling(rows, budget) for budget in config.budgets],
+        aurocs=_aurocs(pools),
+        controlled=compare(arms, counted, uniform, rivals, shipped),
+        arms=arms,
+        estimators=compare_estimators(
+            drawn({"samples": arms[0]["samples"]}, counted["flops"], prompts), difficulty.ease["oracle"], config.seed
+        ),
+        failed=failed,
+        left_out=left_out(models) + ([] if weighs_probability(pools) else [NO_LOGPROBS]),
+    )
+
+
+def _halves(config: StudyConfig, rows: list[Row], bins: np.ndarray, folds: np.ndarray) -> dict[str, list[Choice]]:
+    each = {
+        "sampling and search": [row for row in rows if not revises(row)],
+        "revisions": [row for row in rows if revises(row)],
+    }
+    return {name: _policy(config, half, bins, folds) for name, half in each.items() if half}
+
+
+def _aurocs(pools: Sequence[Pool]) -> dict[str, Floats]:
+    right = np.concatenate([pool.correct for pool in pools], 1)
+    index = np.broadcast_to(np.arange(len(right))[:, None], right.shape)
+    scores = {"prm": np.concatenate([pool.values for pool in pools], 1)}
+    if weighs_probability(pools):
+        scores["logprob"] = np.concatenate([pool.logprobs for pool in pools], 1)
+    return {name: within_problem_aurocs(each.ravel(), right.ravel(), index.ravel()) for name, each in scores.items()}
+
+
+def _arms(runs: list[Run], groups: dict[Key, list[Record]]) -> list[dict[str, Runs]]:
+    """What a controller may draw by, one for each seed."""
+
+    def of(purpose: str, model: str, seeds: Sequence[int]) -> list[list[Record]]:
+        found = [run for run in runs if (run.purpose, run.model) == (purpose, model) and run.seed in seeds]
+        return [groups[_key(run)] for run in found]
+
+    greedy = of("greedy", "large", [run.seed for run in runs])
+    arms = []
+    for seed in dict.fromkeys(run.seed for run in runs if run.purpose == "pool"):
+        widest = [run for run in runs if run.purpose.startswith("step revisions") and run.seed == seed][-1:]
+        each: dict[str, Runs] = {
+            "samples": of("pool", "small", [seed]),
+            "particle filter": of("draws", "small", search_seeds(seed)),
+            "step revisions": [groups[_key(run)] for run in widest],
+            "large, greedy": greedy,
+            "large, samples": of("pool", "large", [seed]),
+        }
+        arms.append({name: found for name, found in each.items() if found})
+    return arms
+
+
+def _doublings(largest: int) -> list[int]:
+    return [1 << power for power in range(1, largest.bit_length()) if 1 << power < largest] + [largest]
+
+
+def _key(what: Run | Record) -> Key:
+    return key_of(what.purpose, what.model, what.strategy, what.seed, "")
+
+
+def _difficulty(probe: Pool, problems: list[str], models: Models, a_generation: Floats) -> Difficulty:
+    n = probe.values.shape[1]
+    ease = {"oracle": probe.correct.mean(1), "predicted": probe.values.mean(1)}
+    return Difficulty(
+        ease=ease,
+        bins={kind: rank_bins(values.tolist(), problems) for kind, values in ease.items()},
+        probe={
+            "oracle": usage_columns(probe.usage(n, verified=False), probe.longest(n), models, a_generation)["flops"],
+            "predicted": usage_columns(probe.usage(n, verified=True), probe.longest(n), models, a_generation)["flops"],
+        },
+    )
+
+
+def at_budget(rows: Sequence[Row], budget: int) -> list[Row]:
+    """The actions a policy chooses among at a budget, the cheapest first."""
+    actions = [row for row in rows if row.n == budget and row.selection in CHOSEN_AMONG]
+    return sorted(actions, key=lambda row: float(row.usage["flops"].mean()))
+
+
+def _policy(config: StudyConfig, rows: list[Row], bins: np.ndarray, folds: np.ndarray) -> list[Choice]:
+    choices = []
+    # Revisions inside the search alone begin at the second budget.
+    for budget in [budget for budget in config.budgets if at_budget(rows, budget)]:
+        actions = at_budget(rows, budget)
+        accuracy = np.stack([row.accuracy for row in actions], 1)
+        validated = cross_validate(accuracy, bins, folds, repeats=config.repeats, seed=config.seed)
+        fitted = [actions[index] for index in best_per_bin(accuracy, bins)]
+        choices.append(Choice(_average(validated, actions, budget), fitted))
+    return choices
+
+
+def _average(validated: CrossValidated, actions: list[Row], budget: int) -> Row:
+    usage = {name: validated.average(np.stack([row.usage[name] for row in actions], 1)) for name in actions[0].usage}
+    accuracy = validated.average(np.stack([row.accuracy for row in actions], 1))
+    return Row("policy", {"name": "policy"}, "chosen", budget, accuracy, usage)
+
+
+def _ceiling(rows: list[Row], budget: int) -> Row:
+    """The best action of every problem in hindsight: luck included, so no rule can be asked to reach it."""
+    actions = at_budget(rows, budget)
+    accuracy = np.stack([row.accuracy for row in actions], 1)
+    best = np.eye(len(actions))[accuracy.argmax(1)]
+    return _average(CrossValidated(best), actions, budget)

@@ -1,0 +1,377 @@
+"""Controllers of a study, cross-validated, beside their rivals."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from computewise.controller.bin_policy import allocate, cross_validate
+from computewise.controller.controller import ComputeOptimal, Policy
+from computewise.controller.file import Arm, Fitted
+from computewise.controller.frontier import Path, join
+from computewise.controller.replay import Workload
+from computewise.core import Usage
+from computewise.metrics import UNANSWERED
+from computewise.runs import Outcome, Record, Settings
+from computewise.samples import LEAST_PROBABILITY, Drawn, Draws, Floats, Ints
+from computewise.strategies import Greedy, Single, StepRevisions, describe
+from computewise.study.analysis.tables import Currency, Row
+from computewise.study.plan import SEARCH
+
+Runs = Sequence[Sequence[Record]]
+
+"""One arm's records: of one or more runs, each of the same problems in the same order."""
+
+
+def drawn(arms: Mapping[str, Runs], currency: Currency, prompts: Mapping[str, str] | None = None) -> list[Drawn]:
+    """One for each problem. `prompts` by the problems' ids; those of the embedded tasks are their own prompts."""
+    problems = [record.problem for record in next(iter(arms.values()))[0]]
+    found = []
+    for index, problem in enumerate(problems):
+        numbers: dict[str, int] = {}
+        each = {name: _sample_arrays([run[index] for run in runs], numbers, currency) for name, runs in arms.items()}
+        found.append(Drawn(problem, (prompts or {}).get(problem, problem), each))
+    return found
+
+
+def _sample_arrays(records: Sequence[Record], numbers: dict[str, int], currency: Currency) -> Draws:
+    """What several runs drew, one after the other."""
+    parts: list[Draws] = []
+    blocks = chains = 0
+    for record in records:
+        parts.append(_draws_of(record, numbers, currency, blocks, chains))
+        blocks, chains = (
+            int(parts[-1].blocks.max(initial=blocks - 1)) + 1,
+            int(parts[-1].chains.max(initial=chains - 1)) + 1,
+        )
+    return Draws(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Draws)))
+
+
+def _draws_of(record: Record, numbers: dict[str, int], currency: Currency, blocks: int, chains: int) -> Draws:
+    outcomes = record.candidates
+    count, whole = len(outcomes), is_search(record)
+    usages = [record.usage, *[Usage()] * (count - 1)] if whole else draw_usages(record)
+    waited = [record.sequential, *[0] * (count - 1)] if whole else [one.sampled for one in outcomes]
+    chain = {name: number for number, name in enumerate(dict.fromkeys(one.chain for one in outcomes))}
+    return Draws(
+        answers=np.array([_number(one, numbers) for one in outcomes], np.int64),
+        values=np.array([one.value for one in outcomes], float),
+        correct=np.array([one.correct for one in outcomes], np.bool_),
+        means=np.array([one.mean for one in outcomes], float),
+        lows=np.array([one.low for one in outcomes], float),
+        logprobs=np.log(np.maximum([one.logprob for one in outcomes], LEAST_PROBABILITY)),
+        tokens=np.array([one.tokens for one in outcomes], float),
+        costs=np.array([currency.cost(u, w, record.model) for u, w in zip(usages, waited, strict=True)], float),
+        blocks=blocks + (np.zeros(count, np.int64) if whole else np.arange(count)),
+        chains=chains + np.array([0 if whole else chain[one.chain] for one in outcomes], np.int64),
+    )
+
+
+def is_search(record: Record) -> bool:
+    """Whether its candidates were found together: half of a beam search is no smaller beam search."""
+    return record.strategy["name"] not in ("best_of_n", "step_revisions")
+
+
+def draw_usages(record: Record) -> list[Usage]:
+    """What each solution took, were they drawn one after another: whatever follows finds the prompt in the cache.
+
+    A revision reads its prompt and the steps it keeps again, and so does its verifier.
+    """
+    prompt = record.candidates[0].read
+    return [
+        Usage(
+            samples=1,
+            prompt_tokens=max(one.read, prompt),
+            cached_prompt_tokens=0 if one.read else prompt,
+            completion_tokens=one.sampled,
+            verifier_tokens=prompt + one.tokens,
+            cached_verifier_tokens=0 if one.read else prompt,
+        )
+        for one in record.candidates
+    ]
+
+
+def _number(outcome: Outcome, numbers: dict[str, int]) -> int:
+    return UNANSWERED if outcome.answer is None else numbers.setdefault(outcome.answer, len(numbers))
+
+
+def fit_policy(
+    seeds: Sequence[Mapping[str, Runs]],
+    scope: str,
+    task: str,
+    currency: Currency,
+    labels: Mapping[str, str],
+    seed: int,
+) -> Fitted:
+    """A controller that chooses among the arms of a scope, see `controlled.SCOPES`; `labels` name models by role."""
+    names = [name for name in SCOPES[scope] if all(name in each for each in seeds)]
+    problems = [one for each in seeds for one in drawn({name: each[name] for name in names}, currency)]
+    workload = Workload(problems)
+    policy = ComputeOptimal(larger=LARGER, seed=seed).fit(workload)
+    return Fitted(
+        policy,
+        arms=tuple(
+            Arm(
+                arm.name,
+                labels[_role(arm.name)],
+                _strategy(arm.name, seeds[0]),
+                int(arm.lengths.max()),
+                arm.name in LARGER,
+            )
+            for arm in workload.arms
+        ),
+        verifier=labels["prm"],
+        task=task,
+        currency=currency.name,
+        unit=float(workload.arms[0].costs.sum() / workload.arms[0].lengths.sum()),
+    )
+
+
+def _role(arm: str) -> str:
+    return "large" if arm in LARGER else "small"
+
+
+def _strategy(arm: str, runs: Mapping[str, Runs]) -> Settings:
+    """What draws one increment of it."""
+    match arm:
+        case "particle filter":
+            return describe(SEARCH)
+        case "step revisions":
+            return {**describe(StepRevisions()), **runs[arm][0][0].strategy, "chains": 1}
+        case "large, greedy":
+            return describe(Greedy())
+        case _:
+            return describe(Single())
+
+
+FOLDS = 5
+
+ORDERS = 8
+
+ESCALATING = ("samples", "particle filter", "step revisions", "large, greedy", "large, samples")
+
+SCOPES = {
+    "how much": ("samples",),
+    "which and how much": ("samples", "particle filter", "step revisions"),
+    "with escalation": ESCALATING,
+}
+
+"""What a controller may choose among."""
+
+LARGER = ("large, greedy", "large, samples")
+
+SHIPPED = "with escalation, the shipped policy"
+
+"""The same choice by the policy that was fitted on validation problems; counted in FLOPs, as it was."""
+
+ALONE = "how much", "which and how much"
+
+"""Those that never escalate: their rivals are the small model's."""
+
+
+def widest_alone(scopes: Collection[str]) -> str:
+    """Of the scopes there are, the widest that never escalates."""
+    return [scope for scope in ALONE if scope in scopes][-1]
+
+
+def scopes_of(arms: Collection[str]) -> dict[str, list[str]]:
+    """What a controller may choose among of these arms; a scope that adds none to the one before is left out."""
+    found: dict[str, list[str]] = {}
+    for scope, among in SCOPES.items():
+        held = [name for name in among if name in arms]
+        if held not in found.values():
+            found[scope] = held
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Accuracy and cost of a rule, (problems,) each."""
+
+    accuracy: Floats
+    cost: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class AtBudget:
+    """Every rule within the cost of `n` samples by best-of-N weighted."""
+
+    n: int
+    budget: float
+    controllers: dict[str, Spent]
+    best_fixed: dict[str, Spent]
+    """By scope: the controller's rival."""
+    at_rivals_cost: dict[str, Spent]
+    """The controller at no more than its rival spent, where that is enough for its first draw."""
+    tables: dict[str, Spent]
+    """The paper's policy, by who estimates difficulty; that estimate is not charged."""
+    uniform: Spent
+    """Best-of-N weighted."""
+    ceiling: Spent
+    """The best actions of all problems in hindsight, shared out: luck included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Controlled:
+    """One currency: budgets from the least up, and where each controller's draws went at each."""
+
+    currency: Currency
+    budgets: list[AtBudget]
+    draws: dict[str, list[dict[str, float]]]
+    """By scope and budget: mean increments a problem by each arm."""
+    beside_large: Spent | None
+    """The controller that may escalate, at no more than one greedy answer by the larger model costs."""
+    needed: dict[str, float | None]
+    """By scope: the least budget from which on it is as accurate as best-of-N weighted at the largest, if any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rivals:
+    """What is compared with: all rows, the larger model's answer if there is one, bins, folds."""
+
+    rows: Sequence[Row]
+    large: Row | None
+    bins: Mapping[str, Ints]
+    folds: Ints
+    repeats: int
+    seed: int
+
+
+def compare(
+    seeds: Sequence[Mapping[str, Runs]],
+    currencies: Mapping[str, Currency],
+    uniform: Sequence[Row],
+    rivals: Rivals,
+    shipped: Policy | None,
+) -> dict[str, Controlled]:
+    """By column of currency; none where all that is affordable is one sample: there is nothing to decide.
+
+    `seeds` holds each seed's arms, `uniform` best-of-N weighted from two samples up.
+    """
+    if uniform[-1].n == 1:
+        return {}
+    fitted: dict[str, tuple[Workload, list[Policy]]] = {}
+    return {
+        column: _compare(column, currency, seeds, uniform, rivals, fitted, shipped if column == "flops" else None)
+        for column, currency in currencies.items()
+    }
+
+
+def _compare(
+    column: str,
+    currency: Currency,
+    seeds: Sequence[Mapping[str, Runs]],
+    uniform: Sequence[Row],
+    rivals: Rivals,
+    fitted: dict[str, tuple[Workload, list[Policy]]],
+    shipped: Policy | None,
+) -> Controlled:
+    paths, names = {}, {}
+    for scope, arms in scopes_of([name for name in ESCALATING if all(name in each for each in seeds)]).items():
+        held = {name: [each[name] for each in seeds] for name in arms}
+        problems = [
+            one for index in range(len(seeds)) for one in drawn({n: r[index] for n, r in held.items()}, currency)
+        ]
+        workload = Workload(problems)
+        names[scope] = workload.names
+        paths[scope] = _cross_fit(workload, len(seeds), scope, rivals.seed, fitted)
+        if shipped is not None and shipped.arms == tuple(workload.names):
+            names[SHIPPED] = workload.names
+            paths[SHIPPED] = shipped.follow(workload, repeats=ORDERS, seed=rivals.seed)
+    at = [_at_budget(column, row, paths, rivals, len(seeds)) for row in uniform]
+    most, large = uniform[-1], rivals.large
+    return Controlled(
+        currency,
+        at,
+        draws={
+            scope: [_draws(path, path.price(one.budget), names[scope]) for one in at] for scope, path in paths.items()
+        },
+        beside_large=_spend(paths.get(SHIPPED, paths["with escalation"]), float(large.usage[column].mean()), len(seeds))
+        if large
+        else None,
+        needed={
+            scope: _needed(path, float(most.accuracy.mean()), float(most.usage[column].mean()))
+            for scope, path in paths.items()
+        },
+    )
+
+
+def _needed(path: Path, accuracy: float, most: float) -> float | None:
+    least = None
+    for budget in most * np.arange(1.0, 0.0, -1 / 64):
+        if path.at(path.price(float(budget)))[0].mean() < accuracy:
+            break
+        least = float(budget)
+    return least
+
+
+def _cross_fit(
+    workload: Workload, seeds: int, scope: str, seed: int, fitted: dict[str, tuple[Workload, list[Policy]]]
+) -> Path:
+    """One path for every entry of the workload, which holds every problem once a seed, seed by seed."""
+    count = len(workload) // seeds
+    part = np.tile(np.random.default_rng(seed).permutation(count) % FOLDS, seeds)
+    estimator = ComputeOptimal(larger=LARGER, seed=seed)
+    if scope not in fitted:
+        policies = [estimator.fit_unpriced(workload, np.flatnonzero(part != held)) for held in range(FOLDS)]
+        fitted[scope] = workload, policies
+    before, policies = fitted[scope]
+    # What an option gains is the same in every currency; what it costs is not.
+    paths = [
+        policy.repriced(before, workload).follow(workload, repeats=ORDERS, seed=seed, only=np.flatnonzero(part == held))
+        for held, policy in enumerate(policies)
+    ]
+    return join(paths)
+
+
+def _at_budget(column: str, row: Row, paths: Mapping[str, Path], rivals: Rivals, seeds: int) -> AtBudget:
+    budget = float(row.usage[column].mean())
+    small = [one for one in rivals.rows if one.usage[column].mean() <= budget * (1 + 1e-9)]
+    large = rivals.large
+    both = [*small, large] if large and large.usage[column].mean() <= budget else small
+    best = {scope: _chosen(column, small if scope in ALONE else both, None, rivals) for scope in paths}
+    return AtBudget(
+        n=row.n,
+        budget=budget,
+        controllers={scope: _spend(path, budget, seeds) for scope, path in paths.items()},
+        best_fixed=best,
+        at_rivals_cost={
+            scope: _spend(path, float(best[scope].cost.mean()), seeds)
+            for scope, path in paths.items()
+            if path.spent[:, 0].mean() <= best[scope].cost.mean()
+        },
+        tables={kind: _chosen(column, small, bins, rivals) for kind, bins in rivals.bins.items()},
+        uniform=Spent(row.accuracy, row.usage[column]),
+        ceiling=_ceiling(column, rivals.rows, budget),
+    )
+
+
+def _spend(path: Path, budget: float, seeds: int) -> Spent:
+    accuracy, cost = path.at(path.price(budget))
+    return Spent(accuracy.reshape(seeds, -1).mean(0), cost.reshape(seeds, -1).mean(0))
+
+
+def _chosen(column: str, rows: Sequence[Row], bins: Ints | None, rivals: Rivals) -> Spent:
+    """Chosen on halves and measured on the others; with `bins`, one action for each."""
+    rows = sorted(rows, key=lambda row: float(row.usage[column].mean()))
+    accuracy = np.stack([row.accuracy for row in rows], 1)
+    cost = np.stack([row.usage[column] for row in rows], 1)
+    bins = np.zeros(len(accuracy), np.int64) if bins is None else bins
+    validated = cross_validate(accuracy, bins, rivals.folds, repeats=rivals.repeats, seed=rivals.seed)
+    return Spent(validated.average(accuracy), validated.average(cost))
+
+
+def _ceiling(column: str, rows: Sequence[Row], budget: float) -> Spent:
+    accuracy = np.stack([row.accuracy for row in rows], 1)
+    cost = np.stack([row.usage[column] for row in rows], 1)
+    shares = allocate(accuracy, cost, budget)
+    return Spent((shares * accuracy).sum(1), (shares * cost).sum(1))
+
+
+def _draws(path: Path, price: float, arms: Sequence[str]) -> dict[str, float]:
+    """Increments a problem by each arm, the first probe included."""
+    taken = path.arms[:, :-1][np.arange(path.arms.shape[1] - 1) < path.stops(price)[:, None]]
+    counts = np.bincount(taken, minlength=len(arms)) / len(path.arms)
+    return {arm: float(count) + (index == 0) for index, (arm, count) in enumerate(zip(arms, counts, strict=True))}

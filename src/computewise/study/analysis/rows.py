@@ -1,0 +1,119 @@
+"""From records to rows: one way to spend at one budget, what came of it and what it cost."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from computewise.core import Usage
+from computewise.runs import Key, Record, key_of
+from computewise.setups.source import Models
+from computewise.strategies import describe
+from computewise.strategies.revisions import TRUST
+from computewise.study.analysis.revisions import ChainPool, Ratio, ratios
+from computewise.study.analysis.tables import Floats, Pool, Row, elected, usage_columns
+from computewise.study.plan import Run, StudyConfig
+
+POOL_SELECTIONS = ("majority", "weighted, logprob", "best", "weighted")
+SEARCH_SELECTIONS = ("best", "weighted")
+REVISED = ("step revisions", "adaptive branching")
+"""Families whose candidates are chains: selected hierarchically."""
+
+
+@dataclass(frozen=True, slots=True)
+class RatioRow:
+    """A ratio of sequential to parallel, and what came of it."""
+
+    ratio: Ratio
+    row: Row
+
+
+def revises(row: Row) -> bool:
+    """Whether its candidates are attempts, some of them made in view of others."""
+    return row.model == "revision" or row.family.startswith(REVISED)
+
+
+def weighs_probability(pools: Sequence[Pool]) -> bool:
+    """Whether the model says how probable its samples are: some servers do not."""
+    return any(np.ptp(pool.logprobs) > 0 for pool in pools)
+
+
+def large_row(greedy: list[list[Record]], models: Models, a_generation: Floats) -> Row | None:
+    """The larger model's one answer, which nobody verifies."""
+    for records in greedy:
+        usages = [replace(r.usage, verifier_tokens=0, cached_verifier_tokens=0) for r in records]
+        waited = [r.usage.completion_tokens for r in records]
+        columns = usage_columns(usages, waited, models, a_generation, "large")
+        return Row("greedy", records[0].strategy, "none", 1, _accuracy([records], "best"), columns, "large")
+    return None
+
+
+def pool_rows(config: StudyConfig, pools: list[Pool], models: Models, a_generation: Floats) -> list[Row]:
+    """Best-of-N at every budget, by every selection, from the same samples."""
+    selections = [one for one in POOL_SELECTIONS if weighs_probability(pools) or one != "weighted, logprob"]
+    return [
+        pool_row(pools, selection, k, models, a_generation)
+        for k in config.budgets
+        for selection in (selections if k > 1 else ("best",))
+    ]
+
+
+def pool_row(pools: list[Pool], selection: str, k: int, models: Models, a_generation: Floats) -> Row:
+    """Best-of-k by one selection; a single sample where k is 1."""
+    verified = selection in ("best", "weighted") and k > 1
+    usages = [_mean(usages) for usages in zip(*(pool.usage(k, verified=verified) for pool in pools), strict=True)]
+    accuracy = np.mean([pool.accuracy(selection, k) for pool in pools], axis=0)
+    columns = usage_columns(usages, np.mean([pool.longest(k) for pool in pools], axis=0), models, a_generation)
+    if k == 1:
+        return Row("single sample", {"name": "single"}, "none", k, accuracy, columns)
+    return Row("best-of-N", {"name": "best_of_n", "n": k}, selection, k, accuracy, columns)
+
+
+def search_rows(runs: list[tuple[Run, list[Record]]], models: Models, a_generation: Floats) -> list[Row]:
+    """What was run by itself: greedy, the searches, the searches over attempts."""
+    by_strategy: dict[Key, list[tuple[Run, list[Record]]]] = defaultdict(list)
+    for run, records in runs:
+        if run.purpose not in ("pool", "difficulty", "chains", "draws") and run.model != "large":
+            by_strategy[key_of(run.purpose, run.model, run.strategy, 0, "")].append((run, records))
+    rows = []
+    for same in by_strategy.values():
+        run, seeds = same[0][0], [records for _, records in same]
+        usages = [_mean([record.usage for record in one]) for one in zip(*seeds, strict=True)]
+        sequential = np.mean([[record.sequential for record in one] for one in seeds], axis=0)
+        columns = usage_columns(usages, sequential, models, a_generation, run.model)
+        selections = ("hierarchical",) if run.purpose.startswith(REVISED) else SEARCH_SELECTIONS
+        for selection in selections if run.purpose != "greedy" else ("best",):
+            name = selection if run.purpose != "greedy" else "none"
+            accuracy = _accuracy(seeds, selection)
+            rows.append(Row(run.purpose, run.strategy, name, run.budget, accuracy, columns, run.model))
+    return rows
+
+
+def ratio_rows(n: int, chains: list[ChainPool], models: Models, a_generation: Floats) -> list[RatioRow]:
+    """Every ratio at a budget: by verifier, by majority, and with chains that end at a trusted attempt."""
+    rows = []
+    for ratio in ratios(n) if chains else ():
+        # A single attempt leaves nothing to select, but to revise one takes the verifier's verdict, by majority too.
+        ways = [(ratio, "hierarchical", n > 1), (ratio, "majority", ratio.length > 1)]
+        if ratio.length > 1:
+            ways.append((replace(ratio, trust=TRUST), "hierarchical", True))
+        for way, selection, verified in ways:
+            usages = [_mean(one) for one in zip(*(c.usage(way, verified=verified) for c in chains), strict=True)]
+            sequential = np.mean([c.longest(way) for c in chains], axis=0)
+            columns = usage_columns(usages, sequential, models, a_generation, "revision")
+            accuracy = np.mean([c.accuracy(way, selection) for c in chains], axis=0)
+            strategy = describe(way.strategy())
+            rows.append(RatioRow(way, Row(way.family, strategy, selection, n, accuracy, columns, "revision")))
+    return rows
+
+
+def _accuracy(seeds: Sequence[Sequence[Record]], selection: str) -> Floats:
+    return np.mean([[elected(record, selection) for record in records] for records in seeds], axis=0, dtype=float)
+
+
+def _mean(usages: Sequence[Usage]) -> Usage:
+    total = sum(usages, Usage())
+    return Usage(*(round(getattr(total, name) / len(usages)) for name in Usage.__dataclass_fields__))

@@ -1,0 +1,376 @@
+"""The summary of a study, as written to `summary.json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from computewise.difficulty import BINS, bin_edges
+from computewise.metrics import bootstrap, pass_at_k
+from computewise.strategies.revisions import TRUST
+from computewise.study.analysis.analyse import Analysis, Choice
+from computewise.study.analysis.controller import AtBudget, Controlled, Spent, widest_alone
+from computewise.study.analysis.flops_matched import SHARES, exchange
+from computewise.study.analysis.revisions import Rate, along, gated
+from computewise.study.analysis.rows import REVISED, RatioRow
+from computewise.study.analysis.tables import Floats, Row, assumed
+from computewise.study.plan import StudyConfig
+
+POLICY_VERSION = 1
+
+KINDS = ("oracle", "predicted")
+
+ROLES = ("small", "large", "prm", "revision")
+
+
+def summarise(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, Any]:
+    """Everything the report shows; accuracies in [0, 1], usages a problem, bins from the easiest to the hardest.
+
+    What there was no model for is empty or None.
+    """
+    bins = analysis.difficulty.bins["oracle"]
+    correct = np.concatenate([pool.correct for pool in analysis.pools], 1)
+    return {
+        "task": task,
+        "problems": len(analysis.problems),
+        "failed": [{"problem": record.problem, "error": record.error} for record in analysis.failed],
+        "left_out": analysis.left_out,
+        "steps": analysis.models.steps,
+        "models": {
+            role: {"parameters": analysis.models.sizes[role], "label": analysis.models.labels[role]}
+            for role in ROLES
+            if role in analysis.models.sizes
+        },
+        "assumed": assumed(analysis.models),
+        "bins": {kind: _by_bin(analysis.difficulty.ease["oracle"], analysis.difficulty.bins[kind]) for kind in KINDS},
+        "difficulty": {
+            "samples": config.difficulty_samples,
+            "agreement": float(np.mean(bins == analysis.difficulty.bins["predicted"])),
+            "within_one_bin": float(np.mean(abs(bins - analysis.difficulty.bins["predicted"]) <= 1)),
+            "flops": {kind: float(analysis.difficulty.probe[kind].mean()) for kind in KINDS},
+            "estimators": analysis.estimators,
+        },
+        "verifiers": {
+            name: {
+                "auroc_within_problem": float(aurocs.mean()),
+                "ci95": list(bootstrap(aurocs)),
+                "problems": len(aurocs),
+            }
+            for name, aurocs in analysis.aurocs.items()
+            if len(aurocs) > 1  # one sample a problem ranks nothing, and JSON has no NaN
+        },
+        "coverage": [
+            {"n": k, "accuracy": float(pass_at_k(correct, k).mean()), "ci95": list(bootstrap(pass_at_k(correct, k)))}
+            for k in config.budgets
+        ],
+        "curves": [_row(row, bins) for row in analysis.rows],
+        "large": _row(analysis.large, bins) if analysis.large else None,
+        "policy": {kind: [_choice(choice, bins) for choice in analysis.policies[kind]] for kind in KINDS},
+        "best_fixed": [_choice(choice, bins) for choice in analysis.best_fixed],
+        "oracle_per_problem": [_row(row, bins) for row in analysis.oracle_per_problem],
+        "comparisons": _comparisons(analysis),
+        "controller": {
+            column: controller_plain(one, analysis.large, column) for column, one in analysis.controlled.items()
+        },
+        **_exchanges(analysis),
+        "ratios": [
+            {
+                **_row(one.row, bins),
+                "chain_length": one.ratio.length,
+                "chains": one.ratio.chains,
+                "gated": one.ratio.trust is not None,
+                "minus_parallel": _minus_parallel(one, analysis, bins),
+            }
+            for one in analysis.ratios
+        ],
+        "along": _along(analysis) if analysis.chains else [],
+        "along_change": _along_change(analysis) if analysis.chains else {},
+        "trust": TRUST,
+        "seeds": list(range(config.seed, config.seed + config.seeds)),
+    }
+
+
+def _row(row: Row, bins: np.ndarray) -> dict[str, Any]:
+    return {
+        "strategy": row.strategy["name"],
+        "model": row.model,
+        "settings": {name: value for name, value in row.strategy.items() if name != "name"},
+        "label": row.label,
+        "selection": row.selection,
+        "n": row.n,
+        "accuracy": float(row.accuracy.mean()),
+        "ci95": list(bootstrap(row.accuracy)),
+        "by_bin": _by_bin(row.accuracy, bins),
+        "by_bin_ci95": [list(bootstrap(row.accuracy[bins == bin])) for bin in range(BINS)],
+        "usage": {name: float(column.mean()) for name, column in row.usage.items()},
+    }
+
+
+def _choice(choice: Choice, bins: np.ndarray) -> dict[str, Any]:
+    return {**_row(choice.row, bins), "actions": [action.label for action in choice.actions]}
+
+
+def _by_bin(values: Floats, bins: np.ndarray) -> list[float]:
+    return [float(values[bins == bin].mean()) for bin in range(BINS)]
+
+
+def _comparisons(analysis: Analysis) -> list[dict[str, Any]]:
+    """Paired differences at each budget, with the share of FLOPs the first side spent of the second's."""
+    found = []
+    for index, fixed in enumerate(analysis.best_fixed):
+        n = fixed.row.n
+        rivals = {"best fixed strategy": fixed.row}
+        rivals |= {
+            row.label: row
+            for row in analysis.rows
+            if row.n == n and row.family == "best-of-N" and row.selection in ("weighted", "majority")
+        }
+        sides = {f"compute-optimal, {kind} bins": analysis.policies[kind][index].row for kind in KINDS}
+        searches = {row.label: row for row in analysis.rows if row.n == n and _compared(row)}
+        for name, side in (sides | searches).items():
+            for rival, other in rivals.items():
+                found.append(_difference(n, name, side, rival, other))
+    return found + _against_most(analysis)
+
+
+def _against_most(analysis: Analysis) -> list[dict[str, Any]]:
+    """Revisions at smaller budgets against best-of-N weighted at the largest: how many times less they need."""
+    n = analysis.best_fixed[-1].row.n
+    most = [row for row in analysis.rows if row.n == n and row.label == "best-of-N, weighted"]
+    sides = [row for row in analysis.rows if 1 < row.n < n and row.family.startswith(REVISED)]
+    return [_difference(side.n, side.label, side, f"best-of-{n}, weighted", rival) for rival in most for side in sides]
+
+
+def _compared(row: Row) -> bool:
+    """The strategies that are compared one by one, not only through a policy."""
+    return row.family == "beam search, M = 4" or row.family.startswith(REVISED)
+
+
+def _difference(n: int, name: str, side: Row, rival: str, other: Row) -> dict[str, Any]:
+    difference = side.accuracy - other.accuracy
+    return {
+        "n": n,
+        "policy": name,
+        "against": rival,
+        "difference": float(difference.mean()),
+        "ci95": list(bootstrap(difference)),
+        "flops_ratio": float(side.usage["flops"].mean() / other.usage["flops"].mean()),
+        "completion_tokens_ratio": float(
+            side.usage["completion_tokens"].mean() / other.usage["completion_tokens"].mean()
+        ),
+    }
+
+
+def _along(analysis: Analysis) -> list[dict[str, Any]]:
+    """Along the chains that are long enough for four of them in each problem, or the longest there are."""
+    correct, values = _chains(analysis)
+    return [
+        {"attempt": one.attempt, **{name: _rate(getattr(one, name)) for name in ("right", "mended", "broken", "gated")}}
+        for one in along(correct, values, TRUST)
+    ]
+
+
+def _chains(analysis: Analysis) -> tuple[np.ndarray, Floats]:
+    """(problems, chains, attempts) of right or wrong, and of the verifier's values."""
+    least = max(analysis.ratios[-1].row.n // 4, 1)
+    correct = np.concatenate([chains.correct(least) for chains in analysis.chains], 1)
+    return correct, np.concatenate([chains.values(least) for chains in analysis.chains], 1)
+
+
+def _along_change(analysis: Analysis) -> dict[str, Any]:
+    """Last attempt minus first of the same chains, paired; and where a gated chain ends minus its first attempt."""
+    correct, values = _chains(analysis)
+    ends = {"right": correct[:, :, -1], "gated": gated(correct, values, TRUST, correct.shape[2])}
+    changes = {name: end.mean(1) - correct[:, :, 0].mean(1) for name, end in ends.items()}
+    return {
+        name: {"difference": float(change.mean()), "ci95": list(bootstrap(change))} for name, change in changes.items()
+    }
+
+
+def _minus_parallel(one: RatioRow, analysis: Analysis, bins: np.ndarray) -> dict[str, Any]:
+    """The ratio minus all parallel at the same budget and selection, paired; zero for all parallel itself."""
+    parallel = next(
+        other.row
+        for other in analysis.ratios
+        if other.ratio.length == 1 and (other.row.n, other.row.selection) == (one.row.n, one.row.selection)
+    )
+    difference = one.row.accuracy - parallel.accuracy
+    return {
+        "difference": float(difference.mean()),
+        "ci95": list(bootstrap(difference)),
+        "by_bin": _by_bin(difference, bins),
+        "by_bin_ci95": [list(bootstrap(difference[bins == bin])) for bin in range(BINS)],
+        "flops_ratio": float(one.row.usage["flops"].mean() / parallel.usage["flops"].mean()),
+    }
+
+
+def _rate(rate: Rate) -> dict[str, Any] | None:
+    """None where there was no chance of it: JSON has no NaN."""
+    return None if np.isnan(rate.value) else {"value": rate.value, "ci95": list(rate.ci95)}
+
+
+def _spent(choices: list[Choice]) -> list[tuple[Floats, Floats]]:
+    return [(choice.row.accuracy, choice.row.usage["flops"]) for choice in choices]
+
+
+def _controlled(analysis: Analysis) -> list[tuple[Floats, Floats]]:
+    budgets = analysis.controlled["flops"].budgets if analysis.controlled else []
+    each = [at.controllers[widest_alone(at.controllers)] for at in budgets]
+    return [(one.accuracy, one.cost) for one in each]
+
+
+def _exchanges(analysis: Analysis) -> dict[str, Any]:
+    """By who decides how `small` spends what it saves."""
+    large = analysis.large
+    if not large:
+        return {"exchange": [], "exchange_halves": {}, "exchange_over_R": None}
+    return {
+        "exchange": _exchange(analysis, large, _spent(analysis.policies["predicted"]))["at"],
+        "exchange_halves": {
+            name: _exchange(analysis, large, _spent(choices))["at"] for name, choices in analysis.halves.items()
+        },
+        "exchange_over_R": _exchange(analysis, large, _controlled(analysis)),
+    }
+
+
+def _exchange(analysis: Analysis, large: Row, curve: list[tuple[Floats, Floats]]) -> dict[str, Any]:
+    """Of `small` along a curve of accuracy and FLOPs for `large`."""
+    greedy = next(row for row in analysis.rows if row.family == "greedy")
+    unit, found = exchange(
+        (analysis.models.sizes["small"], analysis.models.sizes["large"]),
+        (greedy.accuracy, greedy.usage["flops"]),
+        curve,
+        large.accuracy,
+        analysis.difficulty.bins["oracle"],
+    )
+    at = [
+        {
+            **found.overall.at(share).plain(),
+            "small_flops": found.overall.at(share).k * unit,
+            "by_bin": [match.at(share).plain() for _, match in sorted(found.bins.items())],
+        }
+        for share in SHARES
+    ]
+    return {"unit_flops": unit, "at": at, **found.plain()}
+
+
+def policy_file(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, Any]:
+    """The fitted table a person can read: for each budget, what to do in each bin of predicted difficulty."""
+    labels = analysis.models.labels
+    ease, bins = analysis.difficulty.ease["predicted"], analysis.difficulty.bins["predicted"]
+    return {
+        "version": POLICY_VERSION,
+        "task": task,
+        "model": labels["small"],
+        "verifier": labels["prm"],
+        "difficulty": {
+            "estimate": "mean of the verifier's values over samples of the problem",
+            "samples": config.difficulty_samples,
+            "least_ease_of_bins_1_to_4": bin_edges(ease.tolist(), bins),
+        },
+        "budgets": [
+            {
+                "generations": choice.row.n,
+                "bins": [
+                    {
+                        "bin": bin + 1,
+                        "model": labels[action.model],
+                        "strategy": action.strategy,
+                        "selection": action.selection,
+                    }
+                    for bin, action in enumerate(choice.actions)
+                ],
+            }
+            for choice in analysis.policies["predicted"]
+        ],
+    }
+
+
+def controller_plain(one: Controlled, large: Row | None, column: str) -> dict[str, Any]:
+    """One currency: accuracies in [0, 1], costs a problem in the currency's unit."""
+    scopes = list(one.draws)
+    held: dict[str, Any] = {
+        "name": one.currency.name,
+        "unit": one.currency.unit,
+        "budgets": [
+            _at(at, {scope: one.draws[scope][index] for scope in scopes}) for index, at in enumerate(one.budgets)
+        ],
+        "mean_minus_best_fixed": {scope: _mean(one.budgets, scope) for scope in scopes},
+        "beside_large": _beside(one.beside_large, Spent(large.accuracy, large.usage[column]))
+        if large and one.beside_large
+        else None,
+        "needed": {
+            scope: None if needed is None else {"cost": needed, "share": needed / one.budgets[-1].budget}
+            for scope, needed in one.needed.items()
+        },
+    }
+    return {**held, "sentence": sentence(held)}
+
+
+def _beside(controller: Spent, large: Spent) -> dict[str, Any]:
+    return {"controller": _point(controller), "large": _point(large), **_controller_difference(controller, large)}
+
+
+def _at(at: AtBudget, draws: dict[str, dict[str, float]]) -> dict[str, Any]:
+    return {
+        "n": at.n,
+        "budget": at.budget,
+        "uniform": _point(at.uniform),
+        "controllers": {scope: _point(spent) for scope, spent in at.controllers.items()},
+        "best_fixed": {scope: _point(spent) for scope, spent in at.best_fixed.items()},
+        "minus_best_fixed": {
+            scope: {**_point(spent), **_controller_difference(spent, at.best_fixed[scope])}
+            for scope, spent in at.at_rivals_cost.items()
+        },
+        "minus_uniform": {scope: _controller_difference(spent, at.uniform) for scope, spent in at.controllers.items()},
+        "tables": {kind: _point(spent) for kind, spent in at.tables.items()},
+        "ceiling": _point(at.ceiling),
+        "draws": draws,
+    }
+
+
+def _point(spent: Spent) -> dict[str, Any]:
+    return {
+        "cost": float(spent.cost.mean()),
+        "accuracy": float(spent.accuracy.mean()),
+        "ci95": list(bootstrap(spent.accuracy)),
+    }
+
+
+def _controller_difference(spent: Spent, rival: Spent) -> dict[str, Any]:
+    paired = spent.accuracy - rival.accuracy
+    return {"difference": float(paired.mean()), "difference_ci95": list(bootstrap(paired))}
+
+
+def _mean(budgets: list[AtBudget], scope: str) -> dict[str, Any] | None:
+    """Over all budgets where both can be had, so that none is picked: controller minus best fixed at the same cost.
+
+    A larger budget of which the rival has no use is no further comparison.
+    """
+    both: list[tuple[Spent, Spent]] = []
+    for at in budgets:
+        rival = at.best_fixed[scope]
+        if scope in at.at_rivals_cost and not (both and rival.cost.mean() <= 1.01 * both[-1][1].cost.mean()):
+            both.append((at.at_rivals_cost[scope], rival))
+    if not both:
+        return None
+    paired = np.mean([spent.accuracy - rival.accuracy for spent, rival in both], axis=0)
+    return {"difference": float(paired.mean()), "difference_ci95": list(bootstrap(paired))}
+
+
+def sentence(held: dict[str, Any]) -> str:
+    """What adaptivity bought, counted so."""
+    parts = []
+    for scope, mean in held["mean_minus_best_fixed"].items():
+        if mean is None:
+            continue
+        low, high = mean["difference_ci95"]
+        shown = "" if low > 0 or high < 0 else ", which cannot be told from nothing"
+        parts.append(f"{scope}: {100 * mean['difference']:+.1f} points [{100 * low:.1f}, {100 * high:.1f}]{shown}")
+    if not parts:
+        return f"Counted in {held['name']}, the controller costs more than every rival."
+    return (
+        f"Counted in {held['name']}, at equal cost and on average over the budgets, deciding problem by problem "
+        f"changed accuracy against the best fixed strategy by: {'; '.join(parts)}."
+    )

@@ -1,0 +1,188 @@
+"""Records as arrays, and the cost metrics that they are measured in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from math import comb
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from computewise.core import Usage
+from computewise.costs import NO_VERIFIER, CostModel, FlopsCost, LatencyCost, MemoryCost, PriceCost, flops
+from computewise.metrics import UNANSWERED, best_at_k, vote_at_k
+from computewise.runs import Outcome, Record, Settings
+from computewise.selection import Ballot, find_selection
+from computewise.setups.source import Models
+
+T = TypeVar("T")
+
+
+BATCH = 16
+
+"""Rows that share one pass over the weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Currency:
+    """A way to count, for every model that is run."""
+
+    name: str
+    unit: str
+    models: Mapping[str, CostModel]
+
+    def cost(self, usage: Usage, sequential: int, model: str) -> float:
+        """What a usage of a model and the verifier comes to; see `CostModel.cost`."""
+        return self.models[model].cost(usage, sequential)
+
+
+def currencies(models: Models) -> dict[str, Currency]:
+    """Each by the column it is kept in: FLOPs, and what else is known of all the models."""
+    roles, shapes = models.generators, models.shapes
+    prm = models.sizes["prm"]
+    found = {"flops": Currency("FLOPs", "FLOPs", {role: FlopsCost(models.sizes[role], prm) for role in roles})}
+    verifier = shapes.get("prm", None if prm else NO_VERIFIER)
+    if verifier and shapes.keys() >= set(roles):
+        traffic = {role: MemoryCost(shapes[role], verifier, BATCH) for role in roles}
+        found["bytes"] = Currency("memory traffic", "bytes", traffic)
+    if prices := _of_all(models.prices, roles):
+        found["dollars"] = Currency("price", "$", {role: PriceCost(held) for role, held in prices.items()})
+    if speeds := _of_all(models.speeds, roles):
+        found["seconds"] = Currency("latency", "s", {role: LatencyCost(held) for role, held in speeds.items()})
+    return found
+
+
+def assumed(models: Models) -> dict[str, Any]:
+    """What the currencies count with, as plain data: by role dollars a million tokens, and seconds a token."""
+    numbers = {shape.bytes_per_number for shape in models.shapes.values()}
+    return {
+        "nominal": models.nominal,
+        "batch": BATCH,
+        "bytes_per_number": max(numbers, default=None),
+        "prices": {role: asdict(held) for role, held in models.prices.items()},
+        "speeds": {role: asdict(held) for role, held in models.speeds.items()},
+    }
+
+
+def _of_all(known: Mapping[str, T], roles: Sequence[str]) -> dict[str, T]:
+    """By role, a revision model's those of `small`; nothing where one is not known."""
+    if not all(role in known for role in roles if role != "revision"):
+        return {}
+    return {role: known.get(role, known["small"]) for role in roles}
+
+
+Floats = NDArray[np.float64]
+
+TOKEN_FIELDS = tuple(field.name for field in fields(Usage))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way to spend at one budget: (problems,) accuracies in [0, 1] and mean usages, averaged over seeds."""
+
+    family: str
+    strategy: Settings
+    selection: str
+    n: int
+    accuracy: Floats
+    usage: dict[str, Floats]
+    model: str = "small"
+
+    @property
+    def label(self) -> str:
+        """Family and selection, for a person."""
+        return self.family if self.family in ("single sample", "greedy") else f"{self.family}, {self.selection}"
+
+
+class Pool:
+    """Samples of every problem with one seed: arrays (problems, samples)."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = records
+        self.values = _array(records, lambda outcome: outcome.value)
+        self.logprobs = _array(records, lambda outcome: outcome.logprob)
+        self.tokens = _array(records, lambda outcome: outcome.tokens)
+        self.correct = _array(records, lambda outcome: outcome.correct).astype(np.bool_)
+        self.answers = np.full(self.values.shape, UNANSWERED, np.int64)
+        for row, record in enumerate(records):
+            numbers: dict[str, int] = {}
+            for column, outcome in enumerate(record.candidates):
+                if outcome.answer is not None:
+                    self.answers[row, column] = numbers.setdefault(outcome.answer, len(numbers))
+
+    def accuracy(self, selection: str, k: int) -> Floats:
+        """Per problem, exact or over many drawn subsets."""
+        match selection:
+            case "best":
+                return best_at_k(self.values, self.answers, self.correct, k)
+            case "majority":
+                return vote_at_k(np.ones_like(self.values), self.answers, self.correct, k)
+            case "weighted, logprob":
+                return vote_at_k(self.logprobs, self.answers, self.correct, k)
+            case _:
+                return vote_at_k(self.values, self.answers, self.correct, k)
+
+    def usage(self, k: int, *, verified: bool) -> list[Usage]:
+        """What k of the samples cost: sampled tokens in proportion, the prompt once and k - 1 times cached."""
+        n = self.values.shape[1]
+        return [_share(record.usage, k, n, verified) for record in self.records]
+
+    def longest(self, k: int) -> Floats:
+        """Expected tokens of the longest of k samples: what has to be waited for, exact over all subsets of size k."""
+        ranked = np.sort(self.tokens, axis=1)
+        n = ranked.shape[1]
+        below = np.array([comb(rank, k - 1) / comb(n, k) for rank in range(n)])
+        return np.asarray(ranked @ below)
+
+
+def _share(usage: Usage, k: int, n: int, verified: bool) -> Usage:
+    cached = (k - 1) / (n - 1) if n > 1 else 0
+    part = Usage(
+        samples=k,
+        prompt_tokens=round(usage.prompt_tokens * k / n),
+        cached_prompt_tokens=round(usage.cached_prompt_tokens * cached),
+        completion_tokens=round(usage.completion_tokens * k / n),
+        verifier_tokens=round(usage.verifier_tokens * k / n),
+        cached_verifier_tokens=round(usage.cached_verifier_tokens * cached),
+    )
+    return part if verified else replace(part, verifier_tokens=0, cached_verifier_tokens=0)
+
+
+def _array(records: Sequence[Record], read: Callable[[Outcome], float]) -> Floats:
+    width = max(len(record.candidates) for record in records)
+    padded = np.zeros((len(records), width))
+    for row, record in enumerate(records):
+        padded[row, : len(record.candidates)] = [read(outcome) for outcome in record.candidates]
+    return padded
+
+
+def elected(record: Record, selection: str) -> bool:
+    """Whether the selection, replayed on the recorded candidates, is correct."""
+    ballots = [Ballot(outcome.answer, outcome.value, outcome.chain) for outcome in record.candidates]
+    chosen = find_selection(selection)(ballots)
+    return chosen is not None and record.candidates[chosen].correct
+
+
+def usage_columns(
+    usages: Iterable[Usage],
+    sequential: Iterable[float],
+    models: Models,
+    tokens_a_generation: Floats,
+    model: str = "small",
+) -> dict[str, Floats]:
+    """(problems,) each: tokens of every kind, generations, FLOPs without a prefix cache, and every currency.
+
+    `sequential` says how many of the sampled tokens had to wait for one another.
+    """
+    held, waited = list(usages), [round(tokens) for tokens in sequential]
+    columns = {name: np.array([getattr(usage, name) for usage in held], float) for name in TOKEN_FIELDS}
+    columns["generations"] = columns["completion_tokens"] / tokens_a_generation
+    sizes = models.sizes[model], models.sizes["prm"]
+    columns["flops_uncached"] = np.array([flops(usage, *sizes).uncached_total for usage in held])
+    for name, currency in currencies(models).items():
+        columns[name] = np.array(
+            [currency.cost(u, min(w, u.completion_tokens), model) for u, w in zip(held, waited, strict=True)]
+        )
+    return columns

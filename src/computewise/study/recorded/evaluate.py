@@ -1,0 +1,326 @@
+"""Controllers and their rivals measured on recorded samples, escalation included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from computewise.controller.bin_policy import always, oracle, plain_rule, uniform
+from computewise.controller.controller import ComputeOptimal, Policy
+from computewise.controller.frontier import Path, join
+from computewise.controller.replay import Workload
+from computewise.difficulty import rank_bins
+from computewise.errors import UsageError
+from computewise.flops_matched import Pretrained, by_flops, from_problems
+from computewise.metrics import bootstrap
+from computewise.samples import Drawn, Draws, Floats, Ints
+
+FOLDS = 5
+
+Outcome = tuple[Floats, Floats]
+
+"""Accuracy and mean cost, (problems,) each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One way to fit on some problems and measure on others: every measured problem once."""
+
+    controller: Path
+    fitted_prices: list[Policy]
+    """The policies in the order of `parts`."""
+    parts: list[Ints]
+    """The problems each of them was measured on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What each rule did on the same problems, in the same orders of their draws."""
+
+    problems: Workload
+    splits: list[Split]
+    always: Path
+    plain: Path
+
+    def controller(self, budget: float) -> Outcome:
+        """At a mean cost of at most `budget` over the workload, by one price for all of it."""
+        return _mean([split.controller.at(split.controller.price(budget)) for split in self.splits])
+
+    def controller_at_fitted_price(self, budget: float) -> Outcome:
+        """At the price that came to `budget` on the problems each policy was fitted on."""
+        return _mean([_by_fitted_price(split, budget) for split in self.splits])
+
+    def share_of(self, arm: int, budget: float) -> float:
+        """The share of problems that drew by an arm at that budget."""
+        return float(np.mean([_took(split.controller, arm, budget) for split in self.splits]))
+
+    def plain_rule(self, budget: float) -> Outcome:
+        """At the confidence that spends at most `budget`."""
+        return self.plain.at(self.plain.price(budget))
+
+
+def measure(
+    fit: Workload, evaluate: Workload | None, estimator: ComputeOptimal, *, orders: int, splits: int
+) -> Measured:
+    """Fit on `fit` and measure on `evaluate`; without that, on `splits` random partitions of `fit` into five parts."""
+    measured = evaluate or fit
+    if evaluate is not None:
+        policy, every = estimator.fit(fit), np.arange(len(evaluate))
+        found = [Split(policy.follow(evaluate, repeats=orders, seed=estimator.seed), [policy], [every])]
+    else:
+        check_splittable(len(fit))
+        found = [_split(fit, estimator, orders, number) for number in range(splits)]
+    return Measured(
+        measured,
+        found,
+        always(measured, repeats=orders, seed=estimator.seed),
+        plain_rule(measured, repeats=orders, seed=estimator.seed),
+    )
+
+
+def check_splittable(problems: int) -> None:
+    """Raise `UsageError` where so many are too few to be split."""
+    if problems < 2 * FOLDS:
+        raise UsageError(f"{problems} problems are too few to split into fitting and measuring: at least {2 * FOLDS}")
+
+
+def _split(workload: Workload, estimator: ComputeOptimal, orders: int, number: int) -> Split:
+    part = np.random.default_rng((estimator.seed, number)).permutation(len(workload)) % FOLDS
+    parts = [np.flatnonzero(part == held) for held in range(FOLDS)]
+    policies = [estimator.fit(workload, np.flatnonzero(part != held)) for held in range(FOLDS)]
+    followed = [
+        policy.follow(workload, repeats=orders, seed=estimator.seed, only=only)
+        for policy, only in zip(policies, parts, strict=True)
+    ]
+    return Split(join(followed), policies, parts)
+
+
+def _by_fitted_price(split: Split, budget: float) -> Outcome:
+    accuracy, cost = (np.zeros(sum(map(len, split.parts))) for _ in range(2))
+    for policy, part in zip(split.fitted_prices, split.parts, strict=True):
+        affordable = [priced.price for priced in policy.prices if priced.mean_cost <= budget + 1e-9]
+        each = split.controller.only(part).at(affordable[-1] if affordable else policy.prices[0].price)
+        accuracy[part], cost[part] = each
+    return accuracy, cost
+
+
+def _took(path: Path, arm: int, budget: float) -> float:
+    drawn = np.arange(path.arms.shape[1]) < path.stops(path.price(budget))[:, None]
+    return float(((path.arms == arm) & drawn).any(1).mean())
+
+
+def _mean(outcomes: Sequence[Outcome]) -> Outcome:
+    accuracy, cost = zip(*outcomes, strict=True)
+    return np.mean(accuracy, 0), np.mean(cost, 0)
+
+
+def reached(curve: Sequence[Outcome], accuracy: float) -> Outcome | None:
+    """The first of a curve, cheapest first, from which on its accuracy stays at least that; None where none."""
+    first = None
+    for outcome in reversed(curve):
+        if outcome[0].mean() < accuracy - 1e-12:
+            break
+        first = outcome
+    return first
+
+
+def steps(highest: float) -> Iterator[float]:
+    """Mean budgets to look at, a quarter of a draw apart."""
+    yield from np.arange(1.0, highest + 1e-9, 0.25).tolist()
+
+
+BUDGETS = (1, 2, 3, 4, 6, 8, 12, 16)
+
+"""Mean draws a problem that every rule is compared at."""
+
+CONFIDENCE = 0.9
+
+"""At which the plain rule is shown as it is commonly set."""
+
+SUFFICES = 0.95
+
+"""The share of a budget that was recorded, from which on its numbers are about that budget."""
+
+
+def frontier(measured: Measured) -> dict[str, Any]:
+    """Accuracy against mean draws of each rule, with what the controller saves and what it gains."""
+    curve = [measured.controller(budget) for budget in steps(BUDGETS[-1])]
+    known = oracle(measured.always, [float(budget) for budget in BUDGETS])
+    same = {budget: uniform(measured.always, budget) for budget in BUDGETS}
+    controller = {budget: measured.controller(budget) for budget in BUDGETS}
+    return {
+        "frontier": {
+            "uniform": [_point(budget, same[budget]) for budget in BUDGETS],
+            "controller": [_point(budget, controller[budget]) for budget in BUDGETS],
+            "plain_rule": [_point(budget, measured.plain_rule(budget)) for budget in BUDGETS],
+            "oracle": [_point(budget, outcome) for budget, outcome in zip(BUDGETS, known, strict=True)],
+        },
+        "controller_at_fitted_price": [
+            _point(budget, measured.controller_at_fitted_price(budget)) for budget in BUDGETS
+        ],
+        "plain_rule_at_0.9": point(measured.plain.at(1 - CONFIDENCE)),
+        "controller_minus_uniform": [
+            {"mean_samples": budget, **difference(controller[budget], same[budget])} for budget in BUDGETS
+        ],
+        "controller_at_half_minus_uniform": [
+            {"uniform_samples": budget, **difference(measured.controller(budget / 2), same[budget])}
+            for budget in BUDGETS
+            if budget > 1
+        ],
+        "reached": [_saved(curve, budget, same[budget]) for budget in BUDGETS if budget > 1],
+    }
+
+
+def _point(budget: int, outcome: Outcome) -> dict[str, Any]:
+    return {"budget": budget, **point(outcome)}
+
+
+def point(outcome: Outcome) -> dict[str, Any]:
+    """One point of a curve."""
+    accuracy, cost = outcome
+    return {
+        "mean_samples": float(cost.mean()),
+        "accuracy": float(accuracy.mean()),
+        "ci95": list(bootstrap(accuracy)),
+    }
+
+
+def difference(outcome: Outcome, rival: Outcome) -> dict[str, Any]:
+    """Paired, of accuracies."""
+    paired: Floats = outcome[0] - rival[0]
+    return {"difference": float(paired.mean()), "ci95": list(bootstrap(paired))}
+
+
+def _saved(curve: list[Outcome], budget: int, rival: Outcome) -> dict[str, Any]:
+    """The controller's mean draws for the accuracy of that many draws for everybody."""
+    needed = reached(curve, float(rival[0].mean()))
+    spent = None if needed is None else float(needed[1].mean())
+    return {
+        "uniform_samples": budget,
+        "uniform_mean_samples": float(rival[1].mean()),
+        "accuracy": float(rival[0].mean()),
+        "controller_mean_samples": spent,
+        "times_fewer": None if spent is None else float(rival[1].mean()) / spent,
+    }
+
+
+def sentence(summary: dict[str, Any]) -> str:
+    """What adaptivity bought, in one sentence, at the budgets that the recorded samples suffice for."""
+    recorded = [
+        one["budget"] for one in summary["frontier"]["uniform"] if one["mean_samples"] > SUFFICES * one["budget"]
+    ]
+    highest = max(2, *recorded)
+    gains = [one for one in summary["controller_minus_uniform"] if 1 < one["mean_samples"] <= highest]
+    mean = np.mean([one["difference"] for one in gains])
+    best = max(
+        (one for one in summary["reached"] if one["uniform_samples"] <= highest), key=lambda one: one["uniform_samples"]
+    )
+    text = (
+        f"At equal mean draws the controller is {100 * mean:+.1f} points from uniform on average over "
+        f"{gains[0]['mean_samples']} to {gains[-1]['mean_samples']} draws a problem"
+    )
+    if best["times_fewer"] is None:
+        return f"{text}; it does not reach the accuracy of {best['uniform_samples']} draws for everybody."
+    return (
+        f"{text}; it reaches the accuracy of {best['uniform_samples']} draws for everybody with "
+        f"{best['controller_mean_samples']:.1f} on average, {best['times_fewer']:.1f} times fewer."
+    )
+
+
+SMALL, LARGE = "samples", "large"
+
+
+def in_samples_of_small(problems: Sequence[Drawn], parameters: tuple[float, float]) -> list[Drawn]:
+    """The same problems, costs counted in FLOPs and given in mean samples of the small model.
+
+    2 operations a parameter and token; what prompts take is left out, since nobody recorded it.
+    """
+    unit = parameters[0] * np.concatenate([problem.arms[SMALL].tokens for problem in problems]).mean()
+    weights = dict(zip((SMALL, LARGE), parameters, strict=True))
+
+    def priced(name: str, draws: Draws) -> Draws:
+        return replace(draws, costs=draws.tokens * weights[name] / unit)
+
+    return [
+        replace(problem, arms={name: priced(name, draws) for name, draws in problem.arms.items()})
+        for problem in problems
+    ]
+
+
+def escalation(
+    fit: Sequence[Drawn],
+    evaluate: Sequence[Drawn] | None,
+    parameters: tuple[float, float],
+    *,
+    orders: int,
+    splits: int,
+    seed: int,
+) -> dict[str, Any]:
+    """The controller that may escalate beside the large model alone and the small one alone, at equal FLOPs."""
+    fit_on = in_samples_of_small(fit, parameters)
+    held = None if evaluate is None else in_samples_of_small(evaluate, parameters)
+    estimator = ComputeOptimal(larger=(LARGE,), seed=seed)
+    both = _measure(fit_on, held, (SMALL, LARGE), estimator, orders, splits)
+    alone = _measure(fit_on, held, (SMALL,), estimator, orders, splits)
+    large = always(_workload(held or fit_on, (LARGE,)), repeats=orders, seed=seed)
+    most = int((large.arms >= 0).sum(1).max()) + 1
+    larger = {n: uniform(large, n) for n in range(1, most + 1)}
+    one = larger[1]
+    return {
+        "parameters": list(parameters),
+        "problems": len(held or fit_on),
+        "unit": "mean samples of the small model, in FLOPs",
+        "large_alone": [{"samples": n, **_escalated(outcome)} for n, outcome in larger.items()],
+        "at_equal_cost": [_beside(n, outcome, both, alone) for n, outcome in larger.items()],
+        "exchange": _exchange(alone, one[0], parameters),
+    }
+
+
+def _measure(
+    fit: list[Drawn],
+    evaluate: list[Drawn] | None,
+    arms: tuple[str, ...],
+    estimator: ComputeOptimal,
+    orders: int,
+    splits: int,
+) -> Measured:
+    held = None if evaluate is None else _workload(evaluate, arms)
+    return measure(_workload(fit, arms), held, estimator, orders=orders, splits=splits)
+
+
+def _workload(problems: list[Drawn], arms: tuple[str, ...]) -> Workload:
+    return Workload([replace(problem, arms={arm: problem.arms[arm] for arm in arms}) for problem in problems])
+
+
+def _beside(n: int, large: Outcome, both: Measured, alone: Measured) -> dict[str, Any]:
+    """At no more than `n` samples of the large model cost."""
+    cost = float(large[1].mean())
+    escalating, staying = both.controller(cost), alone.controller(cost)
+    return {
+        "large_samples": n,
+        "escalating": {**_escalated(escalating), "minus_large": difference(escalating, large)},
+        "small_alone": {**_escalated(staying), "minus_large": difference(staying, large)},
+        "escalated": both.share_of(1, cost),
+    }
+
+
+def _escalated(outcome: Outcome) -> dict[str, Any]:
+    accuracy, cost = outcome
+    return {"cost": float(cost.mean()), "accuracy": float(accuracy.mean()), "ci95": list(bootstrap(accuracy))}
+
+
+def _exchange(alone: Measured, large: Floats, parameters: tuple[float, float]) -> dict[str, Any]:
+    """Over R, by quintiles of the small model's own pass@1; both pretrained on as many tokens, the large one once."""
+    ease = uniform(alone.always, 1)[0]
+    bins = rank_bins(ease.tolist(), alone.problems.ids)
+    budgets = np.unique(np.clip(np.geomspace(1.0, float(alone.always.spent.max(1).mean()), 12), 1.0, None))
+    curve = [alone.controller(float(budget)) for budget in budgets]
+    spent = np.array([float(cost.mean()) for _, cost in curve])
+    kept = np.flatnonzero(np.diff(spent, prepend=0.0) > 1e-9)
+    small = np.stack([curve[index][0] for index in kept], 1)
+    rate = by_flops(Pretrained(parameters[0], 1.0), Pretrained(parameters[1], 1.0))
+    found = from_problems(rate, spent[kept], small, large, bins)
+    return found.plain()

@@ -1,0 +1,256 @@
+"""Recorded samples: the schemas that are known, rows read by them, and the same as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import msgspec
+import numpy as np
+
+from computewise.errors import RunError, UsageError
+from computewise.grading.equivalence import Equality
+from computewise.grading.extraction import boxed
+from computewise.grading.normalize import canonical
+from computewise.metrics import UNANSWERED
+from computewise.samples import Drawn, Draws, Floats, Ints
+from computewise.tasks.files import RawRow
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One completion. `answer_class` numbers equivalent answers of its problem alike; None where there is no answer.
+
+    `step_scores` are a verifier's, in [0, 1], one a step. `tokens` and `logprob` (mean, a token) are None where nobody
+    recorded them; searches are also known to write 0 or -1 tokens.
+    """
+
+    text: str
+    step_scores: tuple[float, ...]
+    answer: str | None
+    answer_class: int | None
+    correct: bool
+    tokens: int | None = None
+    logprob: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedProblem:
+    """One problem with its reference answer and at least one sample; `id` is the prompt where the file gives none."""
+
+    id: str
+    prompt: str
+    answer: str
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a person should know about a file: how often it was seen, the id of one such problem, and a sentence."""
+
+    kind: str
+    count: int
+    example: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A file's problems, in its order, without what is certainly broken, and what was found in it."""
+
+    path: Path
+    problems: tuple[RecordedProblem, ...]
+    findings: tuple[Finding, ...]
+
+
+CHARACTERS_A_TOKEN = 3.6
+
+"""Of English and LaTeX together."""
+
+
+Aggregate = Callable[[Floats, Ints, Ints], Floats]
+
+"""All samples' scores in one row, where each begins, how many it has."""
+
+AGGREGATIONS: dict[str, Aggregate] = {
+    "last": lambda scores, begins, lengths: scores[begins + lengths - 1],
+    "min": lambda scores, begins, lengths: np.minimum.reduceat(scores, begins),
+    "prod": lambda scores, begins, lengths: np.multiply.reduceat(scores, begins),
+    "mean": lambda scores, begins, lengths: np.add.reduceat(scores, begins) / lengths,
+}
+
+
+def counted(sample: Sample) -> bool:
+    """Whether somebody counted its tokens."""
+    return (sample.tokens or 0) > 0 or not sample.text
+
+
+def to_draws(problem: RecordedProblem, aggregation: str) -> Draws:
+    """One arm: each sample on its own, at a cost of 1, in the order they were recorded.
+
+    `aggregation` makes a sample's value of its step scores: last, min, prod or mean. Raises `UsageError` for another.
+    """
+    if aggregation not in AGGREGATIONS:
+        raise UsageError(f"unknown aggregation {aggregation!r}: allowed are {', '.join(AGGREGATIONS)}")
+    samples = problem.samples
+    steps = [sample.step_scores or (0.0,) for sample in samples]
+    lengths = np.array([len(each) for each in steps])
+    begins = np.cumsum(lengths) - lengths
+    scores = np.clip(np.nan_to_num(np.concatenate(steps)), 0, 1)
+    answers = np.array([UNANSWERED if sample.answer_class is None else sample.answer_class for sample in samples])
+    each = np.arange(len(samples))
+    return Draws(
+        answers=answers,
+        values=AGGREGATIONS[aggregation](scores, begins, lengths),
+        correct=np.array([sample.correct for sample in samples]) & (answers != UNANSWERED),
+        means=AGGREGATIONS["mean"](scores, begins, lengths),
+        lows=AGGREGATIONS["min"](scores, begins, lengths),
+        logprobs=np.array([sample.logprob or 0.0 for sample in samples]),
+        tokens=np.array([_tokens(sample) for sample in samples]),
+        costs=np.ones(len(samples)),
+        blocks=each,
+        chains=each,
+    )
+
+
+def to_drawn(problem: RecordedProblem, aggregation: str, arm: str = "samples") -> Drawn:
+    """The problem with its samples as the only arm."""
+    return Drawn(problem.id, problem.prompt, {arm: to_draws(problem, aggregation)})
+
+
+def _tokens(sample: Sample) -> float:
+    return float(sample.tokens or 0) if counted(sample) else len(sample.text) / CHARACTERS_A_TOKEN
+
+
+ClassNumber = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+
+AtLeastOne = msgspec.Meta(min_length=1)
+
+Name = str | int
+
+Number = str | int | float
+
+
+class _Graded(msgspec.Struct, frozen=True):
+    text: str
+    step_scores: tuple[float, ...]
+    answer: str | None
+    answer_class: ClassNumber | None
+    correct: bool
+    tokens: int | None = None
+    logprob: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.answer is None) != (self.answer_class is None):
+            raise ValueError("answer and answer_class must both be given, or neither")
+
+
+class _Samples(msgspec.Struct, frozen=True):
+    """One object a sample, its answer graded."""
+
+    problem: str
+    answer: Number
+    samples: Annotated[tuple[_Graded, ...], AtLeastOne]
+    unique_id: Name | None = None
+
+    def read(self, equal: Equality) -> RecordedProblem:
+        return _problem(self, [Sample(**msgspec.structs.asdict(sample)) for sample in self.samples])
+
+
+class _Columns(msgspec.Struct, frozen=True):
+    """One list a column, as huggingface/search-and-learn publishes them; an exported run adds its answers' grades."""
+
+    problem: str
+    answer: Number
+    completions: Annotated[tuple[str, ...], AtLeastOne]
+    scores: tuple[tuple[float, ...], ...]
+    completion_tokens: tuple[int, ...] | int | None = None
+    unique_id: Name | None = None
+    answers: tuple[str | None, ...] | None = None
+    correct: tuple[bool, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.answers is None) != (self.correct is None):
+            raise ValueError("answers and correct must both be given, or neither")
+        lengths = {"completions": len(self.completions), "scores": len(self.scores), "tokens": len(self._tokens())}
+        graded = {"answers": self.answers, "correct": self.correct}
+        lengths |= {name: len(given) for name, given in graded.items() if given is not None}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"lists of unequal length: {lengths}")
+
+    def read(self, equal: Equality) -> RecordedProblem:
+        answers, correct = self.answers, self.correct
+        if answers is None or correct is None:
+            answers = tuple(boxed(text) for text in self.completions)
+            right, *classes = classify([str(self.answer), *answers], equal)
+            correct = tuple(number is not None and number == right for number in classes)
+        else:  # a run's answers are canonical: equal strings are equivalent, others are not
+            classes = classify(answers, lambda one, other: False)
+        return _problem(
+            self,
+            [
+                Sample(*one)
+                for one in zip(self.completions, self.scores, answers, classes, correct, self._tokens(), strict=True)
+            ],
+        )
+
+    def _tokens(self) -> Sequence[int | None]:
+        counted, completions = self.completion_tokens, len(self.completions)
+        if isinstance(counted, int):  # of all completions together; DVTS writes -1
+            return [round(counted / completions)] * completions
+        return [None] * completions if counted is None else counted
+
+
+class Schema(Protocol):
+    """A row as a file holds it."""
+
+    def read(self, equal: Equality) -> RecordedProblem:
+        """Its problem, graded where the file does not grade."""
+
+
+_SCHEMAS: tuple[type[Any], ...] = (_Samples, _Columns)
+
+
+def schema_of(columns: Sequence[str]) -> type[Any]:
+    """The schema that has these columns; raises `UsageError` where none has."""
+    needed = [[field.name for field in msgspec.structs.fields(schema) if field.required] for schema in _SCHEMAS]
+    for schema, names in zip(_SCHEMAS, needed, strict=True):
+        if set(names) <= set(columns):
+            return schema
+    listed = ", or ".join(", ".join(names) for names in needed)
+    raise UsageError(f"columns {', '.join(columns) or '(none)'} are not understood: needed are {listed}")
+
+
+def read_row(row: RawRow, schema: type[Any], where: str, equal: Equality) -> RecordedProblem:
+    """The problem in one row; raises `RunError` where it is malformed."""
+    try:
+        held: Schema = msgspec.convert(row, schema)
+    except msgspec.ValidationError as error:
+        raise RunError(f"{where} is malformed: {error}") from None
+    return held.read(equal)
+
+
+def classify(answers: Sequence[str | None], equal: Callable[[str, str], bool]) -> list[int | None]:
+    """Equivalent answers numbered alike, in the order they appear; each is compared with one of each class only."""
+    numbers: dict[str, int] = {}
+    representatives: list[str] = []
+    found: list[int | None] = []
+    for answer in answers:
+        if answer is None:
+            found.append(None)
+            continue
+        text = canonical(answer)
+        if text not in numbers:
+            same = (number for number, other in enumerate(representatives) if equal(other, answer))
+            numbers[text] = next(same, len(representatives))
+            if numbers[text] == len(representatives):
+                representatives.append(answer)
+        found.append(numbers[text])
+    return found
+
+
+def _problem(row: _Samples | _Columns, samples: Sequence[Sample]) -> RecordedProblem:
+    name = row.problem if row.unique_id is None else str(row.unique_id)
+    return RecordedProblem(name, row.problem, str(row.answer), tuple(samples))

@@ -1,0 +1,157 @@
+"""What every verifier is made of: its specification, step-by-step reading, and the self-check."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from computewise.core import Candidate, Problem, Step, Usage, Verifier
+from computewise.errors import ModelError, UsageError
+from computewise.selection import AGGREGATIONS, aggregate
+from computewise.verifiers.prompt import Solution, read_solution
+from computewise.verifiers.templates import Pair
+
+SERVERS = ("auto", "vllm", "vllm-scoring", "sglang", "llama", "openai")
+
+LOGPROB = "logprob"
+
+WITHOUT_MODEL = ("none", LOGPROB)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierSpec:
+    """A verifier by its template and where it is: a served model, or one in a directory.
+
+    `template` is none (a majority vote), logprob (the generator's own opinion), a known template's name or a path to a
+    .toml file. `model` is what the server calls it, the template's name if None. `path` is a directory in the form of
+    the Hugging Face hub. `aggregation` and `samples` are the template's if None. `parameters` is what FLOPs are counted
+    from; 0 counts those of a model in process. Keys are no part of it.
+    """
+
+    template: str
+    model: str | None = None
+    base_url: str | None = None
+    path: str | None = None
+    server: str = "auto"
+    aggregation: str | None = None
+    parameters: int = 0
+    samples: int | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.server not in SERVERS:
+            raise UsageError(f"unknown server {self.server!r}: allowed are {', '.join(SERVERS)}")
+        if self.aggregation is not None and self.aggregation not in AGGREGATIONS:
+            raise UsageError(f"unknown aggregation {self.aggregation!r}: allowed are {', '.join(AGGREGATIONS)}")
+        if self.parameters < 0:
+            raise UsageError(f"parameters = {self.parameters} is not allowed: at least 0")
+        if self.samples is not None and self.samples < 1:
+            raise UsageError(f"samples = {self.samples} is not allowed: at least 1")
+        if self.template not in WITHOUT_MODEL and (self.base_url is None) == (self.path is None):
+            raise UsageError(f"the verifier {self.template} needs a base_url or a path, and not both")
+
+    def plain(self) -> dict[str, Any]:
+        """As keyword arguments that build it again."""
+        return asdict(self)
+
+
+UNREAD = 0.5
+
+"""The score of blank steps at the beginning: there is nothing to read yet."""
+
+_ROUNDING = 1e-4
+
+"""How far half precision may carry a probability out of [0, 1]."""
+
+
+class Reader(Protocol):
+    """A model that reads steps."""
+
+    async def read(self, question: str, solutions: Sequence[Solution]) -> tuple[list[tuple[float, ...]], Usage]:
+        """The scores of each solution's new steps, and what reading cost; every solution has new ones."""
+        ...
+
+
+class StepVerifier:
+    """Scores the steps that have no score yet; a blank step has the score of the one before it."""
+
+    def __init__(self, reader: Reader, *, name: str, parameters: int, aggregation: str) -> None:
+        if aggregation not in AGGREGATIONS:
+            raise UsageError(f"unknown aggregation {aggregation!r}: allowed are {', '.join(AGGREGATIONS)}")
+        self.name = name
+        self.parameters = parameters
+        self.aggregation = aggregation
+        self._reader = reader
+
+    async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
+        """See `computewise.core.Verifier.score`; every candidate with anything new is read, and charged, once."""
+        solutions = [read_solution(candidate) for candidate in candidates]
+        unread = [solution for solution in solutions if solution.new]
+        read, usage = await self._reader.read(problem.prompt, unread) if unread else ([], Usage())
+        if len(read) != len(unread):
+            raise ModelError(f"{self.name} read {len(read)} solutions of {len(unread)}")
+        found = iter(read)
+        new = [next(found) if solution.new else () for solution in solutions]
+        return [self._scores(c, s, scores) for c, s, scores in zip(candidates, solutions, new, strict=True)], usage
+
+    def value(self, scores: Sequence[float]) -> float:
+        """As the verifier aggregates; 0 without a score."""
+        return aggregate(scores, self.aggregation)
+
+    def _scores(self, candidate: Candidate, solution: Solution, new: Sequence[float]) -> tuple[float, ...]:
+        """One for each step of the candidate, blank ones included."""
+        if len(new) != solution.new:
+            raise ModelError(f"{self.name} gave {len(new)} scores for {solution.new} steps")
+        fresh, scores = iter(new), list(candidate.scores[: len(candidate.steps)])
+        for step in candidate.steps[len(scores) :]:
+            scores.append(self._checked(next(fresh)) if step.text.strip() else (scores[-1] if scores else UNREAD))
+        return tuple(scores)
+
+    def _checked(self, score: float) -> float:
+        if not -_ROUNDING <= score <= 1 + _ROUNDING:  # NaN neither
+            raise ModelError(f"{self.name} scored a step {score}: a score is in [0, 1]")
+        return min(max(score, 0.0), 1.0)
+
+
+SUM = Pair(
+    question="A box holds 12 pencils. How many pencils are in 7 boxes and 5 loose pencils together?",
+    right=("7 boxes hold 7 * 12 = 84 pencils.", "With the 5 loose ones that is 84 + 5 = 89. The answer is 89."),
+    wrong=("7 boxes hold 7 * 12 = 36 pencils.", "With the 5 loose ones that is 36 + 5 = 53. The answer is 53."),
+)
+
+"""Nothing that a verifier of reasoning could miss."""
+
+CONSTANT = 1e-4
+
+"""Values closer than this are the same to every use of them."""
+
+
+async def self_check(verifier: Verifier, pair: Pair = SUM) -> None:
+    """Raise `UsageError` for a verifier that is constant, gives no numbers or ranks the wrong solution above the right.
+
+    A wrong template looks like any score: a loader that reads the wrong place gives 0.50003 for everything.
+    """
+    problem = Problem("self-check", pair.question)
+    candidates = [_solution("right", pair.right), _solution("wrong", pair.wrong)]
+    (right, wrong), _ = await verifier.score(problem, candidates)
+    seen = f"{verifier.name} scores a right solution {_shown(right)} and a wrong one {_shown(wrong)}"
+    if (len(right), len(wrong)) != (len(pair.right), len(pair.wrong)):
+        raise UsageError(f"{seen}, of {len(pair.right)} and {len(pair.wrong)} steps: likely it splits steps otherwise")
+    if not all(math.isfinite(score) and 0 <= score <= 1 for score in (*right, *wrong)):
+        raise UsageError(f"{seen}: a score is in [0, 1]; likely the weights are damaged or the data type overflows")
+    better, worse = verifier.value(right), verifier.value(wrong)
+    if abs(better - worse) < CONSTANT:
+        raise UsageError(f"{seen}, which is the same: likely the marker is wrong, so nothing of the steps is read")
+    if better < worse:
+        raise UsageError(f"{seen}, the wrong way round: likely the labels are in the wrong order")
+
+
+def _solution(name: str, steps: Sequence[str]) -> Candidate:
+    return Candidate(name, None, tuple(Step(f"{step}\n\n", 1, 0.0) for step in steps), end="stop")
+
+
+def _shown(scores: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{score:.4f}" for score in scores) + ")"

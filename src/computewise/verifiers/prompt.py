@@ -1,0 +1,124 @@
+"""A question and its steps as a verifier reads them: pieces of text, and where among them each step's score is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from computewise.core import Candidate
+from computewise.errors import ModelError, UsageError
+from computewise.models.messages import TemplateMessage, render_chat
+from computewise.verifiers.templates import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """What of a candidate is read: its steps that say anything, stripped; the first `known` have their scores."""
+
+    steps: tuple[str, ...]
+    known: int
+    finished: bool = field(kw_only=True)
+
+    @property
+    def new(self) -> int:
+        """How many scores are wanted."""
+        return len(self.steps) - self.known
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """`ends` holds for each step how many of the pieces stand before its read-out; what follows is not read."""
+
+    pieces: tuple[str, ...]
+    ends: tuple[int, ...]
+
+    @property
+    def text(self) -> str:
+        """The whole."""
+        return "".join(self.pieces)
+
+    def prefix(self, step: int) -> str:
+        """The text up to the read-out of a step: the beginning of the text up to any later one, byte for byte."""
+        return "".join(self.pieces[: self.ends[step]])
+
+
+def read_solution(candidate: Candidate) -> Solution:
+    """Without the steps that are blank: a delimiter at the end makes no step, and nothing is read there."""
+    said = [index for index, step in enumerate(candidate.steps) if step.text.strip()]
+    known = sum(index < len(candidate.scores) for index in said)
+    steps = tuple(candidate.steps[index].text.strip() for index in said)
+    return Solution(steps, known, finished=candidate.end == "stop")
+
+
+def neutral(text: str, layout: Layout) -> str:
+    """The text without anything that would count as a marker or as a special token.
+
+    A reserved text gets a space behind its first character; where the marker is of line breaks, blank lines go.
+    """
+    for reserved in (*layout.reserved, layout.marker):
+        if reserved.strip():
+            text = text.replace(reserved, f"{reserved[0]} {reserved[1:]}")
+        elif reserved and not layout.lines:
+            text = re.sub(r"\s*\n\s*\n\s*", "\n", text)
+    return text
+
+
+def lay_out(layout: Layout, question: str, steps: Sequence[str], *, chat_template: str = "") -> Laid:
+    """The pieces for a verifier; `chat_template` stands in for the layout's own."""
+    question = neutral(question.strip(), layout)
+    steps = [neutral(step, layout) for step in steps]
+    template = chat_template or layout.chat_template
+    laid = (
+        _many_turns(layout, template, question, steps) if layout.turns == "many" else _marked(layout, question, steps)
+    )
+    return _in_turn(layout, template, question, laid) if layout.turns == "one" else laid
+
+
+def fill(pattern: str, **values: str) -> str:
+    """Each `{name}` replaced by its value; other braces stand for themselves."""
+    return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), pattern)
+
+
+def _marked(layout: Layout, question: str, steps: Sequence[str]) -> Laid:
+    """The head, then every step with its marker."""
+    pieces = [fill(layout.head, question=question)] if layout.turns == "" else []
+    ends = []
+    for index, step in enumerate(steps, 1):
+        if index > 1 and layout.between:
+            pieces.append(layout.between)
+        lines = [line for line in step.splitlines() if line.strip()] if layout.lines else [step]
+        for line in lines:
+            pieces += [fill(layout.step, step=line, index=str(index)), layout.marker]
+        ends.append(len(pieces))
+    return Laid(tuple(pieces), tuple(ends))
+
+
+def _in_turn(layout: Layout, template: str, question: str, body: Laid) -> Laid:
+    """The marked steps as the assistant's one turn."""
+    messages = [*_opening(layout, fill(layout.head, question=question)), {"role": "assistant", "content": body.text}]
+    before, found, after = render_chat(template, messages, generation=False).rpartition(body.text)
+    if not found:
+        raise UsageError("the chat template changes what the assistant says: no step's place can be told")
+    return Laid((before, *body.pieces, after), tuple(end + 1 for end in body.ends))
+
+
+def _many_turns(layout: Layout, template: str, question: str, steps: Sequence[str]) -> Laid:
+    """Every step a turn of the user; the first behind the question."""
+    messages: list[TemplateMessage] = _opening(layout, "")[:-1]
+    pieces: list[str] = []
+    for index, step in enumerate(steps, 1):
+        said = fill(layout.step, step=step, index=str(index))
+        head = fill(layout.head, question=question) if index == 1 else ""
+        messages.append({"role": "user", "content": head + said})
+        text, before = render_chat(template, messages, generation=True), "".join(pieces)
+        if not text.startswith(before):
+            raise ModelError("the chat template does not render a conversation as the beginning of a longer one")
+        pieces.append(text[len(before) :])
+        messages.append({"role": "assistant", "content": layout.reply})
+    return Laid(tuple(pieces), tuple(range(1, len(pieces) + 1)))
+
+
+def _opening(layout: Layout, user: str) -> list[TemplateMessage]:
+    system: list[TemplateMessage] = [{"role": "system", "content": layout.system}] if layout.system else []
+    return [*system, {"role": "user", "content": user}]

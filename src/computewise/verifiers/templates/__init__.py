@@ -1,0 +1,195 @@
+"""How a verifier wants to be asked, as data: one TOML file for each known one, or the user's own."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from computewise.errors import UsageError
+from computewise.selection import AGGREGATIONS
+
+FAMILIES = ("label", "classification", "value", "judge")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Question and steps as text; `{question}`, `{step}` and `{index}` (from 1) are filled in.
+
+    A step ends at its read-out: `marker` follows it and the score is read there, or, with `turns = "many"`, at the
+    position that predicts the assistant's reply. `turns` is "" for plain text; "one" where all steps are one turn of
+    the assistant; "many" where each is a turn of the user and `reply` the assistant's answer to it. `separately` is set
+    where pieces are tokenised one by one, `lines` where every line of a step is followed by the marker; the score is
+    then read at the last. `reserved` are texts that neither question nor step may hold.
+    """
+
+    head: str = "{question}"
+    step: str = "{step}"
+    marker: str = ""
+    between: str = ""
+    turns: str = ""
+    reply: str = ""
+    system: str = ""
+    chat_template: str = ""
+    separately: bool = False
+    lines: bool = False
+    reserved: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The next tokens that a causal model is read by. Without ids, each text must be a single token."""
+
+    good: str
+    bad: str
+    good_id: int | None = None
+    bad_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A classification head: how many numbers it has for a marker, and which of them is the good one's."""
+
+    outputs: int = 2
+    good: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What a chat model is asked: `whole` about an ended solution, `partial` about one that goes on ("": the same).
+
+    `answer` is "yes-no" or "grade", looked for behind the last `after`. `fallback` names the template that is used
+    instead where the server gives no log-probabilities; without one, a yes is 1 and a no is 0.
+    """
+
+    whole: str
+    partial: str = ""
+    answer: str = "yes-no"
+    after: str = ""
+    system: str = ""
+    again: str = "Answer in the form that was asked for, with nothing else."
+    max_tokens: int = 16
+    temperature: float = 0.0
+    samples: int = 1
+    fallback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A question with a right and a wrong solution: what a verifier proves itself on before it is used."""
+
+    question: str
+    right: tuple[str, ...]
+    wrong: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One verifier: `name` as on the Hugging Face hub; `aggregation` is its authors', where they have one."""
+
+    name: str
+    family: str
+    aggregation: str = "last"
+    layout: Layout = Layout()
+    labels: Labels | None = None
+    head: Head | None = None
+    judge: Judge | None = None
+    check: Pair | None = None
+
+
+@cache
+def known_templates() -> dict[str, Template]:
+    """The shipped ones by their short names, which are those of the files."""
+    folder = files("computewise.verifiers").joinpath("templates")
+    names = sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+    return {name: read_template(folder.joinpath(f"{name}.toml").read_text("utf-8"), name) for name in names}
+
+
+def find_template(name_or_path: str) -> Template:
+    """A shipped template by its short or its hub's name, or a TOML file; `UsageError` for neither, with the names."""
+    if name_or_path.endswith(".toml"):
+        try:
+            return read_template(Path(name_or_path).read_text("utf-8"), name_or_path)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not UTF-8"
+            raise UsageError(f"cannot read the template {name_or_path}: {reason}") from None
+    known = known_templates()
+    by_hub_name = {template.name: template for template in known.values()}
+    found = known.get(name_or_path) or by_hub_name.get(name_or_path)
+    if found is None:
+        raise UsageError(
+            f"unknown verifier {name_or_path!r}: allowed are {', '.join(known)}, or a path to a .toml file"
+        )
+    return found
+
+
+def read_template(text: str, where: str) -> Template:
+    """Parse and check; raises `UsageError` that says what of the file `where` is wrong."""
+    try:
+        held = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{where} is not TOML: {error}") from None
+    template = _build(Template, held, where)
+    reason = _fault(template)
+    if reason:
+        raise UsageError(f"{where}: {reason}")
+    return template
+
+
+def _fault(template: Template) -> str:
+    """What does not go together, "" where all does."""
+    layout, judge = template.layout, template.judge
+    needed = {"label": template.labels, "classification": template.head, "judge": judge, "value": True}
+    faults = {
+        f"family must be one of {', '.join(FAMILIES)}": template.family not in FAMILIES,
+        f"aggregation must be one of {', '.join(AGGREGATIONS)}": template.aggregation not in AGGREGATIONS,
+        "a label template needs [labels], a classification template [head], a judge [judge]": needed.get(
+            template.family, True
+        )
+        is None,
+        'turns must be "", "one" or "many"': layout.turns not in ("", "one", "many"),
+        'turns = "many" needs a reply and no marker': layout.turns == "many"
+        and not (layout.reply and not layout.marker),
+        "layout.step must hold {step}": "{step}" not in layout.step,
+        "layout.chat_template is missing": bool(layout.turns) and not layout.chat_template,
+        "layout.marker is missing": template.family != "judge" and layout.turns != "many" and not layout.marker,
+        "a classification template is read at markers": template.family == "classification" and layout.turns == "many",
+        "judge.answer must be yes-no or grade": judge is not None and judge.answer not in ("yes-no", "grade"),
+        "judge.samples must be at least 1": judge is not None and judge.samples < 1,
+        "a judge gives steps read at once the same score: aggregation must not be prod": judge is not None
+        and template.aggregation == "prod",
+        "head.good must be an index of head.outputs": template.head is not None
+        and not 0 <= template.head.good < template.head.outputs,
+    }
+    return next((text for text, wrong in faults.items() if wrong), "")
+
+
+def _build(kind: type[T], held: Mapping[str, Any], where: str) -> T:
+    """A dataclass of a TOML table, without coercion."""
+    hints = get_type_hints(kind)
+    unknown = sorted(set(held) - set(hints))
+    if unknown:
+        raise UsageError(f"{where}: unknown key {unknown[0]!r}: allowed are {', '.join(hints)}")
+    for field in fields(kind):  # type: ignore[arg-type]  # every kind built here is a dataclass
+        if field.name not in held and field.default is MISSING:
+            raise UsageError(f"{where}: the key {field.name!r} is missing")
+    return kind(**{name: _value(hints[name], value, f"{where}: {name}") for name, value in held.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    kind = next(one for one in get_args(hint) if one is not type(None)) if isinstance(hint, UnionType) else hint
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind == tuple[str, ...] and isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return tuple(value)
+    if isinstance(value, dict) and hasattr(kind, "__dataclass_fields__"):
+        return _build(kind, value, where)
+    if not isinstance(kind, type) or type(value) is not kind:
+        raise UsageError(f"{where} = {value!r} is not allowed: it must be a {getattr(kind, '__name__', kind)}")
+    return value

@@ -1,0 +1,258 @@
+"""Search trees as the viewer draws them, from records or from live candidates."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from difflib import SequenceMatcher
+from functools import lru_cache
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from computewise import runs
+from computewise.core import Candidate, Usage
+
+State = Literal["chosen", "kept", "pruned", "open"]
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One step as it was written; `score` is None where no verifier has read it."""
+
+    text: str
+    score: float | None
+    tokens: int
+
+
+class Node(msgspec.Struct, frozen=True):
+    """What was sampled in one piece: a step of a search, a whole sample, a revision.
+
+    `steps` are those that it adds to its parent's, all of them where it `revises` the parent; none where the model
+    ended right behind the parent's last. `count` equal siblings are one node, `tokens` were sampled for all of them.
+    """
+
+    id: str
+    parent: str | None
+    arm: str | None
+    count: int
+    steps: tuple[Step, ...]
+    value: float | None
+    end: Literal["stop", "length", "failed"] | None
+    answer: str | None
+    tokens: int
+    revises: bool
+    diff: tuple[Change, ...] | None
+    """Against the parent's text, where it revises."""
+    state: State
+    """On the path to the answer, to a final candidate, to neither, or not yet known."""
+
+
+BEHIND = 2
+
+"""Levels by which a part has gone on without a node that thereby counts as discarded: one level may be half drawn."""
+
+
+def when_over(parents: Mapping[str, str | None], final: Collection[str], chosen: str | None) -> dict[str, State]:
+    """By id; `final` and `chosen` are ids, and whoever they extend or revise shares their state."""
+    states: dict[str, State] = dict.fromkeys(parents, "pruned")
+    for id in final:
+        _mark(states, parents, id, "kept")
+    if chosen is not None:
+        _mark(states, parents, chosen, "chosen")
+    return states
+
+
+def while_running(explored: Sequence[Candidate]) -> dict[str, State]:
+    """By id: discarded is what has not ended and nobody goes on from, while its part of the search has gone on."""
+    deepest: dict[str, int] = defaultdict(int)
+    for candidate in explored:
+        part = _part(candidate.id)
+        deepest[part] = max(deepest[part], len(candidate.steps))
+    parents = {candidate.id: candidate.parent for candidate in explored}
+    states: dict[str, State] = dict.fromkeys(parents, "pruned")
+    for candidate in explored:
+        if candidate.finished or len(candidate.steps) + BEHIND > deepest[_part(candidate.id)]:
+            _mark(states, parents, candidate.id, "open")
+    return states
+
+
+def _mark(states: dict[str, State], parents: Mapping[str, str | None], id: str | None, state: State) -> None:
+    """From a node to its root, as far as it is not marked yet."""
+    while id in states and states[id] != state:
+        states[id] = state
+        id = parents[id]
+
+
+def _part(id: str) -> str:
+    return id.rpartition(":")[0]
+
+
+Change = tuple[str, str]
+
+"""What is done and to which text: "=" keeps it, "-" takes it away, "+" puts it in."""
+
+
+MOST_WORDS = 3000
+
+"""Of both texts together: longer ones are compared by lines, as the time grows with the square."""
+
+_WORDS = re.compile(r"\w+[^\S\n]*|\n|[^\w\s][^\S\n]*|[^\S\n]+")
+
+
+@lru_cache(maxsize=256)
+def diff(before: str, after: str) -> tuple[Change, ...]:
+    """The changes in order; those that keep or put in spell `after`, those that keep or take away spell `before`."""
+    old, new = _WORDS.findall(before), _WORDS.findall(after)
+    if len(old) + len(new) > MOST_WORDS:
+        old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    changes: list[Change] = []
+    for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            changes.append(("=", "".join(old[a:b])))
+            continue
+        if a < b:
+            changes.append(("-", "".join(old[a:b])))
+        if c < d:
+            changes.append(("+", "".join(new[c:d])))
+    return tuple(changes)
+
+
+_RANKS: tuple[State, ...] = ("chosen", "kept", "open", "pruned")
+
+
+def merge(nodes: Sequence[Node]) -> tuple[list[Node], dict[str, str]]:
+    """Parents before children, and for the id of each of `nodes` the id of the node that now stands for it.
+
+    Siblings are equal that end alike with the same text by the same arm; what follows one of them follows the one.
+    Where nothing is open any more the best is first: what was chosen, what was kept, then by falling value.
+    """
+    known = {node.id for node in nodes}
+    below: dict[str | None, list[Node]] = defaultdict(list)
+    for node in nodes:
+        below[node.parent if node.parent in known else None].append(node)
+    over = all(node.state != "open" for node in nodes)
+    merged: list[Node] = []
+    places: dict[str, str] = {}
+    waiting: list[tuple[str | None, list[Node]]] = [(None, below[None])]
+    while waiting:
+        parent, siblings = waiting.pop()
+        groups: dict[tuple[object, ...], list[Node]] = defaultdict(list)
+        for node in siblings:
+            groups[node.arm, node.end, node.revises, tuple(step.text for step in node.steps)].append(node)
+        joined = [(_join(same, parent), same) for same in groups.values()]
+        if over:
+            joined.sort(key=lambda pair: _order(pair[0]))
+        merged += [node for node, _ in joined]
+        places |= {one.id: node.id for node, same in joined for one in same}
+        waiting += [(node.id, [child for one in same for child in below[one.id]]) for node, same in reversed(joined)]
+    return merged, places
+
+
+def _join(same: Sequence[Node], parent: str | None) -> Node:
+    read = next((node for node in same if node.value is not None), same[0])
+    return replace(
+        read,
+        id=same[0].id,
+        parent=parent,
+        count=len(same),
+        tokens=sum(node.tokens for node in same),
+        state=min((node.state for node in same), key=_RANKS.index),
+    )
+
+
+def _order(node: Node) -> tuple[int, float]:
+    return _RANKS.index(node.state), -(node.value or 0.0)
+
+
+def from_candidates(
+    explored: Sequence[Candidate],
+    *,
+    final: Collection[str] | None,
+    chosen: str | None,
+    answer: Callable[[Candidate], str | None],
+    value: Callable[[Candidate], float] | None,
+    arms: Mapping[str, str] | None,
+    costs: Mapping[str, Usage],
+) -> tuple[list[Node], dict[str, str]]:
+    """Equal siblings merged, parents before children; and by each candidate's id that of the node that shows it.
+
+    `final` are the ids of the candidates the answer is `chosen` from, None while the search goes on. `answer` is asked
+    about what ended by itself, `value` about what has all its scores. `arms` are by the beginning of the ids of what
+    they drew.
+    """
+    by_id = {candidate.id: candidate for candidate in explored}
+    parents = {candidate.id: candidate.parent for candidate in explored}
+    states = while_running(explored) if final is None else when_over(parents, final, chosen)
+    nodes = [
+        Node(
+            id=c.id,
+            parent=c.parent,
+            arm=next((arm for begins, arm in (arms or {}).items() if c.id.startswith(begins)), None),
+            count=1,
+            steps=_added(c, by_id.get(c.parent or "")),
+            value=value(c) if value and c.scores and len(c.scores) == len(c.steps) else None,
+            end=c.end,
+            answer=answer(c) if c.end == "stop" else None,
+            tokens=costs[c.id].completion_tokens if c.id in costs else 0,
+            revises=c.revises,
+            diff=diff(c.history[-1].text, c.text) if c.revises else None,
+            state=states[c.id],
+        )
+        for c in explored
+    ]
+    return merge(nodes)
+
+
+def _added(candidate: Candidate, parent: Candidate | None) -> tuple[Step, ...]:
+    """What a child adds to its parent's steps; all of them where it begins or revises."""
+    kept = 0 if parent is None or candidate.revises else len(parent.steps)
+    scores = [*candidate.scores, *[None] * len(candidate.steps)]
+    return tuple(
+        Step(step.text, score, step.tokens) for step, score in list(zip(candidate.steps, scores, strict=False))[kept:]
+    )
+
+
+def from_records(
+    nodes: Sequence[runs.Node], candidates: Sequence[runs.Outcome], chosen: runs.Outcome | None
+) -> list[Node]:
+    """A recorded search tree, of which no tokens are known; equal siblings merged, parents before children.
+
+    A final candidate is found again by its answer and its value, which is its last step's score where the verifier
+    aggregates so; where none is found by value, every finished node with a candidate's answer is taken.
+    """
+    final = _found(nodes, candidates)
+    best = _found([node for node in nodes if node.id in final], [chosen]) if chosen else []
+    states = when_over({node.id: node.parent for node in nodes}, final, best[0] if best else None)
+    drawn = [
+        Node(
+            id=node.id,
+            parent=node.parent,
+            arm=None,
+            count=1,
+            steps=(Step(node.step, node.score, 0),),
+            value=node.score,
+            end=node.end,  # type: ignore[arg-type]  # a record's is any string, but a candidate's was written
+            answer=node.answer,
+            tokens=0,
+            revises=False,
+            diff=None,
+            state=states[node.id],
+        )
+        for node in nodes
+    ]
+    return merge(drawn)[0]
+
+
+def _found(nodes: Sequence[runs.Node], candidates: Sequence[runs.Outcome]) -> list[str]:
+    """The ids of the nodes that are candidates."""
+    ended = [node for node in nodes if node.end is not None]
+    exact = {(outcome.answer, _rounded(outcome.value)) for outcome in candidates}
+    found = [node.id for node in ended if (node.answer, _rounded(node.score)) in exact]
+    answers = {outcome.answer for outcome in candidates}
+    return found or [node.id for node in ended if node.answer in answers]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
