@@ -43,6 +43,7 @@ from computewise.strategies import (
 )
 from computewise.study.analysis.controller import Runs, drawn, fit_policy
 from computewise.study.analysis.tables import Floats, Pool, currencies, elected
+from computewise.study.executors import executor_for
 from computewise.study.plan import LARGER as LARGER_SAMPLES
 from computewise.study.plan import SEARCH, Run, search_seeds
 from computewise.study.run import measure
@@ -87,7 +88,7 @@ def run(split: str, problems: int, runs: Sequence[Run]) -> Records:
     """Each run's records, by problem; what is recorded is not run again."""
     asked = find_task(TASK).problems(split, problems, 0)
     directory = RunDirectory(Path("runs") / f"controller-{split}", {"split": split}, resume=True)
-    records = measure(runs, SOURCE, asked, directory, executor=SOURCE.executor(), progress=_progress)
+    records = measure(runs, SOURCE, asked, directory, executor=executor_for(SOURCE), progress=_progress)
     return {_key(one): records[at * problems : (at + 1) * problems] for at, one in enumerate(runs)}
 
 

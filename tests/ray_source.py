@@ -6,13 +6,13 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from simulated_source import SimulatedSource
 
 from computewise.core import Attempt, Completion, Model, Verifier
 from computewise.errors import CeilingError
-from computewise.setups.source import Opened
-from computewise.study.executors import Executor, Processes, Together
+from computewise.setups.base import Opened
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ class NotedSource(SimulatedSource):
 
     log: str
     computes: bool = False
-    in_flight: int = 4
+    lanes: int = 4
     shut: bool = False
 
     @asynccontextmanager
@@ -94,6 +94,10 @@ class NotedSource(SimulatedSource):
         async with SimulatedSource.open(self) as opened:
             yield OpenedNoted(opened, self.log)
 
-    def executor(self) -> Executor:
-        """What it is run by where there is no cluster."""
-        return Processes(1) if self.computes else Together(self.in_flight)
+    def kind(self) -> Literal[compute, io]:
+        """As it was told."""
+        return "compute" if self.computes else "io"
+
+    def in_flight(self) -> int:
+        """As it was told."""
+        return self.lanes

@@ -13,7 +13,7 @@ from computewise.core import Attempt, Completion, Model, Problem, Task, Verifier
 from computewise.costs import Prices
 from computewise.errors import CeilingError, ModelError, UsageError
 from computewise.session import Limits
-from computewise.setups.source import Models, Opened, Source
+from computewise.setups.base import Models, Opened, Source
 from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask
 
 SKILLS = {"small": 0.75, "large": 0.95, "revision": 0.8}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from computewise.strategies import BeamSearch
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,7 +43,7 @@ def test_the_solve_commands_run(command: str) -> None:
 
 def test_the_shown_strategy_is_the_source() -> None:
     shown = [line.strip() for line in re.findall(r"^    (.*)$", README, re.MULTILINE)]
-    source = (ROOT / "src/computewise/strategies/beam_search.py").read_text()
+    source = inspect.getsource(BeamSearch.__call__)
     body = [line.strip() for line in source[source.index("beams = ") :].splitlines()]
     assert "\n".join(body) in "\n".join(shown)
 

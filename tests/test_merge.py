@@ -15,6 +15,7 @@ from computewise.controller.trees import Recipe
 from computewise.core import Problem, Usage
 from computewise.errors import RunError, UsageError
 from computewise.runs import Outcome, Record, RunDirectory, read_records, record_key
+from computewise.study.executors import executor_for
 from computewise.study.plan import StudyConfig, plan
 from computewise.study.run import measure, run_study
 from computewise.study.shards import Shard, merge, parse_shard
@@ -185,7 +186,7 @@ def test_a_study_in_shards_is_the_study(tmp_path: Path, monkeypatch: pytest.Monk
         directory = RunDirectory(tmp_path / name, {**source.plain(), **config.plain(), **more}, resume=False)
         directory.write_problems(problems)
         runs = plan(config, source.models())
-        measure(runs, source, mine, directory, executor=source.executor(), progress=lambda *told: None)
+        measure(runs, source, mine, directory, executor=executor_for(source), progress=lambda *told: None)
         return tmp_path / name
 
     parts = [

@@ -17,6 +17,7 @@ from ray_source import NotedSource
 from computewise.errors import CeilingError, RunError, UsageError
 from computewise.runs import RunDirectory, read_records, record_key
 from computewise.strategies import BestOfN, describe
+from computewise.study.executors import executor_for
 from computewise.study.plan import Run, jobs
 from computewise.study.ray import OnRay
 from computewise.study.run import measure
@@ -76,10 +77,10 @@ def test_a_node_that_is_killed_loses_nothing(cluster: Any, tmp_path: Path, compu
     assert records.read_bytes().startswith(recorded[0])
     bare = NotedSource(log=str(tmp_path / "bare.log"))
     alone = RunDirectory(tmp_path / "alone", CONFIG, resume=False)
-    assert found == measure(RUNS, bare, problems, alone, executor=bare.executor(), progress=lambda *told: None)
+    assert found == measure(RUNS, bare, problems, alone, executor=executor_for(bare), progress=lambda *told: None)
     assert sorted(map(record_key, read_records(tmp_path / "run"))) == sorted(map(record_key, found))
     twice = {call for call, times in Counter(call for call, _ in calls(log)).items() if times > 1}
-    assert len(twice) <= 2 * source.in_flight  # a busy machine may give both nodes' jobs to one
+    assert len(twice) <= 2 * source.lanes  # a busy machine may give both nodes' jobs to one
     assert len(calls(log)) == len(found) + len(twice)
     assert {node for call, node in dict(reversed(calls(log))).items() if call in twice} <= {doomed.node_id}
 
@@ -103,7 +104,7 @@ def test_what_ends_a_run_is_raised_as_it_was(cluster: Any, tmp_path: Path, compu
 
 def test_who_stops_leaves_nothing_running(cluster: Any, tmp_path: Path) -> None:
     log = tmp_path / "calls.log"
-    source = NotedSource(log=str(log), pause=0.2, in_flight=2)
+    source = NotedSource(log=str(log), pause=0.2, lanes=2)
     planned = jobs(RUNS[0], source.task().problems("test", 40, 0), 1)
     with closing(OnRay("auto").work_off(source, planned)) as batches:
         assert any(batch for batch in batches)

@@ -20,7 +20,7 @@ from computewise.models.cached import CachedModel
 from computewise.models.server.connect import ServedModel, restore_served
 from computewise.session import Limits
 from computewise.setups.server import Account, ServerSource, Spending, restore_source
-from computewise.study.executors import Together
+from computewise.study.executors import Together, executor_for
 from computewise.tasks.load import TaskSpec
 from computewise.verifiers.base import VerifierSpec
 
@@ -130,7 +130,7 @@ async def test_a_verifier_is_called_by_all_of_its_name(template: str, label: str
 
 async def test_limits_temperature_and_who_works() -> None:
     held = await source(spending=Spending(in_flight=5))
-    assert (held.limits(), held.temperature(), held.executor()) == (Limits(steps=7, tokens=99), 0.7, Together(5))
+    assert (held.limits(), held.temperature(), executor_for(held)) == (Limits(steps=7, tokens=99), 0.7, Together(5))
 
 
 async def test_a_configuration_of_a_later_version_is_read() -> None:

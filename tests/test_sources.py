@@ -24,12 +24,12 @@ from computewise.report import write_report
 from computewise.report.template import read_source
 from computewise.report.text import PLAIN, Names, begin
 from computewise.runs import Record, RunDirectory
+from computewise.setups.base import Models, Source
 from computewise.setups.embedded import EmbeddedSource, embedded_models
-from computewise.setups.source import Models, Source
 from computewise.strategies import BestOfN, describe
 from computewise.study.analysis.controller import SCOPES, drawn, scopes_of, widest_alone
 from computewise.study.analysis.tables import currencies
-from computewise.study.executors import Done, Executor, Processes, Together
+from computewise.study.executors import Done, Executor, Processes, Together, executor_for
 from computewise.study.plan import Job, Run, StudyConfig, jobs, left_out, plan
 from computewise.study.run import GIVE_UP, measure, run_shard, run_study
 from computewise.study.shards import Shard, merge
@@ -214,7 +214,7 @@ def measured(
 ) -> dict[str, Record]:
     directory = RunDirectory(out, {}, resume=resume)
     problems = source.task().problems("test", 20, 0)
-    executor = executor or source.executor()
+    executor = executor or executor_for(source)
     found = measure(runs, source, problems, directory, executor=executor, progress=lambda *told: None)
     assert [record.problem for record in found] == [problem.id for problem in problems] * len(runs)
     return {record.problem: record for record in found}

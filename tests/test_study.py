@@ -219,7 +219,7 @@ def test_no_two_budgets_plan_the_same_run(budgets: tuple[int, ...]) -> None:
 def test_jobs_cover_every_problem_once() -> None:
     problems = TASKS["expressions"].problems("test", 60, 0)
     for run in plan(CONFIG, embedded_models()):
-        size = EmbeddedSource().size(run)
+        size = EmbeddedSource().batch(run.purpose, run.budget)
         covered = [problem.id for job in jobs(run, problems, size) for problem in job.problems]
         assert covered == [problem.id for problem in problems]
 

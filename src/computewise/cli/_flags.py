@@ -18,8 +18,8 @@ from computewise.errors import UsageError
 from computewise.http.client import CONCURRENCY, key_of
 from computewise.models.server.connect import ServedModel, find_served, parameters_in
 from computewise.session import Limits
+from computewise.setups.base import IN_FLIGHT
 from computewise.setups.server import EMBEDDED_PRM, Account, ServerSource, Spending
-from computewise.study.executors import IN_FLIGHT
 from computewise.tasks.arithmetic import TASKS
 from computewise.tasks.load import TaskSpec, read_columns
 from computewise.verifiers.base import LOGPROB, WITHOUT_MODEL, VerifierSpec

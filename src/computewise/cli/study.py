@@ -14,10 +14,10 @@ from rich.table import Table
 from computewise.cli._flags import PROBLEMS, SERVED, ServerFlags, TaskFlags, server_source
 from computewise.errors import UsageError
 from computewise.report import write_report
+from computewise.setups.base import Source
 from computewise.setups.embedded import EmbeddedSource
 from computewise.setups.server import ServerSource
-from computewise.setups.source import Source
-from computewise.study.executors import Executor, Processes
+from computewise.study.executors import Executor, Processes, executor_for
 from computewise.study.plan import StudyConfig
 from computewise.study.ray import OnRay
 from computewise.study.run import Outcome, run_shard, run_study
@@ -99,7 +99,7 @@ def _executor(source: Source, workers: int | None, ray: str | None) -> Executor:
         raise UsageError("--workers is of the embedded models: with --base-url it is --in-flight")
     if ray is not None:
         return OnRay(ray)
-    return source.executor() if workers is None else Processes(workers)
+    return executor_for(source) if workers is None else Processes(workers)
 
 
 def show_outcome(outcome: Outcome, out: Path) -> None:

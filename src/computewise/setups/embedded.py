@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from computewise.controller.controller import Policy
 from computewise.controller.file import POLICIES, read_policy
@@ -15,13 +15,9 @@ from computewise.costs import Prices, Shape, Speeds
 from computewise.models.embedded.engine import EngineLoop
 from computewise.models.embedded.model import EmbeddedModel
 from computewise.models.embedded.weights import SHIPPED, load_weights
-from computewise.setups.source import Models, Opened, Source
-from computewise.study.executors import Executor, Processes, default_workers
+from computewise.setups.base import Models, Opened, Source
 from computewise.tasks.arithmetic import find_task
 from computewise.verifiers.embedded import EmbeddedPRM
-
-if TYPE_CHECKING:
-    from computewise.study.plan import Run
 
 ROLES = ("small", "large", "prm", "revision")
 """The weights are called by their roles."""
@@ -107,13 +103,13 @@ class EmbeddedSource(Source):
         """No: it compares two integers."""
         return False
 
-    def size(self, run: Run) -> int:
+    def batch(self, purpose: str, budget: int) -> int:
         """So many that a job keeps the engine's batch full and two workers are done at about the same time."""
-        return 25 if run.budget >= 64 or run.purpose == "difficulty" else 50
+        return 25 if budget >= 64 or purpose == "difficulty" else 50
 
-    def executor(self) -> Executor:
-        """A process for each core: the engine computes in Python's thread."""
-        return Processes(default_workers())
+    def kind(self) -> Literal["compute", "io"]:
+        """The engine computes in Python's thread: a process for each core."""
+        return "compute"
 
     def shipped(self) -> Policy | None:
         """The shipped controller of the task, if there is one."""

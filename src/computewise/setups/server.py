@@ -23,9 +23,8 @@ from computewise.models.server.limits import Ceiling
 from computewise.models.server.model import Observed, ServerModel
 from computewise.runs import WHERE
 from computewise.session import Limits
+from computewise.setups.base import IN_FLIGHT, Models, Source
 from computewise.setups.embedded import embedded_models
-from computewise.setups.source import Models, Source
-from computewise.study.executors import IN_FLIGHT, Executor, Together
 from computewise.tasks.dataset import DatasetTask
 from computewise.tasks.load import LoadedTask, TaskSpec, load_task
 from computewise.verifiers.base import VerifierSpec
@@ -178,9 +177,9 @@ class ServerSource(Source):
         """At which everything but greedy is sampled."""
         return self.sampling_temperature
 
-    def executor(self) -> Executor:
-        """Coroutines of this process: the servers do the work."""
-        return Together(self.spending.in_flight)
+    def in_flight(self) -> int:
+        """As many as the spending policy says."""
+        return self.spending.in_flight
 
     def _account(self, served: ServedModel, observed: Observed, model: Model) -> None:
         if self.spending.account is not None:

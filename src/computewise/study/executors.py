@@ -9,22 +9,18 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import active_children, get_context
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from computewise.errors import RunError
 from computewise.runs import Record
 from computewise.session import together
+from computewise.setups.base import IN_FLIGHT, Opened, Source
 from computewise.strategies._common import at_least_one
 from computewise.study.plan import Job
 from computewise.study.worker import run_job, solve_job, start_worker
 
-if TYPE_CHECKING:
-    from computewise.setups.source import Opened, Source
-
 Done = tuple[Job, list[Record]]
 KEPT = "what is recorded is kept, go on with --resume"
-IN_FLIGHT = 64
-"""Problems at once, where servers do the work."""
 OFTEN = 0.1
 """Seconds after which what coroutines have done is handed over to be recorded: each time waits for the disk."""
 
@@ -109,6 +105,11 @@ class Together:
 
         async with source.open() as opened:
             await together(lane(opened) for _ in range(min(lanes, len(missing))))
+
+
+def executor_for(source: Source) -> Executor:
+    """What works off a setup's jobs where nobody says otherwise: a process for each core, or one event loop."""
+    return Processes(default_workers()) if source.kind() == "compute" else Together(source.in_flight())
 
 
 def _taken(done: list[Done]) -> list[Done]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from computewise.core import Problem
 from computewise.errors import UsageError
 from computewise.runs import Settings
 from computewise.session import Strategy
+from computewise.setups.base import Models
 from computewise.strategies import (
     DVTS,
     AdaptiveBranching,
@@ -25,10 +26,6 @@ from computewise.strategies import (
     describe,
 )
 from computewise.strategies._common import at_least_one
-
-if TYPE_CHECKING:
-    from computewise.setups.source import Models
-
 
 LEAST_PROBLEMS = 10
 

@@ -7,17 +7,15 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from computewise.errors import ComputewiseError, RunError, UsageError
 from computewise.models.embedded.engine import one_thread
 from computewise.runs import Record
-from computewise.study.executors import KEPT, OFTEN, Done, Together
+from computewise.setups.base import Opened, Source
+from computewise.study.executors import KEPT, OFTEN, Done, Together, executor_for
 from computewise.study.plan import Job
 from computewise.study.worker import run_job, solve_job
-
-if TYPE_CHECKING:
-    from computewise.setups.source import Opened, Source
 
 COLOUR = "\x1b"
 RETRIES = 5
@@ -42,7 +40,7 @@ class OnRay:
     def work_off(self, source: Source, missing: Sequence[Job]) -> Generator[list[Done], None, None]:
         """See `computewise.study.executors.Executor.work_off`."""
         ray = _import_ray()
-        local = source.executor()
+        local = executor_for(source)
         with _connected(ray, self.address):
             hands = _Nodes(ray, source, local.in_flight) if isinstance(local, Together) else _Cores(ray, source)
             with closing(hands):

@@ -14,13 +14,13 @@ from computewise.core import Problem
 from computewise.errors import CeilingError, RunError, UsageError
 from computewise.models.embedded.engine import one_thread
 from computewise.runs import Key, Record, RunDirectory, key_of
+from computewise.setups.base import Models, Source
 from computewise.setups.embedded import EmbeddedSource
-from computewise.setups.source import Models, Source
 from computewise.study.analysis.analyse import analyse
 from computewise.study.analysis.controller import fit_policy, widest_alone
 from computewise.study.analysis.summary import policy_file, summarise
 from computewise.study.analysis.tables import currencies
-from computewise.study.executors import KEPT, Done, Executor
+from computewise.study.executors import KEPT, Done, Executor, executor_for
 from computewise.study.plan import Job, Run, StudyConfig, jobs, plan
 from computewise.study.shards import Shard
 
@@ -45,7 +45,7 @@ def measure(
 ) -> list[Record]:
     """Run what `directory` does not hold, or holds only an error of; every record of the runs, in their order."""
     held = {key: record for key, record in directory.read().items() if not record.error}
-    planned = [job for run in runs for job in jobs(run, problems, source.size(run))]
+    planned = [job for run in runs for job in jobs(run, problems, source.batch(run.purpose, run.budget))]
     # A job whose append a kill has torn is run again whole, since its numbers are those of its problems together; what
     # stood of it is kept.
     missing = [job for job in planned if any(_key(job, problem.id) not in held for problem in job.problems)]
@@ -146,7 +146,7 @@ def run_study(
         source,
         problems,
         directory,
-        executor=executor or source.executor(),
+        executor=executor or executor_for(source),
         progress=progress,
     )
     one_thread()
@@ -176,7 +176,7 @@ def run_shard(
     models = source.models()
     directory, problems = _begin(config, source, models, out, shard.plain(), resume)
     part = shard.problems(problems)
-    executor = executor or source.executor()
+    executor = executor or executor_for(source)
     return len(measure(plan(config, models), source, part, directory, executor=executor, progress=progress))
 
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 from computewise.core import Attempt, Candidate, Completion, Model, Problem, Result, Task, Usage, Verifier
 from computewise.errors import ModelError, ProblemError
@@ -19,13 +18,11 @@ from computewise.models.embedded.engine import one_thread
 from computewise.models.forgetful import Forgetful
 from computewise.runs import Node, Outcome, Record, Settings
 from computewise.session import together
+from computewise.setups.base import Opened, Source
 from computewise.solve import answer_of, solve
 from computewise.strategies import describe, restore
 from computewise.study.plan import TREE_OF, Job, Run
 from computewise.verifiers.logprob import mean_probabilities
-
-if TYPE_CHECKING:
-    from computewise.setups.source import Opened, Source
 
 
 class Whole:

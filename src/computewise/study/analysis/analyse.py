@@ -16,7 +16,7 @@ from computewise.difficulty.evaluate import compare_estimators
 from computewise.errors import RunError
 from computewise.metrics import within_problem_aurocs
 from computewise.runs import Key, Record, key_of
-from computewise.setups.source import Models
+from computewise.setups.base import Models
 from computewise.study.analysis.controller import Controlled, Rivals, Runs, compare, drawn
 from computewise.study.analysis.revisions import ChainPool
 from computewise.study.analysis.rows import (

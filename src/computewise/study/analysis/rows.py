@@ -10,7 +10,7 @@ import numpy as np
 
 from computewise.core import Usage
 from computewise.runs import Key, Record, key_of
-from computewise.setups.source import Models
+from computewise.setups.base import Models
 from computewise.strategies import describe
 from computewise.strategies.revisions import TRUST
 from computewise.study.analysis.revisions import ChainPool, Ratio, ratios

@@ -15,7 +15,7 @@ from computewise.costs import NO_VERIFIER, CostModel, FlopsCost, LatencyCost, Me
 from computewise.metrics import UNANSWERED, best_at_k, vote_at_k
 from computewise.runs import Outcome, Record, Settings
 from computewise.selection import Ballot, find_selection
-from computewise.setups.source import Models
+from computewise.setups.base import Models
 
 T = TypeVar("T")
 

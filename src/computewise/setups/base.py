@@ -6,16 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Literal, Protocol
 
 from computewise.controller.controller import Policy
 from computewise.core import Model, Task, Verifier
 from computewise.costs import Prices, Shape, Speeds
 from computewise.session import Limits
-from computewise.study.executors import Executor, Together
 
-if TYPE_CHECKING:
-    from computewise.study.plan import Run
+IN_FLIGHT = 64
+"""Problems worked on at the same time, where servers do the work."""
 
 GENERATORS = ("small", "large", "revision")
 """Roles of the models that sample: the one studied, a larger one, one that was trained to revise."""
@@ -92,13 +91,17 @@ class Source(ABC):
         """Whether grading takes long enough to be kept off the event loop."""
         return True
 
-    def size(self, run: Run) -> int:
-        """How many problems of a run are one job, whoever works it off: 1 unless the numbers depend on it."""
+    def batch(self, purpose: str, budget: int) -> int:
+        """How many problems of a run are one job, whatever the executor: 1 unless the numbers depend on it."""
         return 1
 
-    def executor(self) -> Executor:
-        """What works the jobs off where nobody says otherwise."""
-        return Together()
+    def kind(self) -> Literal["compute", "io"]:
+        """Whether this machine computes the samples ("compute"), or waits for servers that do ("io")."""
+        return "io"
+
+    def in_flight(self) -> int:
+        """How many problems are worked on at the same time, where servers do the work."""
+        return IN_FLIGHT
 
     def shipped(self) -> Policy | None:
         """A controller that was fitted beforehand for these very models and this task."""
