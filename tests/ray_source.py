@@ -94,7 +94,7 @@ class NotedSource(SimulatedSource):
         async with SimulatedSource.open(self) as opened:
             yield OpenedNoted(opened, self.log)
 
-    def kind(self) -> Literal[compute, io]:
+    def kind(self) -> Literal["compute", "io"]:
         """As it was told."""
         return "compute" if self.computes else "io"
 
