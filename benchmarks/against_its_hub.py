@@ -33,7 +33,7 @@ from llama import LlamaServer, llama_server
 from computewise.core import Candidate, Problem, Usage
 from computewise.export.weights import export_gguf
 from computewise.http.client import CONCURRENCY, HttpClient
-from computewise.models.server.connect import find_served, open_served
+from computewise.models.server.connect import connect_model, probe_model
 from computewise.selection import best
 from computewise.session import Strategy
 from computewise.solve import solve
@@ -87,9 +87,9 @@ class Timed:
 
 async def ours(url: str, method: str, seconds: float, seed: int) -> Measured:
     """All problems at once, as a study runs them."""
-    served = await find_served(f"{url}/v1", None)
+    served = await probe_model(f"{url}/v1", None)
     async with HttpClient(served.base_url, concurrency=served.capabilities.slots or CONCURRENCY) as client:
-        model = await open_served(served, client, delimiter=TASK.delimiter)
+        model = await connect_model(served, client, delimiter=TASK.delimiter)
         started = time.perf_counter()
         results = await asyncio.gather(
             *(solve(p, STRATEGIES[method], model, Timed(seconds), TASK, select=best, seed=seed) for p in PROBLEMS)

@@ -23,14 +23,14 @@ from pathlib import Path
 import numpy as np
 
 from computewise.controller import frontier as walked
-from computewise.controller.file import POLICIES, read_policy, write_policy
-from computewise.controller.replay import Workload
+from computewise.controller.file import POLICIES, read_controller, write_controller
+from computewise.controller.replay import RecordedPool
 from computewise.core import Usage
 from computewise.metrics import bootstrap
 from computewise.models.embedded.engine import one_thread
-from computewise.runs import Key, Record, RunDirectory, key_of
+from computewise.runs import Key, Record, RunDirectory, make_key
 from computewise.session import Strategy
-from computewise.setups.embedded import EmbeddedSource
+from computewise.setups.embedded import EmbeddedSpec
 from computewise.strategies import (
     AdaptiveBranching,
     BeamSearch,
@@ -39,10 +39,10 @@ from computewise.strategies import (
     ParticleFilter,
     Rebase,
     StepRevisions,
-    describe,
+    strategy_to_dict,
 )
 from computewise.study.analysis.controller import Runs, drawn, fit_policy
-from computewise.study.analysis.tables import Floats, Pool, currencies, elected
+from computewise.study.analysis.tables import Floats, SamplePool, cost_metrics, elected
 from computewise.study.executors import executor_for
 from computewise.study.plan import LARGER as LARGER_SAMPLES
 from computewise.study.plan import SEARCH, Run, search_seeds
@@ -52,9 +52,9 @@ from computewise.tasks.arithmetic import find_task
 Outcome = tuple[Floats, Floats]
 Records = dict[Key, list[Record]]
 TASK = "expressions"
-SOURCE = EmbeddedSource(TASK)
-MODELS = SOURCE.models()
-FLOPS = currencies(MODELS)["flops"]
+SOURCE = EmbeddedSpec(TASK)
+MODELS = SOURCE.roles()
+FLOPS = cost_metrics(MODELS)["flops"]
 REVISIONS = StepRevisions(16, 4)
 SCOPE = "with escalation"
 ORDERS = 8
@@ -71,17 +71,19 @@ RIVALS: tuple[Strategy, ...] = (
 def arms(seed: int) -> dict[str, list[Run]]:
     """The runs that each arm draws from."""
     return {
-        "samples": [Run("pool", "small", describe(BestOfN(64)), seed, 64)],
-        "particle filter": [Run("draws", "small", describe(SEARCH), other, SEARCH.n) for other in search_seeds(seed)],
-        "step revisions": [Run("arm", "small", describe(REVISIONS), seed, 64)],
-        "large, greedy": [Run("greedy", "large", describe(Greedy()), 0, 1)],
-        "large, samples": [Run("pool", "large", describe(BestOfN(LARGER_SAMPLES)), seed, 8 * LARGER_SAMPLES)],
+        "samples": [Run("pool", "small", strategy_to_dict(BestOfN(64)), seed, 64)],
+        "particle filter": [
+            Run("draws", "small", strategy_to_dict(SEARCH), other, SEARCH.n) for other in search_seeds(seed)
+        ],
+        "step revisions": [Run("arm", "small", strategy_to_dict(REVISIONS), seed, 64)],
+        "large, greedy": [Run("greedy", "large", strategy_to_dict(Greedy()), 0, 1)],
+        "large, samples": [Run("pool", "large", strategy_to_dict(BestOfN(LARGER_SAMPLES)), seed, 8 * LARGER_SAMPLES)],
     }
 
 
 def rivals(seed: int) -> list[Run]:
     """The fixed strategies to beat."""
-    return [Run("rival", "small", describe(strategy), seed, 16) for strategy in RIVALS]
+    return [Run("rival", "small", strategy_to_dict(strategy), seed, 16) for strategy in RIVALS]
 
 
 def run(split: str, problems: int, runs: Sequence[Run]) -> Records:
@@ -93,7 +95,7 @@ def run(split: str, problems: int, runs: Sequence[Run]) -> Records:
 
 
 def _key(one: Run) -> Key:
-    return key_of(one.purpose, one.model, one.strategy, one.seed, "")
+    return make_key(one.purpose, one.model, one.strategy, one.seed, "")
 
 
 def fit(problems: int) -> None:
@@ -103,7 +105,7 @@ def fit(problems: int) -> None:
     one_thread()
     found = fit_policy([_of(held, records)], SCOPE, TASK, FLOPS, MODELS.labels, seed=0)
     path = POLICIES / f"{TASK}.json"
-    path.write_text(write_policy(found))
+    path.write_text(write_controller(found))
     print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
 
 
@@ -112,8 +114,8 @@ def prove(problems: int, seeds: int) -> None:
     held = [arms(seed) for seed in range(seeds)]
     records = run("test", problems, _each(*held) + rivals(0))
     one_thread()
-    fitted = read_policy(POLICIES / f"{TASK}.json", models=("small", "large"), verifier="prm")
-    workload = Workload([one for each in held for one in drawn(_of(each, records), FLOPS)])
+    fitted = read_controller(POLICIES / f"{TASK}.json", models=("small", "large"), verifier="prm")
+    workload = RecordedPool([one for each in held for one in drawn(_of(each, records), FLOPS)])
     path = fitted.policy.follow(workload, repeats=ORDERS, seed=0)
     fixed = _fixed(held, records)
     unit = fitted.unit
@@ -148,8 +150,8 @@ def beside_large(problems: int) -> None:
     held = arms(0)
     records = run("test", problems, _each(held))
     one_thread()
-    fitted = read_policy(POLICIES / f"{TASK}.json", models=("small", "large"), verifier="prm")
-    path = fitted.policy.follow(Workload(drawn(_of(held, records), FLOPS)), repeats=ORDERS, seed=0)
+    fitted = read_controller(POLICIES / f"{TASK}.json", models=("small", "large"), verifier="prm")
+    path = fitted.policy.follow(RecordedPool(drawn(_of(held, records), FLOPS)), repeats=ORDERS, seed=0)
     fixed = _fixed([held], records, others=False)
     most, large = fixed["best-of-64 weighted"], fixed["large, greedy, not verified"]
     print(f"{problems} test problems, one seed\n")
@@ -164,7 +166,7 @@ def beside_large(problems: int) -> None:
     _quarter(path, most, 1)
 
 
-def _quarter(path: walked.Path, most: Outcome, seeds: int) -> None:
+def _quarter(path: walked.StoppingPath, most: Outcome, seeds: int) -> None:
     """The least share of best-of-64's cost from which on the controller is as accurate."""
     least = None
     for share in np.arange(1.0, 0.0, -1 / 64):
@@ -178,7 +180,7 @@ def _fixed(held: list[dict[str, list[Run]]], records: Records, *, others: bool =
     """Accuracy and FLOPs of every fixed strategy, (problems,) each, means over seeds."""
     found: dict[str, list[Outcome]] = {}
     for index, each in enumerate(held):
-        pool = Pool(records[_key(each["samples"][0])])
+        pool = SamplePool(records[_key(each["samples"][0])])
         for n in (2, 4, 8, 16, 32, 64):
             cost = _flops(pool.usage(n, verified=True), "small")
             found.setdefault(f"best-of-{n} weighted", []).append((pool.accuracy("weighted", n), cost))

@@ -17,7 +17,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel, prompt_tokens
-from computewise.models.embedded.weights import END, EPSILON, SHIPPED, Weights, load_weights
+from computewise.models.embedded.weights import END, EPSILON, WEIGHTS_DIRECTORY, Weights, load_weights
 from computewise.tasks.arithmetic import TASKS
 
 BATCH = 256
@@ -33,7 +33,7 @@ def main() -> None:
     prompts = [problem.prompt for problem in problems]
     ours, theirs = [], []
     model = EmbeddedModel("small", EngineLoop())
-    llama = as_llama(load_weights(SHIPPED / "small.safetensors"))
+    llama = as_llama(load_weights(WEIGHTS_DIRECTORY / "small.safetensors"))
     check_agreement(llama, prompts[0], model)
     for _ in range(REPEATS):
         ours.append(engine_rate(model, prompts))

@@ -17,9 +17,9 @@ import numpy as np
 
 from computewise.metrics import bootstrap, pass_at_k
 from computewise.runs import last_records
-from computewise.setups.embedded import embedded_models
+from computewise.setups.embedded import embedded_roles
 from computewise.study.analysis.analyse import Analysis, analyse
-from computewise.study.analysis.tables import Floats, Row
+from computewise.study.analysis.tables import Floats, StrategyRow
 from computewise.study.plan import StudyConfig
 
 MIDDLE = (1, 2, 3)
@@ -60,15 +60,15 @@ def read(directory: Path) -> Analysis:
     held = json.loads((directory / "config.json").read_text())
     settings = {name: value for name, value in held.items() if name != "task"}
     config = StudyConfig(**{**settings, "budgets": tuple(held["budgets"])})
-    return analyse(config, list(last_records(directory)), embedded_models())
+    return analyse(config, list(last_records(directory)), embedded_roles())
 
 
-def find(analysis: Analysis, label: str, n: int) -> Row:
+def find(analysis: Analysis, label: str, n: int) -> StrategyRow:
     """The row of that label and budget."""
     return next(row for row in analysis.rows if row.label == label and row.n == n)
 
 
-def compare(name: str, one: Row, other: Row, bins: np.ndarray) -> None:
+def compare(name: str, one: StrategyRow, other: StrategyRow, bins: np.ndarray) -> None:
     """The difference over all problems and over the middle bins, and the ratio of sampled tokens."""
     difference, middle = one.accuracy - other.accuracy, np.isin(bins, MIDDLE)
     tokens = one.usage["completion_tokens"].mean() / other.usage["completion_tokens"].mean()

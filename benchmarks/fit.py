@@ -10,17 +10,17 @@ import time
 
 import numpy as np
 
-from computewise.controller.controller import ComputeOptimal
-from computewise.controller.replay import Workload
-from computewise.controller.state import Solution, State
+from computewise.controller.controller import ControllerFit
+from computewise.controller.replay import RecordedPool
+from computewise.controller.state import LiveState, ObservedSample
 from computewise.models.embedded.engine import one_thread
-from computewise.samples import Drawn, Draws
+from computewise.samples import ProblemSamples, SampleArrays
 
 PROBLEMS, STRATEGIES, SAMPLES = 500, 12, 64
 ASKED = 200
 
 
-def problem(number: int, rng: np.random.Generator) -> Drawn:
+def problem(number: int, rng: np.random.Generator) -> ProblemSamples:
     """Right with a chance of its own, by arms of rising cost; one of nine answers."""
     chance = rng.beta(0.5, 0.5)
     arms = {}
@@ -28,7 +28,7 @@ def problem(number: int, rng: np.random.Generator) -> Drawn:
         right = rng.random(SAMPLES) < chance
         values = np.clip(rng.normal(0.3 + 0.4 * right, 0.2), 0, 1)
         each = np.arange(SAMPLES)
-        arms[f"arm {arm}"] = Draws(
+        arms[f"arm {arm}"] = SampleArrays(
             answers=np.where(right, 0, 1 + rng.integers(0, 8, SAMPLES)),
             values=values,
             correct=right,
@@ -40,7 +40,7 @@ def problem(number: int, rng: np.random.Generator) -> Drawn:
             blocks=each,
             chains=each,
         )
-    return Drawn(str(number), "a problem", arms)
+    return ProblemSamples(str(number), "a problem", arms)
 
 
 def main() -> None:
@@ -49,17 +49,17 @@ def main() -> None:
     rng = np.random.default_rng(0)
     problems = [problem(number, rng) for number in range(PROBLEMS)]
     start = time.perf_counter()
-    policy = ComputeOptimal().fit(Workload(problems))
+    policy = ControllerFit().fit(RecordedPool(problems))
     print(
         f"fit on {PROBLEMS} problems x {SAMPLES} samples x {STRATEGIES} strategies: {time.perf_counter() - start:.1f} s"
     )
     print(f"most memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
-    state, times = State(dict.fromkeys(policy.arms, SAMPLES)), []
+    state, times = LiveState(dict.fromkeys(policy.arms, SAMPLES)), []
     for draw in range(ASKED):
         start = time.perf_counter()
         policy.choose(state, 0.001)
         times.append(1e3 * (time.perf_counter() - start))
-        state.add(policy.arms[draw % STRATEGIES], [Solution(str(draw % 9), 0.5, 0.5, 0.4, -0.5, 40)])
+        state.add(policy.arms[draw % STRATEGIES], [ObservedSample(str(draw % 9), 0.5, 0.5, 0.4, -0.5, 40)])
     print(
         f"one decision: {np.median(times):.2f} ms in the median, {np.quantile(times, 0.99):.2f} ms at the 99th of 100"
     )

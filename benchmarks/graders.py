@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from computewise.grading.equivalence import PATIENCE
+from computewise.grading.equivalence import KEY_SECONDS
 from computewise.grading.graders import MathGrader
 
 HOSTILE = {
@@ -94,7 +94,7 @@ def torment(grader: MathGrader) -> None:
         took = time.perf_counter() - begun
         slowest = max(slowest, took)
         print(f"{name:28}{took:7.2f} s  correct {verdict!s:6} key {key!r:.60}")
-    print(f"slowest {slowest:.2f} s; the patience is {PATIENCE:g} s, and a worker that was killed starts again")
+    print(f"slowest {slowest:.2f} s; the patience is {KEY_SECONDS:g} s, and a worker that was killed starts again")
 
 
 def main() -> None:

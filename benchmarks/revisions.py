@@ -39,7 +39,7 @@ from computewise.strategies import (
     GatedRevisions,
     Revisions,
     StepRevisions,
-    label,
+    strategy_label,
 )
 from computewise.strategies.revisions import TRUST
 from computewise.study.analysis.revisions import Rate, along
@@ -166,7 +166,7 @@ def show(
     selection = "weighted" if strategy.name in ("best_of_n", "beam_search") else "hierarchical"
     accuracy = np.array([one.elected(selection) for one in results])
     tokens = np.array([one.all_tokens for one in results])
-    name = f"{model}, {label(strategy)}{', capped' if capped else ''}"
+    name = f"{model}, {strategy_label(strategy)}{', capped' if capped else ''}"
     line = f"  {name}: {estimate(accuracy)}, {tokens.mean():.0f} tokens (most {tokens.max()}), "
     line += f"{np.mean([one.flops for one in results]):.2e} FLOPs a problem"
     print(

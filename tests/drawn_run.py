@@ -10,13 +10,13 @@ from unittest.mock import patch
 
 import msgspec
 
-from computewise.controller.controller import ComputeOptimal
+from computewise.controller.controller import ControllerFit
 from computewise.controller.trees import Recipe
 from computewise.core import Usage
 from computewise.models.embedded.engine import one_thread
-from computewise.runs import Node, Outcome, Record
-from computewise.setups.embedded import embedded_models
-from computewise.strategies import describe
+from computewise.runs import CandidateRecord, NodeRecord, Record
+from computewise.setups.embedded import embedded_roles
+from computewise.strategies import strategy_to_dict
 from computewise.strategies.ratio_pool import chain_lengths
 from computewise.study.analysis import controller
 from computewise.study.analysis.analyse import Analysis, analyse
@@ -25,7 +25,7 @@ from computewise.study.plan import TREE_OF, Run, StudyConfig, plan
 
 CONFIG = StudyConfig(problems=40, budgets=(1, 4, 16, 64), difficulty_samples=16, repeats=5)
 TASK = "expressions"
-MODELS = embedded_models()
+MODELS = embedded_roles()
 HOSTILE = "<b>1+2</b>&*3"
 
 
@@ -51,7 +51,7 @@ def _drawn(rng: random.Random, run: Run, problem: str, skill: float) -> Record:
         searching = run.purpose not in ("pool", "difficulty", "greedy")
         outcomes = [_outcome(rng, skill * (1.1 if searching else 1)) for _ in range(n)]
     usage = Usage(n, 90 * n, 60 * n, 33 * (n if run.model == "revision" else _spent(run)), 50 * n, 30 * n)
-    tree = _tree(rng, outcomes) if run.strategy == describe(TREE_OF) else None
+    tree = _tree(rng, outcomes) if run.strategy == strategy_to_dict(TREE_OF) else None
     return Record(run.purpose, run.model, run.strategy, run.seed, problem, usage, outcomes, tree, sequential=33)
 
 
@@ -60,7 +60,7 @@ def _spent(run: Run) -> int:
     return max(run.budget // 2 if "trust" in run.strategy else run.budget, int(run.strategy.get("n", 1)), 1)
 
 
-def _chains(rng: random.Random, n: int, skill: float) -> list[Outcome]:
+def _chains(rng: random.Random, n: int, skill: float) -> list[CandidateRecord]:
     """As `RatioPool` draws them: an attempt gets a little worse with each revision."""
     return [
         msgspec.structs.replace(_outcome(rng, skill * 0.97**attempt), chain=str(chain), read=20 + 33 * min(attempt, 4))
@@ -69,35 +69,39 @@ def _chains(rng: random.Random, n: int, skill: float) -> list[Outcome]:
     ]
 
 
-def _outcome(rng: random.Random, skill: float) -> Outcome:
+def _outcome(rng: random.Random, skill: float) -> CandidateRecord:
     correct = rng.random() < skill
     value = min(max(rng.gauss(0.7 if correct else 0.35, 0.2), 0.0), 1.0)
     answer = "42" if correct else str(rng.randint(1, 6))
-    return Outcome(answer, value, rng.uniform(0.3, 0.9), 33, correct, sampled=33, mean=value, low=0.9 * value)
+    return CandidateRecord(
+        answer, value, rng.uniform(0.3, 0.9), 33, correct, completion_tokens=33, score_mean=value, score_min=0.9 * value
+    )
 
 
-def _tree(rng: random.Random, outcomes: list[Outcome]) -> list[Node]:
+def _tree(rng: random.Random, outcomes: list[CandidateRecord]) -> list[NodeRecord]:
     """Sixteen first steps, a quarter of which go on to the final candidates; some discarded at each level."""
-    nodes = [Node(str(i), None, rng.choice(["7*4+1", "28+1", "<i>9</i>"]), rng.random(), None, None) for i in range(16)]
+    nodes = [
+        NodeRecord(str(i), None, rng.choice(["7*4+1", "28+1", "<i>9</i>"]), rng.random(), None, None) for i in range(16)
+    ]
     for index, outcome in enumerate(outcomes):
         parent = str(index % 4)
         step = outcome.answer or ""
-        nodes.append(Node(f"{parent}.{index}", parent, step, outcome.value, "stop", outcome.answer))
+        nodes.append(NodeRecord(f"{parent}.{index}", parent, step, outcome.value, "stop", outcome.answer))
         if index % 2:
-            nodes.append(Node(f"{parent}.{index + 50}", parent, f"{index}+1", rng.random() / 3, None, None))
+            nodes.append(NodeRecord(f"{parent}.{index + 50}", parent, f"{index}+1", rng.random() / 3, None, None))
     return nodes
 
 
 def analysed(records: list[Record], config: StudyConfig = CONFIG) -> Analysis:
     """With controllers that learn less than they do in a study: how good they are is not what is tested."""
-    hasty = partial(ComputeOptimal, numbers=100_000, recipe=Recipe(trees=10))
+    hasty = partial(ControllerFit, numbers=100_000, recipe=Recipe(trees=10))
     with one_thread(), patch.object(controller, "ComputeOptimal", hasty):
         return analyse(config, records, MODELS)
 
 
 def write_run(directory: Path, records: list[Record], config: StudyConfig = CONFIG) -> None:
     analysis = analysed(records, config)
-    (directory / "config.json").write_text(json.dumps({"task": TASK, **config.plain()}))
+    (directory / "config.json").write_text(json.dumps({"task": TASK, **config.to_dict()}))
     (directory / "summary.json").write_text(json.dumps(summarise(config, TASK, analysis), allow_nan=False))
     (directory / "policy.json").write_text(json.dumps(policy_file(config, TASK, analysis), allow_nan=False))
     (directory / "records.jsonl").write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))

@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from computewise.cache import Generations
+from computewise.cache import GenerationCache
 from computewise.core import Completion, Model, Problem
 from computewise.models.cached import CachedModel
-from computewise.runs import Outcome, Record, RunDirectory, record_key
+from computewise.runs import CandidateRecord, Record, RunDirectory, record_key
 from computewise.session import Strategy
 from computewise.solve import answer_of, solve
-from computewise.strategies import BeamSearch, BestOfN, describe
+from computewise.strategies import BeamSearch, BestOfN, strategy_to_dict
 from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask
 from computewise.verifiers.cached import CachedVerifier
 
@@ -54,17 +54,17 @@ async def record_of(problem: Problem, strategy: Strategy, model: Model, verifier
     """One unit of work."""
     result = await solve(problem, strategy, model, verifier, TASK)
     outcomes = [
-        Outcome(answer_of(c, TASK), verifier.value(c.scores), 0.0, 0, False, text=c.text, scores=c.scores)
+        CandidateRecord(answer_of(c, TASK), verifier.value(c.scores), 0.0, 0, False, text=c.text, scores=c.scores)
         for c in result.candidates
     ]
-    return Record("killed", model.name, describe(strategy), 0, problem.id, result.usage, outcomes)
+    return Record("killed", model.name, strategy_to_dict(strategy), 0, problem.id, result.usage, outcomes)
 
 
 async def work(directory: Path, started: Callable[[], object]) -> None:
     """Everything that is not recorded."""
     run = RunDirectory(directory / "run", {"problems": len(PROBLEMS)}, resume=True)
     held = run.read()
-    with Generations(directory / "cache.db") as store:
+    with GenerationCache(directory / "cache.db") as store:
         model = CachedModel(Paid(directory / "paid.log"), store, {"model": "paid"})
         verifier = CachedVerifier(SimulatedPRM(noise=0.2), store, {"verifier": "simulated"})
         units = iter([(problem, strategy) for problem in PROBLEMS for strategy in STRATEGIES])
@@ -72,7 +72,7 @@ async def work(directory: Path, started: Callable[[], object]) -> None:
 
         async def lane() -> None:
             for problem, strategy in units:
-                wanted = Record("killed", model.name, describe(strategy), 0, problem.id)
+                wanted = Record("killed", model.name, strategy_to_dict(strategy), 0, problem.id)
                 if record_key(wanted) not in held:
                     run.append([await record_of(problem, strategy, model, verifier)])
 

@@ -11,8 +11,8 @@ from typing import Literal
 from simulated_source import SimulatedSource
 
 from computewise.core import Attempt, Completion, Model, Verifier
-from computewise.errors import CeilingError
-from computewise.setups.base import Opened
+from computewise.errors import SpendLimitError
+from computewise.setups.base import Setup
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ def note(log: str, line: str) -> None:
 class OpenedNoted:
     """The models of one opening."""
 
-    opened: Opened
+    opened: Setup
     log: str
 
     def model(self, role: str) -> Model:
@@ -86,11 +86,11 @@ class NotedSource(SimulatedSource):
     shut: bool = False
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Opened]:
+    async def open(self) -> AsyncIterator[Setup]:
         """Noted too."""
         note(self.log, f"open {os.getpid()}")
         if self.shut:
-            raise CeilingError("nothing may be spent")
+            raise SpendLimitError("nothing may be spent")
         async with SimulatedSource.open(self) as opened:
             yield OpenedNoted(opened, self.log)
 

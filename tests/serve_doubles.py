@@ -14,22 +14,22 @@ from doubles import problem
 from starlette.applications import Starlette
 
 from computewise.controller.controller import Policy
-from computewise.controller.file import Arm, Fitted
-from computewise.controller.frontier import Priced
+from computewise.controller.file import Controller, ControllerArm
+from computewise.controller.frontier import PricePoint
 from computewise.controller.state import Option
 from computewise.controller.trees import Forest
 from computewise.core import Attempt, Completion, Model, Problem, Usage, Verifier
 from computewise.errors import ModelError
-from computewise.models.server.limits import Lost
-from computewise.serve.backends import Cast, Upstream
+from computewise.models.server.limits import FailedSamples
+from computewise.serve.backends import Binding, Upstream
 from computewise.serve.planning import OFFERED
-from computewise.serve.schemas import Asked, read_chat
+from computewise.serve.schemas import ChatRequest, read_chat
 from computewise.session import Limits
 from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask
 
 PROMPT = problem().prompt
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
-PRICES = (Priced(0.2, 1.5, 0.5), Priced(0.1, 4.0, 0.6), Priced(0.05, 10.0, 0.7), Priced(0.0, 40.0, 0.8))
+PRICES = (PricePoint(0.2, 1.5, 0.5), PricePoint(0.1, 4.0, 0.6), PricePoint(0.05, 10.0, 0.7), PricePoint(0.0, 40.0, 0.8))
 """What prices came to: the higher, the less is drawn and the less is right."""
 
 
@@ -38,24 +38,27 @@ class Loaded(SimulatedTask):
     """The simulated task as a server meets it."""
 
     instruction: str = ""
-    findings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
-def fitted(worth: Mapping[str, float], confidence: float = 0.9, prices: tuple[Priced, ...] = PRICES) -> Fitted:
+def fitted(worth: Mapping[str, float], confidence: float = 0.9, prices: tuple[PricePoint, ...] = PRICES) -> Controller:
     """A policy that thinks the same of every state: samples of small, one whole solution of large."""
-    arms = (Arm("samples", "small", {"name": "single"}, 6), Arm("large", "large", {"name": "greedy"}, 1, larger=True))
+    arms = (
+        ControllerArm("samples", "small", {"name": "single"}, 6),
+        ControllerArm("large", "large", {"name": "greedy"}, 1, larger=True),
+    )
     options = tuple(Option(arm.name, 1, 1.0) for arm in arms)
     base = np.array([confidence, *(worth.get(arm.name, 0.0) for arm in arms)])
     forest = Forest(base, np.zeros((0, 0), np.int64), np.zeros((0, 0)), np.zeros((0, 1, len(base))))
     policy = Policy(tuple(arm.name for arm in arms), ("large",), options, forest, prices)
-    return Fitted(policy, arms, "simulated_prm", "simulated", "samples", 1.0)
+    return Controller(policy, arms, "simulated_prm", "simulated", "samples", 1.0)
 
 
 @dataclass(slots=True)
 class Losing:
     """Loses every sample but each `keeps`-th; of 0 it keeps none."""
 
-    lost: Lost
+    lost: FailedSamples
     keeps: int
     model: Model = field(default_factory=SimulatedModel)
     error: ModelError = field(default_factory=lambda: ModelError("the server is out of order"))
@@ -81,7 +84,7 @@ class Losing:
         for index in range(n):
             self._drawn += 1
             if not self.keeps or self._drawn % self.keeps:
-                self.lost.note(self.error, 1)
+                self.lost.record(self.error, 1)
                 found[index] = Completion((), "failed", Usage())
             else:
                 self.lost.answered += 1
@@ -139,7 +142,7 @@ class SimulatedBackend:
         }
     )
     verifier: Verifier | None = field(default_factory=lambda: SimulatedPRM(parameters=500))
-    fitted: Fitted | None = None
+    fitted: Controller | None = None
     task: Loaded = field(default_factory=Loaded)
     grader: str = ""
     limits: Limits = field(default_factory=Limits)
@@ -161,7 +164,7 @@ class SimulatedBackend:
     def upstream(self, model: str) -> Upstream | None:
         return self.upstreams.get(model)
 
-    def cast(self, asked: Asked, model: str, strategy: str | None, lost: Lost) -> Cast:
+    def bind(self, asked: ChatRequest, model: str, strategy: str | None, lost: FailedSamples) -> Binding:
         names = [model]
         if strategy is None:
             assert self.fitted is not None
@@ -169,7 +172,7 @@ class SimulatedBackend:
         players = {name: self.players[name] for name in names}
         if self.keeps is not None:
             players["small"] = Losing(lost, self.keeps, self.players["small"], self.error)
-        return Cast(players, Problem(asked.prompt, asked.prompt), "")
+        return Binding(players, Problem(asked.prompt, asked.prompt), "")
 
 
 def body(prompt: str = PROMPT, model: str = "small", **fields: Any) -> dict[str, Any]:
@@ -177,7 +180,7 @@ def body(prompt: str = PROMPT, model: str = "small", **fields: Any) -> dict[str,
     return {"model": model, "messages": [{"role": "user", "content": prompt}], **fields}
 
 
-def asked(prompt: str = PROMPT, model: str = "small", **fields: Any) -> Asked:
+def asked(prompt: str = PROMPT, model: str = "small", **fields: Any) -> ChatRequest:
     """The same as it is read."""
     return read_chat(json.dumps(body(prompt, model, **fields)).encode())
 

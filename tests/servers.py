@@ -23,7 +23,7 @@ from computewise.costs import Prices
 from computewise.http.client import HttpClient
 from computewise.http.concurrency import Retry
 from computewise.models.server import connect
-from computewise.models.server.limits import Ceiling
+from computewise.models.server.limits import SpendLimit
 from computewise.models.server.model import ServerModel
 from computewise.testing import RIGHT, WRONG, SimulatedTask
 
@@ -743,10 +743,10 @@ TEMPLATE = (
 """What `rendered` does, for Jinja."""
 
 
-async def found_on(server: Server, **settings: Any) -> connect.ServedModel:
+async def found_on(server: Server, **settings: Any) -> connect.ServerModelSpec:
     """What `find_served` finds."""
     with patch.object(connect, "HttpClient", lambda *_, **__: server.client()):
-        return await connect.find_served("http://test/v1", None, **{"parameters": 1e9, **settings})
+        return await connect.probe_model("http://test/v1", None, **{"parameters": 1e9, **settings})
 
 
 @asynccontextmanager
@@ -758,7 +758,7 @@ async def served(
     thinking_budget: int | None = None,
     delimiter: str = "\n",
     instruction: str = "",
-    ceiling: Ceiling | None = None,
+    ceiling: SpendLimit | None = None,
     prices: Prices | None = None,
     concurrency: int = 256,
     tries: int = 1,
@@ -766,7 +766,7 @@ async def served(
     """Its model, as the commands open it; what was asked to find out is forgotten."""
     found = await found_on(server, chat_template=chat_template, thinking=thinking, thinking_budget=thinking_budget)
     async with server.client(concurrency=concurrency, tries=tries) as client:
-        model = await connect.open_served(
+        model = await connect.connect_model(
             found, client, delimiter=delimiter, instruction=instruction, ceiling=ceiling, prices=prices
         )
         server.asked.clear()

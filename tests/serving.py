@@ -19,13 +19,13 @@ from uvicorn.server import ServerState
 
 from computewise.http.concurrency import Retry
 from computewise.models.server.capabilities import Capabilities
-from computewise.models.server.connect import ServedModel
+from computewise.models.server.connect import ServerModelSpec
 from computewise.serve.app import application
 from computewise.serve.backends import Backend, ServedBackend, served_backend
 from computewise.serve.server import BoundedProtocol, listen
-from computewise.serve.settings import Settings
+from computewise.serve.settings import ServerSettings
 from computewise.session import Limits
-from computewise.setups.server import ServerSource, Spending
+from computewise.setups.server import ServerSpec, SpendPolicy
 from computewise.tasks.load import QUESTION, TaskSpec
 from computewise.verifiers.base import VerifierSpec
 
@@ -301,8 +301,8 @@ async def backend_on(
     delimiter: str | None = None,
 ) -> AsyncIterator[ServedBackend]:
     """A served backend on that upstream, which is known already: nothing is asked of it to find out."""
-    small = ServedModel(base_url=url, model=MODEL, parameters=10**9, capabilities=capabilities)
-    source = ServerSource(
+    small = ServerModelSpec(base_url=url, model=MODEL, parameters=10**9, capabilities=capabilities)
+    source = ServerSpec(
         small=small,
         large=replace(small, model=LARGE, parameters=7 * 10**9) if large else None,
         verifier=VerifierSpec("judge-grade", model=MODEL, base_url=url) if judge else VerifierSpec("none"),
@@ -310,7 +310,7 @@ async def backend_on(
         bounds=Limits(tokens=tokens),
         sampling_temperature=1.0,
         prices={},
-        spending=Spending(retry=retry, concurrency=concurrency),
+        spending=SpendPolicy(retry=retry, concurrency=concurrency),
     )
     async with served_backend(source, policy, "math") as backend:
         yield backend
@@ -361,7 +361,7 @@ class Site:
 @asynccontextmanager
 async def serving(backend: Backend, **settings: Any) -> AsyncIterator[Site]:
     """The application at a port of its own, in this event loop; what goes wrong in it unforeseen fails the test."""
-    app = application(backend, Settings(**settings))
+    app = application(backend, ServerSettings(**settings))
     config = uvicorn.Config(app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
     config.load()
     listener, state, before = listen("127.0.0.1", 0), ServerState(), asyncio.all_tasks()

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from computewise.core import Attempt, Completion, Model, Problem, Task, Verifier
 from computewise.costs import Prices
-from computewise.errors import CeilingError, ModelError, UsageError
+from computewise.errors import ModelError, SpendLimitError, UsageError
 from computewise.session import Limits
-from computewise.setups.base import Models, Opened, Source
+from computewise.setups.base import Roles, Setup, SetupSpec
 from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask
 
 SKILLS = {"small": 0.75, "large": 0.95, "revision": 0.8}
@@ -64,7 +64,7 @@ class SomeModel:
         source = self.source
         WATCHED.calls += 1
         if source.ceiling is not None and WATCHED.calls > source.ceiling:
-            raise CeilingError(f"{source.ceiling} calls are spent")
+            raise SpendLimitError(f"{source.ceiling} calls are spent")
         if WATCHED.calls == source.interrupted:
             signal.raise_signal(signal.SIGINT)
         if not source.steps and (prefix or stop):
@@ -127,10 +127,10 @@ class OpenedSimulation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SimulatedSource(Source):
+class SimulatedSource(SetupSpec):
     """`roles` beside "small" and "prm"."""
 
-    roles: tuple[str, ...] = ()
+    of_models: tuple[str, ...] = ()
     steps: bool = True
     priced: bool = False
     logprobs: bool = True
@@ -144,27 +144,27 @@ class SimulatedSource(Source):
     lost: tuple[str, ...] = ()
     gone: bool = False
 
-    def models(self) -> Models:
+    def roles(self) -> Roles:
         """With names as models have them."""
-        held = ("small", *self.roles, *(("prm",) if self.verified else ()))
+        held = ("small", *self.of_models, *(("prm",) if self.verified else ()))
         price = Prices(input=0.1, cached_input=0.05, output=0.4, verifier=0.2)
-        return Models(
+        return Roles(
             sizes={role: SIZES[role] for role in held},
             labels={role: LABELS[role] for role in held},
             steps=self.steps,
             prices={role: price for role in held if role != "prm"} if self.priced else {},
         )
 
-    def plain(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, object]:
         """What decides the numbers; what goes wrong does not."""
-        return {"task": "simulated", "roles": list(self.roles), "steps": self.steps}
+        return {"task": "simulated", "roles": list(self.of_models), "steps": self.steps}
 
     def task(self) -> Task:
         """Problems of up to six steps."""
         return WatchedTask(deepest=6, numbered=self.numbered)
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Opened]:
+    async def open(self) -> AsyncIterator[Setup]:
         """Counted."""
         WATCHED.opened += 1
         try:

@@ -12,9 +12,9 @@ import pytest
 from doubles import TASK, completion, problem
 
 from computewise.controller.controller import Policy
-from computewise.controller.file import Arm, Fitted
-from computewise.controller.solve import Adaptive, Decision, solve_adaptively
-from computewise.controller.state import Action, Option, State
+from computewise.controller.file import Controller, ControllerArm
+from computewise.controller.solve import AdaptiveResult, Decision, solve_adaptively
+from computewise.controller.state import Action, LiveState, Option
 from computewise.controller.trees import Forest
 from computewise.core import Completion, Model
 from computewise.errors import UsageError
@@ -23,10 +23,12 @@ from computewise.session import Ledger
 from computewise.testing import SimulatedModel, SimulatedPRM
 
 ARMS = (
-    Arm("samples", "small", {"name": "single"}, 3),
-    Arm("step revisions", "small", {"name": "step_revisions", "chain_length": 2, "chains": 1, "trust": 1.0}, 4),
-    Arm("particle filter", "small", {"name": "particle_filter", "n": 4}, 2),
-    Arm("large", "large", {"name": "greedy"}, 1, larger=True),
+    ControllerArm("samples", "small", {"name": "single"}, 3),
+    ControllerArm(
+        "step revisions", "small", {"name": "step_revisions", "chain_length": 2, "chains": 1, "trust": 1.0}, 4
+    ),
+    ControllerArm("particle filter", "small", {"name": "particle_filter", "n": 4}, 2),
+    ControllerArm("large", "large", {"name": "greedy"}, 1, larger=True),
 )
 MODELS: dict[str, Model] = {
     "small": Forgetful(SimulatedModel(skill=0.5, name="small", parameters=1)),
@@ -34,17 +36,17 @@ MODELS: dict[str, Model] = {
 }
 
 
-def fitted(worth: Mapping[str, float], confidence: float = 0.2) -> Fitted:
+def fitted(worth: Mapping[str, float], confidence: float = 0.2) -> Controller:
     """A policy that thinks the same of every state."""
     arms = tuple(arm for arm in ARMS if arm.name == "samples" or arm.name in worth)
     options = tuple(Option(arm.name, 1, 1.0) for arm in arms)
     base = np.array([confidence, *(worth.get(arm.name, 0.0) for arm in arms)])
     forest = Forest(base, np.zeros((0, 0), np.int64), np.zeros((0, 0)), np.zeros((0, 1, len(base))))
     policy = Policy(tuple(arm.name for arm in arms), ("large",), options, forest, ())
-    return Fitted(policy, arms, "prm", "simulated", "samples", 1.0)
+    return Controller(policy, arms, "prm", "simulated", "samples", 1.0)
 
 
-def solved(policy: Fitted, price: float, *, least_confidence: float = 0.0, seed: int = 0) -> Adaptive:
+def solved(policy: Controller, price: float, *, least_confidence: float = 0.0, seed: int = 0) -> AdaptiveResult:
     return asyncio.run(
         solve_adaptively(
             problem(),
@@ -54,12 +56,12 @@ def solved(policy: Fitted, price: float, *, least_confidence: float = 0.0, seed:
             SimulatedPRM(noise=0.1),
             TASK,
             seed=seed,
-            least_confidence=least_confidence,
+            min_confidence=least_confidence,
         )
     )
 
 
-def did(result: Adaptive) -> list[str]:
+def did(result: AdaptiveResult) -> list[str]:
     return [f"{d.action.kind} {d.action.arm}" if d.action.arm else d.action.kind for d in result.decisions]
 
 
@@ -129,12 +131,12 @@ def test_a_model_that_is_not_there_is_named() -> None:
 EVERYTHING = {"samples": 0.1, "step revisions": 0.2, "particle filter": 0.3, "large": 0.4}
 
 
-async def capped(policy: Fitted, budget: int | None, *, price: float = 0.05, **settings: Any) -> Adaptive:
+async def capped(policy: Controller, budget: int | None, *, price: float = 0.05, **settings: Any) -> AdaptiveResult:
     verifier = SimulatedPRM(noise=0.1)
     return await solve_adaptively(problem(), policy, price, MODELS, verifier, TASK, budget=budget, **settings)
 
 
-def sampled(result: Adaptive) -> int:
+def sampled(result: AdaptiveResult) -> int:
     return sum(usage.completion_tokens for usage in result.usage.values())
 
 
@@ -165,7 +167,7 @@ async def test_each_kind_of_arm_keeps_to_what_is_left(arm: str, budget: int) -> 
 class Told(Policy):
     """Draws by these arms in turn."""
 
-    def choose(self, state: State, price: float, *, least_confidence: float = 0.0) -> Action:
+    def choose(self, state: LiveState, price: float, *, min_confidence: float = 0.0) -> Action:
         drawn = sum(self.limits.values()) - int(state.left.sum())
         arm = (*self.told, None)[drawn]
         return Action("stop" if arm is None else "more", arm, 1.0, 0.5)
@@ -235,10 +237,10 @@ class Saying:
 ANSWER = f"right {problem().answer}"
 
 
-async def drew(unanswered: int | None, *texts: str, worth: Mapping[str, float] | None = None) -> Adaptive:
+async def drew(unanswered: int | None, *texts: str, worth: Mapping[str, float] | None = None) -> AdaptiveResult:
     models: dict[str, Model] = {"small": Saying(*texts), "large": Saying("large")}
     policy = fitted(worth or {"samples": 0.9})
-    return await solve_adaptively(problem(), policy, 0.05, models, None, TASK, unanswered=unanswered)
+    return await solve_adaptively(problem(), policy, 0.05, models, None, TASK, give_up_after=unanswered)
 
 
 @pytest.mark.parametrize("unanswered", [1, 2, 3])

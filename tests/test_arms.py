@@ -9,28 +9,28 @@ import numpy as np
 import pytest
 
 from computewise.core import Usage
-from computewise.models.embedded.weights import SHIPPED, load_weights
+from computewise.models.embedded.weights import WEIGHTS_DIRECTORY, load_weights
 from computewise.runs import Record
-from computewise.setups.embedded import LAYERS_AND_WIDTH, EmbeddedSource, embedded_models
-from computewise.strategies import BeamSearch, BestOfN, StepRevisions, describe
+from computewise.setups.embedded import LAYERS_AND_WIDTH, EmbeddedSpec, embedded_roles
+from computewise.strategies import BeamSearch, BestOfN, StepRevisions, strategy_to_dict
 from computewise.study.analysis.controller import ESCALATING, draw_usages, drawn, fit_policy, is_search
-from computewise.study.analysis.tables import currencies
+from computewise.study.analysis.tables import cost_metrics
 from computewise.study.plan import Job, Run
 from computewise.study.worker import run_job
 from computewise.tasks.arithmetic import find_task
 
-MODELS = replace(embedded_models(), sizes={"small": 10, "large": 140, "prm": 15, "revision": 10})
+MODELS = replace(embedded_roles(), sizes={"small": 10, "large": 140, "prm": 15, "revision": 10})
 
 
 @pytest.fixture(scope="module")
 def records() -> dict[str, list[Record]]:
     asked = tuple(find_task("expressions").problems("validation", 12, 0))
     runs = {
-        "samples": Run("pool", "small", describe(BestOfN(8)), 0, 8),
-        "step revisions": Run("step revisions", "small", describe(StepRevisions(4, 2)), 0, 8),
-        "beam": Run("beam", "small", describe(BeamSearch(4, 4)), 0, 4),
+        "samples": Run("pool", "small", strategy_to_dict(BestOfN(8)), 0, 8),
+        "step revisions": Run("step revisions", "small", strategy_to_dict(StepRevisions(4, 2)), 0, 8),
+        "beam": Run("beam", "small", strategy_to_dict(BeamSearch(4, 4)), 0, 4),
     }
-    return {name: run_job(EmbeddedSource(), Job(run, asked)) for name, run in runs.items()}
+    return {name: run_job(EmbeddedSpec(), Job(run, asked)) for name, run in runs.items()}
 
 
 def test_samples_cost_together_what_the_run_cost(records: dict[str, list[Record]]) -> None:
@@ -49,7 +49,7 @@ def test_revisions_sample_what_the_run_sampled_and_read_no_less(records: dict[st
 
 
 def test_a_search_is_one_block_and_pays_all_at_once(records: dict[str, list[Record]]) -> None:
-    flops = currencies(MODELS)["flops"]
+    flops = cost_metrics(MODELS)["flops"]
     assert all(map(is_search, records["beam"]))
     for problem, record in zip(drawn({"beam": [records["beam"]] * 2}, flops), records["beam"], strict=True):
         arm = problem.arms["beam"]
@@ -60,7 +60,7 @@ def test_a_search_is_one_block_and_pays_all_at_once(records: dict[str, list[Reco
 
 
 def test_equal_answers_have_one_number_over_all_arms(records: dict[str, list[Record]]) -> None:
-    found = drawn({name: [runs] for name, runs in records.items()}, currencies(MODELS)["flops"])
+    found = drawn({name: [runs] for name, runs in records.items()}, cost_metrics(MODELS)["flops"])
     for index, problem in enumerate(found):
         answers: dict[int, str | None] = {}
         for name, arm in problem.arms.items():
@@ -75,15 +75,15 @@ def test_what_waits_is_never_more_than_what_is_sampled(records: dict[str, list[R
 
 @pytest.mark.parametrize("name", LAYERS_AND_WIDTH)
 def test_shapes_are_those_of_the_shipped_weights(name: str) -> None:
-    config = load_weights(SHIPPED / f"{name}.safetensors").config
+    config = load_weights(WEIGHTS_DIRECTORY / f"{name}.safetensors").config
     assert LAYERS_AND_WIDTH[name] == (config.layers + config.verifier_layers, config.width)
 
 
 def test_a_fitted_policy_says_how_each_arm_draws(records: dict[str, list[Record]], tmp_path: Path) -> None:
     held = {name: [records[name]] for name in ("samples", "step revisions")}
-    found = fit_policy([held], "with escalation", "expressions", currencies(MODELS)["flops"], MODELS.labels, seed=0)
+    found = fit_policy([held], "with escalation", "expressions", cost_metrics(MODELS)["flops"], MODELS.labels, seed=0)
     assert [arm.name for arm in found.arms] == [name for name in ESCALATING if name in held]
     assert found.arms[1].strategy == {"name": "step_revisions", "chain_length": 4, "chains": 1, "trust": 0.9}
     assert found.unit == pytest.approx(
-        np.mean([currencies(MODELS)["flops"].cost(r.usage, 0, "small") / 8 for r in records["samples"]])
+        np.mean([cost_metrics(MODELS)["flops"].cost(r.usage, 0, "small") / 8 for r in records["samples"]])
     )

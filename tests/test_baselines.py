@@ -10,20 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import RIGHT, draws, sampled, workload
 
-from computewise.controller.bin_policy import always, oracle, plain_rule, uniform
-from computewise.controller.replay import Workload
+from computewise.controller.bin_policy import always, confidence_rule, oracle, uniform
+from computewise.controller.replay import RecordedPool
 from computewise.metrics import UNANSWERED, vote_at_k
-from computewise.samples import Draws
+from computewise.samples import SampleArrays
 
 WRONG, OTHER = 1, 2
 
 
-def pools(chances: list[float], count: int, seed: int = 0) -> list[Draws]:
+def pools(chances: list[float], count: int, seed: int = 0) -> list[SampleArrays]:
     rng = np.random.default_rng(seed)
     return [sampled(rng, chance, count) for chance in chances]
 
 
-def held(pool: list[Draws]) -> Workload:
+def held(pool: list[SampleArrays]) -> RecordedPool:
     return workload(*({"samples": each} for each in pool))
 
 
@@ -61,7 +61,7 @@ def test_where_a_problem_has_fewer_draws_it_gets_all_it_has() -> None:
 
 def test_the_plain_rule_stops_where_its_confidence_is_above_what_is_asked() -> None:
     """Draws of weight .5 that agree: n draws lead by .5 n / sqrt(.25 n + .05) = .91, 1.35, 1.68, 1.95."""
-    path = plain_rule(held([draws([RIGHT] * 6)]), repeats=1, seed=0)
+    path = confidence_rule(held([draws([RIGHT] * 6)]), repeats=1, seed=0)
     margins = [0.5 * n / math.sqrt(0.25 * n + 0.05) for n in range(1, 6)]
     doubts = [1 - (1 + math.erf(margin / math.sqrt(2))) / 2 for margin in margins]
     assert path.worth[0, :5] == pytest.approx(doubts)
@@ -71,8 +71,8 @@ def test_the_plain_rule_stops_where_its_confidence_is_above_what_is_asked() -> N
 
 def test_the_plain_rule_goes_on_while_two_answers_are_even() -> None:
     """Whatever the order, after two draws the answers are tied, which is worth a half."""
-    even = plain_rule(held([draws([RIGHT, WRONG])]), repeats=4, seed=0)
-    more = plain_rule(held([draws([UNANSWERED, UNANSWERED, UNANSWERED])]), repeats=1, seed=0)
+    even = confidence_rule(held([draws([RIGHT, WRONG])]), repeats=4, seed=0)
+    more = confidence_rule(held([draws([UNANSWERED, UNANSWERED, UNANSWERED])]), repeats=1, seed=0)
     assert even.worth[:, 1].tolist() == [-np.inf] * 4
     assert more.worth[0, :2].tolist() == [0.5, 0.5]
     assert more.at(0.4)[1].tolist() == [3]
@@ -81,7 +81,7 @@ def test_the_plain_rule_goes_on_while_two_answers_are_even() -> None:
 def test_rules_are_compared_on_the_same_orders() -> None:
     """At a price of 0 each of them draws all there is, and passes by the same states."""
     pool = held(pools([0.3, 0.5], 6))
-    whole, plain = always(pool, repeats=5, seed=1), plain_rule(pool, repeats=5, seed=1)
+    whole, plain = always(pool, repeats=5, seed=1), confidence_rule(pool, repeats=5, seed=1)
     assert plain.right.tolist() == whole.right.tolist()
     assert plain.spent.tolist() == whole.spent.tolist()
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from doubles import TASK, ByText, problem, solved
 
-from computewise.cache import Generations
+from computewise.cache import GenerationCache
 from computewise.core import Attempt, Candidate, Completion, Model, Problem, Result, Step, Usage
 from computewise.errors import ModelError, RunError, ServerError
 from computewise.models.cached import CachedModel
@@ -55,8 +55,8 @@ class Counting:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Generations]:
-    with Generations(tmp_path / "cache.db") as opened:
+def store(tmp_path: Path) -> Iterator[GenerationCache]:
+    with GenerationCache(tmp_path / "cache.db") as opened:
         yield opened
 
 
@@ -74,7 +74,7 @@ def total(completions: Sequence[Completion]) -> Usage:
     return sum((completion.usage for completion in completions), Usage())
 
 
-async def test_only_what_is_missing_is_asked_for_and_the_price_is_the_experiments(store: Generations) -> None:
+async def test_only_what_is_missing_is_asked_for_and_the_price_is_the_experiments(store: GenerationCache) -> None:
     inner = ready()
     model = CachedModel(inner, store, {})
     few = await sample(model, [1, 2])
@@ -87,10 +87,10 @@ async def test_only_what_is_missing_is_asked_for_and_the_price_is_the_experiment
     assert model.paid.cached_prompt_tokens == 2 * len(PROMPT)
 
 
-async def test_another_object_and_another_loop_find_it(tmp_path: Path, store: Generations) -> None:
+async def test_another_object_and_another_loop_find_it(tmp_path: Path, store: GenerationCache) -> None:
     bare = await sample(SimulatedModel(), [7, 8])
     assert await sample(CachedModel(ready(), store, {"revision": "a"}), [7, 8]) == bare
-    with Generations(tmp_path / "cache.db") as other:
+    with GenerationCache(tmp_path / "cache.db") as other:
         model = CachedModel(ready(ModelError("must not be asked")), other, {"revision": "a"})
         assert await asyncio.to_thread(lambda: asyncio.run(sample(model, [7, 8]))) == bare
         assert (model.paid, model.saved) == (Usage(), total(bare))
@@ -112,7 +112,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 }
 
 
-async def test_everything_that_decides_an_answer_is_in_its_key(store: Generations) -> None:
+async def test_everything_that_decides_an_answer_is_in_its_key(store: GenerationCache) -> None:
     asked = 0
     for settings in ({}, *OTHERS.values()):
         inner = ready()
@@ -125,7 +125,7 @@ async def test_everything_that_decides_an_answer_is_in_its_key(store: Generation
     assert len(store) == asked
 
 
-async def test_equal_requests_at_a_time_are_asked_once(store: Generations) -> None:
+async def test_equal_requests_at_a_time_are_asked_once(store: GenerationCache) -> None:
     inner = Counting()
     model = CachedModel(inner, store, {})
     callers = [asyncio.ensure_future(sample(model, seeds)) for seeds in ([1, 2, 3], [1, 2, 3], [1, 3, 4], [1, 4])]
@@ -140,7 +140,7 @@ async def test_equal_requests_at_a_time_are_asked_once(store: Generations) -> No
     assert model.saved.samples == 3 + 2 + 2
 
 
-async def test_a_seed_asked_for_twice_in_one_call_is_one_sample(store: Generations) -> None:
+async def test_a_seed_asked_for_twice_in_one_call_is_one_sample(store: GenerationCache) -> None:
     inner = ready()
     _, second, third = await sample(CachedModel(inner, store, {}), [1, 2, 2])
     assert inner.asked == [[1, 2]]
@@ -148,7 +148,7 @@ async def test_a_seed_asked_for_twice_in_one_call_is_one_sample(store: Generatio
 
 
 @pytest.mark.parametrize("leaver", [0, 1])
-async def test_one_who_is_cancelled_does_not_take_it_from_the_other(store: Generations, leaver: int) -> None:
+async def test_one_who_is_cancelled_does_not_take_it_from_the_other(store: GenerationCache, leaver: int) -> None:
     inner = Counting()
     model = CachedModel(inner, store, {})
     callers = [asyncio.ensure_future(sample(model, [1, 2])) for _ in range(2)]
@@ -161,7 +161,7 @@ async def test_one_who_is_cancelled_does_not_take_it_from_the_other(store: Gener
     assert (len(inner.asked), inner.cancelled) == (1, 0)
 
 
-async def test_what_nobody_waits_for_is_cancelled_and_leaves_nothing_behind(store: Generations) -> None:
+async def test_what_nobody_waits_for_is_cancelled_and_leaves_nothing_behind(store: GenerationCache) -> None:
     inner = Counting()
     model = CachedModel(inner, store, {})
     before = asyncio.all_tasks()
@@ -176,7 +176,7 @@ async def test_what_nobody_waits_for_is_cancelled_and_leaves_nothing_behind(stor
     assert await sample(model, [1, 2]) == await sample(SimulatedModel(), [1, 2])
 
 
-async def test_who_asks_while_it_is_being_cancelled_is_not_cancelled(store: Generations) -> None:
+async def test_who_asks_while_it_is_being_cancelled_is_not_cancelled(store: GenerationCache) -> None:
     inner = Counting()
     model = CachedModel(inner, store, {})
     leaving = asyncio.ensure_future(sample(model, [1]))
@@ -188,7 +188,7 @@ async def test_who_asks_while_it_is_being_cancelled_is_not_cancelled(store: Gene
     assert leaving.cancelled()
 
 
-async def test_errors_go_to_all_who_wait_and_are_not_kept(store: Generations) -> None:
+async def test_errors_go_to_all_who_wait_and_are_not_kept(store: GenerationCache) -> None:
     inner = Counting(error=ServerError("overloaded", 503))
     model = CachedModel(inner, store, {})
     callers = [asyncio.ensure_future(sample(model, seeds)) for seeds in ([1, 2], [1, 2], [1, 3])]
@@ -202,7 +202,7 @@ async def test_errors_go_to_all_who_wait_and_are_not_kept(store: Generations) ->
     assert len(await sample(model, [1, 2])) == 2
 
 
-async def test_too_few_answers_are_an_error(store: Generations) -> None:
+async def test_too_few_answers_are_an_error(store: GenerationCache) -> None:
     class Short(Counting):
         async def sample(self, prompt: str, prefix: str, n: int, **settings: Any) -> list[Completion]:
             return (await super().sample(prompt, prefix, n, **settings))[1:]
@@ -213,7 +213,7 @@ async def test_too_few_answers_are_an_error(store: Generations) -> None:
         await sample(CachedModel(inner, store, {}), [1, 2])
 
 
-async def test_what_was_answered_is_kept_although_the_caller_is_cancelled_just_then(store: Generations) -> None:
+async def test_what_was_answered_is_kept_although_the_caller_is_cancelled_just_then(store: GenerationCache) -> None:
     class Answering(Counting):
         async def sample(self, prompt: str, prefix: str, n: int, **settings: Any) -> list[Completion]:
             answer = await self.model.sample(prompt, prefix, n, **settings)
@@ -227,7 +227,7 @@ async def test_what_was_answered_is_kept_although_the_caller_is_cancelled_just_t
     assert len(store) == 2
 
 
-async def test_a_completion_comes_back_to_the_last_bit(store: Generations) -> None:
+async def test_a_completion_comes_back_to_the_last_bit(store: GenerationCache) -> None:
     usage = Usage(1, 2, 3, 4, 5, 6)
     odd = Completion(
         (Step("é\n\x00∑", 3, -0.1), Step("", 1, -math.inf), Step("nan", 1, math.nan)), "length", usage, "hm"
@@ -242,7 +242,7 @@ async def test_a_completion_comes_back_to_the_last_bit(store: Generations) -> No
     assert repr(back) == repr(odd)
 
 
-async def test_a_store_of_other_bytes_is_one_line(store: Generations) -> None:
+async def test_a_store_of_other_bytes_is_one_line(store: GenerationCache) -> None:
     model = CachedModel(ready(), store, {})
     await sample(model, [1])
     store._writer._connection.execute("UPDATE held SET value = x'00'")
@@ -251,7 +251,7 @@ async def test_a_store_of_other_bytes_is_one_line(store: Generations) -> None:
 
 
 @pytest.mark.parametrize("strategy", [BestOfN(8), BeamSearch(8, 4), Revisions(4, 2)], ids=lambda s: s.name)
-async def test_a_search_comes_to_the_same_bare_cold_and_warm(store: Generations, strategy: Any) -> None:
+async def test_a_search_comes_to_the_same_bare_cold_and_warm(store: GenerationCache, strategy: Any) -> None:
     verifier = SimulatedPRM(noise=0.2)
     bare = await solved(strategy, verifier=verifier)
 
@@ -267,7 +267,7 @@ async def test_a_search_comes_to_the_same_bare_cold_and_warm(store: Generations,
     assert model.saved + scorer.saved == bare.usage
 
 
-async def cached_by_others(store: Generations, verifier: SimulatedPRM) -> None:
+async def cached_by_others(store: GenerationCache, verifier: SimulatedPRM) -> None:
     """Smaller searches, which have samples and candidates in common with those after them."""
     for strategy in (BestOfN(3), BeamSearch(4, 2)):
         model = CachedModel(SimulatedModel(), store, {"of": "model"})
@@ -278,7 +278,7 @@ def candidate(*texts: str, scores: tuple[float, ...] = (), **other: Any) -> Cand
     return Candidate("0", None, tuple(Step(text, 1, -1.0) for text in texts), scores, "stop", **other)
 
 
-async def test_scores_are_asked_for_once_and_cost_the_same_again(store: Generations) -> None:
+async def test_scores_are_asked_for_once_and_cost_the_same_again(store: GenerationCache) -> None:
     inner = SimulatedPRM(noise=0.2)
     given = [candidate("right\n", "wrong 1"), candidate("right\n"), candidate("wrong\n", "right\n")]
     bare = await inner.score(problem(), given)
@@ -288,7 +288,7 @@ async def test_scores_are_asked_for_once_and_cost_the_same_again(store: Generati
     assert model.value((0.5, 0.25)) == 0.25
 
 
-async def test_equal_scores_at_a_time_are_asked_once(store: Generations) -> None:
+async def test_equal_scores_at_a_time_are_asked_once(store: GenerationCache) -> None:
     inner = ByText(len)
     model = CachedVerifier(inner, store, {})
     one, other = candidate("right\n"), candidate("wrong\n", "right\n")
@@ -307,7 +307,7 @@ UNLIKE = [
 ]
 
 
-async def test_everything_that_decides_a_score_is_in_its_key(store: Generations) -> None:
+async def test_everything_that_decides_a_score_is_in_its_key(store: GenerationCache) -> None:
     inner = ByText(len)
     for identity in ("a", "b"):
         for of, one in UNLIKE:
@@ -315,7 +315,7 @@ async def test_everything_that_decides_a_score_is_in_its_key(store: Generations)
     assert len(inner.read) == len(store) == 2 * len(UNLIKE)
 
 
-async def test_a_score_too_few_is_not_kept(store: Generations) -> None:
+async def test_a_score_too_few_is_not_kept(store: GenerationCache) -> None:
     class Short(ByText):
         async def score(
             self, problem: Problem, candidates: Sequence[Candidate]

@@ -11,11 +11,11 @@ from doubles import TASK, problem
 
 from computewise.core import Result, Usage
 from computewise.metrics import bootstrap_ratio
-from computewise.runs import Outcome, Record
+from computewise.runs import CandidateRecord, Record
 from computewise.selection import SELECTIONS
 from computewise.session import Strategy
 from computewise.solve import solve
-from computewise.strategies import GatedRevisions, RatioPool, Revisions, describe
+from computewise.strategies import GatedRevisions, RatioPool, Revisions, strategy_to_dict
 from computewise.study.analysis.revisions import ChainPool, Ratio, along, ratios
 from computewise.study.worker import _outcome
 from computewise.testing import SimulatedModel, SimulatedPRM
@@ -38,7 +38,7 @@ def recorded(strategy: Strategy, results: list[Result]) -> list[Record]:
         Record(
             "chains",
             "simulated",
-            describe(strategy),
+            strategy_to_dict(strategy),
             4,
             one.id,
             usage=result.usage,
@@ -90,8 +90,8 @@ async def test_a_ratio_of_the_whole_pool_costs_what_its_strategy_costs(trust: fl
         assert all(one.verifier_tokens == 0 for one in pool.usage(ratio, verified=False))
 
 
-def outcome(answer: str, chain: int, value: float = 0.5, *, tokens: int = 10, read: int = 0) -> Outcome:
-    return Outcome(answer, value, -0.1, tokens, answer == "1", str(chain), read)
+def outcome(answer: str, chain: int, value: float = 0.5, *, tokens: int = 10, read: int = 0) -> CandidateRecord:
+    return CandidateRecord(answer, value, -0.1, tokens, answer == "1", str(chain), read)
 
 
 def hand_made(*chains: str, usage: Usage | None = None, values: dict[str, float] | None = None) -> ChainPool:

@@ -15,7 +15,7 @@ from servers import Hosted, served
 from computewise.core import Attempt, Result
 from computewise.errors import UsageError
 from computewise.models.forgetful import Forgetful
-from computewise.models.messages import Message, complaint, conversation
+from computewise.models.messages import Message, conversation, feedback
 from computewise.models.server.model import ServerModel
 from computewise.session import Strategy
 from computewise.strategies import (
@@ -26,7 +26,7 @@ from computewise.strategies import (
     Revisions,
     Single,
     StepRevisions,
-    build,
+    make_strategy,
 )
 from computewise.testing import RIGHT, WRONG, SimulatedModel, SimulatedPRM, all_right, read_prompt
 
@@ -72,7 +72,7 @@ def test_a_conversation_is_the_problem_and_each_attempt_answered() -> None:
     assert [message.role for message in messages] == ["user", "assistant", "user", "assistant", "user"]
     assert messages[0] == Message("user", "3*(4+5)-6")
     assert [message.content for message in messages[1::2]] == ["3*9-6\n28-6\n22", "3*9-6\n21"]
-    assert [message.content for message in messages[2::2]] == [complaint(one) for one in attempts]
+    assert [message.content for message in messages[2::2]] == [feedback(one) for one in attempts]
     assert conversation("1+2", []) == [Message("user", "1+2")]
     told = conversation("1+2", [], "Be brief.")
     assert told == [Message("system", "Be brief."), Message("user", "1+2")]
@@ -80,14 +80,14 @@ def test_a_conversation_is_the_problem_and_each_attempt_answered() -> None:
 
 def test_a_complaint_names_what_the_verifier_has_against_an_attempt() -> None:
     wanted = "Write the whole solution again, in the same form, with the final answer at the end."
-    assert complaint(Attempt("0", STEPS)) == (
+    assert feedback(Attempt("0", STEPS)) == (
         f"Look for a mistake in this solution; where there is one, mend it. {wanted}"
     )
-    assert complaint(Attempt("0", STEPS, (0.9, 0.95, 0.87))) == (
+    assert feedback(Attempt("0", STEPS, (0.9, 0.95, 0.87))) == (
         "A verifier gives this solution a chance of 87% to be right. "
         f"Check every step once more; change only what is wrong. {wanted}"
     )
-    assert complaint(Attempt("0", STEPS, (0.9, 0.2, 0.1))) == (
+    assert feedback(Attempt("0", STEPS, (0.9, 0.2, 0.1))) == (
         "A verifier gives this solution a chance of 10% to be right. "
         f'It doubts step 2 most: "28-6". Mend the mistake. {wanted}'
     )
@@ -198,8 +198,8 @@ async def test_every_strategy_that_is_not_refused_runs_over_a_chat_and_no_other(
     }
     for name in STRATEGIES:
         if refused[name] is None:
-            result, _ = await chatted(build(name, {}), depth=4)
+            result, _ = await chatted(make_strategy(name, {}), depth=4)
             assert result.candidates, name
         elif refused[name] is not None and name != StepRevisions.name:
             with pytest.raises(UsageError, match="cannot be searched by steps"):
-                await chatted(build(name, {}), depth=4)
+                await chatted(make_strategy(name, {}), depth=4)

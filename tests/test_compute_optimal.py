@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from worlds import RIGHT, add, draws, increments, sampled, workload
 
 from computewise.controller.bin_policy import always, uniform
-from computewise.controller.controller import DOUBT, ComputeOptimal, Policy
-from computewise.controller.frontier import Path, Priced
-from computewise.controller.replay import Walk, Workload, gather
-from computewise.controller.state import FEATURES, Option, Solution, State, doubt
+from computewise.controller.controller import TIE_BREAK, ControllerFit, Policy
+from computewise.controller.frontier import PricePoint, StoppingPath
+from computewise.controller.replay import RecordedPool, ReplayEnv, collect
+from computewise.controller.state import FEATURES, LiveState, ObservedSample, Option, doubt
 from computewise.controller.trees import Forest, Recipe
 from computewise.errors import UsageError
-from computewise.samples import Draws, Ints
+from computewise.samples import Ints, SampleArrays
 
-QUICK = ComputeOptimal(numbers=200_000, recipe=Recipe(trees=30, depth=3))
+QUICK = ControllerFit(numbers=200_000, recipe=Recipe(trees=30, depth=3))
 
 EASY, BETWEEN, HOPELESS = 0, 1, 2
 CHANCES = (0.99, 0.4, 0.0)
@@ -32,12 +32,12 @@ def kinds(problems: int) -> Ints:
     return np.arange(problems) % 3
 
 
-def one_armed(seed: int, problems: int = 120, cost: float = 1.0) -> Workload:
+def one_armed(seed: int, problems: int = 120, cost: float = 1.0) -> RecordedPool:
     rng = np.random.default_rng(seed)
     return workload(*({"small": sampled(rng, CHANCES[kind], 24, cost=cost)} for kind in kinds(problems)))
 
 
-def two_armed(seed: int, problems: int = 90) -> Workload:
+def two_armed(seed: int, problems: int = 90) -> RecordedPool:
     """The larger model costs five draws and is always right. The verifier knows right from wrong."""
     rng = np.random.default_rng(seed)
     return workload(
@@ -62,7 +62,7 @@ def escalating() -> Policy:
 
 
 @cache
-def followed() -> tuple[Workload, Path]:
+def followed() -> tuple[RecordedPool, StoppingPath]:
     """On problems the controller was not fitted on."""
     fresh = one_armed(1)
     return fresh, controller().follow(fresh, repeats=5, seed=0)
@@ -108,7 +108,7 @@ def test_its_list_of_prices_is_not_flattered_by_what_it_was_fitted_on() -> None:
 def test_it_learns_from_every_mixture_of_arms() -> None:
     """Of states, what each arm drew: some by one alone, some by both before either was at its end."""
     held = two_armed(0, problems=30)
-    walked = gather(held, np.arange(30), 100_000, seed=0)
+    walked = collect(held, np.arange(30), 100_000, seed=0)
     small, large = walked.features[:, FEATURES.index("draws")], walked.features[:, -1]
     small = small - large
     assert ((large == 0) & (small > 4)).any()
@@ -120,7 +120,7 @@ def test_it_learns_from_every_mixture_of_arms() -> None:
 def test_what_lay_ahead_of_a_state_is_what_it_learns() -> None:
     """The probe is wrong twice, for a cost of 1 each; the larger model outvotes it once, for 3, but not twice."""
     held = workload({"small": draws([7, 7]), "large": draws([RIGHT], [0.9], cost=3.0)})
-    walked = gather(held, np.zeros(1, np.int64), 10_000, seed=0)
+    walked = collect(held, np.zeros(1, np.int64), 10_000, seed=0)
     assert walked.options == [(0, 1), (1, 1)]
     seen = {
         (int(features[FEATURES.index("draws")] - features[-1]), int(features[-1])): (right, *gains, *costs, unit)
@@ -138,7 +138,7 @@ def test_what_lay_ahead_of_a_state_is_what_it_learns() -> None:
 def test_confidence_is_a_chance() -> None:
     """Of states in which it is given as more than .9, or less than .1, so many are right."""
     fresh = one_armed(2)
-    walk = Walk(fresh, 3, seed=0)
+    walk = ReplayEnv(fresh, 3, seed=0)
     every = np.arange(len(walk.problems))
     for _ in range(5):
         walk.draw(0, every)
@@ -164,27 +164,27 @@ def test_it_escalates_where_only_the_larger_model_is_right_and_not_elsewhere() -
 
 
 def test_it_says_that_it_escalates() -> None:
-    state = State({"small": 12, "large": 2})
+    state = LiveState({"small": 12, "large": 2})
     price = escalating().price_for(4)
     assert escalating().choose(state, price).kind == "more"
     for answer in range(4):
-        state.add("small", [Solution(f"wrong {answer}", 0.5, 0.45, 0.4, -0.5, 10)])
+        state.add("small", [ObservedSample(f"wrong {answer}", 0.5, 0.45, 0.4, -0.5, 10)])
     assert state.left.tolist() == [[8, 2]]
     action = escalating().choose(state, price)
     assert (action.kind, action.arm) == ("escalate", "large")
     assert action.confidence < 0.3
-    state.add("large", [Solution("right", 0.9, 0.81, 0.72, -0.9, 10)])
+    state.add("large", [ObservedSample("right", 0.9, 0.81, 0.72, -0.9, 10)])
     assert escalating().choose(state, price).kind != "escalate"
 
 
-def walked(policy: Policy, held: Workload, row: int, walk: Walk, price: float) -> tuple[list[str], str | None]:
+def walked(policy: Policy, held: RecordedPool, row: int, walk: ReplayEnv, price: float) -> tuple[list[str], str | None]:
     """What `choose` draws by, one increment after the other, in the order of a walk's row; and its answer."""
     drawn = held.problems[walk.problems[row]].arms
     waiting = {
         name: iter([increments(drawn[name])[place] for place in walk.orders[arm][row][: len(drawn[name])]])
         for arm, name in enumerate(held.names)
     }
-    state, by = State({name: len(each) for name, each in drawn.items()}), list[str]()
+    state, by = LiveState({name: len(each) for name, each in drawn.items()}), list[str]()
     while (action := policy.choose(state, price)).arm is not None:
         add(state, action.arm, next(waiting[action.arm]))
         by.append(action.arm)
@@ -195,7 +195,7 @@ def walked(policy: Policy, held: Workload, row: int, walk: Walk, price: float) -
 def test_choosing_online_draws_what_the_path_says(price: float) -> None:
     """Draw for draw, and so at a higher price never more."""
     fresh = two_armed(3, problems=12)
-    path, walk = escalating().follow(fresh, repeats=2, seed=5), Walk(fresh, 2, seed=5)
+    path, walk = escalating().follow(fresh, repeats=2, seed=5), ReplayEnv(fresh, 2, seed=5)
     for row, stop in enumerate(path.stops(price)):
         by, answer = walked(escalating(), fresh, row, walk, price)
         assert by == ["small", *(fresh.names[arm] for arm in path.arms[row, :stop])]
@@ -204,7 +204,7 @@ def test_choosing_online_draws_what_the_path_says(price: float) -> None:
 
 def test_at_a_higher_price_no_trajectory_is_longer() -> None:
     fresh = two_armed(3, problems=6)
-    walk = Walk(fresh, 1, seed=5)
+    walk = ReplayEnv(fresh, 1, seed=5)
     for row in range(6):
         lengths = [len(walked(escalating(), fresh, row, walk, price)[0]) for price in (1.0, 0.1, 0.03, 0.01, 0.001, 0)]
         assert lengths == sorted(lengths)
@@ -223,7 +223,7 @@ ARMS = ("small", "search", "large")
 
 
 def constant(
-    confidence: float, small: float, search: float, large: float, *, prices: tuple[Priced, ...] = ()
+    confidence: float, small: float, search: float, large: float, *, prices: tuple[PricePoint, ...] = ()
 ) -> Policy:
     """Predicts the same everywhere: so much would one draw of each arm gain, of cost 1, 2 and 10."""
     options = (Option("small", 1, 1.0), Option("search", 1, 2.0), Option("large", 1, 10.0))
@@ -232,9 +232,9 @@ def constant(
     return Policy(ARMS, ("large",), options, Forest(base, nothing.astype(int), nothing, np.zeros((0, 1, 4))), prices)
 
 
-def probed(small: int = 5, search: int = 5, large: int = 5) -> State:
-    state = State({"small": small, "search": search, "large": large})
-    state.add("small", [Solution("7", 0.5, 0.5, 0.5, -1.0, 10)])
+def probed(small: int = 5, search: int = 5, large: int = 5) -> LiveState:
+    state = LiveState({"small": small, "search": search, "large": large})
+    state.add("small", [ObservedSample("7", 0.5, 0.5, 0.5, -1.0, 10)])
     return state
 
 
@@ -242,38 +242,38 @@ def test_worth_is_gain_by_cost_and_the_best_option_is_taken() -> None:
     """By cost .05, .06 and .04; and the one draw of value .5 leaves a doubt."""
     action = constant(0.3, 0.05, 0.12, 0.4).choose(probed(), 0.01)
     assert (action.kind, action.arm, action.confidence) == ("switch", "search", 0.3)
-    assert action.worth == pytest.approx(0.06 + DOUBT * 0.5 * math.erfc(0.5 / math.sqrt(0.3) / math.sqrt(2)))
+    assert action.worth == pytest.approx(0.06 + TIE_BREAK * 0.5 * math.erfc(0.5 / math.sqrt(0.3) / math.sqrt(2)))
 
 
 def test_where_nothing_is_expected_to_gain_the_votes_doubt_decides() -> None:
     """Not by what the regression thinks is lost: that is its error."""
     level, ahead = probed(), probed()
-    level.add("small", [Solution("8", 0.5, 0.5, 0.5, -1.0, 10)])
-    ahead.add("small", [Solution("7", 0.5, 0.5, 0.5, -1.0, 10)])
+    level.add("small", [ObservedSample("8", 0.5, 0.5, 0.5, -1.0, 10)])
+    ahead.add("small", [ObservedSample("7", 0.5, 0.5, 0.5, -1.0, 10)])
     policy = constant(0.3, -0.2, -0.1, -0.1)
-    assert policy.choose(level, 0.0).worth == pytest.approx(DOUBT / 2)
-    assert policy.choose(ahead, 0.0).worth < DOUBT / 10
+    assert policy.choose(level, 0.0).worth == pytest.approx(TIE_BREAK / 2)
+    assert policy.choose(ahead, 0.0).worth < TIE_BREAK / 10
 
 
 def test_each_kind_of_action() -> None:
     assert constant(0.3, 0.2, 0.1, 0.1).choose(probed(), 0.01).kind == "more"
     assert constant(0.3, 0.0, 0.1, 0.1).choose(probed(), 0.01).kind == "switch"
     assert constant(0.3, 0.0, 0.0, 0.5).choose(probed(), 0.01).kind == "escalate"
-    price = 0.02 + DOUBT * float(doubt(probed().features())[0])
+    price = 0.02 + TIE_BREAK * float(doubt(probed().features())[0])
     stop = constant(0.3, 0.02, 0.02, 0.02).choose(probed(), price)
     assert (stop.kind, stop.arm, stop.worth) == ("stop", None, price)
-    abstain = constant(0.3, 0.02, 0.02, 0.02).choose(probed(), price, least_confidence=0.31)
+    abstain = constant(0.3, 0.02, 0.02, 0.02).choose(probed(), price, min_confidence=0.31)
     assert (abstain.kind, abstain.arm) == ("abstain", None)
-    assert constant(0.3, 0.02, 0.02, 0.02).choose(probed(), price, least_confidence=0.3).kind == "stop"
-    assert constant(0.3, 0.2, 0.0, 0.0).choose(probed(), 0.02, least_confidence=0.9).kind == "more"
+    assert constant(0.3, 0.02, 0.02, 0.02).choose(probed(), price, min_confidence=0.3).kind == "stop"
+    assert constant(0.3, 0.2, 0.0, 0.0).choose(probed(), 0.02, min_confidence=0.9).kind == "more"
 
 
 def test_going_back_to_an_arm_is_a_switch_and_going_on_is_more() -> None:
     state = probed()
-    state.add("search", [Solution("7", 0.5, 0.5, 0.5, -1.0, 10)] * 4)
+    state.add("search", [ObservedSample("7", 0.5, 0.5, 0.5, -1.0, 10)] * 4)
     assert constant(0.3, 0.2, 0.1, 0.0).choose(state, 0.01).kind == "switch"
     assert constant(0.3, 0.0, 0.1, 0.0).choose(state, 0.01).kind == "more"
-    state.add("large", [Solution("7", 0.5, 0.5, 0.5, -1.0, 10)])
+    state.add("large", [ObservedSample("7", 0.5, 0.5, 0.5, -1.0, 10)])
     assert constant(0.3, 0.0, 0.0, 0.5).choose(state, 0.01).kind == "more"
 
 
@@ -287,7 +287,7 @@ def test_an_arm_that_has_nothing_left_is_passed_over() -> None:
 
 
 def test_the_first_draw_is_by_the_probe_at_any_price() -> None:
-    state = State(dict.fromkeys(ARMS, 3))
+    state = LiveState(dict.fromkeys(ARMS, 3))
     for price in (0.0, 1.0, 1e9):
         action = constant(0.3, -1.0, -1.0, -1.0).choose(state, price)
         assert (action.kind, action.arm) == ("more", "small")
@@ -299,7 +299,7 @@ def test_it_stops_at_every_price_from_worth_up_and_at_none_below(
 ) -> None:
     policy, state = constant(confidence, small, search, large), probed()
     worth = policy.choose(state, price).worth
-    assert worth == max(small, search / 2, large / 10, 0.0) + DOUBT * doubt(state.features())[0]
+    assert worth == max(small, search / 2, large / 10, 0.0) + TIE_BREAK * doubt(state.features())[0]
     assert (policy.choose(state, price).kind == "stop") == (worth <= price)
     if worth > 0:
         assert policy.choose(state, worth).kind == "stop"
@@ -316,13 +316,15 @@ def test_a_price_that_is_none_is_refused(price: float) -> None:
 def test_a_state_or_a_workload_of_other_arms_is_refused() -> None:
     policy = constant(0.3, 0.2, 0.2, 0.2)
     with pytest.raises(UsageError, match="small, search, large cannot choose for draws by large, small"):
-        policy.choose(State({"large": 3, "small": 3}), 0.1)
+        policy.choose(LiveState({"large": 3, "small": 3}), 0.1)
     held = workload({"large": draws([RIGHT]), "small": draws([RIGHT]), "search": draws([RIGHT])})
     with pytest.raises(UsageError, match="cannot follow draws by large, small, search"):
         policy.follow(held, repeats=1, seed=0)
 
 
-LISTED = constant(0.3, 0, 0, 0, prices=(Priced(0.1, 1.0, 0.4), Priced(0.02, 2.5, 0.55), Priced(0.0, 7.0, 0.6)))
+LISTED = constant(
+    0.3, 0, 0, 0, prices=(PricePoint(0.1, 1.0, 0.4), PricePoint(0.02, 2.5, 0.55), PricePoint(0.0, 7.0, 0.6))
+)
 
 
 def test_the_price_of_a_budget_is_the_lowest_that_kept_to_it() -> None:
@@ -375,7 +377,7 @@ def test_problems_that_are_left_out_are_not_looked_at() -> None:
     rng = np.random.default_rng(5)
     twenty = one_armed(0, problems=20).problems
     ten = [replace(problem, arms={"small": sampled(rng, 0.7, 24)}) for problem in one_armed(9, problems=10).problems]
-    alone, among = SMALLER.fit(Workload(twenty)), SMALLER.fit(Workload([*twenty, *ten]), np.arange(20))
+    alone, among = SMALLER.fit(RecordedPool(twenty)), SMALLER.fit(RecordedPool([*twenty, *ten]), np.arange(20))
     assert same(alone, among)
     assert alone.prices == among.prices
 
@@ -383,7 +385,7 @@ def test_problems_that_are_left_out_are_not_looked_at() -> None:
 def test_the_order_of_problems_does_not_move_what_is_predicted() -> None:
     """The same walks in another order: sums differ by rounding alone, and a split that is as good may be taken."""
     held = one_armed(0, problems=30)
-    walk = Walk(held, 1, seed=3)
+    walk = ReplayEnv(held, 1, seed=3)
     every = np.arange(30)
     for _ in range(4):
         walk.draw(0, every)
@@ -415,14 +417,14 @@ def test_a_probe_that_draws_once_leaves_only_the_other_arm_to_choose() -> None:
     """Half the problems need the larger model; nothing more can be drawn by the small one."""
     rng = np.random.default_rng(0)
 
-    def problem(number: int) -> dict[str, Draws]:
+    def problem(number: int) -> dict[str, SampleArrays]:
         small = draws([RIGHT], [0.9]) if number % 2 else draws([number % 9 + 1], [0.2])
         return {"small": small, "large": sampled(rng, 1.0, 1, cost=5.0)}
 
     policy = replace(SMALLER, larger=("large",)).fit(workload(*map(problem, range(60))))
     assert {option.arm for option in policy.options} == {"large"}
-    state = State({"small": 1, "large": 1})
-    state.add("small", [Solution("5", 0.2, 0.18, 0.16, -0.2, 10)])
+    state = LiveState({"small": 1, "large": 1})
+    state.add("small", [ObservedSample("5", 0.2, 0.18, 0.16, -0.2, 10)])
     assert policy.choose(state, 0.05).kind == "escalate"
 
 

@@ -13,7 +13,7 @@ from doubles import TASK, Failing, Hanging, Jittery, Recording, problem, solved
 from computewise.core import Attempt, Candidate, Result
 from computewise.errors import ModelError, UsageError
 from computewise.selection import SELECTIONS, Ballot
-from computewise.session import MEMORY, Limits, Strategy
+from computewise.session import MAX_ATTEMPTS_SHOWN, Limits, Strategy
 from computewise.solve import solve
 from computewise.strategies import (
     DVTS,
@@ -28,9 +28,9 @@ from computewise.strategies import (
     Rebase,
     Revisions,
     StepRevisions,
-    build,
-    describe,
-    label,
+    make_strategy,
+    strategy_label,
+    strategy_to_dict,
 )
 from computewise.testing import SimulatedModel, SimulatedPRM
 
@@ -75,16 +75,16 @@ STRATEGY_SETTINGS: list[Strategy] = [
 SMALLEST: list[Strategy] = [kind(**{setting.name: 1 for setting in fields(kind)}) for kind in STRATEGIES.values()]
 WHOLE = ("single", "best_of_n", "revisions", "gated_revisions", "step_revisions", "adaptive_branching", "ratio_pool")
 """Those that sample whole solutions."""
-every_strategy = pytest.mark.parametrize("strategy", STRATEGY_SETTINGS, ids=label)
+every_strategy = pytest.mark.parametrize("strategy", STRATEGY_SETTINGS, ids=strategy_label)
 
 
 @every_strategy
 def test_parameters_round_trip_through_plain_data(strategy: Strategy) -> None:
-    plain = describe(strategy)
+    plain = strategy_to_dict(strategy)
     name = plain.pop("name")
     assert isinstance(name, str)
     assert all(type(value) in (int, float) for value in plain.values())
-    assert build(name, json.loads(json.dumps(plain))) == strategy
+    assert make_strategy(name, json.loads(json.dumps(plain))) == strategy
 
 
 @every_strategy
@@ -164,7 +164,7 @@ def shown(last: Candidate, by_id: dict[str, Candidate]) -> tuple[Attempt, ...]:
     while candidate is not None:
         attempts.append(Attempt(candidate.id, tuple(step.text for step in candidate.steps), candidate.scores))
         candidate = by_id[candidate.parent] if candidate.parent is not None else None
-    return tuple(reversed(attempts[:MEMORY]))
+    return tuple(reversed(attempts[:MAX_ATTEMPTS_SHOWN]))
 
 
 async def test_revisions_are_what_revises_and_nothing_else_does() -> None:
@@ -214,7 +214,7 @@ async def test_nothing_is_sampled_behind_the_end_of_a_solution(strategy: Strateg
     assert all(TASK.answer(call.prefix) is None for call in model.calls)
 
 
-@pytest.mark.parametrize("strategy", SMALLEST, ids=label)
+@pytest.mark.parametrize("strategy", SMALLEST, ids=strategy_label)
 async def test_the_smallest_setting_costs_one_sample(strategy: Strategy) -> None:
     """But for lookahead, whose k = 1 rolls out one more step from each but the last."""
     for seed in range(4):
@@ -318,5 +318,5 @@ def test_what_cannot_be_built_says_what_is_allowed() -> None:
     ]
     for name, settings, allowed in refused:
         with pytest.raises(UsageError, match=allowed) as error:
-            build(name, settings)
+            make_strategy(name, settings)
         assert "\n" not in str(error.value)

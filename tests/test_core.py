@@ -26,30 +26,30 @@ def scored(*scores: float) -> Attempt:
     ],
 )
 def test_the_doubted_step_is_where_the_score_falls_most(scores: tuple[float, ...], doubted: int) -> None:
-    assert scored(*scores).doubted == doubted
+    assert scored(*scores).weakest_step == doubted
 
 
 def test_on_a_hard_problem_a_low_score_is_no_doubt_but_a_fall_is() -> None:
     """The first step's own fall is the problem's hardness; where the mistake is made, more is lost."""
-    assert scored(0.12, 0.12, 0.13, 0.001, 0.001).doubted == 3
+    assert scored(0.12, 0.12, 0.13, 0.001, 0.001).weakest_step == 3
 
 
 def test_among_scores_near_0_a_fall_means_nothing() -> None:
     """Without the floor, the fall by a thousand of what is already lost would be the largest."""
-    assert scored(0.9, 0.004, 0.000004).doubted == 1
+    assert scored(0.9, 0.004, 0.000004).weakest_step == 1
     assert (0.000004 + FLOOR) / (0.004 + FLOOR) > (0.004 + FLOOR) / (0.9 + FLOOR)
 
 
 def test_of_equal_falls_the_earlier_is_doubted() -> None:
     equal = 0.5 * (1 + FLOOR) - FLOOR
-    assert scored(equal, 0.5 * (equal + FLOOR) - FLOOR).doubted == 0
-    assert scored(1.0, equal, equal, 0.5 * (equal + FLOOR) - FLOOR).doubted == 1
-    assert scored(1.0, 0.0, 0.0, 0.0).doubted == 1
+    assert scored(equal, 0.5 * (equal + FLOOR) - FLOOR).weakest_step == 0
+    assert scored(1.0, equal, equal, 0.5 * (equal + FLOOR) - FLOOR).weakest_step == 1
+    assert scored(1.0, 0.0, 0.0, 0.0).weakest_step == 1
 
 
 def test_unscored_nothing_is_doubted_and_nothing_likely() -> None:
     attempt = Attempt("0", ("3*9-6\n", "21"))
-    assert attempt.doubted is None
+    assert attempt.weakest_step is None
     assert not attempt.likely_right
     assert attempt.text == "3*9-6\n21"
 

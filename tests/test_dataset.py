@@ -15,7 +15,7 @@ import pytest
 
 from computewise.core import Problem
 from computewise.errors import ProblemError, RunError, UsageError
-from computewise.tasks.dataset import DatasetTask, side_of
+from computewise.tasks.dataset import DatasetTask, split_of_prompt
 from computewise.tasks.load import TaskSpec, load_task, read_columns
 from computewise.tasks.reasoning_gym import GymTask
 
@@ -47,7 +47,7 @@ def load(path: Path | str, **settings: Any) -> DatasetTask:
 def test_every_format_says_the_same(tmp_path: Path, name: str) -> None:
     task = load(write(tmp_path / name, ROWS), name="math500")
     assert task.rows == tuple(Problem(row["unique_id"], row["problem"], row["answer"]) for row in ROWS)
-    assert (task.name, task.delimiter, task.findings) == ("math500", "\n\n", ())
+    assert (task.name, task.delimiter, task.warnings) == ("math500", "\n\n", ())
     assert r"\boxed{}" in task.instruction
 
 
@@ -112,7 +112,7 @@ def test_a_missing_column_is_said_with_those_there_are(
 def test_splits_are_disjoint_whatever_the_seed_and_the_order(tmp_path: Path) -> None:
     task = load(write(tmp_path / "x.jsonl", ROWS))
     turned = load(write(tmp_path / "y.jsonl", ROWS[::-1]))
-    sizes = {split: sum(side_of(row.prompt) == split for row in task.rows) for split in ("test", "validation")}
+    sizes = {split: sum(split_of_prompt(row.prompt) == split for row in task.rows) for split in ("test", "validation")}
     assert min(sizes.values()) > 0
     for seed in (0, 1):
         test = task.problems("test", sizes["test"], seed)
@@ -136,7 +136,7 @@ def test_repeated_prompts_are_left_out_and_ids_are_unique(tmp_path: Path) -> Non
     task = load(write(tmp_path / "x.jsonl", rows))
     assert [row.prompt for row in task.rows] == [ROWS[n]["problem"] for n in (0, 1, 2, 4)]
     assert len({row.id for row in task.rows}) == 4
-    assert task.findings == ("2 rows repeat an earlier prompt and are left out, the first at line 4",)
+    assert task.warnings == ("2 rows repeat an earlier prompt and are left out, the first at line 4",)
 
 
 def test_rows_without_an_id_are_called_by_their_content(tmp_path: Path) -> None:
@@ -155,16 +155,16 @@ def test_references_that_cannot_be_right_are_left_out_and_said(tmp_path: Path) -
     ]
     task = load(write(tmp_path / "x.jsonl", rows))
     assert [row.id for row in task.rows] == ["p0"]
-    assert task.findings[0] == "3 rows are left out because of the reference answer"
-    assert task.findings[1] == r"line 2: the reference '\\frac{1}{2' does not grade correct against itself"
-    assert task.findings[2] == "line 3 has no reference answer"
-    assert task.findings[3].startswith("line 4: the reference '9999")
-    assert all("\n" not in finding and len(finding) < 200 for finding in task.findings)
+    assert task.warnings[0] == "3 rows are left out because of the reference answer"
+    assert task.warnings[1] == r"line 2: the reference '\\frac{1}{2' does not grade correct against itself"
+    assert task.warnings[2] == "line 3 has no reference answer"
+    assert task.warnings[3].startswith("line 4: the reference '9999")
+    assert all("\n" not in finding and len(finding) < 200 for finding in task.warnings)
 
 
 def test_very_many_bad_references_are_not_all_listed(tmp_path: Path) -> None:
     rows = [ROWS[0], *({**row, "answer": "}"} for row in ROWS[1:])]
-    findings = load(write(tmp_path / "x.jsonl", rows)).findings
+    findings = load(write(tmp_path / "x.jsonl", rows)).warnings
     assert findings[0] == "49 rows are left out because of the reference answer"
     assert len(findings) == 22
     assert findings[-1] == "and 29 more rows like these"
@@ -207,7 +207,7 @@ def test_a_csv_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
         csv.writer(file).writerows([["problem", "answer"], ["two\nlines, quoted", "1"], ["b", "}"], ["c", "2"]])
     task = load(path)
     assert [row.prompt for row in task.rows] == ["two\nlines, quoted", "c"]
-    assert task.findings[1].startswith("line 4: ")
+    assert task.warnings[1].startswith("line 4: ")
 
 
 @pytest.mark.parametrize(
@@ -239,9 +239,9 @@ def test_a_spec_is_checked_and_plain() -> None:
     with pytest.raises(UsageError, match="are not understood: allowed are such as prompt=question"):
         read_columns("prompt")
     spec = TaskSpec("mine", "x.csv", {"prompt": "q"}, "exact", "\n", "Do it.", allow_code_execution=True)
-    assert TaskSpec(**json.loads(json.dumps(spec.plain()))) == spec
+    assert TaskSpec(**json.loads(json.dumps(spec.to_dict()))) == spec
     assert pickle.loads(pickle.dumps(spec)) == spec
-    assert len({spec, TaskSpec(**spec.plain())}) == 1
+    assert len({spec, TaskSpec(**spec.to_dict())}) == 1
 
 
 def test_embedded_tasks_load_by_name() -> None:
@@ -282,7 +282,7 @@ def test_a_users_grader_that_fails_on_a_reference_is_its_error(tmp_path: Path, m
     path = write(tmp_path / "x.jsonl", [{"prompt": "a", "answer": "1"}, {"prompt": "b", "answer": "two"}])
     task = load(path, grader="failing_grader:grade")
     assert [row.prompt for row in task.rows] == ["a"]
-    assert "line 2: the grader failing_grader:grade failed: ValueError" in task.findings[1]
+    assert "line 2: the grader failing_grader:grade failed: ValueError" in task.warnings[1]
     with pytest.raises(ProblemError, match="failed: ValueError"):
         task.correct(task.rows[0], "two")
 
@@ -368,4 +368,4 @@ def test_what_is_not_generated_is_refused() -> None:
 def test_every_published_reference_grades_correct(name: str, file: str, count: int) -> None:
     pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
     task = load(f"{SHARED}/{file}.jsonl.gz", name=name)
-    assert (len(task.rows), task.findings) == (count, ())
+    assert (len(task.rows), task.warnings) == (count, ())

@@ -33,7 +33,7 @@ from computewise.difficulty import (
 from computewise.difficulty.learned import concentration, effective, fit_logistic, maximise
 from computewise.errors import UsageError
 from computewise.metrics import UNANSWERED
-from computewise.samples import Draws, Floats
+from computewise.samples import Floats, SampleArrays
 
 RIGHT = 0
 LEVELS = (0.025, 0.975)
@@ -42,12 +42,12 @@ SHARED = Path(os.environ.get("COMPUTEWISE_SHARED_DATA", "")) / "math500_llama3.1
 shares = st.floats(0, 1, width=16)
 
 
-def drawn(values: Sequence[float], answers: Sequence[int], tokens: float | Floats = 10.0) -> Draws:
+def drawn(values: Sequence[float], answers: Sequence[int], tokens: float | Floats = 10.0) -> SampleArrays:
     """Draws whose answer 0 is right."""
     number = len(values)
     numbered, scores = np.array(answers, np.int64), np.array(values, np.float64)
     places, lengths = np.arange(number), np.full(number, tokens)
-    return Draws(
+    return SampleArrays(
         answers=numbered,
         values=scores,
         correct=numbered == RIGHT,
@@ -65,7 +65,7 @@ class World(NamedTuple):
     """Problems whose pass@1 is known, and what was drawn for them."""
 
     truth: Floats
-    draws: list[Draws]
+    draws: list[SampleArrays]
 
     @property
     def ease(self) -> Floats:
@@ -475,7 +475,7 @@ def test_folds_that_cannot_be_are_refused(folds: int) -> None:
 # Recorded completions of a real model
 
 
-def recorded() -> list[Draws]:
+def recorded() -> list[SampleArrays]:
     with gzip.open(SHARED, "rt", encoding="utf-8") as file:
         rows = [json.loads(line)["samples"] for line in file]
     return [

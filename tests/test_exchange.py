@@ -16,9 +16,9 @@ from computewise.errors import UsageError
 from computewise.flops_matched import (
     SHARES,
     Exchange,
-    Match,
+    ExchangeRate,
+    MatchedComparison,
     Pretrained,
-    Rate,
     by_flops,
     by_price,
     from_curves,
@@ -162,7 +162,7 @@ def test_what_was_spent_on_pretraining_twice_over_leaves_nothing() -> None:
     rate = by_flops(Pretrained(1, 20), Pretrained(10, 1))
     assert rate.k(1) == 0
     assert rate.k(6) == 5
-    match = Match(rate, np.array([5.0, 9.0]), np.array([[0.0, 1.0]]), np.array([0.5]))
+    match = MatchedComparison(rate, np.array([5.0, 9.0]), np.array([[0.0, 1.0]]), np.array([0.5]))
     assert match.at(1).under_measured
     assert match.break_even() == pytest.approx([30 / (10 - np.sqrt(45))])
 
@@ -170,7 +170,7 @@ def test_what_was_spent_on_pretraining_twice_over_leaves_nothing() -> None:
 def test_by_price_k_is_the_ratio_whatever_r() -> None:
     rate = by_price(small=0.5, large=6)
     assert {rate.k(share) for share in SHARES} == {12}
-    match = Match(rate, np.array([1.0, 144.0]), np.array([[0.2, 0.6]]), np.array([0.3]))
+    match = MatchedComparison(rate, np.array([1.0, 144.0]), np.array([[0.2, 0.6]]), np.array([0.3]))
     assert match.at(1).small == pytest.approx(0.4)
     assert match.break_even() == ()
     assert match.winner() == "small"
@@ -182,13 +182,13 @@ def test_a_share_is_found_back_from_its_k(share: float) -> None:
 
 
 @pytest.mark.parametrize(("rate", "k"), [(PAPERS_RATE, 14), (PAPERS_RATE, 3), (by_price(1, 12), 12)])
-def test_a_k_that_no_r_or_any_gives_is_refused(rate: Rate, k: float) -> None:
+def test_a_k_that_no_r_or_any_gives_is_refused(rate: ExchangeRate, k: float) -> None:
     with pytest.raises(UsageError, match="not reached at any one R"):
         rate.share(k)
 
 
 def test_between_budgets_accuracy_is_linear_in_log_budget_and_level_beyond() -> None:
-    match = Match(Rate(0, 1), np.array([2.0, 8.0]), np.array([[0.2, 0.6]]), np.array([0.5]))
+    match = MatchedComparison(ExchangeRate(0, 1), np.array([2.0, 8.0]), np.array([[0.2, 0.6]]), np.array([0.5]))
     found = {point.k: point for point in match.points([1, 1 / 2, 1 / 4, 1 / 8, 1 / 16])}
     assert {k: pytest.approx(point.small) for k, point in found.items()} == {1: 0.2, 2: 0.2, 4: 0.4, 8: 0.6, 16: 0.6}
     assert [k for k, point in found.items() if point.under_measured] == [1]
@@ -199,15 +199,15 @@ def test_between_budgets_accuracy_is_linear_in_log_budget_and_level_beyond() -> 
 
 
 def test_a_large_model_that_is_never_right_is_beaten_by_no_percentage() -> None:
-    point = Match(PAPERS_RATE, np.array([1.0]), np.array([[0.5]]), np.array([0.0])).at(1)
+    point = MatchedComparison(PAPERS_RATE, np.array([1.0]), np.array([[0.5]]), np.array([0.0])).at(1)
     assert np.isnan(point.relative)
     assert point.winner == "small"
 
 
-def zigzag(*accuracies: float, large: float = 0.5) -> Match:
+def zigzag(*accuracies: float, large: float = 0.5) -> MatchedComparison:
     """Budgets 20, 40, 80, ..., so that crossings half way are at k = 20 * 2^.5, ..."""
     budgets = np.array([20.0 * 2**place for place in range(len(accuracies))])
-    return Match(PAPERS_RATE, budgets, np.array([accuracies]), np.array([large]))
+    return MatchedComparison(PAPERS_RATE, budgets, np.array([accuracies]), np.array([large]))
 
 
 def test_every_break_even_is_listed() -> None:
@@ -227,8 +227,13 @@ def test_a_tie_that_changes_hands_is_one_break_even_and_one_that_does_not_is_non
 
 def test_a_change_outside_the_range_of_r_is_none() -> None:
     """k is at most 14 + 3900 and at least 14.39."""
-    assert Match(PAPERS_RATE, np.array([4000.0, 8000]), np.array([[0.4, 0.6]]), np.array([0.5])).winner() == "large"
-    assert Match(PAPERS_RATE, np.array([1.0, 14]), np.array([[0.4, 0.6]]), np.array([0.5])).winner() == "small"
+    assert (
+        MatchedComparison(PAPERS_RATE, np.array([4000.0, 8000]), np.array([[0.4, 0.6]]), np.array([0.5])).winner()
+        == "large"
+    )
+    assert (
+        MatchedComparison(PAPERS_RATE, np.array([1.0, 14]), np.array([[0.4, 0.6]]), np.array([0.5])).winner() == "small"
+    )
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.floats(0, 1))
@@ -271,7 +276,7 @@ def test_problems_give_the_curves_of_their_means_with_paired_intervals() -> None
 
 
 def test_a_break_evens_interval_is_where_the_differences_interval_holds_0() -> None:
-    match = Match(PAPERS_RATE, *problems(400))
+    match = MatchedComparison(PAPERS_RATE, *problems(400))
     (broken,), (interval,) = match.break_even(), match.undecided()
     assert interval.low < broken < interval.high
     assert interval.low < TRUE_BREAK_EVEN < interval.high
@@ -282,21 +287,21 @@ def test_a_break_evens_interval_is_where_the_differences_interval_holds_0() -> N
 
 
 def test_few_problems_leave_more_undecided() -> None:
-    (few,), (many,) = (Match(PAPERS_RATE, *problems(n)).undecided() for n in (60, 1000))
+    (few,), (many,) = (MatchedComparison(PAPERS_RATE, *problems(n)).undecided() for n in (60, 1000))
     assert few.low < many.low < many.high < few.high
 
 
 def test_an_interval_between_two_points_of_the_grid_is_found() -> None:
     """Problems that all agree: the interval is the break-even itself."""
-    match = Match(PAPERS_RATE, np.array([20.0, 80]), np.tile([0.4, 0.6], (5, 1)), np.full(5, 0.5))
+    match = MatchedComparison(PAPERS_RATE, np.array([20.0, 80]), np.tile([0.4, 0.6], (5, 1)), np.full(5, 0.5))
     (broken,), (interval,) = match.break_even(), match.undecided()
     assert interval == pytest.approx((broken, broken), rel=1e-6)
 
 
 def test_what_is_decided_everywhere_or_nowhere_says_so() -> None:
     budgets, small, large = problems(40)
-    assert Match(PAPERS_RATE, budgets, np.ones_like(small), np.zeros_like(large)).undecided() == ()
-    (all_of_it,) = Match(PAPERS_RATE, budgets, np.repeat(large[:, None], 4, axis=1), large).undecided()
+    assert MatchedComparison(PAPERS_RATE, budgets, np.ones_like(small), np.zeros_like(large)).undecided() == ()
+    (all_of_it,) = MatchedComparison(PAPERS_RATE, budgets, np.repeat(large[:, None], 4, axis=1), large).undecided()
     assert all_of_it == pytest.approx((0.01, 100))
     assert papers("revisions").overall.undecided() == ()
 
@@ -304,19 +309,19 @@ def test_what_is_decided_everywhere_or_nowhere_says_so() -> None:
 @pytest.mark.parametrize("budgets", [[], [0, 1], [2, 1], [1, 1], [1, np.nan], [1, np.inf]])
 def test_budgets_that_do_not_rise_from_above_0_are_refused(budgets: list[float]) -> None:
     with pytest.raises(UsageError, match="is not allowed: above 0, rising and finite"):
-        Match(PAPERS_RATE, np.array(budgets, float), np.zeros((1, len(budgets))), np.zeros(1))
+        MatchedComparison(PAPERS_RATE, np.array(budgets, float), np.zeros((1, len(budgets))), np.zeros(1))
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
     budgets = np.array([1.0, 2, 3])
     with pytest.raises(UsageError, match=r"shape \(3, 2\) is not allowed: \(problems, budgets\), here \(2, 3\)"):
-        Match(PAPERS_RATE, budgets, np.zeros((3, 2)), np.zeros(2))
+        MatchedComparison(PAPERS_RATE, budgets, np.zeros((3, 2)), np.zeros(2))
     with pytest.raises(UsageError, match=r"\(problems, budgets\)"):
-        Match(PAPERS_RATE, budgets, np.zeros((0, 3)), np.zeros(0))
+        MatchedComparison(PAPERS_RATE, budgets, np.zeros((0, 3)), np.zeros(0))
     with pytest.raises(UsageError, match="one for each of the 2 problems"):
         from_problems(PAPERS_RATE, budgets, np.zeros((2, 3)), np.zeros(2), np.zeros(3, int))
     with pytest.raises(UsageError, match="finite ones only"):
-        Match(PAPERS_RATE, budgets, np.full((2, 3), np.nan), np.zeros(2))
+        MatchedComparison(PAPERS_RATE, budgets, np.full((2, 3), np.nan), np.zeros(2))
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])

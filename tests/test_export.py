@@ -15,7 +15,7 @@ from computewise.errors import ComputewiseError, ProblemError, UsageError
 from computewise.export.weights import export_gguf, export_hf
 from computewise.models.embedded.model import context_tokens, prompt_tokens
 from computewise.models.embedded.network import Floats, Trunk
-from computewise.models.embedded.weights import SHIPPED, TOKENS, decode, encode, load_weights
+from computewise.models.embedded.weights import TOKENS, WEIGHTS_DIRECTORY, decode, encode, load_weights
 from computewise.tasks.arithmetic import TASKS
 
 PROBLEMS = [problem for task in TASKS.values() for problem in task.problems("validation", 40, 0)]
@@ -52,7 +52,10 @@ def theirs(directory: Path, tokens: list[int]) -> Floats:
 def test_logits_are_ours(name: str, tmp_path: Path) -> None:
     directory = export_hf(name, tmp_path / name)
     solved = [token for p in PROBLEMS[:8] for token in (*prompt_tokens(p.prompt), *encode(f"{p.answer}\n"))]
-    assert np.abs(ours(SHIPPED / f"{name}.safetensors", solved[:240]) - theirs(directory, solved[:240])).max() < 5e-4
+    assert (
+        np.abs(ours(WEIGHTS_DIRECTORY / f"{name}.safetensors", solved[:240]) - theirs(directory, solved[:240])).max()
+        < 5e-4
+    )
 
 
 def test_logits_of_a_weights_file_are_ours(tiny_path: Path, tmp_path: Path) -> None:
@@ -103,7 +106,7 @@ def test_servers_take_no_filters_from_the_directory(exported: Path) -> None:
     ("model", "says"),
     [
         ("prm", "prm is a verifier, which no other engine can run: allowed are small, large, revision"),
-        (SHIPPED / "orm.safetensors", "is a verifier"),
+        (WEIGHTS_DIRECTORY / "orm.safetensors", "is a verifier"),
         ("huge", "no model or weights file huge: allowed are small, large, revision, revision_paper or"),
     ],
 )

@@ -15,21 +15,23 @@ from computewise.core import Problem, Usage
 from computewise.errors import RunError, UsageError
 from computewise.export import export_run
 from computewise.export.runs import Format
-from computewise.runs import Node, Outcome, Record, RunDirectory, Settings
+from computewise.runs import CandidateRecord, NodeRecord, Record, RunDirectory, StrategyParams
 from computewise.study.recorded.read import read_recording
 
 CONFIG = {"task": "sums", "problems": 3}
 PROBLEMS = [Problem(f"sums/{number}", f"What is {number} + {number}?", str(2 * number)) for number in range(3)]
-POOL: Settings = {"name": "best_of_n", "n": 6}
+POOL: StrategyParams = {"name": "best_of_n", "n": 6}
 
 
-def outcome(number: int, answer: int | None, value: float, *, boxed: bool = True) -> Outcome:
+def outcome(number: int, answer: int | None, value: float, *, boxed: bool = True) -> CandidateRecord:
     """Two steps; the second answers or is cut off."""
     end = "and so on" if answer is None else f"It is \\boxed{{{answer}}}." if boxed else f"It is {answer}."
     text = f"Let us add {number} to itself: é, {value}.\n\n{end}"
     correct = answer == 2 * number
     name = None if answer is None else str(answer)
-    return Outcome(name, value, 0.9, 7, correct, "0", 3, 7, (0.5 + value) / 2, min(0.5, value), text, (0.5, value))
+    return CandidateRecord(
+        name, value, 0.9, 7, correct, "0", 3, 7, (0.5 + value) / 2, min(0.5, value), text, (0.5, value)
+    )
 
 
 def pool(number: int, seed: int = 0, model: str = "small", *, boxed: bool = True) -> Record:
@@ -49,7 +51,7 @@ OTHERS = [
         0,
         "sums/1",
         candidates=[outcome(1, 2, 0.5)],
-        tree=[Node("0", None, "first", 0.5, None, None), Node("0.0", "0", "second", None, "stop", "2")],
+        tree=[NodeRecord("0", None, "first", 0.5, None, None), NodeRecord("0.0", "0", "second", None, "stop", "2")],
     ),
     Record("greedy", "small", {"name": "greedy"}, 0, "sums/0", candidates=[outcome(0, 0, 0.0)]),
 ]

@@ -32,7 +32,7 @@ from computewise.strategies import (
     Revisions,
     Single,
     StepRevisions,
-    describe,
+    strategy_to_dict,
 )
 from computewise.testing import SimulatedModel, SimulatedPRM
 
@@ -82,7 +82,7 @@ async def test_steep_search_tree(strategy: Strategy) -> None:
 
 def check(strategy: Strategy, result: Result) -> None:
     tree = {
-        "strategy": describe(strategy),
+        "strategy": strategy_to_dict(strategy),
         "explored": [node(candidate) for candidate in result.explored],
         "candidates": [candidate.id for candidate in result.candidates],
         "chosen": result.chosen.id if result.chosen else None,

@@ -260,11 +260,11 @@ def test_a_program_has_no_network_where_that_can_be_taken_away() -> None:
         port = server.getsockname()[1]
         socket.create_connection(("127.0.0.1", port)).close()
         assert code_grader().correct(TESTS, asks % port)
-    assert code_grader().findings == ()
+    assert code_grader().warnings == ()
 
 
 @pytest.mark.usefixtures("_not_isolated")
 def test_without_unshare_programs_run_and_that_is_said() -> None:
     assert code_grader().correct(TESTS, "def double(x): return 2 * x")
     assert not code_grader(1).correct(TESTS, "while True: pass")
-    assert "can reach the network" in code_grader().findings[0]
+    assert "can reach the network" in code_grader().warnings[0]

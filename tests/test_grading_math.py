@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from computewise.errors import RunError
-from computewise.grading.equivalence import Equality
+from computewise.grading.equivalence import AnswerEquivalence
 from computewise.grading.graders import MathGrader
-from computewise.grading.normalize import LONGEST, canonical
+from computewise.grading.normalize import LONGEST, normalize
 from computewise.grading.processes import WorkerPool
 from computewise.grading.worker import _form
 
@@ -32,7 +32,7 @@ TOWER = "9^{9^{9^{9}}}"
 def grader() -> MathGrader:
     """One for the module: its workers take a second to start."""
     pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
-    return MathGrader(Equality(patience=60))  # a busy machine is not what is tested
+    return MathGrader(AnswerEquivalence(patience=60))  # a busy machine is not what is tested
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def grader() -> MathGrader:
     ],
 )
 def test_spellings_of_one_answer(one: str, other: str) -> None:
-    assert canonical(one) == canonical(other)
+    assert normalize(one) == normalize(other)
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_spellings_of_one_answer(one: str, other: str) -> None:
     ],
 )
 def test_answers_that_only_look_alike(one: str, other: str) -> None:
-    assert canonical(one) != canonical(other)
+    assert normalize(one) != normalize(other)
 
 
 @given(st.text(alphabet=r"\{}()[]fracsqrtext0123.,/^_=+-%$ xy" + "'°²"))
 def test_canonical_is_its_own_canonical_text_and_never_empty(text: str) -> None:
-    found = canonical(text)
-    assert canonical(found) == found
+    found = normalize(text)
+    assert normalize(found) == found
     assert found or not text.strip()
 
 
@@ -174,7 +174,7 @@ def test_a_comparison_knows_more_than_keys(grader: MathGrader, reference: str, a
 
 def test_equal_keys_are_correct_whatever_a_comparison_would_say(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
-    with Equality(patience=60) as equal:
+    with AnswerEquivalence(patience=60) as equal:
         assert equal.key("x+x+1") == equal.key("1+2x")
         monkeypatch.setattr(equal._pool, "ask", lambda question, seconds: (True, False))
         assert equal("x+x+1", "1+2x")
@@ -280,7 +280,7 @@ def test_what_no_grader_reads_is_an_answer_like_no_other(grader: MathGrader, tex
 
 @pytest.mark.parametrize("text", HOSTILE[:3], ids=["digits", "terms", "brackets"])
 def test_what_is_endless_or_deep_is_refused_without_a_worker(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    equal = Equality()
+    equal = AnswerEquivalence()
     monkeypatch.setattr(equal, "_pool", None)
     assert 0 < len(equal.key(text)) <= LONGEST
     assert not equal("1", text)
@@ -288,7 +288,7 @@ def test_what_is_endless_or_deep_is_refused_without_a_worker(text: str, monkeypa
 
 
 def test_long_answers_have_keys_of_their_own() -> None:
-    equal = Equality()
+    equal = AnswerEquivalence()
     assert equal.key("9" * 1000) == equal.key(" " + "9" * 1000)
     assert equal.key("9" * 1000) != equal.key("9" * 999 + "8")
     assert equal("9" * 1000, "9" * 1000)
@@ -299,8 +299,8 @@ def test_long_answers_have_keys_of_their_own() -> None:
 )
 def test_what_hangs_is_killed_and_asked_no_more(hostile: str) -> None:
     pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
-    with Equality(patience=1) as equal:
-        assert equal.key(hostile) == canonical(hostile)
+    with AnswerEquivalence(patience=1) as equal:
+        assert equal.key(hostile) == normalize(hostile)
         assert not equal(r"\frac{x+1}{2}", hostile)
         assert equal.given_up == 1
         equal._patience = 60
@@ -313,7 +313,7 @@ def test_what_hangs_is_killed_and_asked_no_more(hostile: str) -> None:
 
 def test_a_worker_that_dies_between_questions_is_replaced() -> None:
     pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
-    with Equality(patience=60) as equal:
+    with AnswerEquivalence(patience=60) as equal:
         assert equal("(x+1)x", "x^2+x")
         [pid] = equal._pool.pids
         os.kill(pid, signal.SIGKILL)
@@ -326,7 +326,7 @@ def test_a_worker_that_dies_between_questions_is_replaced() -> None:
 
 def test_a_worker_that_dies_of_its_question_is_charged() -> None:
     pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
-    with Equality(patience=60, workers=1) as equal, ThreadPoolExecutor(1) as pool:
+    with AnswerEquivalence(patience=60, workers=1) as equal, ThreadPoolExecutor(1) as pool:
         assert equal.key("x+x") == "2x"
         [pid] = equal._pool.pids
         asked = pool.submit(equal._pool.ask, ("form", TOWER), 60)
@@ -338,7 +338,7 @@ def test_a_worker_that_dies_of_its_question_is_charged() -> None:
 
 
 def test_threads_share_workers_and_one_that_hangs_holds_up_nobody(grader: MathGrader) -> None:
-    with Equality(patience=3, workers=2) as equal, ThreadPoolExecutor(8) as pool:
+    with AnswerEquivalence(patience=3, workers=2) as equal, ThreadPoolExecutor(8) as pool:
         equal._pool.ask(("form", "x"), 60)
         hanging = pool.submit(equal, "x+1", TOWER)
         pairs = [(f"(x+{n})^2", f"x^2+{2 * n}x+{n * n + n % 2}") for n in range(1, 25)]
@@ -350,7 +350,7 @@ def test_threads_share_workers_and_one_that_hangs_holds_up_nobody(grader: MathGr
 
 
 def test_at_most_so_many_workers_live(grader: MathGrader) -> None:
-    with Equality(patience=60, workers=2) as equal, ThreadPoolExecutor(8) as pool:
+    with AnswerEquivalence(patience=60, workers=2) as equal, ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: equal.key(f"x+x+{n}"), range(16)))
         assert 1 <= len(equal._pool.pids) <= 2
 
@@ -399,7 +399,7 @@ def test_without_math_verify_texts_are_compared_and_that_is_said(monkeypatch: py
     assert grader.correct("1/2", "0.5")
     assert not grader.correct("(x+1)x", "x^2+x")
     assert grader.key("(x+1)x") == "(x+1)x"
-    assert "pip install 'computewise[math]'" in grader.findings[0]
+    assert "pip install 'computewise[math]'" in grader.warnings[0]
 
 
 @needs_recordings

@@ -404,7 +404,7 @@ async def passed(
     client: HttpClient, content: bytes = b"{}", *, gzip: bool = False, into: Callable[[bytes], None] = lambda part: None
 ) -> tuple[httpx.Response, list[bytes]]:
     headers = {"accept-encoding": "gzip"} if gzip else {}
-    async with client.passed_on("chat/completions", content, headers) as response:
+    async with client.forward("chat/completions", content, headers) as response:
         parts = []
         async for part in client.raw(response):
             parts.append(part)
@@ -429,7 +429,7 @@ async def test_a_request_is_passed_on_byte_for_byte_with_the_key_of_this_client(
 async def test_what_comes_back_is_not_read_before_it_is_asked_for_nor_decoded() -> None:
     body = Parts(b"\x1f\x8bno gzip", b"")
     transport = Scripted(httpx.Response(200, headers={"content-encoding": "gzip"}, stream=body))
-    async with client_of(transport) as client, client.passed_on("completions", b"{}", {}) as response:
+    async with client_of(transport) as client, client.forward("completions", b"{}", {}) as response:
         assert not response.is_stream_consumed
         assert [part async for part in client.raw(response) if part] == [b"\x1f\x8bno gzip"]
 
@@ -473,7 +473,7 @@ async def test_what_nobody_reads_to_its_end_is_closed() -> None:
         raise ValueError(part)
 
     async with client_of(Scripted(lambda: httpx.Response(200, stream=body))) as client:
-        async with client.passed_on("completions", b"{}", {}):
+        async with client.forward("completions", b"{}", {}):
             pass
         assert body.closed == 1
         with pytest.raises(ValueError, match="one"):

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from computewise.http.concurrency import Limiter, whose
+from computewise.http.concurrency import Limiter, fairness_key
 
 
 async def entered(limiter: Limiter, name: int, order: list[int], leave: asyncio.Event) -> None:
@@ -174,7 +174,7 @@ class Owners:
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     async def ask(self, owner: str, name: str) -> None:
-        whose.set(owner)
+        fairness_key.set(owner)
         async with self.limiter:
             self.order.append(name)
             await self.leave.wait()

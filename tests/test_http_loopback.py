@@ -18,7 +18,7 @@ from computewise.errors import ServerError
 from computewise.http.client import HttpClient
 from computewise.http.concurrency import Retry
 from computewise.http.transport import AiohttpTransport, proxy_for
-from computewise.models.server.connect import ServedModel, open_served
+from computewise.models.server.connect import ServerModelSpec, connect_model
 from computewise.testing import RIGHT
 
 
@@ -200,10 +200,10 @@ async def test_requests_go_through_a_proxy(no_proxies: pytest.MonkeyPatch) -> No
 
 async def test_a_model_is_searched_over_a_real_connection() -> None:
     double = VLLM(Little(skill=1.0))
-    found: ServedModel = await found_on(double)
+    found: ServerModelSpec = await found_on(double)
     raw = Raw(reply=double)
     async with listening(raw) as url, HttpClient(url) as client:
-        model = await open_served(found, client, delimiter="\n")
+        model = await connect_model(found, client, delimiter="\n")
         drawn = await asyncio.gather(*(ask(model, n=4) for _ in range(32)))
     assert all(texts(one) == [f"{RIGHT}\n"] * 4 for one in drawn)
     assert encode(RIGHT)
@@ -244,10 +244,10 @@ async def test_pools_are_free_again_after_answers_errors_and_cancellations() -> 
 async def test_no_connection_is_held_by_what_was_passed_on_and_read_or_closed() -> None:
     raw = Raw()
     async with listening(raw) as url, HttpClient(url) as client:
-        async with client.passed_on("x", b"{}", {}) as response:
+        async with client.forward("x", b"{}", {}) as response:
             assert b"".join([part async for part in client.raw(response)]) == b'{"echo": {}}'
         assert under_way(client) == 0
-        async with client.passed_on("x", b"{}", {}):
+        async with client.forward("x", b"{}", {}):
             pass
         assert under_way(client) == 0
         assert await client.get("x") == {"echo": None}
@@ -258,7 +258,7 @@ async def test_what_is_passed_on_and_cancelled_frees_its_pool_and_closes_its_con
     async with listening(raw) as url, HttpClient(url) as client:
 
         async def passed() -> None:
-            async with client.passed_on("x", b"{}", {}) as response:
+            async with client.forward("x", b"{}", {}) as response:
                 async for _ in client.raw(response):
                     pass
 
@@ -276,7 +276,7 @@ async def test_what_is_passed_on_and_cancelled_frees_its_pool_and_closes_its_con
 async def test_what_is_passed_on_counts_among_what_is_under_way() -> None:
     raw = Raw()
     async with listening(raw) as url, HttpClient(url, concurrency=1) as client:
-        async with client.passed_on("x", b"{}", {}):
+        async with client.forward("x", b"{}", {}):
             waiting = asyncio.create_task(client.get("x"))
             await asyncio.sleep(0.02)
             assert (client.limiter.waiting, raw.requests) == (1, 1)

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from simulated_source import SimulatedSource
 
-from computewise.controller.controller import ComputeOptimal
+from computewise.controller.controller import ControllerFit
 from computewise.controller.trees import Recipe
 from computewise.core import Problem, Usage
 from computewise.errors import RunError, UsageError
-from computewise.runs import Outcome, Record, RunDirectory, read_records, record_key
+from computewise.runs import CandidateRecord, Record, RunDirectory, read_records, record_key
 from computewise.study.executors import executor_for
 from computewise.study.plan import StudyConfig, plan
 from computewise.study.run import measure, run_study
@@ -25,7 +25,7 @@ PROBLEMS = [Problem(f"sums/{number}", f"{number} + 1", str(number + 1)) for numb
 
 
 def record(problem: str, *, purpose: str = "pool", value: float = 0.5, error: str | None = None) -> Record:
-    candidates = [] if error else [Outcome("2", value, 0.9, 3, True)]
+    candidates = [] if error else [CandidateRecord("2", value, 0.9, 3, True)]
     return Record(
         purpose, "small", {"name": "best_of_n", "n": 1}, 0, problem, Usage(samples=1), candidates, error=error
     )
@@ -35,7 +35,7 @@ def shard_of(
     path: Path, shard: Shard, records: Sequence[Record] | None = None, config: dict[str, Any] | None = None
 ) -> Path:
     """The run directory of a shard, with two records of each of its problems where nothing else is said."""
-    directory = RunDirectory(path, {**(config or CONFIG), **shard.plain()}, resume=False)
+    directory = RunDirectory(path, {**(config or CONFIG), **shard.to_dict()}, resume=False)
     directory.write_problems(PROBLEMS)
     if records is None:
         records = [record(problem.id, purpose=p) for p in ("pool", "greedy") for problem in shard.problems(PROBLEMS)]
@@ -50,7 +50,7 @@ def three(directory: Path) -> list[Path]:
 @pytest.mark.parametrize(("text", "shard"), [("1/1", Shard(1, 1)), ("2/8", Shard(2, 8)), ("8/8", Shard(8, 8))])
 def test_a_shard_is_written_as_it_is_read(text: str, shard: Shard) -> None:
     assert parse_shard(text) == shard
-    assert shard.plain() == {"shard": text}
+    assert shard.to_dict() == {"shard": text}
 
 
 @pytest.mark.parametrize(
@@ -175,22 +175,22 @@ def test_a_merge_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_study_in_shards_is_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    learner = partial(ComputeOptimal, numbers=50_000, recipe=Recipe(trees=5))
+    learner = partial(ControllerFit, numbers=50_000, recipe=Recipe(trees=5))
     for module in ("controlled", "fitted"):
         monkeypatch.setattr(f"computewise.study.{module}.ComputeOptimal", learner)
     config = StudyConfig(problems=15, budgets=(1, 4), difficulty_samples=8, repeats=3)
-    source = SimulatedSource(roles=("large",))
+    source = SimulatedSource(of_models=("large",))
     problems = source.task().problems("test", config.problems, config.seed)
 
     def measured(name: str, mine: list[Problem], more: dict[str, object]) -> Path:
-        directory = RunDirectory(tmp_path / name, {**source.plain(), **config.plain(), **more}, resume=False)
+        directory = RunDirectory(tmp_path / name, {**source.to_dict(), **config.to_dict(), **more}, resume=False)
         directory.write_problems(problems)
-        runs = plan(config, source.models())
+        runs = plan(config, source.roles())
         measure(runs, source, mine, directory, executor=executor_for(source), progress=lambda *told: None)
         return tmp_path / name
 
     parts = [
-        measured(str(shard.number), shard.problems(problems), shard.plain()) for shard in (Shard(1, 2), Shard(2, 2))
+        measured(str(shard.number), shard.problems(problems), shard.to_dict()) for shard in (Shard(1, 2), Shard(2, 2))
     ]
     alone = measured("alone", problems, {})
     merge(parts, tmp_path / "merged")

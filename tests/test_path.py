@@ -8,17 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import RIGHT, draws, workload
 
-from computewise.controller.frontier import Path, Worth, follow, join, price_list
-from computewise.controller.replay import Walk
+from computewise.controller.frontier import StoppingPath, Worth, join, price_list, rollout
+from computewise.controller.replay import ReplayEnv
 from computewise.controller.state import FEATURES
 from computewise.samples import Floats, Ints
 
 NONE = -np.inf
 
 
-def path(problems: list[int], worth: list[list[float]], spent: list[list[float]], right: list[list[int]]) -> Path:
+def path(
+    problems: list[int], worth: list[list[float]], spent: list[list[float]], right: list[list[int]]
+) -> StoppingPath:
     arms = np.where(np.isfinite(worth), 0, -1)
-    return Path(np.array(problems), np.array(worth), np.array(spent), np.array(right, np.bool_), arms)
+    return StoppingPath(np.array(problems), np.array(worth), np.array(spent), np.array(right, np.bool_), arms)
 
 
 TWO = path(
@@ -58,13 +60,13 @@ def test_a_budget_that_is_met_exactly_is_met_in_any_currency(unit: float) -> Non
     rng = np.random.default_rng(0)
     spent, worth = unit * rng.random((200, 9)).cumsum(1), -np.sort(-rng.random((200, 9)).round(2), axis=1)
     worth[:, -1] = NONE
-    long = Path(np.arange(200), worth, spent, rng.random((200, 9)) < 0.5, np.zeros((200, 9), int))
+    long = StoppingPath(np.arange(200), worth, spent, rng.random((200, 9)) < 0.5, np.zeros((200, 9), int))
     for price in (0.11, 0.32, 0.53, 0.74, 0.95):
         assert long.price(float(long.at(price)[1].mean())) == price
 
 
 @st.composite
-def paths(draw: st.DrawFn) -> Path:
+def paths(draw: st.DrawFn) -> StoppingPath:
     """Of up to three problems; worths tie often, rows end anywhere."""
     rows, stops = draw(st.integers(1, 5)), draw(st.integers(1, 5))
     worth, costs = np.full((rows, stops), NONE), np.zeros((rows, stops))
@@ -76,15 +78,15 @@ def paths(draw: st.DrawFn) -> Path:
         costs[row, : steps + 1] = draw(taken)
     problems = np.array(draw(st.lists(st.integers(0, 2), min_size=rows, max_size=rows)))
     right = np.random.default_rng(draw(st.integers(0, 99))).random((rows, stops)) < 0.5
-    return Path(problems, worth, costs.cumsum(1), right, np.where(np.isfinite(worth), 0, -1))
+    return StoppingPath(problems, worth, costs.cumsum(1), right, np.where(np.isfinite(worth), 0, -1))
 
 
-def spent(of: Path, price: float) -> float:
+def spent(of: StoppingPath, price: float) -> float:
     return float(of.at(price)[1].mean())
 
 
 @given(paths(), st.floats(0, 30))
-def test_the_price_of_a_budget_keeps_to_it_and_any_lower_one_does_not(of: Path, budget: float) -> None:
+def test_the_price_of_a_budget_keeps_to_it_and_any_lower_one_does_not(of: StoppingPath, budget: float) -> None:
     """But for the first draws, which no price prevents."""
     price = of.price(budget)
     assert spent(of, price) <= max(budget, spent(of, np.inf)) * (1 + 1e-8)
@@ -93,15 +95,15 @@ def test_the_price_of_a_budget_keeps_to_it_and_any_lower_one_does_not(of: Path, 
 
 
 @given(paths(), st.floats(0, 0.6), st.floats(0, 0.6))
-def test_a_higher_price_spends_more_on_nothing(of: Path, price: float, other: float) -> None:
+def test_a_higher_price_spends_more_on_nothing(of: StoppingPath, price: float, other: float) -> None:
     rows = np.arange(len(of.worth))
     dear, cheap = of.stops(max(price, other)), of.stops(min(price, other))
     assert (of.spent[rows, dear] <= of.spent[rows, cheap]).all()
 
 
 @given(paths(), paths())
-def test_joined_paths_stop_and_spend_as_they_did_apart(first: Path, second: Path) -> None:
-    moved = Path(second.problems + 10, second.worth, second.spent, second.right, second.arms)
+def test_joined_paths_stop_and_spend_as_they_did_apart(first: StoppingPath, second: StoppingPath) -> None:
+    moved = StoppingPath(second.problems + 10, second.worth, second.spent, second.right, second.arms)
     both = join([first, moved])
     for price in (0.0, 0.1, 0.3):
         assert both.stops(price).tolist() == [*first.stops(price), *moved.stops(price)]
@@ -140,7 +142,7 @@ def scripted(worths: list[float], option: int = 0) -> Worth:
 @settings(max_examples=60)
 def test_a_price_stops_where_choosing_anew_after_every_draw_would_first_stop(worths: list[float], count: int) -> None:
     """However worth rises again after: a stop is a stop."""
-    followed = follow(scripted(worths), [0], Walk(workload({"a": draws([0] * count)}), 1, seed=0))
+    followed = rollout(scripted(worths), [0], ReplayEnv(workload({"a": draws([0] * count)}), 1, seed=0))
     assert (np.diff(followed.worth[0, :-1]) <= 0).all()
     for price in (0.0, 0.1, 0.25, 0.3):
         stop = next((drawn for drawn in range(1, count) if worths[drawn - 1] <= price), count)
@@ -154,7 +156,7 @@ def test_a_path_says_what_was_drawn_by_and_whether_stopping_was_right() -> None:
         return np.where(left[:, 1] > 0, 0.3, 0.1), np.where(left[:, 1] > 0, 1, np.where(left[:, 0] > 0, 0, -1))
 
     held = workload({"small": draws([1, 1]), "large": draws([RIGHT], [0.9], cost=10.0)})
-    followed = follow(worth, [0, 1], Walk(held, 1, seed=0))
+    followed = rollout(worth, [0, 1], ReplayEnv(held, 1, seed=0))
     assert followed.arms[0, :3].tolist() == [1, 0, -1]
     assert followed.spent[0, :3].tolist() == [1, 11, 12]
     assert followed.right[0, :3].tolist() == [False, True, False]
@@ -163,7 +165,7 @@ def test_a_path_says_what_was_drawn_by_and_whether_stopping_was_right() -> None:
 
 def test_rows_go_on_while_others_have_ended() -> None:
     held = workload({"a": draws([0])}, {"a": draws([0, 0, 0])})
-    followed = follow(scripted([0.5, 0.4, 0.3]), [0], Walk(held, 1, seed=0))
+    followed = rollout(scripted([0.5, 0.4, 0.3]), [0], ReplayEnv(held, 1, seed=0))
     assert followed.at(0.0)[1].tolist() == [1, 3]
     assert followed.at(0.4)[1].tolist() == [1, 2]
 

@@ -14,23 +14,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import sampled, workload
 
-from computewise.controller.controller import ComputeOptimal, Policy
-from computewise.controller.file import Arm, Fitted, read_policy, write_policy
-from computewise.controller.replay import Walk, Workload
+from computewise.controller.controller import ControllerFit, Policy
+from computewise.controller.file import Controller, ControllerArm, read_controller, write_controller
+from computewise.controller.replay import RecordedPool, ReplayEnv
 from computewise.controller.state import FEATURES, Option
 from computewise.controller.trees import Forest, Recipe, grow
 from computewise.errors import RunError
 
 ARMS = (
-    Arm("small", "tiny-llama", {"name": "best_of_n", "n": 1}, 8),
-    Arm("search", "tiny-llama", {"name": "beam_search", "n": 4, "width": 2}, 2),
-    Arm("large", "big-llama", {"name": "best_of_n", "n": 1}, 2, larger=True),
+    ControllerArm("small", "tiny-llama", {"name": "best_of_n", "n": 1}, 8),
+    ControllerArm("search", "tiny-llama", {"name": "beam_search", "n": 4, "width": 2}, 2),
+    ControllerArm("large", "big-llama", {"name": "best_of_n", "n": 1}, 2, larger=True),
 )
 MODELS = ["tiny-llama", "big-llama"]
 
 
 @cache
-def held() -> Workload:
+def held() -> RecordedPool:
     """Chances from 0 to 1 by the small model, some more by the other arms."""
     rng = np.random.default_rng(0)
     return workload(
@@ -46,20 +46,20 @@ def held() -> Workload:
 
 
 @cache
-def fitted() -> Fitted:
-    estimator = ComputeOptimal(larger=("large",), numbers=60_000, recipe=Recipe(trees=20, depth=3))
-    return Fitted(estimator.fit(held()), ARMS, "a PRM", "sums", "FLOPs", 12.5)
+def fitted() -> Controller:
+    estimator = ControllerFit(larger=("large",), numbers=60_000, recipe=Recipe(trees=20, depth=3))
+    return Controller(estimator.fit(held()), ARMS, "a PRM", "sums", "FLOPs", 12.5)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     file = tmp_path / "policy.json"
-    file.write_text(write_policy(fitted()))
+    file.write_text(write_controller(fitted()))
     return file
 
 
-def read(path: Path) -> Fitted:
-    return read_policy(path, models=MODELS, verifier="a PRM")
+def read(path: Path) -> Controller:
+    return read_controller(path, models=MODELS, verifier="a PRM")
 
 
 def edited(path: Path, edit: Callable[[dict[str, Any]], object]) -> Path:
@@ -71,7 +71,7 @@ def edited(path: Path, edit: Callable[[dict[str, Any]], object]) -> Path:
 
 def refused(path: Path, match: str, **instead: Any) -> None:
     with pytest.raises(RunError, match=match) as caught:
-        read_policy(path, **({"models": MODELS, "verifier": "a PRM"} | instead))
+        read_controller(path, **({"models": MODELS, "verifier": "a PRM"} | instead))
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
 
@@ -87,7 +87,7 @@ def test_a_policy_that_is_read_back_is_for_the_same_and_by_the_same_arms(path: P
 
 def test_a_policy_that_is_read_back_predicts_the_same_to_four_digits(path: Path) -> None:
     """But for a value that lies between a split and the same rounded, which hardly any does."""
-    walk = Walk(held(), 3, seed=1)
+    walk = ReplayEnv(held(), 3, seed=1)
     every = np.arange(len(walk.problems))
     before, after = fitted().policy, read(path).policy
     for arm in (0, 0, 0, 1, 2, 0, 0, 0):
@@ -116,21 +116,21 @@ def test_a_share_of_draws_that_a_tree_splits_at_stays_on_its_side(path: Path) ->
     targets = np.column_stack([np.cumsum(np.ones(len(shares))) % 7, shares]) / 7
     forest = grow(rows, targets, Recipe(trees=40, depth=3, rate=0.5))
     policy = Policy(("small",), (), (Option("small", 1, 1.0),), forest, ())
-    path.write_text(write_policy(Fitted(policy, ARMS[:1], "a PRM", "sums", "FLOPs", 1.0)))
+    path.write_text(write_controller(Controller(policy, ARMS[:1], "a PRM", "sums", "FLOPs", 1.0)))
     away = np.abs(read(path).policy.forest.predict(rows) - forest.predict(rows))
     assert away.max() < 1e-3
 
 
 def test_what_was_read_is_written_as_it_was(path: Path) -> None:
-    assert write_policy(read(path)) == path.read_text()
+    assert write_controller(read(path)) == path.read_text()
 
 
 @given(st.one_of(st.integers(-20, 20).map(lambda n: n / 7), st.floats(-1e4, 1e4, allow_subnormal=False)))
 def test_a_split_is_never_rounded_down_and_by_a_thousandth_at_most(split: float) -> None:
     thresholds = np.array([[split]])
     forest = Forest(np.zeros(1), np.zeros((1, 1), np.int64), thresholds, np.array([[[1.0], [2.0]]]))
-    odd = Fitted(Policy(("small",), (), (), forest, ()), ARMS[:1], None, "", "", 1.0)
-    written = json.loads(write_policy(odd))["trees"][0]["split"]
+    odd = Controller(Policy(("small",), (), (), forest, ()), ARMS[:1], None, "", "", 1.0)
+    written = json.loads(write_controller(odd))["trees"][0]["split"]
     assert split <= written <= split + abs(split) * 1.0001e-3
 
 

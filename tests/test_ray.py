@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from ray_source import NotedSource
 
-from computewise.errors import CeilingError, RunError, UsageError
+from computewise.errors import RunError, SpendLimitError, UsageError
 from computewise.runs import RunDirectory, read_records, record_key
-from computewise.strategies import BestOfN, describe
+from computewise.strategies import BestOfN, strategy_to_dict
 from computewise.study.executors import executor_for
 from computewise.study.plan import Run, jobs
-from computewise.study.ray import OnRay
+from computewise.study.ray import RayExecutor
 from computewise.study.run import measure
 
 pytest.importorskip("ray")
@@ -27,7 +27,7 @@ pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning:ray")
 
 MEMORY = 80 * 2**20
-RUNS = [Run("pool", "small", describe(BestOfN(4)), seed, 4) for seed in range(3)]
+RUNS = [Run("pool", "small", strategy_to_dict(BestOfN(4)), seed, 4) for seed in range(3)]
 CONFIG = {"task": "simulated"}
 SOON = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300, "health_check_failure_threshold": 3}
 
@@ -72,7 +72,7 @@ def test_a_node_that_is_killed_loses_nothing(cluster: Any, tmp_path: Path, compu
             cluster.remove_node(doomed, allow_graceful=False)
 
     log.touch()
-    found = measure(RUNS, source, problems, directory, executor=OnRay("auto"), progress=kill)
+    found = measure(RUNS, source, problems, directory, executor=RayExecutor("auto"), progress=kill)
     assert recorded, "no node was killed"
     assert records.read_bytes().startswith(recorded[0])
     bare = NotedSource(log=str(tmp_path / "bare.log"))
@@ -88,7 +88,7 @@ def test_a_node_that_is_killed_loses_nothing(cluster: Any, tmp_path: Path, compu
 def test_a_source_that_waits_is_opened_once_on_a_node(cluster: Any, tmp_path: Path) -> None:
     source = NotedSource(log=str(tmp_path / "calls.log"))
     planned = jobs(RUNS[0], source.task().problems("test", 12, 0), 1)
-    done = [one for batch in OnRay("auto").work_off(source, planned) for one in batch]
+    done = [one for batch in RayExecutor("auto").run(source, planned) for one in batch]
     assert sorted(job.problems[0].id for job, _ in done) == sorted(job.problems[0].id for job in planned)
     assert [records[0].problem for _, records in done] == [job.problems[0].id for job, _ in done]
     assert (tmp_path / "calls.log").read_text().count("open") == 1
@@ -98,15 +98,15 @@ def test_a_source_that_waits_is_opened_once_on_a_node(cluster: Any, tmp_path: Pa
 def test_what_ends_a_run_is_raised_as_it_was(cluster: Any, tmp_path: Path, computes: bool) -> None:
     source = NotedSource(log=str(tmp_path / "calls.log"), computes=computes, shut=True)
     planned = jobs(RUNS[0], source.task().problems("test", 3, 0), 1)
-    with pytest.raises(CeilingError, match=r"^nothing may be spent$"):
-        list(OnRay("auto").work_off(source, planned))
+    with pytest.raises(SpendLimitError, match=r"^nothing may be spent$"):
+        list(RayExecutor("auto").run(source, planned))
 
 
 def test_who_stops_leaves_nothing_running(cluster: Any, tmp_path: Path) -> None:
     log = tmp_path / "calls.log"
     source = NotedSource(log=str(log), pause=0.2, lanes=2)
     planned = jobs(RUNS[0], source.task().problems("test", 40, 0), 1)
-    with closing(OnRay("auto").work_off(source, planned)) as batches:
+    with closing(RayExecutor("auto").run(source, planned)) as batches:
         assert any(batch for batch in batches)
     before = len(calls(log))
     time.sleep(1)
@@ -116,7 +116,7 @@ def test_who_stops_leaves_nothing_running(cluster: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["", "remote", "127.0.0.1:6379"])
 def test_an_address_of_another_kind_is_refused(address: str) -> None:
     with pytest.raises(UsageError, match="is not allowed: auto, local, ray://HOST:PORT"):
-        OnRay(address)
+        RayExecutor(address)
 
 
 def test_where_no_cluster_is_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,11 +125,11 @@ def test_where_no_cluster_is_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr("ray.init", nowhere)
     with pytest.raises(RunError, match=r"no Ray cluster at 'auto' \(Could not find any running.*ray start") as error:
-        list(OnRay("auto").work_off(NotedSource(log=""), []))
+        list(RayExecutor("auto").run(NotedSource(log=""), []))
     assert "\n" not in str(error.value)
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"computewise\[ray\]"):
-        list(OnRay("auto").work_off(NotedSource(log=""), []))
+        list(RayExecutor("auto").run(NotedSource(log=""), []))

@@ -21,9 +21,9 @@ from computewise.http.client import HttpClient
 from computewise.models.embedded.engine import EngineLoop
 from computewise.models.embedded.model import EmbeddedModel, prompt_tokens
 from computewise.models.embedded.network import Trunk, log_softmax
-from computewise.models.embedded.weights import END, SHIPPED, encode, load_weights
+from computewise.models.embedded.weights import END, WEIGHTS_DIRECTORY, encode, load_weights
 from computewise.models.forgetful import Forgetful
-from computewise.models.server.connect import find_served, open_served
+from computewise.models.server.connect import connect_model, probe_model
 from computewise.models.server.model import ServerModel
 from computewise.session import Strategy
 from computewise.solve import answer_of, solve
@@ -96,7 +96,7 @@ async def both(served: LlamaServer, strategy: Strategy) -> Both:
 
 async def opened(served: LlamaServer, client: HttpClient) -> ServerModel:
     """The adapter, as a command opens it."""
-    return await open_served(await find_served(client.base_url, None), client, delimiter=TASK.delimiter)
+    return await connect_model(await probe_model(client.base_url, None), client, delimiter=TASK.delimiter)
 
 
 async def runs(strategy: Strategy, model: Model) -> list[Run]:
@@ -152,7 +152,7 @@ def test_the_comparison_tells_a_warmer_model() -> None:
 
 
 def test_the_adapter_finds_what_the_server_can(served: LlamaServer) -> None:
-    found = asyncio.run(find_served(f"{served.url}/v1", None))
+    found = asyncio.run(probe_model(f"{served.url}/v1", None))
     assert (found.model, found.parameters) == ("small", 786_304)
     assert (found.capabilities.rung, found.capabilities.n, found.capabilities.context) == ("A", served.slots, 256)
 
@@ -227,7 +227,7 @@ def test_solutions_are_as_likely(searched: dict[str, Both]) -> None:
 
 
 def test_log_probabilities_are_the_models(searched: dict[str, Both]) -> None:
-    trunk = Trunk(load_weights(SHIPPED / "small.safetensors"))
+    trunk = Trunk(load_weights(WEIGHTS_DIRECTORY / "small.safetensors"))
     for run in searched["best_of_n"].server[:: len(SEEDS)]:
         one = run.result.candidates[0]
         prompt = prompt_tokens(run.problem.prompt)

@@ -10,11 +10,11 @@ import pytest
 from computewise.core import Problem, Usage
 from computewise.errors import RunError
 from computewise.runs import (
-    Outcome,
+    CandidateRecord,
     Record,
     RunDirectory,
-    key_of,
     last_records,
+    make_key,
     read_config,
     read_problems,
     read_records,
@@ -25,13 +25,13 @@ CONFIG = {"task": "expressions", "problems": 20}
 
 def record(problem: str) -> Record:
     """A record with every kind of field."""
-    outcome = Outcome(answer="7", value=0.5, logprob=0.9, tokens=3, correct=True)
+    outcome = CandidateRecord(answer="7", value=0.5, mean_token_prob=0.9, tokens=3, correct=True)
     return Record("pool", "small", {"name": "best_of_n", "n": 4}, 0, problem, Usage(samples=4), [outcome])
 
 
 def key(problem: str) -> tuple[str, str, str, int, str]:
     """The key of `record(problem)`, settings in another order."""
-    return key_of("pool", "small", {"n": 4, "name": "best_of_n"}, 0, problem)
+    return make_key("pool", "small", {"n": 4, "name": "best_of_n"}, 0, problem)
 
 
 def test_what_is_appended_is_read_back(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_full_disk_loses_nothing_that_was_recorded(tmp_path: Path, monkeypatch
 
 def test_what_a_run_does_not_keep_costs_nothing(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path, CONFIG, resume=False)
-    kept = Outcome("7", 0.5, 0.9, 3, True, text="3+4\n7", scores=(0.4, 0.5))
+    kept = CandidateRecord("7", 0.5, 0.9, 3, True, text="3+4\n7", scores=(0.4, 0.5))
     directory.append([record("1+1"), Record("pool", "small", {"n": 1}, 0, "2+2", candidates=[kept])])
     first, second = (tmp_path / "records.jsonl").read_text().splitlines()
     assert '"text"' not in first

@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 
 import pytest
 
-from computewise.controller.file import read_policy
+from computewise.controller.file import read_controller
 from computewise.errors import RunError
 from computewise.models.embedded.engine import one_thread
-from computewise.report.replay_page import plain_rule, write_replay_report
+from computewise.report.replay_page import confidence_rule, write_replay_report
 
 RULES = ("uniform", "controller", "plain_rule", "oracle")
 BUDGETS = [1, 2, 3, 4, 6, 8, 12, 16]
@@ -149,10 +149,10 @@ def test_a_file_is_split_and_its_faults_come_before_any_number(tmp_path: Path) -
     assert "larger model" not in said
     assert "over 2 to 8 draws a problem" in said
     assert f"No problem has more than {SAMPLES} samples" in said
-    policy = read_policy(out / "policy.json", models=[file.name], verifier="recorded, last")
+    policy = read_controller(out / "policy.json", models=[file.name], verifier="recorded, last")
     assert policy.arms[0].limit == SAMPLES
     with pytest.raises(RunError, match="for the model"):
-        read_policy(out / "policy.json", models=["another.jsonl"], verifier="recorded, last")
+        read_controller(out / "policy.json", models=["another.jsonl"], verifier="recorded, last")
 
 
 def test_another_file_is_measured_on(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_another_file_is_measured_on(tmp_path: Path) -> None:
     said = text(tmp_path / "out" / "report.html")
     assert f"Fitted on the {PROBLEMS} problems of one file and measured on the {PROBLEMS - 2} of another" in said
     assert "Nothing wrong was found" in said
-    read_policy(tmp_path / "out" / "policy.json", models=["a.jsonl"], verifier="recorded, mean")
+    read_controller(tmp_path / "out" / "policy.json", models=["a.jsonl"], verifier="recorded, mean")
 
 
 def test_problems_in_both_files_are_said(tmp_path: Path) -> None:
@@ -209,8 +209,8 @@ def test_the_plain_rule_ahead_is_said() -> None:
         return [{"budget": n, "accuracy": accuracy} for n, accuracy in enumerate(accuracies, 1)]
 
     ahead = {"frontier": {"plain_rule": points(0.5, 0.62), "controller": points(0.5, 0.6)}}
-    assert "ahead of the controller at 2 (by 2.0 points)" in plain_rule(ahead)
-    assert "at no budget" in plain_rule({"frontier": {"plain_rule": points(0.5), "controller": points(0.5)}})
+    assert "ahead of the controller at 2 (by 2.0 points)" in confidence_rule(ahead)
+    assert "at no budget" in confidence_rule({"frontier": {"plain_rule": points(0.5), "controller": points(0.5)}})
 
 
 MISTAKES = {

@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from computewise.errors import RunError, UsageError
-from computewise.grading.equivalence import Equality
+from computewise.grading.equivalence import AnswerEquivalence
 from computewise.grading.extraction import boxed
-from computewise.grading.normalize import canonical
+from computewise.grading.normalize import normalize
 from computewise.study.recorded.read import join, read_recording
 from computewise.study.recorded.rows import RecordedProblem, Recording, Sample, classify, to_drawn, to_draws
 
@@ -268,7 +268,7 @@ def test_a_hostile_completion_is_scanned_once() -> None:
     ],
 )
 def test_answers_that_are_written_differently_are_equal(one: str, other: str) -> None:
-    assert canonical(one) == canonical(other)
+    assert normalize(one) == normalize(other)
 
 
 @pytest.mark.parametrize(
@@ -276,16 +276,16 @@ def test_answers_that_are_written_differently_are_equal(one: str, other: str) ->
     [("1", "2"), ("-3", "3"), (r"3\frac{1}{2}", "31/2"), ("1,2", "12"), ("(0,5)", "0.5"), ("1/0", "1"), ("x", "X")],
 )
 def test_answers_that_differ_stay_different(one: str, other: str) -> None:
-    assert canonical(one) != canonical(other)
+    assert normalize(one) != normalize(other)
 
 
 @given(st.text())
 def test_canonical_survives_anything(text: str) -> None:
-    canonical(text)
+    normalize(text)
 
 
 def test_an_endless_number_is_compared_as_text() -> None:
-    assert canonical("9" * 10_000) == "9" * 10_000
+    assert normalize("9" * 10_000) == "9" * 10_000
 
 
 def test_classes_are_compared_by_one_of_each_only() -> None:
@@ -301,7 +301,7 @@ def test_classes_are_compared_by_one_of_each_only() -> None:
 
 
 def test_equal_texts_and_whole_numbers_ask_nobody() -> None:
-    with Equality(patience=0) as equal:
+    with AnswerEquivalence(patience=0) as equal:
         assert equal(r"\frac{1}{2}", "0.5")
         assert not equal("12", "13")
         assert not equal("x" * 1000, "y")
@@ -310,7 +310,7 @@ def test_equal_texts_and_whole_numbers_ask_nobody() -> None:
 
 def test_mathematics_sees_what_text_does_not() -> None:
     pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
-    with Equality() as equal:
+    with AnswerEquivalence() as equal:
         assert equal(r"\frac{\sqrt{3}}{3}", r"\frac{1}{\sqrt{3}}")
         assert equal("-2,1", "1,-2")
         assert not equal(r"\sqrt{2}", r"\sqrt{3}")
@@ -320,9 +320,9 @@ def test_mathematics_sees_what_text_does_not() -> None:
 def test_a_comparison_that_hangs_is_given_up_and_its_neighbours_are_not() -> None:
     pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
     hostile = "9^{9^{9^{9}}}"
-    with Equality() as equal:
+    with AnswerEquivalence() as equal:
         assert equal(r"\sqrt{8}", r"2\sqrt{2}")  # the worker stands
-    with Equality(patience=1) as equal:
+    with AnswerEquivalence(patience=1) as equal:
         assert not equal("x+1", hostile)
         assert equal.given_up == 1
         assert not equal("x+2", hostile)
@@ -333,7 +333,7 @@ def test_a_comparison_that_hangs_is_given_up_and_its_neighbours_are_not() -> Non
 
 def test_what_was_given_up_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
-    monkeypatch.setattr("computewise.study.recorded.read.Equality", lambda: Equality(patience=1e-3))
+    monkeypatch.setattr("computewise.study.recorded.read.Equality", lambda: AnswerEquivalence(patience=1e-3))
     recording = read_recording(lines(tmp_path / "x.jsonl", columns(completions=[r"\boxed{\sqrt{7}}", "a", "b", "c"])))
     [finding] = [finding for finding in recording.findings if finding.kind == "grading"]
     assert "count as equal to none" in finding.text

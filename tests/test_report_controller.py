@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from computewise.report import controller
-from computewise.report.controller import accuracy, beside_large, deciding, differences, needed, sentence
+from computewise.report.controller import accuracy, beside_large, controller_sentence, deciding, differences, needed
 from computewise.report.costs import SHOWN
 from computewise.report.exchange import break_even_table, meaning, over
 from computewise.report.findings import headline
-from computewise.report.lookup import SHIPPED
+from computewise.report.lookup import SHIPPED_LABEL
 from computewise.report.plotting import decimal_ticks
 from computewise.report.text import PLAIN, estimate
 from computewise.setups.embedded import PRICES, SPEEDS
-from computewise.study.run import Outcome
+from computewise.study.run import StudyResult
 
 COLUMNS = ("flops", "bytes", "dollars", "seconds")
 SCOPES = ("how much", "which and how much", "with escalation")
@@ -51,8 +51,8 @@ def test_currencies_are_switched_without_a_script(page: str) -> None:
 def test_every_currency_has_its_sentence_its_numbers_and_what_was_assumed(page: str, summary: dict[str, Any]) -> None:
     for panel, column in zip(_panels(page), COLUMNS, strict=True):
         held = summary["controller"][column]
-        assert sentence(held) in panel
-        assert sentence(held).startswith(f"Counted in {held['name']}, ")
+        assert controller_sentence(held) in panel
+        assert controller_sentence(held).startswith(f"Counted in {held['name']}, ")
         assert SHOWN[column].assumed(summary) in panel
         assert f'href="figures/controller_{column}.svg"' in panel
         assert f'href="figures/controller_{column}_difference.svg"' in panel
@@ -83,13 +83,15 @@ def test_costs_as_read() -> None:
 
 def test_page_begins_with_what_deciding_bought_in_flops(page: str, summary: dict[str, Any]) -> None:
     first = headline(summary)[0]
-    assert first.startswith(sentence(summary["controller"]["flops"]))
+    assert first.startswith(controller_sentence(summary["controller"]["flops"]))
     assert first in page
     assert list(deciding({"controller": {}})) == []
 
 
 def test_sentence_has_true_minus_signs() -> None:
-    assert sentence({"sentence": "best-of-N: -1.0 points [-2.0, 3.0]"}) == "best-of-N: −1.0 points [−2.0, 3.0]"
+    assert (
+        controller_sentence({"sentence": "best-of-N: -1.0 points [-2.0, 3.0]"}) == "best-of-N: −1.0 points [−2.0, 3.0]"
+    )
 
 
 @pytest.mark.parametrize(
@@ -171,10 +173,10 @@ def test_rival_that_may_be_the_large_model_is_drawn_where_it_differs(summary: di
 def test_shipped_policy_is_shown_where_it_was_measured(summary: dict[str, Any]) -> None:
     held = summary["controller"]["flops"]
     for holder in (held["mean_minus_best_fixed"], held["needed"]):
-        holder[SHIPPED] = holder["with escalation"]
+        holder[SHIPPED_LABEL] = holder["with escalation"]
     for at in held["budgets"]:
         for name in ("controllers", "best_fixed", "minus_uniform", "draws"):
-            at[name][SHIPPED] = at[name]["with escalation"]
+            at[name][SHIPPED_LABEL] = at[name]["with escalation"]
     assert "controller, shipped policy" in {text.get_text() for text in accuracy(held, "flops", PLAIN).axes[0].texts}
     assert "shipped policy" in [text.get_text() for text in differences(held).legends[0].get_texts()]
     assert "Controller, shipped policy" in controller.accuracy_table(held, "flops").head
@@ -184,7 +186,7 @@ def test_shipped_policy_is_shown_where_it_was_measured(summary: dict[str, Any]) 
 
 
 def test_console_shows_the_controller_at_the_budgets_that_were_asked_for(summary: dict[str, Any]) -> None:
-    rows = Outcome(summary).headline()
+    rows = StudyResult(summary).headline()
     at = {each["n"]: each["controllers"] for each in summary["controller"]["flops"]["budgets"]}
     for name, scope in (
         ("controller, without escalation", "which and how much"),
@@ -194,7 +196,7 @@ def test_console_shows_the_controller_at_the_budgets_that_were_asked_for(summary
         assert rows[name][16]["usage"]["flops"] == at[16][scope]["cost"]
         assert 1 not in rows[name]
     assert (
-        Outcome({**summary, "controller": {}})
+        StudyResult({**summary, "controller": {}})
         .headline()
         .keys()
         .isdisjoint(("controller, without escalation", "controller, with escalation"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from computewise.core import Attempt, Candidate, Completion, FinishReason, Result, Usage
 from computewise.selection import SELECTIONS, Ballot, hierarchical, majority, weighted
-from computewise.session import Exhausted, Ledger, Limits, Session, Strategy
+from computewise.session import BudgetExhausted, Ledger, Limits, Session, Strategy
 from computewise.solve import solve
 from computewise.strategies import AdaptiveBranching, BestOfN, GatedRevisions, RatioPool, Revisions, StepRevisions
 from computewise.strategies.adaptive_branching import _draw
@@ -184,7 +184,7 @@ async def first_attempt(verifier: SimulatedPRM, model: Recording, ledger: Ledger
 async def test_steps_kept_keep_their_scores_and_only_the_new_are_read() -> None:
     model, ledger = Recording(), Ledger()
     session, first = await first_attempt(SimulatedPRM(skill=0.95), model, ledger)
-    (kept,) = await session.revise([[first]], keep_trusted=True)
+    (kept,) = await session.revise([[first]], keep_prefix=True)
     assert kept.steps[:2] == first.steps[:2]
     assert len(kept.steps) == 4
     assert kept.scores == first.scores[:2]
@@ -207,10 +207,10 @@ async def test_steps_kept_keep_their_scores_and_only_the_new_are_read() -> None:
 async def test_the_last_step_is_made_anew_however_much_it_is_trusted() -> None:
     session, first = await first_attempt(SimulatedPRM(skill=0.95), Recording(), Ledger())
     everything = replace(first, scores=(1.0, 1.0, 1.0, 0.5))
-    (kept,) = await session.revise([[everything]], keep_trusted=True)
+    (kept,) = await session.revise([[everything]], keep_prefix=True)
     assert kept.steps[:3] == first.steps[:3]
-    (whole,) = await session.revise([[replace(first, scores=())]], keep_trusted=True)
-    assert whole.history[0].doubted is None
+    (whole,) = await session.revise([[replace(first, scores=())]], keep_prefix=True)
+    assert whole.history[0].weakest_step is None
     assert whole.scores == ()
 
 
@@ -396,7 +396,7 @@ async def test_what_was_lost_is_worth_nothing_whatever_it_went_on_from() -> None
     assert session.value(replace(kept, end="failed")) == 0.0
     assert Session(problem(), Scripted(counting), None, "\n").value(lost) == 0.0
     assert Session(problem(), Scripted(counting), None, "\n").value(kept) == 1.0
-    assert session.finished() == [kept]
+    assert session.finished_candidates() == [kept]
 
 
 async def test_a_lost_attempt_is_shown_to_none_and_the_one_before_it_is_revised() -> None:
@@ -413,7 +413,7 @@ async def test_a_lost_attempt_is_shown_to_none_and_the_one_before_it_is_revised(
 async def test_where_every_attempt_was_lost_the_next_is_sampled_all_the_same() -> None:
     session, model = await lost_in(0)
     (lost,) = await session.sample(1)
-    (then,) = await session.revise([[lost]], keep_trusted=True)
+    (then,) = await session.revise([[lost]], keep_prefix=True)
     assert (then.text, then.end, then.chain) == ("1", "stop", lost.chain)
     assert then.id != lost.id
     assert "".join(attempt.text for attempt in model.calls[-1].attempts) == ""
@@ -437,14 +437,14 @@ async def test_what_is_left_can_be_said_anew() -> None:
     session = Session(problem(), SimulatedModel(skill=1.0), None, "\n", budget=10)
     (first,) = await session.sample(1)
     assert (first.end, sum(step.tokens for step in first.steps)) == ("length", 10)
-    with pytest.raises(Exhausted):
+    with pytest.raises(BudgetExhausted):
         await session.sample(1)
-    session.allow(7)
+    session.set_budget(7)
     (second,) = await session.sample(1)
     assert sum(step.tokens for step in second.steps) == 7
-    session.allow(None)
+    session.set_budget(None)
     (third,) = await session.sample(1)
     assert (third.end, sum(step.tokens for step in third.steps)) == ("stop", 35)
-    session.allow(0)
-    with pytest.raises(Exhausted):
+    session.set_budget(0)
+    with pytest.raises(BudgetExhausted):
         await session.sample(1)

@@ -8,11 +8,21 @@ from typing import Any
 import pytest
 from serve_doubles import PRICES, asked, fitted
 
-from computewise.controller.file import Fitted
+from computewise.controller.file import Controller
 from computewise.selection import best, hierarchical, majority, weighted
-from computewise.serve.errors import Refused
-from computewise.serve.planning import OFFERED, ByPolicy, Fixed, Name, Passing, Plan, choose, generations, read_name
-from computewise.serve.settings import EFFORTS, Settings
+from computewise.serve.errors import ApiError
+from computewise.serve.planning import (
+    OFFERED,
+    ByController,
+    FixedStrategy,
+    Name,
+    PassThrough,
+    Plan,
+    generations,
+    plan_request,
+    read_name,
+)
+from computewise.serve.settings import EFFORTS, ServerSettings
 from computewise.strategies import (
     DVTS,
     AdaptiveBranching,
@@ -35,44 +45,44 @@ POLICY = fitted({"samples": 0.1})
 def chosen(
     model: str = "small",
     *,
-    policy: Fitted | None = None,
+    policy: Controller | None = None,
     strategies: Mapping[str, str | None] | None = None,
-    settings: Settings | None = None,
+    settings: ServerSettings | None = None,
     answerable: bool = True,
     passes: bool = True,
     **fields: Any,
 ) -> Plan:
-    return choose(
+    return plan_request(
         asked(model=model, **fields),
         MODELS,
         fitted=policy,
         strategies=strategies or dict.fromkeys(OFFERED),
-        settings=settings or Settings(),
+        settings=settings or ServerSettings(),
         answerable=answerable,
         passes=passes,
     )
 
 
-def fixed(model: str = "small", **fields: Any) -> Fixed:
+def fixed(model: str = "small", **fields: Any) -> FixedStrategy:
     plan = chosen(model, **fields)
-    assert isinstance(plan, Fixed), plan
+    assert isinstance(plan, FixedStrategy), plan
     return plan
 
 
-def priced(**fields: Any) -> ByPolicy:
+def priced(**fields: Any) -> ByController:
     plan = chosen(policy=POLICY, **fields)
-    assert isinstance(plan, ByPolicy), plan
+    assert isinstance(plan, ByController), plan
     return plan
 
 
-def passed(model: str = "small", **fields: Any) -> Passing:
+def passed(model: str = "small", **fields: Any) -> PassThrough:
     plan = chosen(model, **fields)
-    assert isinstance(plan, Passing), plan
+    assert isinstance(plan, PassThrough), plan
     return plan
 
 
-def refused(model: str = "small", **fields: Any) -> Refused:
-    with pytest.raises(Refused) as found:
+def refused(model: str = "small", **fields: Any) -> ApiError:
+    with pytest.raises(ApiError) as found:
         chosen(model, **fields)
     return found.value
 
@@ -125,7 +135,7 @@ def test_a_name_is_taken_apart_behind_the_longest_model(name: str, models: list[
     ],
 )
 def test_a_name_that_is_none_is_refused_in_a_few_words(name: str, code: str) -> None:
-    with pytest.raises(Refused) as found:
+    with pytest.raises(ApiError) as found:
         read_name(name, ["small", "large"])
     assert (found.value.param, found.value.code) == ("model", code)
     assert len(found.value.message) < 500
@@ -203,7 +213,7 @@ def test_the_answer_is_selected_as_the_strategy_wants_or_the_client() -> None:
 
 
 def test_the_policy_decides_where_nothing_else_is_said() -> None:
-    assert priced() == ByPolicy(0.1, 0.0, 4.0)
+    assert priced() == ByController(0.1, 0.0, 4.0)
     assert priced(computewise={"strategy": "policy"}) == priced()
     assert chosen("small:policy", policy=POLICY) == priced()
 
@@ -221,16 +231,16 @@ def test_more_effort_is_a_lower_price_and_more_generations() -> None:
 
 def test_an_effort_below_the_least_there_is_is_the_least() -> None:
     plan = chosen(policy=fitted({}, prices=PRICES[1:]), reasoning_effort="low")
-    assert isinstance(plan, ByPolicy)
+    assert isinstance(plan, ByController)
     assert (plan.price, plan.generations) == (0.1, 4.0)
 
 
 def test_a_price_can_be_named_in_three_ways() -> None:
-    assert priced(computewise={"price": 0.06}) == ByPolicy(0.06, 0.0, 10.0)
+    assert priced(computewise={"price": 0.06}) == ByController(0.06, 0.0, 10.0)
     assert priced(computewise={"mean_cost": 11}).price == 0.05
     assert priced(computewise={"accuracy": 0.6}).price == 0.1
     assert priced(computewise={"price": 0}).generations == 40
-    assert priced(computewise={"abstain_under": 0.7}).least_confidence == 0.7
+    assert priced(computewise={"abstain_under": 0.7}).min_confidence == 0.7
 
 
 @pytest.mark.parametrize(
@@ -262,7 +272,7 @@ def test_without_a_policy_an_effort_is_best_of_n() -> None:
 
 
 def test_efforts_are_the_operator_s() -> None:
-    settings = Settings(efforts={"low": 1.0, "medium": 3.0, "high": 5.0})
+    settings = ServerSettings(efforts={"low": 1.0, "medium": 3.0, "high": 5.0})
     assert fixed(reasoning_effort="high", settings=settings).strategy == BestOfN(5)
     assert fixed(reasoning_effort="none", settings=settings).strategy == BestOfN(1)
 
@@ -346,7 +356,7 @@ def test_whoever_insists_on_the_policy_is_told_what_is_in_its_way(fields: dict[s
 
 def test_whoever_names_a_strategy_knows_that_answers_compare() -> None:
     assert fixed("small:best_of_n@2", answerable=False).strategy == BestOfN(2)
-    assert isinstance(chosen("small:policy", policy=POLICY, answerable=False), ByPolicy)
+    assert isinstance(chosen("small:policy", policy=POLICY, answerable=False), ByController)
     shaped = fixed("small:best_of_n@2", response_format={"type": "json_object"})
     assert shaped.strategy == BestOfN(2)
 
@@ -408,7 +418,7 @@ def test_stops_are_allowed_where_solutions_are_whole_and_no_temperature_where_on
 
 
 def test_the_most_generations_are_the_operator_s() -> None:
-    few = Settings(most_generations=32)
+    few = ServerSettings(most_generations=32)
     assert fixed("small:best_of_n@32", settings=few).generations == 32
     assert refused("small:best_of_n@33", settings=few).code == "too_many_generations"
 

@@ -25,13 +25,13 @@ from computewise.http.concurrency import Retry
 from computewise.serve.app import application
 from computewise.serve.backends import EmbeddedBackend, served_backend
 from computewise.serve.planning import OFFERED
-from computewise.serve.settings import Settings
+from computewise.serve.settings import ServerSettings
 from computewise.session import Limits
-from computewise.setups.server import ServerSource, Spending
+from computewise.setups.server import ServerSpec, SpendPolicy
 from computewise.tasks.load import TaskSpec
 from computewise.verifiers.base import VerifierSpec
 
-BOUNDS = Settings(most_generations=4, efforts={"low": 1.0, "medium": 2.0, "high": 4.0}, timeout=20.0, traces=20)
+BOUNDS = ServerSettings(most_generations=4, efforts={"low": 1.0, "medium": 2.0, "high": 4.0}, timeout=20.0, traces=20)
 HARD = settings(
     max_examples=120, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
@@ -58,7 +58,7 @@ class Passing(VLLM):
 async def served() -> AsyncIterator[Starlette]:
     """Over a server's double: steps, raw prompts, log-probabilities for a verifier."""
     server = Passing(Little())
-    source = ServerSource(
+    source = ServerSpec(
         small=await found_on(server),
         large=None,
         verifier=VerifierSpec("logprob"),
@@ -66,7 +66,7 @@ async def served() -> AsyncIterator[Starlette]:
         bounds=Limits(steps=4, tokens=40),
         sampling_temperature=1.0,
         prices={},
-        spending=Spending(retry=Retry(tries=1)),
+        spending=SpendPolicy(retry=Retry(tries=1)),
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(http_client, "AiohttpTransport", lambda *_: httpx.MockTransport(server.handle))
@@ -390,7 +390,7 @@ def test_a_problem_that_is_too_long_to_be_one_is_not_read() -> None:
 
 def test_a_body_beyond_the_bound_is_refused() -> None:
     async def asked() -> httpx.Response:
-        async with client_of(application(SimulatedBackend(), Settings(largest_body=1_000))) as client:
+        async with client_of(application(SimulatedBackend(), ServerSettings(largest_body=1_000))) as client:
             return await client.post(CHAT, content=b"x" * 1_001)
 
     answer = asyncio.run(asked())
@@ -400,7 +400,7 @@ def test_a_body_beyond_the_bound_is_refused() -> None:
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_other_methods_and_paths_are_refused_alike(method: str) -> None:
     async def asked(path: str) -> httpx.Response:
-        async with client_of(application(SimulatedBackend(players={"small": Gated()}), Settings())) as client:
+        async with client_of(application(SimulatedBackend(players={"small": Gated()}), ServerSettings())) as client:
             return await client.request(method, path)
 
     for path in (CHAT, COMPLETIONS, "/v1/embeddings", "/v1/", "/nowhere", "/%ff%00", "/" + "x" * 5_000):

@@ -13,10 +13,10 @@ from serve_doubles import SimulatedBackend
 from serving import PATIENCE, serving
 
 from computewise.errors import UsageError
-from computewise.serve.admission import Gone, Keys, Queue, read_body, while_connected
-from computewise.serve.errors import Refused
+from computewise.serve.admission import ClientDisconnected, Keys, Queue, read_body, while_connected
+from computewise.serve.errors import ApiError
 from computewise.serve.server import LARGEST_HEAD
-from computewise.serve.settings import Settings
+from computewise.serve.settings import ServerSettings
 from computewise.testing import SimulatedModel
 
 LONG = 1000.0
@@ -43,7 +43,7 @@ def test_every_key_opens(given: str) -> None:
 )
 def test_nothing_else_does(given: str) -> None:
     for headers in ({"authorization": given}, {"x_api_key": given}, {}):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(ApiError) as refused:
             Keys(["one", "two"], []).client(scope(**headers))
         assert (refused.value.status, refused.value.code) == (401, "invalid_api_key")
         assert refused.value.headers == {"www-authenticate": "Bearer"}
@@ -78,7 +78,7 @@ CALLS = (("10.0.0.1", "one"), ("10.0.0.2", "one"), ("10.0.0.1", "two"))
 
 def test_a_key_that_no_latin_letters_spell_is_no_row_of_question_marks() -> None:
     keys = Keys(["\u043a\u043b\u044e\u0447\u0420"], [])
-    with pytest.raises(Refused):
+    with pytest.raises(ApiError):
         keys.client(scope(authorization="Bearer ?????"))
     assert keys.client(scope(authorization="Bearer \u043a\u043b\u044e\u0447\u0420".encode()))
 
@@ -118,14 +118,14 @@ def test_without_keys_it_answers_under_its_own_names(host: str) -> None:
     ],
 )
 def test_a_name_that_is_made_to_point_here_is_not_let_in(host: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ApiError) as refused:
         Keys([], HOSTS).client(scope(host=host))
     assert (refused.value.status, refused.value.code) == (403, "unknown_host")
     assert len(refused.value.message) < 300
 
 
 def test_a_request_without_a_host_is_not_let_in_either() -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(ApiError):
         Keys([], HOSTS).client(scope())
 
 
@@ -166,7 +166,7 @@ async def test_a_body_is_read_whole() -> None:
 @pytest.mark.parametrize("length", ["4", "99999999999999999999", "9" * 5000])
 async def test_a_body_that_is_said_to_be_too_large_is_not_read_at_all(length: str) -> None:
     messages = Messages(b"abcd")
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ApiError) as refused:
         await read_body(scope(content_length=length), messages, 3)
     assert (refused.value.status, refused.value.code, messages.read) == (413, "too_large", 0)
 
@@ -174,7 +174,7 @@ async def test_a_body_that_is_said_to_be_too_large_is_not_read_at_all(length: st
 @pytest.mark.parametrize("said", [{}, {"content_length": "1"}, {"content_length": "x"}, {"content_length": "-1"}])
 async def test_a_body_that_turns_out_too_large_is_read_no_further(said: dict[str, str]) -> None:
     messages = Messages(b"ab", b"cd", b"ef", b"gh")
-    with pytest.raises(Refused, match="larger than the 3 bytes") as refused:
+    with pytest.raises(ApiError, match="larger than the 3 bytes") as refused:
         await read_body(scope(**said), messages, 3)
     assert (refused.value.status, messages.read) == (413, 2)
 
@@ -184,7 +184,7 @@ async def test_a_client_that_hangs_up_in_the_middle_of_its_body_is_gone() -> Non
         async def __call__(self) -> dict[str, Any]:
             return {**await Messages.__call__(self), "more_body": True}
 
-    with pytest.raises(Gone):
+    with pytest.raises(ClientDisconnected):
         await read_body(scope(), Leaves(b"ab"), 3)
 
 
@@ -226,7 +226,7 @@ async def test_work_whose_client_hangs_up_is_cancelled_and_its_clean_up_awaited(
                 await asyncio.sleep(0)
             did.append("cleaned up")
 
-    with pytest.raises(Gone):
+    with pytest.raises(ClientDisconnected):
         await while_connected(connection, work())
     assert did == ["cancelled", "cleaned up"]
 
@@ -317,21 +317,21 @@ async def test_one_too_many_is_told_to_come_again_and_the_others_stay() -> None:
     requests = Requests(queue)
     requests.begin("a", [str(number) for number in range(5)])
     await turns()
-    assert (queue.under_way, queue.waiting) == (2, 3)
+    assert (queue.in_flight, queue.waiting) == (2, 3)
     for client in ("a", "b"):
-        with pytest.raises(Refused, match="3 requests wait already") as refused:
+        with pytest.raises(ApiError, match="3 requests wait already") as refused:
             await requests.ask(client, "one too many")
         assert (refused.value.status, refused.value.type, refused.value.code) == (429, "rate_limit_error", "queue_full")
         assert refused.value.headers == {"retry-after": "1"}
     assert await requests.end() == [None] * 5
-    assert (queue.under_way, queue.waiting) == (0, 0)
+    assert (queue.in_flight, queue.waiting) == (0, 0)
 
 
 async def test_a_queue_of_no_length_has_places_all_the_same() -> None:
     requests = Requests(Queue(1, 0))
     requests.begin("a", ["0"])
     await turns()
-    with pytest.raises(Refused):
+    with pytest.raises(ApiError):
         await requests.ask("b", "1")
     await requests.end()
     assert requests.order == ["0"]
@@ -346,7 +346,7 @@ async def test_the_time_to_come_again_is_what_those_before_take(monkeypatch: pyt
     requests = Requests(queue)
     requests.begin("a", ["1", "2"])
     await turns()
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ApiError) as refused:
         await requests.ask("a", "3")
     assert refused.value.headers == {"retry-after": "10"}  # two of 5 seconds, the mean so far
     await requests.end()
@@ -355,7 +355,7 @@ async def test_the_time_to_come_again_is_what_those_before_take(monkeypatch: pyt
     requests = Requests(queue)
     requests.begin("a", ["5", "6"])
     await turns()
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ApiError) as refused:
         await requests.ask("a", "7")
     assert refused.value.headers == {"retry-after": "60"}
     await requests.end()
@@ -369,13 +369,13 @@ async def test_whoever_leaves_while_waiting_leaves_no_place_behind() -> None:
     for task in requests.tasks[1:3]:
         task.cancel()
     await turns()
-    assert (queue.under_way, queue.waiting) == (1, 1)
+    assert (queue.in_flight, queue.waiting) == (1, 1)
     requests.begin("b", ["4", "5"])
     await turns()
     done = await requests.end()
     assert requests.order == ["0", "3", "4", "5"]
     assert [isinstance(one, asyncio.CancelledError) for one in done] == [False, True, True, False, False, False]
-    assert (queue.under_way, queue.waiting) == (0, 0)
+    assert (queue.in_flight, queue.waiting) == (0, 0)
 
 
 async def test_whoever_fails_while_worked_on_gives_the_place_back() -> None:
@@ -384,7 +384,7 @@ async def test_whoever_fails_while_worked_on_gives_the_place_back() -> None:
         async with queue.place("a", "0", LONG):
             raise ValueError("as it was told")
     async with queue.place("a", "1", LONG):
-        assert queue.under_way == 1
+        assert queue.in_flight == 1
 
 
 async def test_whoever_waits_too_long_is_told_so_and_leaves_no_place_behind() -> None:
@@ -392,13 +392,13 @@ async def test_whoever_waits_too_long_is_told_so_and_leaves_no_place_behind() ->
     requests = Requests(queue)
     requests.begin("a", ["0"])
     await turns()
-    with pytest.raises(Refused, match=r"no place was free within 0.001 seconds") as refused:
+    with pytest.raises(ApiError, match=r"no place was free within 0.001 seconds") as refused:
         await requests.ask("b", "1", 0.001)
     assert refused.value.status == 429
     assert "retry-after" in refused.value.headers
-    assert (queue.under_way, queue.waiting) == (1, 0)
+    assert (queue.in_flight, queue.waiting) == (1, 0)
     await requests.end()
-    assert queue.under_way == 0
+    assert queue.in_flight == 0
 
 
 async def test_the_time_for_waiting_is_not_that_for_the_work() -> None:
@@ -428,7 +428,7 @@ async def test_the_time_for_waiting_is_not_that_for_the_work() -> None:
 def test_settings_that_cannot_be_are_refused_by_name(changes: dict[str, Any]) -> None:
     (name,) = changes
     with pytest.raises(UsageError, match=name.removesuffix("s")):
-        Settings(**changes)
+        ServerSettings(**changes)
 
 
 @pytest.mark.parametrize("head", [b"GET /health HTTP/1.1\r\nx: ", b"GET /", b"GET /health HTTP/1.1\r\nhost: h\r\n"])

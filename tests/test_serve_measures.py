@@ -17,7 +17,7 @@ from computewise.http.client import HttpClient
 from computewise.serve.app import application
 from computewise.serve.backends import Upstream
 from computewise.serve.metrics import CONTENT_TYPE
-from computewise.serve.settings import Settings
+from computewise.serve.settings import ServerSettings
 from computewise.testing import SimulatedModel
 
 Numbers = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -44,7 +44,7 @@ def perfect() -> dict[str, Model]:
 
 
 async def test_one_searched_request_by_hand() -> None:
-    async with client_of(application(SimulatedBackend(players=perfect()), Settings())) as client:
+    async with client_of(application(SimulatedBackend(players=perfect()), ServerSettings())) as client:
         assert (await client.post(CHAT, json=body(model="small:best_of_n@4"))).status_code == 200
         held = await numbers(client)
     labels = {"endpoint": "chat", "strategy": "best_of_n", "budget": "4", "status": "done"}
@@ -67,7 +67,7 @@ async def test_one_searched_request_by_hand() -> None:
 
 async def test_a_policy_s_decisions_are_counted() -> None:
     backend = SimulatedBackend(players=perfect(), fitted=fitted({"large": 0.5}))
-    async with client_of(application(backend, Settings())) as client:
+    async with client_of(application(backend, ServerSettings())) as client:
         for _ in range(2):
             await client.post(CHAT, json=body())
         held = await numbers(client)
@@ -83,7 +83,7 @@ async def test_one_passed_request() -> None:
 
     async with HttpClient("http://upstream/v1", transport=httpx.MockTransport(handle)) as upstream:
         backend = SimulatedBackend(upstreams={"small": Upstream(upstream, "small")})
-        async with client_of(application(backend, Settings())) as client:
+        async with client_of(application(backend, ServerSettings())) as client:
             await client.post(COMPLETIONS, json={"model": "small:none", "prompt": PROMPT})
             held = await numbers(client)
     labels = {"endpoint": "completions", "strategy": "none", "budget": "", "status": "passed"}
@@ -95,7 +95,7 @@ async def test_one_passed_request() -> None:
 
 async def test_failed_refused_and_lost_ones() -> None:
     backend = SimulatedBackend(keeps=0, error=ServerError("ill", 500))
-    async with client_of(application(backend, Settings(keys=("a",))), "a") as client:
+    async with client_of(application(backend, ServerSettings(keys=("a",))), "a") as client:
         assert (await client.post(CHAT, json=body(model="small:best_of_n@4"))).status_code == 500
         assert (await client.post(CHAT, json=body(model="other"))).status_code == 404
         assert (await client.post(CHAT, content=b"{")).status_code == 400
@@ -112,7 +112,7 @@ async def test_failed_refused_and_lost_ones() -> None:
 
 async def test_what_is_under_way_and_what_waits() -> None:
     gated = Gated()
-    app = application(SimulatedBackend(players={"small": gated}), Settings(in_flight=1))
+    app = application(SimulatedBackend(players={"small": gated}), ServerSettings(in_flight=1))
     async with client_of(app) as client:
         asking = [asyncio.ensure_future(client.post(CHAT, json=body(model="small:single"))) for _ in range(3)]
         await until(lambda: gated.waiting)
@@ -129,7 +129,7 @@ async def test_what_is_under_way_and_what_waits() -> None:
 
 
 async def test_two_applications_share_no_numbers() -> None:
-    first, second = (application(SimulatedBackend(players=perfect()), Settings()) for _ in range(2))
+    first, second = (application(SimulatedBackend(players=perfect()), ServerSettings()) for _ in range(2))
     async with client_of(first) as one, client_of(second) as other:
         await one.post(CHAT, json=body(model="small:best_of_n@4"))
         assert number(await numbers(one), "verifier_calls_total") == 1
@@ -140,7 +140,7 @@ async def test_two_applications_share_no_numbers() -> None:
     ("n", "budget"), [(1, "1"), (2, "2"), (3, "4"), (100, "128"), (129, "above 128"), (256, "above 128")]
 )
 async def test_budgets_come_in_a_few_sizes(n: int, budget: str) -> None:
-    async with client_of(application(SimulatedBackend(), Settings())) as client:
+    async with client_of(application(SimulatedBackend(), ServerSettings())) as client:
         await client.post(CHAT, json=body(model=f"small:best_of_n@{n}"))
         held = await numbers(client)
     assert [dict(labels)["budget"] for name, labels in held if name == "computewise_requests_total"] == [budget]
@@ -155,7 +155,7 @@ async def test_a_client_cannot_make_series_of_its_own() -> None:
         body(reasoning_effort="low"),
         body(model=f"small:{'y' * 50}"),
     ]
-    async with client_of(application(SimulatedBackend(), Settings())) as client:
+    async with client_of(application(SimulatedBackend(), ServerSettings())) as client:
         for ask in asks:
             await client.post(CHAT, json=ask)
         held = await numbers(client)

@@ -9,16 +9,16 @@ import pytest
 from serve_doubles import PROMPT, asked, body
 
 from computewise.models.messages import Message
-from computewise.serve.errors import Refused
-from computewise.serve.planning import looks_answerable
-from computewise.serve.schemas import Asked, read_chat, read_completion
+from computewise.serve.errors import ApiError
+from computewise.serve.planning import looks_gradable
+from computewise.serve.schemas import ChatRequest, read_chat, read_completion
 
 
-def completion(prompt: Any = PROMPT, **fields: Any) -> Asked:
+def completion(prompt: Any = PROMPT, **fields: Any) -> ChatRequest:
     return read_completion(json.dumps({"model": "small", "prompt": prompt, **fields}).encode())
 
 
-def turns(*messages: dict[str, Any], **fields: Any) -> Asked:
+def turns(*messages: dict[str, Any], **fields: Any) -> ChatRequest:
     return read_chat(json.dumps({"model": "small", "messages": messages, **fields}).encode())
 
 
@@ -36,7 +36,7 @@ def test_a_plain_chat_is_its_turns() -> None:
         Message("assistant", "b"),
         Message("user", "c"),
     )
-    assert (found.prompt, found.unvotable, found.endpoint, found.model) == ("c", None, "chat", "small")
+    assert (found.prompt, found.unsearchable, found.endpoint, found.model) == ("c", None, "chat", "small")
     assert not found.stream
     assert not found.include_usage
     assert not found.stop
@@ -68,8 +68,8 @@ def test_text_in_parts_is_text() -> None:
 )
 def test_a_turn_that_is_no_text_can_only_be_passed_through(messages: list[dict[str, Any]], param: str) -> None:
     found = turns(*messages)
-    assert found.unvotable is not None
-    assert found.unvotable[0] == param
+    assert found.unsearchable is not None
+    assert found.unsearchable[0] == param
     assert (found.turns, found.prompt) == ((), "")
 
 
@@ -98,9 +98,9 @@ def test_what_is_empty_in_a_turn_is_not_there() -> None:
 )
 def test_a_field_that_asks_for_something_else_than_one_text_is_named(field: str, value: Any) -> None:
     found = asked(**{field: value})
-    assert found.unvotable is not None
-    assert found.unvotable[0] == field
-    assert field in found.unvotable[1]
+    assert found.unsearchable is not None
+    assert found.unsearchable[0] == field
+    assert field in found.unsearchable[1]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_field_that_asks_for_something_else_than_one_text_is_named(field: str,
     ],
 )
 def test_a_field_that_says_what_holds_anyway_is_no_obstacle(field: str, value: Any) -> None:
-    assert asked(**{field: value}).unvotable is None
+    assert asked(**{field: value}).unsearchable is None
 
 
 def test_fields_that_are_not_acted_on_go_along() -> None:
@@ -128,10 +128,10 @@ def test_fields_that_are_not_acted_on_go_along() -> None:
 
 
 def test_the_lower_of_two_ceilings_counts() -> None:
-    assert asked(max_tokens=5, max_completion_tokens=7).most_shown == 5
-    assert asked(max_tokens=9, max_completion_tokens=7).most_shown == 7
-    assert asked(max_tokens=9).most_shown == 9
-    assert asked().most_shown is None
+    assert asked(max_tokens=5, max_completion_tokens=7).max_completion_tokens == 5
+    assert asked(max_tokens=9, max_completion_tokens=7).max_completion_tokens == 7
+    assert asked(max_tokens=9).max_completion_tokens == 9
+    assert asked().max_completion_tokens is None
 
 
 def test_a_text_of_a_given_shape() -> None:
@@ -156,8 +156,8 @@ def test_a_completion_s_prompt_is_gone_on_from(prompt: Any) -> None:
 @pytest.mark.parametrize("prompt", [["a", "b"], [1, 2], [[1], [2]], 5, {}, [], None])
 def test_other_prompts_can_only_be_passed_through(prompt: Any) -> None:
     found = completion(prompt)
-    assert found.unvotable is not None
-    assert (found.unvotable[0], found.turns) == ("prompt", ())
+    assert found.unsearchable is not None
+    assert (found.unsearchable[0], found.turns) == ("prompt", ())
 
 
 def test_a_body_is_kept_byte_for_byte() -> None:
@@ -201,7 +201,7 @@ def test_a_body_is_kept_byte_for_byte() -> None:
     ],
 )
 def test_every_field_that_is_wrong_is_named(changes: dict[str, Any], param: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ApiError) as refused:
         read_chat(json.dumps({**body(), **changes}).encode())
     assert (refused.value.status, refused.value.param, refused.value.code) == (400, param, "invalid_value")
     assert param in refused.value.message
@@ -212,7 +212,7 @@ def test_every_field_that_is_wrong_is_named(changes: dict[str, Any], param: str)
 )
 def test_a_field_that_is_missing_is_named(lacks: str, reads: Any) -> None:
     held = {"model": "small", "messages": [user("a")], "prompt": "a"}
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ApiError) as refused:
         reads(json.dumps({name: value for name, value in held.items() if name != lacks}).encode())
     assert refused.value.param == lacks
 
@@ -239,7 +239,7 @@ def test_a_field_that_is_missing_is_named(lacks: str, reads: Any) -> None:
 )
 def test_what_is_no_json_object_is_said_to_be_none(raw: bytes) -> None:
     for read in (read_chat, read_completion):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(ApiError) as refused:
             read(raw)
         assert (refused.value.status, refused.value.code) == (400, "not_json")
         assert "\n" not in refused.value.message
@@ -263,7 +263,7 @@ def test_what_is_no_json_object_is_said_to_be_none(raw: bytes) -> None:
     ],
 )
 def test_whether_an_answer_can_be_compared_is_guessed_by_the_prompt(prompt: str, grader: str, found: bool) -> None:
-    assert looks_answerable(prompt, grader) is found
+    assert looks_gradable(prompt, grader) is found
 
 
 @pytest.mark.parametrize(
@@ -272,4 +272,4 @@ def test_whether_an_answer_can_be_compared_is_guessed_by_the_prompt(prompt: str,
 )
 def test_a_long_prompt_is_guessed_about_in_one_go(grader: str, prompt: str) -> None:
     """From every place to the end anew, it would take hours, in which nobody else is answered."""
-    assert not looks_answerable(prompt, grader)
+    assert not looks_gradable(prompt, grader)

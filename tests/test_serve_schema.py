@@ -12,13 +12,13 @@ from serve_doubles import CHAT, COMPLETIONS
 
 from computewise.serve.app import application
 from computewise.serve.backends import EmbeddedBackend
-from computewise.serve.settings import Settings
+from computewise.serve.settings import ServerSettings
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis, of the extra [dev]")
 general = pytest.importorskip("schemathesis.checks")
 conformance = pytest.importorskip("schemathesis.specs.openapi.checks")
 
-BOUNDS = Settings(most_generations=4, efforts={"low": 1.0, "medium": 2.0, "high": 4.0}, timeout=20.0, traces=20)
+BOUNDS = ServerSettings(most_generations=4, efforts={"low": 1.0, "medium": 2.0, "high": 4.0}, timeout=20.0, traces=20)
 OPERATIONS = {
     ("POST", CHAT),
     ("POST", COMPLETIONS),

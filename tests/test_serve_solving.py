@@ -14,13 +14,13 @@ from serve_doubles import PROMPT, Gated, SimulatedBackend, asked, fitted
 
 from computewise.core import Candidate, Problem, Usage
 from computewise.errors import ModelError, ProblemError, ServerError
-from computewise.serve.accounting import account, failures, reckon, usage_of
+from computewise.serve.accounting import account, failures, summarize_costs, usage_of
 from computewise.serve.backends import Backend
 from computewise.serve.endpoints import Api
-from computewise.serve.errors import Refused
-from computewise.serve.execution import FUTILE, solved
-from computewise.serve.request import Solved, Work
-from computewise.serve.settings import Settings
+from computewise.serve.errors import ApiError
+from computewise.serve.execution import FUTILE, answer_request
+from computewise.serve.request import Answer, RequestState
+from computewise.serve.settings import ServerSettings
 from computewise.session import Limits
 from computewise.solve import answer_of, solve
 from computewise.strategies import BestOfN
@@ -30,20 +30,20 @@ SOON, LONG = 0.2, 100.0
 RIGHT = str(problem().answer)
 
 
-def begun(backend: Backend, model: str = "small", **fields: Any) -> tuple[Work, str]:
-    return Api(backend, Settings()).plan(asked(model=model, **fields), "client", "id")
+def begun(backend: Backend, model: str = "small", **fields: Any) -> tuple[RequestState, str]:
+    return Api(backend, ServerSettings()).plan(asked(model=model, **fields), "client", "id")
 
 
-async def tried(backend: Backend, model: str = "small", *, seconds: float = LONG, **fields: Any) -> Work:
+async def tried(backend: Backend, model: str = "small", *, seconds: float = LONG, **fields: Any) -> RequestState:
     """A request's work, solved."""
     work, name = begun(backend, model, **{"seed": 1, **fields})
-    work.solved = await solved(work, backend, name, seconds)
+    work.answer = await answer_request(work, backend, name, seconds)
     return work
 
 
-def of(work: Work) -> Solved:
-    assert work.solved is not None
-    return work.solved
+def of(work: RequestState) -> Answer:
+    assert work.answer is not None
+    return work.answer
 
 
 def perfect(**changes: Any) -> SimulatedBackend:
@@ -173,14 +173,14 @@ async def test_at_the_deadline_a_policy_gives_its_best_so_far() -> None:
 
 async def test_at_the_deadline_with_nothing_ended_there_is_an_error() -> None:
     backend = SimulatedBackend(players={"small": Gated()})
-    with pytest.raises(Refused, match=r"within 0.2 seconds") as refused:
+    with pytest.raises(ApiError, match=r"within 0.2 seconds") as refused:
         await tried(backend, "small:best_of_n@4", seconds=SOON)
     assert (refused.value.status, refused.value.code) == (504, "timeout")
 
 
 async def test_at_the_deadline_what_was_cut_off_is_no_answer() -> None:
     backend = SimulatedBackend(players={"small": Gated(free=1)}, limits=Limits(tokens=7))
-    with pytest.raises(Refused):
+    with pytest.raises(ApiError):
         await tried(backend, "small:revisions@4", seconds=SOON)
 
 
@@ -226,7 +226,7 @@ async def test_where_the_budget_ends_it_with_nothing_finished_what_was_begun_is_
 
 
 async def test_a_budget_of_less_than_a_token_each_is_refused_by_name() -> None:
-    with pytest.raises(Refused, match="no solution was begun") as refused:
+    with pytest.raises(ApiError, match="no solution was begun") as refused:
         await tried(perfect(), "small:best_of_n@4", computewise={"max_total_tokens": 3})
     assert (refused.value.param, refused.value.code) == ("computewise.max_total_tokens", "budget_too_small")
 
@@ -253,9 +253,9 @@ async def test_a_larger_model_s_tokens_are_its_own() -> None:
     assert (small.completion_tokens, large.completion_tokens) == (35, 35)
     assert work.usage == small + large
     each = 24 + 35
-    assert reckon(work).flops.completion == 2 * 1_000 * 35 + 2 * 14_000 * 35
-    assert reckon(work).flops.prompt == 2 * 1_000 * 24 + 2 * 14_000 * 24
-    assert reckon(work).flops.verifier == 2 * 500 * 2 * each
+    assert summarize_costs(work).flops.completion == 2 * 1_000 * 35 + 2 * 14_000 * 35
+    assert summarize_costs(work).flops.prompt == 2 * 1_000 * 24 + 2 * 14_000 * 24
+    assert summarize_costs(work).flops.verifier == 2 * 500 * 2 * each
 
 
 async def test_where_the_policy_is_not_sure_enough_it_abstains() -> None:
@@ -306,7 +306,7 @@ async def test_under_a_policy_too() -> None:
 async def test_what_a_server_loses_is_said_and_the_others_decide() -> None:
     work = await tried(perfect(keeps=2), "small:best_of_n@8")
     assert (of(work).answer, of(work).confidence) == (RIGHT, 1.0)
-    assert (work.lost.samples, work.lost.answered, work.usage.samples) == (4, 4, 4)
+    assert (work.failed_samples.samples, work.failed_samples.answered, work.usage.samples) == (4, 4, 4)
     assert failures(work) == ["the server is out of order"]
     held = account(work)
     assert (held["lost_samples"], held["failures"]) == (4, ["the server is out of order"])
@@ -318,7 +318,7 @@ async def test_what_a_server_loses_is_said_and_the_others_decide() -> None:
 )
 async def test_a_search_goes_on_without_what_is_lost(model: str) -> None:
     work = await tried(perfect(keeps=3), model)
-    assert work.lost.samples
+    assert work.failed_samples.samples
     assert of(work).answer == RIGHT
     assert of(work).chosen is not None
     assert of(work).text == PERFECT
@@ -339,7 +339,7 @@ async def test_a_search_goes_on_without_what_is_lost(model: str) -> None:
 async def test_where_all_is_lost_the_first_error_is_the_request_s(
     model: str, error: ModelError, status: int, headers: dict[str, str]
 ) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ApiError) as refused:
         await tried(perfect(keeps=0, error=error, fitted=fitted({"samples": 0.9})), model)
     assert (refused.value.status, refused.value.headers) == (status, headers)
     assert refused.value.message == str(error)
@@ -349,8 +349,8 @@ async def test_what_a_server_refuses_for_good_is_not_asked_again() -> None:
     backend = perfect(keeps=0, error=ServerError("too long", 400))
     work, name = begun(backend, "small:adaptive_branching@4")
     with pytest.raises(ServerError, match="too long"):
-        await solved(work, backend, name, LONG)
-    assert work.lost.samples == 1
+        await answer_request(work, backend, name, LONG)
+    assert work.failed_samples.samples == 1
 
 
 async def test_a_larger_model_helps_out_where_all_of_the_smaller_is_lost() -> None:

@@ -13,7 +13,7 @@ from computewise.core import Model
 from computewise.errors import ServerError
 from computewise.serve import tracing
 from computewise.serve.app import application
-from computewise.serve.settings import Settings
+from computewise.serve.settings import ServerSettings
 from computewise.testing import SimulatedModel, SimulatedPRM
 
 sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="needs opentelemetry-sdk, of the extra [test]")
@@ -65,7 +65,7 @@ def perfect() -> dict[str, Model]:
 
 
 async def asked(backend: SimulatedBackend, headers: dict[str, str] | None = None, **fields: Any) -> int:
-    async with client_of(application(backend, Settings())) as client:
+    async with client_of(application(backend, ServerSettings())) as client:
         return (await client.post(CHAT, json=body(**fields), headers=headers)).status_code
 
 
@@ -125,7 +125,7 @@ async def test_a_trace_that_is_none_begins_anew(spans: Spans, parent: str) -> No
 
 
 async def test_two_at_a_time_keep_their_calls_apart(spans: Spans) -> None:
-    app = application(SimulatedBackend(), Settings())
+    app = application(SimulatedBackend(), ServerSettings())
     async with client_of(app) as client:
         names = ["small:beam_search@4", "small:revisions@4", "large:beam_search@4"]
         await asyncio.gather(*(client.post(CHAT, json=body(model=name)) for name in names))
@@ -163,7 +163,7 @@ async def test_a_request_that_fails_is_an_error_and_says_what_was_spent(spans: S
 
 async def test_a_client_that_hangs_up_ends_every_span(spans: Spans) -> None:
     gated = Gated(free=1)
-    app = application(SimulatedBackend(players={"small": gated}), Settings())
+    app = application(SimulatedBackend(players={"small": gated}), ServerSettings())
     async with client_of(app) as client:
         asking = asyncio.ensure_future(client.post(CHAT, json=body(model="small:revisions@4")))
         await until(lambda: gated.waiting)
@@ -180,7 +180,7 @@ async def test_streams_are_recorded_alike(spans: Spans) -> None:
 
 
 async def test_no_prompt_and_no_key_is_in_a_span(spans: Spans) -> None:
-    async with client_of(application(SimulatedBackend(), Settings(keys=("sk-secret",))), "sk-secret") as client:
+    async with client_of(application(SimulatedBackend(), ServerSettings(keys=("sk-secret",))), "sk-secret") as client:
         assert (await client.post(CHAT, json=body(model="small:best_of_n@2", user="somebody"))).status_code == 200
         assert (await client.post(CHAT, json=body("my secret", "small:best_of_n@2"))).status_code == 400
     text = "".join(span.to_json() for span in spans.all)

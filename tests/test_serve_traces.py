@@ -15,9 +15,9 @@ from computewise.core import Usage
 from computewise.serve import history as remembered
 from computewise.serve.app import application
 from computewise.serve.endpoints import Api
-from computewise.serve.history import Traces, detail, version
-from computewise.serve.request import LONGEST_PROMPT, Work
-from computewise.serve.settings import Settings
+from computewise.serve.history import History, detail, version
+from computewise.serve.request import LONGEST_PROMPT, RequestState
+from computewise.serve.settings import ServerSettings
 from computewise.session import Ledger
 from computewise.testing import SimulatedModel
 
@@ -29,21 +29,21 @@ SUMMARY = {
 DETAIL = SUMMARY | {"question", "solution", "stopped", "decisions", "nodes", "truncated"}
 
 
-def work(id: str = "id", client: str = "client", *, tokens: int = 0, **fields: Any) -> Work:
-    held, _ = Api(SimulatedBackend(), Settings()).plan(asked(**fields), client, id)
+def work(id: str = "id", client: str = "client", *, tokens: int = 0, **fields: Any) -> RequestState:
+    held, _ = Api(SimulatedBackend(), ServerSettings()).plan(asked(**fields), client, id)
     held.arms, held.ledgers = {"": "small"}, {"": Ledger(usage=Usage(completion_tokens=tokens))}
     held.parameters = {"small": 1_000}
     return held
 
 
-def over(traces: Traces, *works: Work) -> None:
+def over(traces: History, *works: RequestState) -> None:
     for one in works:
         traces.add(one)
         one.end("done")
         traces.ended(one)
 
 
-def ids(traces: Traces, client: str = "client", limit: int = 100) -> list[str]:
+def ids(traces: History, client: str = "client", limit: int = 100) -> list[str]:
     return [one["id"] for one in traces.recent(client, limit)]
 
 
@@ -51,14 +51,14 @@ def ids(traces: Traces, client: str = "client", limit: int = 100) -> list[str]:
 
 
 def test_the_latest_come_first_and_as_many_as_are_asked_for() -> None:
-    traces = Traces(10)
+    traces = History(10)
     over(traces, *(work(str(number)) for number in range(5)))
     assert ids(traces) == ["4", "3", "2", "1", "0"]
     assert ids(traces, limit=2) == ["4", "3"]
 
 
 def test_nobody_sees_another_s() -> None:
-    traces = Traces(10)
+    traces = History(10)
     over(traces, work("0", "a"), work("1", "b"), work("2", "a"))
     assert (ids(traces, "a"), ids(traces, "b"), ids(traces, "c")) == (["2", "0"], ["1"], [])
     assert ids(traces, "a", limit=1) == ["2"]
@@ -68,7 +68,7 @@ def test_nobody_sees_another_s() -> None:
 
 
 def test_of_too_many_the_oldest_that_ended_is_forgotten() -> None:
-    traces = Traces(2)
+    traces = History(2)
     traces.add(running := work("running"))
     over(traces, work("0"), work("1"), work("2"))
     assert ids(traces) == ["2", "1", "running"]
@@ -81,7 +81,7 @@ def test_of_too_many_the_oldest_that_ended_is_forgotten() -> None:
 
 def test_of_too_many_tokens_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembered, "MOST_TOKENS", 100)
-    traces = Traces(10)
+    traces = History(10)
     over(traces, work("0", tokens=40), work("1", tokens=40))
     assert ids(traces) == ["1", "0"]
     over(traces, work("2", tokens=40))
@@ -93,7 +93,7 @@ def test_of_too_many_tokens_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_none_are_kept_where_none_are_wanted() -> None:
-    traces = Traces(0)
+    traces = History(0)
     traces.add(one := work("0"))
     assert ids(traces) == ["0"]
     one.end("done")
@@ -102,11 +102,11 @@ def test_none_are_kept_where_none_are_wanted() -> None:
 
 
 def test_what_is_over_holds_no_body() -> None:
-    traces = Traces(10)
+    traces = History(10)
     one = work(prompt="3" * 30_000, user="somebody")
     over(traces, one)
-    assert (one.asked.raw, one.asked.body, one.asked.fields) == (b"", {}, {})
-    assert one.asked.prompt == "3" * LONGEST_PROMPT
+    assert (one.request.raw, one.request.body, one.request.fields) == (b"", {}, {})
+    assert one.request.prompt == "3" * LONGEST_PROMPT
     assert len(traces.recent("client", 1)[0]["prompt"]) == 200
 
 
@@ -148,7 +148,9 @@ async def gated() -> Gated:
 @pytest.fixture
 async def client(gated: Gated) -> AsyncIterator[httpx.AsyncClient]:
     players = {**SimulatedBackend().players, "small": gated}
-    app = application(SimulatedBackend(players=players, fitted=fitted({"samples": 0.9})), Settings(keys=("a", "b")))
+    app = application(
+        SimulatedBackend(players=players, fitted=fitted({"samples": 0.9})), ServerSettings(keys=("a", "b"))
+    )
     async with client_of(app, "a") as opened:
         yield opened
 
@@ -185,7 +187,7 @@ async def test_a_search_can_be_watched_while_it_goes_on(client: httpx.AsyncClien
 
 
 async def test_the_list_tells_of_requests_that_wait_and_those_worked_on(gated: Gated) -> None:
-    app = application(SimulatedBackend(players={"small": gated}), Settings(in_flight=1))
+    app = application(SimulatedBackend(players={"small": gated}), ServerSettings(in_flight=1))
     gated.free = 0
     async with client_of(app) as client:
         asking = [
@@ -224,14 +226,14 @@ async def test_an_id_that_is_taken_or_is_none_is_not_given_twice(client: httpx.A
     assert len(set(found)) == len(found)
     assert (found[0], found[6]) == ("mine", "x" * 64)
     assert not set(found[1:6]) & set(given)
-    async with client_of(application(SimulatedBackend(), Settings())) as other:
+    async with client_of(application(SimulatedBackend(), ServerSettings())) as other:
         answer = await other.post(CHAT, json=body(), headers={"x-request-id": "mine"})
         assert answer.json()["computewise"]["trace"] == "mine"
 
 
 async def test_two_at_a_time_that_want_one_id_get_two() -> None:
     """Both ask before either's body is there."""
-    app = application(SimulatedBackend(), Settings(traces=0))
+    app = application(SimulatedBackend(), ServerSettings(traces=0))
     there = asyncio.Event()
 
     async def late() -> AsyncIterator[bytes]:
@@ -284,7 +286,7 @@ async def test_decisions_tell_what_was_drawn_and_why(client: httpx.AsyncClient, 
 
 async def test_a_tree_of_too_many_nodes_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembered, "MOST_NODES", 5)
-    app = application(SimulatedBackend(), Settings())
+    app = application(SimulatedBackend(), ServerSettings())
     async with client_of(app) as client:
         answer = await client.post(CHAT, json=body(model="small:beam_search@4"))
         held = (await client.get(f"/traces/{answer.headers['x-request-id']}")).json()
@@ -293,7 +295,7 @@ async def test_a_tree_of_too_many_nodes_is_cut_and_says_so(monkeypatch: pytest.M
 
 
 async def test_an_unbegun_request_has_nothing_to_show_yet() -> None:
-    held, _ = Api(SimulatedBackend(), Settings()).plan(asked(), "client", "id")
+    held, _ = Api(SimulatedBackend(), ServerSettings()).plan(asked(), "client", "id")
     shown = await detail(held)
     assert set(shown) == DETAIL
     assert (shown["nodes"], shown["decisions"], shown["status"]) == ([], [], "queued")

@@ -19,7 +19,7 @@ from llama import llama_server
 from servers import SERVERS, VLLM, Hosted, Little, Ollama, Server
 
 from computewise import cli
-from computewise.controller.file import read_policy
+from computewise.controller.file import read_controller
 from computewise.http import client as http_client
 from computewise.http.transport import AiohttpTransport
 from computewise.models.embedded.engine import one_thread
@@ -452,7 +452,7 @@ def test_a_run_is_exported_and_replayed(studied: Studied) -> None:
 def test_a_served_study_s_policy_is_followed(studied: Studied) -> None:
     shell = studied.shell
     policy = ("--policy", "whole/controller.json")
-    fitted = read_policy(shell.where / "whole" / "controller.json", models=["little-1b"], verifier="logprob")
+    fitted = read_controller(shell.where / "whole" / "controller.json", models=["little-1b"], verifier="logprob")
     assert fitted.models == ["little-1b"]
     told = json.loads(shell("solve", QUESTION, *SERVED, *policy, "--price", "0.0001", "--json").out)
     assert set(told["usage"]) == {"little-1b"}

@@ -16,7 +16,7 @@ from computewise.core import Problem, Usage
 from computewise.errors import ModelError, ServerError
 from computewise.models.forgetful import Forgetful
 from computewise.models.messages import Message
-from computewise.models.server.limits import Lost
+from computewise.models.server.limits import FailedSamples
 from computewise.models.server.model import ServerModel
 from computewise.session import Strategy
 from computewise.solve import solve
@@ -119,7 +119,7 @@ async def test_what_is_lost_is_empty_and_free_and_the_others_are_as_they_were(ki
     whole = kind()
     async with served(whole, chat_template="plain" if kind is Transformers else None) as model:
         unharmed = await ask(model, n=6, stop=None)
-    server, lost = kind(), Lost()
+    server, lost = kind(), FailedSamples()
     async with served(server, chat_template="plain" if kind is Transformers else None) as model:
         server.intercept = failing(lambda count: count in (1, 4))
         found = await ask(replace(model, lost=lost), n=6, stop=None)
@@ -136,7 +136,7 @@ async def test_what_is_lost_is_empty_and_free_and_the_others_are_as_they_were(ki
 
 
 async def test_a_request_for_many_is_lost_as_a_whole() -> None:
-    server, lost = VLLM(), Lost()
+    server, lost = VLLM(), FailedSamples()
     async with served(server) as model:
         await ask(replace(model, lost=lost), n=1, stop=None)
         server.intercept = failing(always, path=PATHS["vllm"])
@@ -147,19 +147,19 @@ async def test_a_request_for_many_is_lost_as_a_whole() -> None:
 
 @pytest.mark.parametrize("error", [500, 502, 503, 429, 408])
 async def test_where_nothing_was_ever_answered_the_first_error_is_raised(error: int) -> None:
-    server, lost = DeepSeek(), Lost()
+    server, lost = DeepSeek(), FailedSamples()
     async with served(server) as model:
         server.intercept = failing(always, error)
         with pytest.raises(ServerError, match="no 1") as raised:
             await ask(replace(model, lost=lost), n=4, stop=None)
     assert raised.value.status == error
-    assert lost.nothing()
+    assert lost.all_failed()
     assert lost.samples == 4
 
 
 @pytest.mark.parametrize("error", [400, 401, 403, 404, 413, 422, 501])
 async def test_what_every_other_would_be_told_too_is_raised_at_once(error: int) -> None:
-    server, lost = DeepSeek(), Lost()
+    server, lost = DeepSeek(), FailedSamples()
     async with served(server, concurrency=1) as model:
         server.intercept = failing(lambda count: count == 1, error)
         with pytest.raises(ServerError, match="no 1"):
@@ -169,7 +169,7 @@ async def test_what_every_other_would_be_told_too_is_raised_at_once(error: int) 
 
 
 async def test_an_answer_that_cannot_be_read_is_a_loss_too() -> None:
-    server, lost, count = DeepSeek(), Lost(), 0
+    server, lost, count = DeepSeek(), FailedSamples(), 0
 
     def intercept(path: str, body: Mapping[str, Any]) -> httpx.Response | None:
         nonlocal count
@@ -184,7 +184,7 @@ async def test_an_answer_that_cannot_be_read_is_a_loss_too() -> None:
 
 
 async def test_what_is_lost_is_not_charged_and_its_place_is_free() -> None:
-    server, lost = DeepSeek(), Lost()
+    server, lost = DeepSeek(), FailedSamples()
     async with served(server) as model:
         server.intercept = failing(lambda count: count % 2 == 0)
         found = await ask(replace(model, lost=lost), n=6, stop=None)
@@ -195,7 +195,7 @@ async def test_what_is_lost_is_not_charged_and_its_place_is_free() -> None:
 
 async def test_a_step_lost_while_going_on_from_a_blank_one_is_lost() -> None:
     """Half a step is none: what was sampled of it goes with it."""
-    server, lost = VLLM(Little(blank=1.0)), Lost()
+    server, lost = VLLM(Little(blank=1.0)), FailedSamples()
     async with served(server) as model:
         server.intercept = failing(lambda count: count > 1, path=PATHS["vllm"])
         (found,) = await ask(replace(model, lost=lost))
@@ -206,7 +206,7 @@ async def test_a_step_lost_while_going_on_from_a_blank_one_is_lost() -> None:
 # Searches
 
 
-def over(model: ServerModel, lost: Lost) -> Forgetful:
+def over(model: ServerModel, lost: FailedSamples) -> Forgetful:
     return Forgetful(replace(model, lost=lost))
 
 
@@ -222,7 +222,7 @@ def over(model: ServerModel, lost: Lost) -> Forgetful:
 )
 @pytest.mark.parametrize("kind", [VLLM, LlamaServer])
 async def test_a_search_goes_on_with_what_is_left(strategy: Strategy, kind: type[Server]) -> None:
-    server, lost = kind(Little(skill=0.9)), Lost()
+    server, lost = kind(Little(skill=0.9)), FailedSamples()
     path = PATHS["vllm" if kind is VLLM else "llama"]
     async with served(server) as model:
         server.intercept = failing(lambda count: count % 3 == 2, path=path)
@@ -238,7 +238,7 @@ async def test_a_search_goes_on_with_what_is_left(strategy: Strategy, kind: type
 
 
 async def test_a_search_that_loses_everything_later_on_ends_with_what_there_was() -> None:
-    server, lost = VLLM(Little(skill=1.0)), Lost()
+    server, lost = VLLM(Little(skill=1.0)), FailedSamples()
     async with served(server) as model:
         server.intercept = failing(lambda count: count > 2, path=PATHS["vllm"])
         result = await solve(
@@ -250,7 +250,7 @@ async def test_a_search_that_loses_everything_later_on_ends_with_what_there_was(
 
 
 async def test_one_solution_that_is_lost_is_an_error() -> None:
-    server, lost = Hosted(), Lost()
+    server, lost = Hosted(), FailedSamples()
     async with served(server) as model:
         server.intercept = failing(always)
         with pytest.raises(ServerError):
@@ -258,7 +258,7 @@ async def test_one_solution_that_is_lost_is_an_error() -> None:
 
 
 async def test_texts_of_what_was_lost_are_empty() -> None:
-    server, lost = DeepSeek(), Lost()
+    server, lost = DeepSeek(), FailedSamples()
     async with served(server) as model:
         server.intercept = failing(lambda count: count == 1)
         assert texts(await ask(replace(model, lost=lost), n=2, stop=None)).count("") == 1

@@ -58,7 +58,7 @@ KINDS: list[tuple[str, str | None, Expected]] = [
 @pytest.mark.parametrize(("name", "template", "expected"), KINDS, ids=[f"{kind[0]}-{kind[1]}" for kind in KINDS])
 async def test_each_server_is_known_for_what_it_can_do(name: str, template: str | None, expected: Expected) -> None:
     found = (await found_on(SERVERS[name](), chat_template=template)).capabilities
-    held = {**found.plain(), "steps": found.steps}
+    held = {**found.to_dict(), "steps": found.steps}
     assert {field: held[field] for field in expected} == expected
     assert found.steps == (found.rung != "D")
     assert found.chat
@@ -272,7 +272,7 @@ async def test_parameters_are_given_said_by_the_server_or_by_the_name() -> None:
 
 async def test_capabilities_are_plain_and_come_back() -> None:
     found = (await found_on(VLLM())).capabilities
-    plain = msgspec.json.decode(msgspec.json.encode(found.plain()))
+    plain = msgspec.json.decode(msgspec.json.encode(found.to_dict()))
     assert (plain.pop("rung"), plain.pop("steps")) == ("A", True)
     assert Capabilities(**plain) == found
 

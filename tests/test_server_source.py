@@ -15,12 +15,12 @@ from servers import VLLM, Little, Server, found_on
 from computewise.core import Usage
 from computewise.costs import Prices
 from computewise.http import client as http_client
-from computewise.http.client import KEYS, key_of
+from computewise.http.client import KEYS, api_key_for
 from computewise.models.cached import CachedModel
-from computewise.models.server.connect import ServedModel, restore_served
+from computewise.models.server.connect import ServerModelSpec, spec_from_dict
 from computewise.session import Limits
-from computewise.setups.server import Account, ServerSource, Spending, restore_source
-from computewise.study.executors import Together, executor_for
+from computewise.setups.server import ServerSpec, SpendPolicy, SpendReport, spec_from_config
+from computewise.study.executors import AsyncExecutor, executor_for
 from computewise.tasks.load import TaskSpec
 from computewise.verifiers.base import VerifierSpec
 
@@ -28,7 +28,7 @@ PRICES = Prices(input=0.1, cached_input=0.05, output=0.4, verifier=0.2)
 PROBLEM = "problem 41734 of 3 steps"
 
 
-async def source(server: Server | None = None, **changes: Any) -> ServerSource:
+async def source(server: Server | None = None, **changes: Any) -> ServerSpec:
     """A vLLM with log-probabilities for a verifier, on free questions."""
     settings: dict[str, Any] = {
         "small": await found_on(server or VLLM()),
@@ -38,12 +38,12 @@ async def source(server: Server | None = None, **changes: Any) -> ServerSource:
         "bounds": Limits(steps=7, tokens=99),
         "sampling_temperature": 0.7,
         "prices": {},
-        "spending": Spending(),
+        "spending": SpendPolicy(),
     }
-    return ServerSource(**{**settings, **changes})
+    return ServerSpec(**{**settings, **changes})
 
 
-async def two(**changes: Any) -> ServerSource:
+async def two(**changes: Any) -> ServerSpec:
     """A larger model and a judge, each on a server of its own."""
     large = replace(
         await found_on(VLLM()), model="someone/big-7b", base_url="http://larger/v1", parameters=7_000_000_000
@@ -66,25 +66,25 @@ def sockets(monkeypatch: pytest.MonkeyPatch, server: Server) -> list[tuple[str, 
 
 async def test_a_configuration_gives_the_source_back() -> None:
     for held in (await source(), await two()):
-        plain = json.loads(json.dumps(held.plain()))
-        assert restore_source(plain) == held
+        plain = json.loads(json.dumps(held.to_dict()))
+        assert spec_from_config(plain) == held
         assert pickle.loads(pickle.dumps(held)) == held
 
 
 async def test_the_embedded_verifier_is_restored() -> None:
     held = await source(verifier=None, problems=TaskSpec("expressions"))
-    assert held.plain()["verifier"] == "prm"
-    assert restore_source(json.loads(json.dumps(held.plain()))) == held
+    assert held.to_dict()["verifier"] == "prm"
+    assert spec_from_config(json.loads(json.dumps(held.to_dict()))) == held
     assert (held.split(), (await source()).split()) == ("test", "all")
 
 
 async def test_where_servers_are_is_kept_apart() -> None:
     held = await two()
-    plain = held.plain()
+    plain = held.to_dict()
     assert plain.pop("servers") == {"small": "http://test/v1", "large": "http://larger/v1", "prm": "http://judge/v1"}
     assert "http://" not in json.dumps(plain)
     moved = replace(held, small=replace(held.small, base_url="http://moved/v1"))
-    assert {**moved.plain(), "servers": 0} == {**held.plain(), "servers": 0}
+    assert {**moved.to_dict(), "servers": 0} == {**held.to_dict(), "servers": 0}
 
 
 async def test_what_decides_a_number_is_in_the_configuration() -> None:
@@ -100,19 +100,19 @@ async def test_what_decides_a_number_is_in_the_configuration() -> None:
         replace(held, sampling_temperature=0.8),
         replace(held, prices={}),
     ]
-    plains = [json.dumps(one.plain()) for one in (held, *others)]
+    plains = [json.dumps(one.to_dict()) for one in (held, *others)]
     assert len(set(plains)) == len(plains)
-    assert replace(held, spending=Spending(tokens=5, cache=Path("x"))).plain() == held.plain()
+    assert replace(held, spending=SpendPolicy(tokens=5, cache=Path("x"))).to_dict() == held.to_dict()
 
 
 async def test_names_and_sizes() -> None:
-    models = (await two()).models()
+    models = (await two()).roles()
     assert models.labels == {"small": "little-1b", "large": "big-7b", "prm": "wise-3b"}
     assert models.sizes == {"small": 1_000_000_000, "large": 7_000_000_000, "prm": 3_000_000_000}
     assert models.steps
-    assert (await source()).models().labels["prm"] == "logprob"
-    assert (await source()).models().sizes["prm"] == 0
-    assert "prm" not in (await source(verifier=VerifierSpec("none"))).models().sizes
+    assert (await source()).roles().labels["prm"] == "logprob"
+    assert (await source()).roles().sizes["prm"] == 0
+    assert "prm" not in (await source(verifier=VerifierSpec("none"))).roles().sizes
 
 
 @pytest.mark.parametrize(
@@ -125,18 +125,22 @@ async def test_names_and_sizes() -> None:
 )
 async def test_a_verifier_is_called_by_all_of_its_name(template: str, label: str) -> None:
     verifier = VerifierSpec(template, base_url="http://reader/v1", parameters=7_000_000_000)
-    assert (await source(verifier=verifier)).models().labels["prm"] == label
+    assert (await source(verifier=verifier)).roles().labels["prm"] == label
 
 
 async def test_limits_temperature_and_who_works() -> None:
-    held = await source(spending=Spending(in_flight=5))
-    assert (held.limits(), held.temperature(), executor_for(held)) == (Limits(steps=7, tokens=99), 0.7, Together(5))
+    held = await source(spending=SpendPolicy(in_flight=5))
+    assert (held.limits(), held.temperature(), executor_for(held)) == (
+        Limits(steps=7, tokens=99),
+        0.7,
+        AsyncExecutor(5),
+    )
 
 
 async def test_a_configuration_of_a_later_version_is_read() -> None:
     found = await found_on(VLLM())
-    plain = found.plain()
-    assert restore_served(plain | {"capabilities": {**plain["capabilities"], "later": 1}}, found.base_url) == found
+    plain = found.to_dict()
+    assert spec_from_dict(plain | {"capabilities": {**plain["capabilities"], "later": 1}}, found.base_url) == found
 
 
 async def test_the_revision_is_what_the_list_says_of_the_weights() -> None:
@@ -152,9 +156,9 @@ async def test_the_revision_is_what_the_list_says_of_the_weights() -> None:
 def test_a_key_is_the_environment_s(monkeypatch: pytest.MonkeyPatch) -> None:
     for role, name in KEYS.items():
         monkeypatch.setenv(name, "")
-        assert key_of(role) is None
+        assert api_key_for(role) is None
         monkeypatch.setenv(name, f"sk-{role}")
-    assert [key_of(role) for role in KEYS] == ["sk-small", "sk-large", "sk-prm"]
+    assert [api_key_for(role) for role in KEYS] == ["sk-small", "sk-large", "sk-prm"]
 
 
 @pytest.mark.parametrize("elsewhere", [True, False])
@@ -171,7 +175,7 @@ async def test_each_server_is_sent_its_own_key(elsewhere: bool, monkeypatch: pyt
     assert set(seen) == {("test", "Bearer sk-small"), *([("larger", "Bearer sk-large")] if elsewhere else [])}
 
 
-async def ask(held: ServerSource, seed: int = 1) -> tuple[str, Usage]:
+async def ask(held: ServerSpec, seed: int = 1) -> tuple[str, Usage]:
     """One solution, and what of it came from the cache."""
     async with held.open() as opened:
         model = opened.model("small")
@@ -184,7 +188,7 @@ async def test_the_cache_s_keys_hold_what_decides_an_answer(tmp_path: Path, monk
     sockets(monkeypatch, VLLM(Little()))
     template = tmp_path / "template.jinja"
     template.write_text("<|user|>{{ messages[0].content }}<|end|><|assistant|>", "utf-8")
-    held = await source(spending=Spending(cache=tmp_path / "cache.sqlite"))
+    held = await source(spending=SpendPolicy(cache=tmp_path / "cache.sqlite"))
     rendered = replace(held, small=replace(held.small, chat_template=str(template)))
     moved = replace(held, small=replace(held.small, base_url="http://moved/v1"))
     told = replace(held, problems=replace(held.problems, instruction="Be brief."))
@@ -200,8 +204,8 @@ async def test_the_cache_s_keys_hold_what_decides_an_answer(tmp_path: Path, monk
 async def test_every_model_gives_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = VLLM(Little())
     sockets(monkeypatch, server)
-    accounts: list[Account] = []
-    held = await source(spending=Spending(cache=tmp_path / "cache.sqlite", account=accounts.append))
+    accounts: list[SpendReport] = []
+    held = await source(spending=SpendPolicy(cache=tmp_path / "cache.sqlite", account=accounts.append))
     for _ in range(2):
         await ask(held)
     paid, free = accounts
@@ -212,7 +216,7 @@ async def test_every_model_gives_an_account(tmp_path: Path, monkeypatch: pytest.
 
 async def test_one_ceiling_is_for_both_models(monkeypatch: pytest.MonkeyPatch) -> None:
     sockets(monkeypatch, VLLM(Little()))
-    held = await source(spending=Spending(tokens=60))
+    held = await source(spending=SpendPolicy(tokens=60))
     async with replace(held, large=held.small).open() as opened:
         asked: dict[str, Any] = {"stop": None, "max_tokens": 40, "temperature": 1.0, "seeds": [1]}
         await opened.model("small").sample(PROBLEM, "", 1, **asked)
@@ -223,4 +227,4 @@ async def test_one_ceiling_is_for_both_models(monkeypatch: pytest.MonkeyPatch) -
 def test_a_name_for_people_is_the_last_part_of_it() -> None:
     served: dict[str, Any] = {"base_url": "http://test/v1", "parameters": 1, "capabilities": None}
     names = ("little", "someone/little", "/models/little/", "/")
-    assert [ServedModel(model=name, **served).label for name in names] == ["little", "little", "little", "/"]
+    assert [ServerModelSpec(model=name, **served).label for name in names] == ["little", "little", "little", "/"]

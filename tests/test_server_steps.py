@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 from servers import encode
 
-from computewise.models.server.limits import Memory
+from computewise.models.server.limits import TokenIdCache
 from computewise.models.server.model import cut
-from computewise.models.server.protocol import Generated, Tokens, shared_out
+from computewise.models.server.protocol import Generation, Tokens, shared_out
 
 
-def spelled(*texts: str, ended: str = "end", text: str | None = None) -> Generated:
+def spelled(*texts: str, ended: str = "end", text: str | None = None) -> Generation:
     """Tokens of log-probability -1, -2, ..."""
     tokens = Tokens(texts, tuple(-float(index) for index in range(1, len(texts) + 1)), tuple(range(len(texts))))
-    return Generated("".join(texts) if text is None else text, ended, tokens, None)  # type: ignore[arg-type]
+    return Generation("".join(texts) if text is None else text, ended, tokens, None)  # type: ignore[arg-type]
 
 
-def shown(generated: Generated, delimiter: str = "\n\n") -> list[tuple[str, int, float]]:
+def shown(generated: Generation, delimiter: str = "\n\n") -> list[tuple[str, int, float]]:
     return [(step.text, step.tokens, step.logprob) for step in cut(generated, delimiter)]
 
 
@@ -45,29 +45,29 @@ def test_one_step_has_all_tokens_and_their_sum() -> None:
     ],
 )
 def test_no_step_but_the_only_one_is_blank_and_nothing_is_lost(text: str, steps: list[str]) -> None:
-    found = cut(Generated(text, "end", None, 12), "\n\n")
+    found = cut(Generation(text, "end", None, 12), "\n\n")
     assert [step.text for step in found] == steps
     assert sum(step.tokens for step in found) == 12
 
 
 def test_unseen_tokens_are_shared_out_by_length_and_add_up() -> None:
-    assert [step.tokens for step in cut(Generated("a" * 10 + "\n\n" + "b" * 6, "end", None, 9), "\n\n")] == [6, 3]
-    (step,) = cut(Generated("a" * 10, "end", None, None, thinking="b" * 11), "\n\n")
+    assert [step.tokens for step in cut(Generation("a" * 10 + "\n\n" + "b" * 6, "end", None, 9), "\n\n")] == [6, 3]
+    (step,) = cut(Generation("a" * 10, "end", None, None, thinking="b" * 11), "\n\n")
     assert step.tokens == 6
 
 
 def test_the_end_token_is_shown_by_its_name_and_is_no_text() -> None:
     whole = spelled("a\n\n", "b", "<|im_end|>", text="a\n\nb")
     assert shown(whole) == [("a\n\n", 1, -1.0), ("b", 2, -5.0)]
-    assert whole.spelled == Tokens(("a\n\n", "b", ""), (-1.0, -2.0, -3.0), (0, 1, 2))
+    assert whole.aligned_tokens == Tokens(("a\n\n", "b", ""), (-1.0, -2.0, -3.0), (0, 1, 2))
 
 
 def test_tokens_that_do_not_spell_the_text_are_shared_out_with_their_log_probability() -> None:
     over = spelled("a", "\n\n\t", ended="stop", text="a\n\n")
-    assert over.spelled is None
+    assert over.aligned_tokens is None
     assert shown(over) == [("a\n\n", 2, -3.0)]
     broken = spelled("�", "�", "\n\n", "b", text="é\n\nb")
-    assert broken.spelled is None
+    assert broken.aligned_tokens is None
     assert [tokens for _, tokens, _ in shown(broken)] == [3, 1]
     assert sum(logprob for _, _, logprob in shown(broken)) == pytest.approx(-10)
 
@@ -83,11 +83,11 @@ def test_what_is_shared_out_is_all_of_it(total: int, weights: list[int]) -> None
 
 def test_nothing_came() -> None:
     assert shown(spelled("<|eos|>", text="")) == [("", 1, -1.0)]
-    assert Generated("", "end", Tokens((), (), None), None).sampled == 0
+    assert Generation("", "end", Tokens((), (), None), None).sampled == 0
 
 
 def test_memory_forgets_the_oldest_and_counts_what_it_holds() -> None:
-    memory = Memory(most=10)
+    memory = TokenIdCache(most=10)
     memory.keep("aaaa", encode("aaaa"))
     memory.keep("bbbb", encode("bbbb"))
     assert memory.find("aaaa") == (97,) * 4

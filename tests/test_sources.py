@@ -16,26 +16,26 @@ from typing import Any
 import pytest
 from simulated_source import LABELS, WATCHED, SimulatedSource, Watched
 
-from computewise.controller.controller import ComputeOptimal
+from computewise.controller.controller import ControllerFit
 from computewise.controller.trees import Recipe
 from computewise.costs import NO_VERIFIER, Prices, Shape, Speeds
-from computewise.errors import CeilingError, ModelError, RunError, UsageError
+from computewise.errors import ModelError, RunError, SpendLimitError, UsageError
 from computewise.report import write_report
 from computewise.report.template import read_source
-from computewise.report.text import PLAIN, Names, begin
+from computewise.report.text import PLAIN, Names, capitalize
 from computewise.runs import Record, RunDirectory
-from computewise.setups.base import Models, Source
-from computewise.setups.embedded import EmbeddedSource, embedded_models
-from computewise.strategies import BestOfN, describe
+from computewise.setups.base import Roles, SetupSpec
+from computewise.setups.embedded import EmbeddedSpec, embedded_roles
+from computewise.strategies import BestOfN, strategy_to_dict
 from computewise.study.analysis.controller import SCOPES, drawn, scopes_of, widest_alone
-from computewise.study.analysis.tables import currencies
-from computewise.study.executors import Done, Executor, Processes, Together, executor_for
+from computewise.study.analysis.tables import cost_metrics
+from computewise.study.executors import AsyncExecutor, Done, Executor, ProcessExecutor, executor_for
 from computewise.study.plan import Job, Run, StudyConfig, jobs, left_out, plan
 from computewise.study.run import GIVE_UP, measure, run_shard, run_study
 from computewise.study.shards import Shard, merge
 
 CONFIG = StudyConfig(problems=15, budgets=(1, 4), difficulty_samples=8, repeats=3)
-POOL = Run("pool", "small", describe(BestOfN(4)), 0, 4)
+POOL = Run("pool", "small", strategy_to_dict(BestOfN(4)), 0, 4)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing watched yet, and controllers that learn less than they do in a study."""
     for name, value in vars(Watched()).items():
         setattr(WATCHED, name, value)
-    learner = partial(ComputeOptimal, numbers=50_000, recipe=Recipe(trees=5))
+    learner = partial(ControllerFit, numbers=50_000, recipe=Recipe(trees=5))
     for module in ("controlled", "fitted"):
         monkeypatch.setattr(f"computewise.study.{module}.ComputeOptimal", learner)
     yield
@@ -51,7 +51,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert WATCHED.opened == WATCHED.closed, "a source was left open"
 
 
-def study(source: Source, out: Path, *, resume: bool = False, executor: Executor | None = None) -> dict[str, Any]:
+def study(source: SetupSpec, out: Path, *, resume: bool = False, executor: Executor | None = None) -> dict[str, Any]:
     outcome = run_study(CONFIG, out, source=source, executor=executor, resume=resume, progress=lambda *told: None)
     assert outcome.headline()["best fixed strategy"].keys() == set(CONFIG.budgets)
     summary: dict[str, Any] = json.loads((out / "summary.json").read_text(), parse_constant=pytest.fail)
@@ -104,7 +104,7 @@ def test_one_model_that_samples_by_steps(tmp_path: Path) -> None:
 
 
 def test_all_models_by_their_names(tmp_path: Path) -> None:
-    summary = study(SimulatedSource(roles=("large", "revision"), priced=True), tmp_path)
+    summary = study(SimulatedSource(of_models=("large", "revision"), priced=True), tmp_path)
     assert {role: held["label"] for role, held in summary["models"].items()} == LABELS
     assert list(summary["controller"]) == ["flops", "dollars"]
     assert summary["left_out"] == []
@@ -151,7 +151,7 @@ def test_a_chat_model_is_asked_for_whole_solutions_only(tmp_path: Path) -> None:
 
 
 def test_a_chat_model_beside_a_larger_one(tmp_path: Path) -> None:
-    summary = study(SimulatedSource(steps=False, roles=("large",)), tmp_path)
+    summary = study(SimulatedSource(steps=False, of_models=("large",)), tmp_path)
     assert summary["controller"]["flops"]["budgets"][0]["controllers"].keys() == {"how much", "with escalation"}
     assert summary["exchange_halves"].keys() == {"sampling and search"}
     text = page_of(tmp_path)
@@ -160,7 +160,7 @@ def test_a_chat_model_beside_a_larger_one(tmp_path: Path) -> None:
 
 
 def test_a_chat_model_may_revise_in_conversation(tmp_path: Path) -> None:
-    summary = study(SimulatedSource(steps=False, roles=("revision",)), tmp_path)
+    summary = study(SimulatedSource(steps=False, of_models=("revision",)), tmp_path)
     assert {(row["chains"], row["chain_length"]) for row in summary["ratios"] if row["n"] == 4} == {
         *((1, 4), (2, 2), (4, 1))
     }
@@ -185,7 +185,7 @@ def test_problems_with_names_are_kept_and_their_prompts_are_read(tmp_path: Path)
     source = read_source(tmp_path)
     assert source.prompts == prompts
     pool = [record for record in source.records if record.purpose == "pool"]
-    flops = currencies(SimulatedSource().models())["flops"]
+    flops = cost_metrics(SimulatedSource().roles())["flops"]
     assert [one.prompt for one in drawn({"samples": [pool]}, flops, prompts)] == [prompts[one.problem] for one in pool]
     (tmp_path / "problems.jsonl").unlink()
     assert read_source(tmp_path).prompts == {}, "a run of an older version"
@@ -210,7 +210,12 @@ def test_it_is_sampled_at_the_sources_temperature(tmp_path: Path) -> None:
 
 
 def measured(
-    source: Source, out: Path, *, resume: bool = False, executor: Executor | None = None, runs: Sequence[Run] = (POOL,)
+    source: SetupSpec,
+    out: Path,
+    *,
+    resume: bool = False,
+    executor: Executor | None = None,
+    runs: Sequence[Run] = (POOL,),
 ) -> dict[str, Record]:
     directory = RunDirectory(out, {}, resume=resume)
     problems = source.task().problems("test", 20, 0)
@@ -222,8 +227,8 @@ def measured(
 
 def test_who_works_it_off_changes_nothing(tmp_path: Path) -> None:
     source = SimulatedSource()
-    runs = [run for run in plan(CONFIG, source.models()) if run.purpose.startswith(("beam", "step revisions, C = 2"))]
-    for name, executor in (("one", Together(1)), ("many", Together(64)), ("processes", Processes(2))):
+    runs = [run for run in plan(CONFIG, source.roles()) if run.purpose.startswith(("beam", "step revisions, C = 2"))]
+    for name, executor in (("one", AsyncExecutor(1)), ("many", AsyncExecutor(64)), ("processes", ProcessExecutor(2))):
         measured(source, tmp_path / name, executor=executor, runs=runs)
     one, many, processes = (records_of(tmp_path / name) for name in ("one", "many", "processes"))
     assert one == many == processes
@@ -232,26 +237,26 @@ def test_who_works_it_off_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_no_more_problems_are_in_flight_than_allowed(tmp_path: Path) -> None:
-    measured(SimulatedSource(pause=0.001), tmp_path / "three", executor=Together(3))
+    measured(SimulatedSource(pause=0.001), tmp_path / "three", executor=AsyncExecutor(3))
     assert WATCHED.peak == 3
     measured(SimulatedSource(pause=0.001), tmp_path / "many")
     assert WATCHED.peak == 20
     with pytest.raises(UsageError, match="in_flight = 0"):
-        Together(0)
+        AsyncExecutor(0)
 
 
 def test_grading_is_kept_off_the_loop_where_it_is_slow(tmp_path: Path) -> None:
     measured(SimulatedSource(), tmp_path / "aside")
     assert threading.get_ident() not in WATCHED.graders
     assert WATCHED.graders
-    assert not EmbeddedSource().slow_grader()
+    assert not EmbeddedSpec().slow_grader()
 
 
 def test_closed_early_nothing_is_left_running() -> None:
     """The fixture looks after the models and the source."""
     source = SimulatedSource(pause=0.02)
     problems = source.task().problems("test", 20, 0)
-    working = Together(2).work_off(source, jobs(POOL, problems, 1))
+    working = AsyncExecutor(2).run(source, jobs(POOL, problems, 1))
     while not next(working):
         pass
     calls = WATCHED.calls
@@ -261,11 +266,11 @@ def test_closed_early_nothing_is_left_running() -> None:
 
 
 def test_a_ceiling_keeps_what_was_recorded_and_the_run_can_go_on(tmp_path: Path) -> None:
-    source, out = SimulatedSource(roles=("large",)), tmp_path / "run"
+    source, out = SimulatedSource(of_models=("large",)), tmp_path / "run"
     whole = study(source, tmp_path / "whole")
     WATCHED.calls = 0
-    with pytest.raises(CeilingError, match=r"^300 calls are spent; what is recorded is kept, go on with --resume$"):
-        study(replace(source, ceiling=300), out, executor=Together(4))
+    with pytest.raises(SpendLimitError, match=r"^300 calls are spent; what is recorded is kept, go on with --resume$"):
+        study(replace(source, ceiling=300), out, executor=AsyncExecutor(4))
     kept = records_of(out)
     assert kept
     assert set(kept) < set(records_of(tmp_path / "whole"))
@@ -278,7 +283,7 @@ def test_an_interrupt_in_the_middle_keeps_what_was_finished(tmp_path: Path) -> N
     whole = study(source, tmp_path / "whole")
     WATCHED.calls = 0
     with pytest.raises(KeyboardInterrupt):
-        study(replace(source, interrupted=200), out, executor=Together(4))
+        study(replace(source, interrupted=200), out, executor=AsyncExecutor(4))
     kept = records_of(out)
     assert 0 < len(kept) < len(records_of(tmp_path / "whole"))
     before = (out / "records.jsonl").read_bytes()
@@ -291,7 +296,7 @@ def test_parts_of_a_study_put_together_are_the_study(tmp_path: Path) -> None:
     source, parts = SimulatedSource(), [tmp_path / "first", tmp_path / "second"]
     for number, part in enumerate(parts, 1):
         found = run_shard(CONFIG, part, Shard(number, 2), source=source, resume=False, progress=lambda *told: None)
-        assert found == (8 if number == 1 else 7) * len(plan(CONFIG, source.models()))
+        assert found == (8 if number == 1 else 7) * len(plan(CONFIG, source.roles()))
         assert not (part / "summary.json").exists()
     merge(parts, tmp_path / "whole")
     assert study(source, tmp_path / "whole", resume=True) == study(source, tmp_path / "alone")
@@ -311,7 +316,7 @@ def test_a_failed_problem_is_a_record_and_is_tried_again_on_resume(tmp_path: Pat
     assert "the problem is left out" not in text
     assert "the server is gone" not in text
     read = read_source(out).records
-    assert len(read) == len(plan(CONFIG, source.models())) * CONFIG.problems, "of each run of a problem the last record"
+    assert len(read) == len(plan(CONFIG, source.roles())) * CONFIG.problems, "of each run of a problem the last record"
     assert not any(record.error for record in read)
 
 
@@ -319,10 +324,10 @@ def test_a_model_that_is_gone_ends_the_run(tmp_path: Path) -> None:
     source = SimulatedSource()
     said = rf"^{GIVE_UP} problems in a row failed, the last: the server is gone; what is recorded is kept, go on with"
     with pytest.raises(RunError, match=said):
-        study(replace(source, gone=True, pause=0.01), tmp_path / "run", executor=Together(4))
+        study(replace(source, gone=True, pause=0.01), tmp_path / "run", executor=AsyncExecutor(4))
     lines = records_of(tmp_path / "run")
     assert all('"error":"the server is gone"' in line for line in lines)
-    assert GIVE_UP <= len(lines) < len(plan(CONFIG, source.models())) * CONFIG.problems
+    assert GIVE_UP <= len(lines) < len(plan(CONFIG, source.roles())) * CONFIG.problems
     assert study(source, tmp_path / "run", resume=True) == study(source, tmp_path / "whole")
 
 
@@ -330,7 +335,7 @@ def test_failures_that_are_not_in_a_row_end_nothing(tmp_path: Path) -> None:
     class Faltering:
         """Every second job of this fails."""
 
-        def work_off(self, source: Source, missing: Sequence[Job]) -> Generator[list[Done], None, None]:
+        def run(self, source: SetupSpec, missing: Sequence[Job]) -> Generator[list[Done], None, None]:
             for number, job in enumerate(missing):
                 error = "gone" if number % 2 else None
                 yield [(job, [Record(POOL.purpose, "small", POOL.strategy, 0, job.problems[0].id, error=error)])]
@@ -346,12 +351,12 @@ def test_failures_that_are_not_in_a_row_end_nothing(tmp_path: Path) -> None:
 def test_another_error_ends_the_run_after_what_was_done(tmp_path: Path) -> None:
     """A model asked for what it cannot do is nobody's bad luck."""
     source = SimulatedSource(steps=False)
-    beam = next(run for run in plan(CONFIG, embedded_models()) if run.purpose == "beam search, M = 4")
+    beam = next(run for run in plan(CONFIG, embedded_roles()) if run.purpose == "beam search, M = 4")
     with pytest.raises(UsageError, match="is a chat endpoint"):
         measured(source, tmp_path, runs=[POOL, beam])
 
 
-@pytest.mark.parametrize("executor", [Together(2), Processes(1)])
+@pytest.mark.parametrize("executor", [AsyncExecutor(2), ProcessExecutor(1)])
 def test_what_a_source_cannot_open_is_raised(tmp_path: Path, executor: Executor) -> None:
     with pytest.raises(ModelError, match="no such server"):
         measured(Closed(), tmp_path, executor=executor)
@@ -366,38 +371,38 @@ class Closed(SimulatedSource):
 
 
 def test_only_what_the_models_can_is_planned() -> None:
-    def kinds(models: Models) -> set[tuple[str, str]]:
+    def kinds(models: Roles) -> set[tuple[str, str]]:
         return {(run.purpose.split(",")[0], run.model) for run in plan(CONFIG, models)}
 
-    every = kinds(SimulatedSource(roles=("large", "revision")).models())
-    assert every == kinds(embedded_models())
-    assert every - kinds(SimulatedSource().models()) == {
+    every = kinds(SimulatedSource(of_models=("large", "revision")).roles())
+    assert every == kinds(embedded_roles())
+    assert every - kinds(SimulatedSource().roles()) == {
         *(("greedy", "large"), ("pool", "large"), ("chains", "revision"))
     }
-    whole = SimulatedSource(steps=False).models()
+    whole = SimulatedSource(steps=False).roles()
     assert kinds(whole) == {("difficulty", "small"), ("greedy", "small"), ("pool", "small")}
     assert all(run.whole for run in plan(CONFIG, whole))
-    assert not any(run.whole for run in plan(CONFIG, embedded_models()))
-    assert left_out(embedded_models()) == []
+    assert not any(run.whole for run in plan(CONFIG, embedded_roles()))
+    assert left_out(embedded_roles()) == []
     assert [sentence.split()[0] for sentence in left_out(whole)] == ["Tiny-1.5B", "There", "There"]
 
 
 def test_costs_are_counted_in_what_is_known() -> None:
-    models = embedded_models()
+    models = embedded_roles()
     price, speed = Prices(1, 1, 1, 1), Speeds(1, 1, 1)
-    assert list(currencies(models)) == ["flops", "bytes", "dollars", "seconds"]
+    assert list(cost_metrics(models)) == ["flops", "bytes", "dollars", "seconds"]
     bare = replace(models, prices={}, speeds={}, shapes={})
-    assert list(currencies(bare)) == ["flops"]
-    assert list(currencies(replace(bare, prices={"small": price}))) == ["flops"], "nobody knows what large costs"
+    assert list(cost_metrics(bare)) == ["flops"]
+    assert list(cost_metrics(replace(bare, prices={"small": price}))) == ["flops"], "nobody knows what large costs"
     both = replace(bare, prices={"small": price, "large": replace(price, output=2)}, speeds={"small": speed})
-    assert list(currencies(both)) == ["flops", "dollars"]
-    assert currencies(both)["dollars"].models["revision"] == currencies(both)["dollars"].models["small"]
-    assert currencies(both)["dollars"].models["large"] != currencies(both)["dollars"].models["small"]
+    assert list(cost_metrics(both)) == ["flops", "dollars"]
+    assert cost_metrics(both)["dollars"].models["revision"] == cost_metrics(both)["dollars"].models["small"]
+    assert cost_metrics(both)["dollars"].models["large"] != cost_metrics(both)["dollars"].models["small"]
     shapes = {role: shape for role, shape in models.shapes.items() if role != "prm"}
-    assert list(currencies(replace(bare, shapes=shapes))) == ["flops"], "nobody knows what the verifier moves"
+    assert list(cost_metrics(replace(bare, shapes=shapes))) == ["flops"], "nobody knows what the verifier moves"
     free = replace(bare, shapes=shapes, sizes={**models.sizes, "prm": 0})
-    assert list(currencies(free)) == ["flops", "bytes"]
-    traffic = currencies(free)["bytes"].models["small"]
+    assert list(cost_metrics(free)) == ["flops", "bytes"]
+    traffic = cost_metrics(free)["bytes"].models["small"]
     assert getattr(traffic, "verifier") == NO_VERIFIER  # noqa: B009
     assert isinstance(getattr(traffic, "model"), Shape)  # noqa: B009
 
@@ -419,7 +424,7 @@ def test_models_are_called_by_their_names_or_else_their_roles() -> None:
     )
     assert (named.the("small"), named.model("small"), named.short("small")) == ("gpt-x",) * 3
     assert (PLAIN.verifier, named.verifier) == ("the PRM", "a judge")
-    assert [begin(text) for text in ("the small model", "small model", "gpt-x", "the PRM")] == [
+    assert [capitalize(text) for text in ("the small model", "small model", "gpt-x", "the PRM")] == [
         *("The small model", "Small model", "gpt-x", "The PRM")
     ]
 

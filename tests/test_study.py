@@ -16,13 +16,13 @@ import pytest
 
 from computewise.core import Usage
 from computewise.report import write_report
-from computewise.runs import Key, Outcome, Record, RunDirectory, key_of
+from computewise.runs import CandidateRecord, Key, Record, RunDirectory, make_key
 from computewise.selection import SELECTIONS, Ballot
-from computewise.setups.embedded import EmbeddedSource, embedded_models
+from computewise.setups.embedded import EmbeddedSpec, embedded_roles
 from computewise.study.analysis.analyse import analyse
 from computewise.study.analysis.summary import summarise
-from computewise.study.analysis.tables import Pool, elected
-from computewise.study.executors import Processes
+from computewise.study.analysis.tables import SamplePool, elected
+from computewise.study.executors import ProcessExecutor
 from computewise.study.plan import StudyConfig, jobs, plan, searches
 from computewise.study.run import run_study
 from computewise.tasks.arithmetic import TASKS
@@ -34,14 +34,14 @@ ENTRY = [sys.executable, "-m", "computewise", "study", *FLAGS, "--workers", "2"]
 
 def held_in(run: Path) -> dict[Key, Record]:
     """What an embedded run of `CONFIG` has recorded."""
-    return RunDirectory(run, {**EmbeddedSource().plain(), **CONFIG.plain()}, resume=True).read()
+    return RunDirectory(run, {**EmbeddedSpec().to_dict(), **CONFIG.to_dict()}, resume=True).read()
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run directory."""
     out = tmp_path_factory.mktemp("study") / "run"
-    run_study(CONFIG, out, executor=Processes(1), resume=False, progress=lambda what, done, total: None)
+    run_study(CONFIG, out, executor=ProcessExecutor(1), resume=False, progress=lambda what, done, total: None)
     return out
 
 
@@ -75,7 +75,7 @@ def test_summary_has_every_promised_name(finished: Path) -> None:
 
 
 def test_a_policy_names_a_strategy_that_can_be_built(finished: Path) -> None:
-    from computewise.strategies import build
+    from computewise.strategies import make_strategy
 
     policy = json.loads((finished / "policy.json").read_text())
     assert policy["version"] == 1
@@ -83,13 +83,13 @@ def test_a_policy_names_a_strategy_that_can_be_built(finished: Path) -> None:
         assert [entry["bin"] for entry in budget["bins"]] == [1, 2, 3, 4, 5]
         for entry in budget["bins"]:
             settings = dict(entry["strategy"])
-            assert build(settings.pop("name"), settings)
+            assert make_strategy(settings.pop("name"), settings)
 
 
 def test_every_planned_run_is_recorded_once_and_charged(finished: Path) -> None:
     held = held_in(finished)
     lines = (finished / "records.jsonl").read_text().splitlines()
-    assert len(lines) == len(held) == len(plan(CONFIG, embedded_models())) * CONFIG.problems
+    assert len(lines) == len(held) == len(plan(CONFIG, embedded_roles())) * CONFIG.problems
     for record in held.values():
         assert record.error is None
         assert record.usage.completion_tokens > 0
@@ -117,7 +117,7 @@ def test_a_finished_run_resumes_to_the_same_summary_without_work(finished: Path)
     before = (finished / "summary.json").read_text(), (finished / "records.jsonl").read_text()
     done: list[int] = []
     count = lambda what, now, total: done.append(total - now)  # noqa: E731
-    run_study(CONFIG, finished, executor=Processes(1), resume=True, progress=count)
+    run_study(CONFIG, finished, executor=ProcessExecutor(1), resume=True, progress=count)
     assert ((finished / "summary.json").read_text(), (finished / "records.jsonl").read_text()) == before
     assert done == [0]
 
@@ -169,7 +169,7 @@ def test_a_failed_problem_is_left_out_everywhere_and_named(tmp_path: Path, finis
     records = list(held_in(finished).values())
     bad = records[-1]
     broken = Record(bad.purpose, bad.model, bad.strategy, bad.seed, bad.problem, error="the server is gone")
-    summary = summarise(CONFIG, "expressions", analyse(CONFIG, [*records[:-1], broken], embedded_models()))
+    summary = summarise(CONFIG, "expressions", analyse(CONFIG, [*records[:-1], broken], embedded_roles()))
     assert summary["problems"] == 19
     assert summary["failed"] == [{"problem": bad.problem, "error": "the server is gone"}]
 
@@ -178,13 +178,15 @@ def test_the_order_of_the_records_changes_nothing(finished: Path) -> None:
     """Differences are paired by problem, whatever order the workers were done in."""
     records = list(held_in(finished).values())
     shuffled = random.Random(0).sample(records, len(records))
-    one, other = (analyse(CONFIG, held, embedded_models()) for held in (records, shuffled))
+    one, other = (analyse(CONFIG, held, embedded_roles()) for held in (records, shuffled))
     assert summarise(CONFIG, "expressions", one) == summarise(CONFIG, "expressions", other)
 
 
 def test_a_budget_that_is_no_power_of_two_is_summarised(tmp_path: Path) -> None:
     config = StudyConfig(problems=10, budgets=(1, 6), difficulty_samples=2, repeats=2)
-    run_study(config, tmp_path / "run", executor=Processes(1), resume=False, progress=lambda what, done, total: None)
+    run_study(
+        config, tmp_path / "run", executor=ProcessExecutor(1), resume=False, progress=lambda what, done, total: None
+    )
     summary = json.loads((tmp_path / "run" / "summary.json").read_text(), parse_constant=pytest.fail)
     splits = {(row["chains"], row["chain_length"]) for row in summary["ratios"] if row["n"] == 6}
     assert splits == {(1, 6), (2, 3), (6, 1)}
@@ -194,7 +196,9 @@ def test_a_budget_that_is_no_power_of_two_is_summarised(tmp_path: Path) -> None:
 def test_a_study_of_one_sample_a_problem_is_valid_json(tmp_path: Path) -> None:
     """A pool of one has no right and wrong to rank: what cannot be measured is left out, not written as NaN."""
     config = StudyConfig(problems=10, budgets=(1,), difficulty_samples=2, repeats=2)
-    run_study(config, tmp_path / "run", executor=Processes(1), resume=False, progress=lambda what, done, total: None)
+    run_study(
+        config, tmp_path / "run", executor=ProcessExecutor(1), resume=False, progress=lambda what, done, total: None
+    )
     summary = json.loads((tmp_path / "run" / "summary.json").read_text(), parse_constant=pytest.fail)
     assert summary["verifiers"] == summary["controller"] == {}
     assert write_report(tmp_path / "run").exists()
@@ -208,8 +212,8 @@ def test_searches_are_built_for_every_budget_and_cost_no_more(budget: int) -> No
 
 @pytest.mark.parametrize("budgets", [(4, 5), (8, 10), (16, 18), (1, 2, 4, 8, 10), (1, 4, 16, 64)])
 def test_no_two_budgets_plan_the_same_run(budgets: tuple[int, ...]) -> None:
-    runs = plan(StudyConfig(budgets=budgets), embedded_models())
-    keys = {key_of(run.purpose, run.model, run.strategy, run.seed, "") for run in runs}
+    runs = plan(StudyConfig(budgets=budgets), embedded_roles())
+    keys = {make_key(run.purpose, run.model, run.strategy, run.seed, "") for run in runs}
     assert len(keys) == len(runs)
     of_controller = [("draws", "small"), ("pool", "large")]
     strategies = [run for run in runs if run.purpose != "chains" and (run.purpose, run.model) not in of_controller]
@@ -218,8 +222,8 @@ def test_no_two_budgets_plan_the_same_run(budgets: tuple[int, ...]) -> None:
 
 def test_jobs_cover_every_problem_once() -> None:
     problems = TASKS["expressions"].problems("test", 60, 0)
-    for run in plan(CONFIG, embedded_models()):
-        size = EmbeddedSource().batch(run.purpose, run.budget)
+    for run in plan(CONFIG, embedded_roles()):
+        size = EmbeddedSpec().batch(run.purpose, run.budget)
         covered = [problem.id for job in jobs(run, problems, size) for problem in job.problems]
         assert covered == [problem.id for problem in problems]
 
@@ -230,10 +234,10 @@ def test_a_recorded_pool_is_estimated_as_its_selection_says() -> None:
     records = []
     for problem in range(30):
         answers = [str(rng.integers(4)) if rng.random() < 0.8 else None for _ in range(8)]
-        outcomes = [Outcome(a, float(rng.random()), float(rng.random()), 5, a == "1") for a in answers]
+        outcomes = [CandidateRecord(a, float(rng.random()), float(rng.random()), 5, a == "1") for a in answers]
         usage = Usage(8, 80, 70, 40, 120, 70)
         records.append(Record("pool", "small", {"name": "best_of_n", "n": 8}, 0, str(problem), usage, outcomes))
-    pool = Pool(records)
+    pool = SamplePool(records)
     for selection in ("best", "weighted"):
         assert pool.accuracy(selection, 8).tolist() == [elected(record, selection) for record in records]
     ballots = [[Ballot(o.answer, 1.0) for o in record.candidates] for record in records]

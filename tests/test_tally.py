@@ -11,22 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import add, draws, increments, workload
 
-from computewise.controller.replay import Walk
-from computewise.controller.state import Ballots, Solution, State, Tally, Votes, feature_names
+from computewise.controller.replay import ReplayEnv
+from computewise.controller.state import EvidenceState, LiveState, ObservedSample, SampleBatch, Votes, feature_names
 from computewise.metrics import UNANSWERED
-from computewise.samples import Draws
+from computewise.samples import SampleArrays
 
 A, B, C = 0, 1, 2
 ONE = np.zeros(1, np.int64)
 
 
-def ballot(answer: int, value: float, weight: float | None = None) -> Ballots:
+def ballot(answer: int, value: float, weight: float | None = None) -> SampleBatch:
     seen = value, value if weight is None else weight, 0.9 * value, 0.8 * value, -value, 10.0
-    return Ballots(np.array([answer]), *(np.array([one]) for one in seen))
+    return SampleBatch(np.array([answer]), *(np.array([one]) for one in seen))
 
 
-def features(*ballots: Ballots, drawn: Sequence[float] = (0.0,)) -> dict[str, float]:
-    tally = Tally.none(1, 3, len(drawn))
+def features(*ballots: SampleBatch, drawn: Sequence[float] = (0.0,)) -> dict[str, float]:
+    tally = EvidenceState.none(1, 3, len(drawn))
     for one in ballots:
         tally.add(ONE, one)
     tally.drawn[0] = drawn
@@ -100,15 +100,15 @@ def test_among_equals_the_answer_seen_first_leads(order: tuple[int, ...]) -> Non
 
 
 def test_rows_are_counted_apart() -> None:
-    tally = Tally.none(3, 2, 1)
-    tally.add(np.array([2, 0]), Ballots(np.array([A, B]), *(np.array([0.5, 0.25]) for _ in range(6))))
+    tally = EvidenceState.none(3, 2, 1)
+    tally.add(np.array([2, 0]), SampleBatch(np.array([A, B]), *(np.array([0.5, 0.25]) for _ in range(6))))
     assert tally.votes.leaders().tolist() == [B, UNANSWERED, A]
     assert tally.features(np.array([2, 0]))[:, 0].tolist() == [1, 1]
     assert tally.sums["values"].tolist() == [0.25, 0, 0.5]
 
 
 @st.composite
-def recorded(draw: st.DrawFn) -> list[Draws]:
+def recorded(draw: st.DrawFn) -> list[SampleArrays]:
     """Two arms of one problem; values tie often, draws come in blocks or revise one another."""
     arms = []
     for _ in range(2):
@@ -122,10 +122,10 @@ def recorded(draw: st.DrawFn) -> list[Draws]:
     return arms
 
 
-def assert_same_on_the_way(arms: list[Draws]) -> None:
-    """Draw by a `Walk` and, in its order, by a `State`: the same features and the same leader after each increment."""
-    walk = Walk(workload(dict(zip("ab", arms, strict=True))), 1, seed=0)
-    state = State({"a": len(arms[0]), "b": len(arms[1])})
+def assert_same_on_the_way(arms: list[SampleArrays]) -> None:
+    """Draw by a `ReplayEnv` and, in its order, by a `LiveState`: same features, same leader after each increment."""
+    walk = ReplayEnv(workload(dict(zip("ab", arms, strict=True))), 1, seed=0)
+    state = LiveState({"a": len(arms[0]), "b": len(arms[1])})
     for arm, name in enumerate("ab"):
         waiting = increments(arms[arm])
         for place in walk.orders[arm][0][: len(waiting)]:
@@ -139,7 +139,7 @@ def assert_same_on_the_way(arms: list[Draws]) -> None:
 
 @given(recorded())
 @settings(max_examples=80)
-def test_a_state_knows_what_a_walk_knows(arms: list[Draws]) -> None:
+def test_a_state_knows_what_a_walk_knows(arms: list[SampleArrays]) -> None:
     assert_same_on_the_way(arms)
 
 
@@ -151,17 +151,17 @@ def test_a_state_knows_what_a_walk_knows_of_more_answers_than_it_had_room_for() 
 
 
 def test_a_state_says_which_arm_drew_last_and_what_is_left() -> None:
-    state = State({"small": 3, "large": 1})
+    state = LiveState({"small": 3, "large": 1})
     assert (state.last, state.leader) == (None, None)
-    state.add("small", [Solution("7", 0.5, 0.5, 0.5, -1.0, 10)])
-    state.add("large", [Solution(None, 0.5, 0.5, 0.5, -1.0, 10)])
+    state.add("small", [ObservedSample("7", 0.5, 0.5, 0.5, -1.0, 10)])
+    state.add("large", [ObservedSample(None, 0.5, 0.5, 0.5, -1.0, 10)])
     assert (state.last, state.leader, state.left.tolist()) == ("large", "7", [[2, 0]])
 
 
 def test_a_chain_that_repeats_an_answer_adds_only_what_raises_its_best_value() -> None:
-    state = State({"revisions": 9})
+    state = LiveState({"revisions": 9})
     for answer, value, chain in (("x", 0.4, "1"), ("x", 0.3, "1"), ("x", 0.5, "1"), ("y", 0.8, "2"), ("x", 0.2, "2")):
-        state.add("revisions", [Solution(answer, value, value, value, -1.0, 10)], chain=chain)
+        state.add("revisions", [ObservedSample(answer, value, value, value, -1.0, 10)], chain=chain)
     names = feature_names(["revisions"])
     seen = dict(zip(names, state.features()[0].tolist(), strict=True))
     assert state.leader == "y"

@@ -17,7 +17,15 @@ from computewise.core import Attempt, Candidate, Problem, Step
 from computewise.models.embedded.engine import EngineLoop
 from computewise.models.embedded.model import EmbeddedModel, prompt_tokens
 from computewise.models.embedded.network import Trunk, log_softmax
-from computewise.models.embedded.weights import END, SHIPPED, TOKENS, NetworkConfig, decode, encode, load_weights
+from computewise.models.embedded.weights import (
+    END,
+    TOKENS,
+    WEIGHTS_DIRECTORY,
+    NetworkConfig,
+    decode,
+    encode,
+    load_weights,
+)
 from computewise.strategies import Revisions
 from computewise.tasks.arithmetic import TASKS
 from computewise.tasks.dataset import split_of
@@ -171,7 +179,7 @@ async def test_labels_are_the_share_of_rollouts_that_end_right() -> None:
 
 def test_the_prm_recipe_runs_and_resumes(tmp_path: Path) -> None:
     """The whole recipe on the shipped `small`, cut to seconds; a second call finds its labels and its checkpoint."""
-    small = load_weights(SHIPPED / "small.safetensors").config
+    small = load_weights(WEIGHTS_DIRECTORY / "small.safetensors").config
     recipe = prm.PRMRecipe(
         trunk=generator.GeneratorRecipe(small, steps=1, rows=1, warmup=1),
         labelling=Labelling(questions=50, outcome_questions=50, solutions=4, rollouts=2, seed=1),
@@ -182,7 +190,11 @@ def test_the_prm_recipe_runs_and_resumes(tmp_path: Path) -> None:
 
     def run() -> PRM:
         return prm.train(
-            recipe, SHIPPED / "small.safetensors", tmp_path, workers=1, report=lambda step, what: reports.append(what)
+            recipe,
+            WEIGHTS_DIRECTORY / "small.safetensors",
+            tmp_path,
+            workers=1,
+            report=lambda step, what: reports.append(what),
         )[0]
 
     first = run()
@@ -376,7 +388,7 @@ def test_a_verifier_learns_behind_the_history_and_at_the_ends_of_steps() -> None
     assert int((~rows.labels[1].isnan()).sum()) == 1
 
 
-SMALL = load_weights(SHIPPED / "small.safetensors").config
+SMALL = load_weights(WEIGHTS_DIRECTORY / "small.safetensors").config
 LABELLING = Labelling(questions=0, outcome_questions=50, solutions=4, rollouts=0, seed=1, temperature=1.2)
 REVISION = RevisionRecipe(
     generator.GeneratorRecipe(replace(SMALL, context=832, attempts=4), steps=3, rows=1, time=400, warmup=1, seed=2),
@@ -388,7 +400,7 @@ REVISION = RevisionRecipe(
 def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `LABELLING` makes of `small`."""
     directory = tmp_path_factory.mktemp("labels")
-    label_all(LABELLING, SHIPPED / "small.safetensors", directory, workers=1)
+    label_all(LABELLING, WEIGHTS_DIRECTORY / "small.safetensors", directory, workers=1)
     return directory / "labels.jsonl"
 
 
@@ -407,12 +419,12 @@ def started_with_labels(labels: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_labels_are_kept_and_a_torn_line_is_made_anew(labels: Path, tmp_path: Path) -> None:
     whole = labels.read_bytes()
-    questions = label_all(LABELLING, SHIPPED / "small.safetensors", labels.parent, workers=1)
+    questions = label_all(LABELLING, WEIGHTS_DIRECTORY / "small.safetensors", labels.parent, workers=1)
     assert labels.read_bytes() == whole
     assert all(question.solutions for question in questions)
     assert any(label == 0 for question in questions for one in question.solutions for label in one.labels)
     (tmp_path / "labels.jsonl").write_bytes(whole[:-100])
-    assert label_all(LABELLING, SHIPPED / "small.safetensors", tmp_path, workers=1) == questions
+    assert label_all(LABELLING, WEIGHTS_DIRECTORY / "small.safetensors", tmp_path, workers=1) == questions
     assert (tmp_path / "labels.jsonl").read_bytes() == whole
 
 
@@ -432,7 +444,7 @@ def test_the_revision_recipe_runs_resumes_and_exports_a_model_that_revises(
             raise KilledError
 
     def run(directory: Path, report: Callable[[int, dict[str, float]], None]) -> tuple[Generator, int]:
-        return revision.train(recipe, SHIPPED / "small.safetensors", directory, workers=1, report=report)
+        return revision.train(recipe, WEIGHTS_DIRECTORY / "small.safetensors", directory, workers=1, report=report)
 
     reports: list[dict[str, float]] = []
     straight, step = run(started_with_labels("straight"), lambda step, what: reports.append(what))
@@ -447,7 +459,7 @@ def test_the_revision_recipe_runs_resumes_and_exports_a_model_that_revises(
         for one, other in zip(network.parameters(), straight.parameters(), strict=True):
             assert torch.equal(one, other)
     path = export(straight, straight.config, halves / "revision.safetensors")
-    small, revised = load_weights(SHIPPED / "small.safetensors"), load_weights(path)
+    small, revised = load_weights(WEIGHTS_DIRECTORY / "small.safetensors"), load_weights(path)
     assert revised.config == training.network
     moved = [float(np.abs(tensor - small[name]).max()) for name, tensor in revised.tensors.items()]
     assert 0 < max(moved) < 0.1, "fine-tuned, not trained from nothing"
@@ -467,12 +479,12 @@ def test_what_is_learned_is_the_papers_examples_or_ours(started_with_labels: Cal
         directory = started_with_labels(f"verdicts {verdicts}")
         revision.train(
             replace(REVISION, training=training),
-            SHIPPED / "small.safetensors",
+            WEIGHTS_DIRECTORY / "small.safetensors",
             directory,
             workers=1,
             report=lambda step, what, told=told: told.update(what),  # type: ignore[misc]
         )
-        held_out = samples_of(hold_out(label_all(LABELLING, SHIPPED / "small.safetensors", directory, 1))[1])
+        held_out = samples_of(hold_out(label_all(LABELLING, WEIGHTS_DIRECTORY / "small.safetensors", directory, 1))[1])
         network = Generator(training.network)
         network.load_state_dict(torch.load(directory / "step3.pt", weights_only=True)["network"])
         examples = (VerdictExamples if verdicts else PaperExamples)(held_out)
@@ -490,7 +502,7 @@ def test_the_checkpoint_exported_is_not_the_last_but_the_one_after_the_least_los
     )
     directory = started_with_labels("turning")
     recipe = replace(REVISION, training=replace(REVISION.training, steps=4))
-    network, step = revision.train(recipe, SHIPPED / "small.safetensors", directory, workers=1, report=ignore)
+    network, step = revision.train(recipe, WEIGHTS_DIRECTORY / "small.safetensors", directory, workers=1, report=ignore)
     assert step == 2
     held = torch.load(directory / "step2.pt", weights_only=True)["network"]
     last = torch.load(directory / "step4.pt", weights_only=True)["network"]
@@ -506,7 +518,7 @@ def test_the_orm_recipe_runs_resumes_and_exports_a_verifier_that_reads_history(
     shipped = tmp_path / "shipped"
     shipped.mkdir()
     for source, name in (("small", "small"), ("prm", "prm"), ("revision_paper", "revision")):
-        shutil.copy(SHIPPED / f"{source}.safetensors", shipped / f"{name}.safetensors")
+        shutil.copy(WEIGHTS_DIRECTORY / f"{source}.safetensors", shipped / f"{name}.safetensors")
     recipe = orm.ORMRecipe(
         samples=LABELLING,
         trunk=replace(REVISION.training, steps=1, seed=3),

@@ -17,7 +17,7 @@ from computewise.verifiers.base import StepVerifier, VerifierSpec
 from computewise.verifiers.judge import JudgeReader
 from computewise.verifiers.load import open_verifier
 from computewise.verifiers.templates import find_template
-from computewise.verifiers.verdicts import Said, grade, yes_or_no, yes_share
+from computewise.verifiers.verdicts import TokenLogprobs, grade, yes_or_no, yes_share
 
 
 def tokens(*said: tuple[str, dict[str, float]]) -> list[dict[str, Any]]:
@@ -142,9 +142,9 @@ async def test_a_malformed_answer_is_one_line(answer: dict[str, Any], reason: st
             await judge(client).score(PROBLEM, [candidate("one")])
 
 
-def said(*parts: str | tuple[str, dict[str, float]]) -> list[Said]:
+def said(*parts: str | tuple[str, dict[str, float]]) -> list[TokenLogprobs]:
     found = [part if isinstance(part, tuple) else (part, {part: 1.0}) for part in parts]
-    return [Said(text, {word: math.log(share) for word, share in likely.items()}) for text, likely in found]
+    return [TokenLogprobs(text, {word: math.log(share) for word, share in likely.items()}) for text, likely in found]
 
 
 HALF = {"Yes": 0.4, "No": 0.4}

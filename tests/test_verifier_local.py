@@ -18,7 +18,7 @@ from computewise.verifiers import local as reader_module
 from computewise.verifiers.base import StepVerifier, VerifierSpec
 from computewise.verifiers.load import open_verifier
 from computewise.verifiers.local import LocalReader, load_reader, load_tensors
-from computewise.verifiers.templates import Head, Labels, Template, find_template
+from computewise.verifiers.templates import Head, Labels, VerifierTemplate, find_template
 
 torch = pytest.importorskip("torch", reason="verifiers in process need PyTorch, the extra [hf]")
 transformers = pytest.importorskip("transformers", reason="verifiers in process need transformers, the extra [hf]")
@@ -297,7 +297,7 @@ def test_a_missing_weight_is_not_left_random(tmp_path: Path) -> None:
         (SHEPHERD, r"lacks 1 weights of its model, lm_head\.weight"),
     ],
 )
-def test_a_directory_of_another_kind_is_refused(template: Template, reason: str, skywork: Path) -> None:
+def test_a_directory_of_another_kind_is_refused(template: VerifierTemplate, reason: str, skywork: Path) -> None:
     with pytest.raises(WeightsError, match=reason):
         load_reader(skywork, template)
 
@@ -345,7 +345,7 @@ async def test_a_local_verifier_is_opened_and_checked(tmp_path: Path) -> None:
 
 def test_a_padded_batch_is_within_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_module, "BATCH_TOKENS", 100)
-    rows = [reader_module.Row([0] * length, []) for length in (5, 60, 20, 33, 120, 7, 50, 31)]
+    rows = [reader_module.TokenRow([0] * length, []) for length in (5, 60, 20, 33, 120, 7, 50, 31)]
     batches = reader_module.batches(rows)
     assert sorted(place for batch in batches for place in batch) == list(range(8))
     assert max(len(batch) * max(len(rows[place].ids) for place in batch) for batch in batches if len(batch) > 1) <= 100

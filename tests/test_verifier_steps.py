@@ -136,7 +136,7 @@ async def test_a_verifier_of_other_steps_is_refused() -> None:
 
 def test_a_specification_is_plain_and_travels() -> None:
     spec = VerifierSpec("judge", model="m", base_url="http://server/v1", samples=3)
-    assert VerifierSpec(**spec.plain()) == spec == pickle.loads(pickle.dumps(spec))
+    assert VerifierSpec(**spec.to_dict()) == spec == pickle.loads(pickle.dumps(spec))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from computewise.errors import ModelError, UsageError
 from computewise.models.messages import render_chat
-from computewise.verifiers.prompt import Laid, fill, lay_out
+from computewise.verifiers.prompt import StepPrompt, fill, render_prompt
 from computewise.verifiers.templates import find_template, known_templates, read_template
 
 KNOWN = {template.name: template for template in known_templates().values()}
@@ -22,8 +22,8 @@ QWEN = "Qwen/Qwen2.5-Math-PRM-7B"
 VERSA = "UW-Madison-Lee-Lab/VersaPRM"
 
 
-def laid(name: str, *steps: str, question: str = "Q?") -> Laid:
-    return lay_out(KNOWN[name].layout, question, steps)
+def laid(name: str, *steps: str, question: str = "Q?") -> StepPrompt:
+    return render_prompt(KNOWN[name].layout, question, steps)
 
 
 def test_every_known_one_is_shipped() -> None:
@@ -105,13 +105,13 @@ def test_braces_in_a_question_are_not_filled_in() -> None:
 def test_a_template_that_loses_the_steps_is_refused() -> None:
     layout = KNOWN[QWEN].layout
     with pytest.raises(UsageError, match="changes what the assistant says"):
-        lay_out(layout, "Q", ["one"], chat_template="{% for m in messages %}{{ m['role'] }}{% endfor %}")
+        render_prompt(layout, "Q", ["one"], chat_template="{% for m in messages %}{{ m['role'] }}{% endfor %}")
 
 
 def test_a_template_that_looks_ahead_is_refused() -> None:
     layout = KNOWN[RLHFLOW].layout
     with pytest.raises(ModelError, match="beginning of a longer one"):
-        lay_out(layout, "Q", ["one", "two"], chat_template="{{ messages | length }}{{ messages[-1]['content'] }}")
+        render_prompt(layout, "Q", ["one", "two"], chat_template="{{ messages | length }}{{ messages[-1]['content'] }}")
 
 
 def test_the_sandbox_keeps_templates_from_python() -> None:

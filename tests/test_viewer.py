@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from computewise import runs
 from computewise.core import Attempt, Candidate, Result, Step, Usage
-from computewise.runs import Outcome
+from computewise.runs import CandidateRecord
 from computewise.session import Strategy
 from computewise.solve import answer_of
 from computewise.strategies import BeamSearch, BestOfN, Lookahead, StepRevisions
 from computewise.testing import SimulatedPRM
 from computewise.viewer import assets
-from computewise.viewer.tree import MOST_WORDS, Node, diff, from_candidates, from_records, while_running
+from computewise.viewer.tree import MOST_WORDS, ViewNode, diff, from_candidates, from_records, while_running
 
 
 def candidate(id: str, *texts: str, parent: str | None = None, end: str | None = None) -> Candidate:
@@ -33,7 +33,7 @@ def candidate(id: str, *texts: str, parent: str | None = None, end: str | None =
 
 def drawn(
     explored: Sequence[Candidate], *, final: list[str] | None = None, chosen: str | None = None, **others: object
-) -> list[Node]:
+) -> list[ViewNode]:
     held: dict[str, Any] = {
         "answer": lambda c: c.steps[-1].text.strip(),
         "value": lambda c: c.scores[-1],
@@ -44,7 +44,7 @@ def drawn(
     return nodes
 
 
-def shown(result: Result) -> tuple[list[Node], dict[str, str]]:
+def shown(result: Result) -> tuple[list[ViewNode], dict[str, str]]:
     return from_candidates(
         result.explored,
         final={c.id for c in result.candidates},
@@ -205,17 +205,17 @@ def test_nodes_are_plain_data_of_the_agreed_shape() -> None:
 
 
 RECORDED = [
-    runs.Node("0", None, "3*9", 0.8, None, None),
-    runs.Node("1", None, "3*9", 0.8, None, None),
-    runs.Node("2", None, "3*8", 0.1, None, None),
-    runs.Node("0.0", "0", "27", 0.9, "stop", "27"),
-    runs.Node("1.0", "1", "27", 0.9, "stop", "27"),
-    runs.Node("1.1", "1", "26", 0.2, "stop", "26"),
+    runs.NodeRecord("0", None, "3*9", 0.8, None, None),
+    runs.NodeRecord("1", None, "3*9", 0.8, None, None),
+    runs.NodeRecord("2", None, "3*8", 0.1, None, None),
+    runs.NodeRecord("0.0", "0", "27", 0.9, "stop", "27"),
+    runs.NodeRecord("1.0", "1", "27", 0.9, "stop", "27"),
+    runs.NodeRecord("1.1", "1", "26", 0.2, "stop", "26"),
 ]
 
 
 def test_a_recorded_tree_is_merged_and_its_candidates_are_found_again() -> None:
-    chosen = Outcome("27", 0.9, 0.5, 4, True)
+    chosen = CandidateRecord("27", 0.9, 0.5, 4, True)
     nodes = from_records(RECORDED, [chosen], chosen)
     assert [(node.id, node.count, node.state, node.answer) for node in nodes] == [
         ("0", 2, "chosen", None),
@@ -226,7 +226,7 @@ def test_a_recorded_tree_is_merged_and_its_candidates_are_found_again() -> None:
 
 
 def test_where_no_value_is_found_again_the_answer_decides() -> None:
-    outcomes = [Outcome("27", 0.7, 0.5, 4, True), Outcome("25", 0.1, 0.5, 4, False)]
+    outcomes = [CandidateRecord("27", 0.7, 0.5, 4, True), CandidateRecord("25", 0.1, 0.5, 4, False)]
     states = {node.id: node.state for node in from_records(RECORDED, outcomes, outcomes[0])}
     assert states == {"0": "chosen", "0.0": "chosen", "1.1": "pruned", "2": "pruned"}
     assert {node.state for node in from_records(RECORDED, outcomes, None)} == {"kept", "pruned"}

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import RIGHT, draws, sampled, workload
 
-from computewise.controller.replay import ABSENT, Arm, Walk, Workload
+from computewise.controller.replay import ABSENT, RecordedArm, RecordedPool, ReplayEnv
 from computewise.errors import RunError
 from computewise.metrics import UNANSWERED
-from computewise.samples import Drawn, Draws
+from computewise.samples import ProblemSamples, SampleArrays
 from computewise.selection import Ballot, hierarchical
 
 WRONG = 1
@@ -19,7 +19,7 @@ WRONG = 1
 
 def test_arms_are_padded_to_the_longest_problem_and_the_widest_block() -> None:
     """The first problem has a search of two and a search of one, the second one search of three."""
-    arm = Arm.of(
+    arm = RecordedArm.of(
         "search",
         [
             draws([5, 6, 7], [0.1, 0.2, 0.3], blocks=[0, 0, 1], cost=2.0),
@@ -36,7 +36,7 @@ def test_arms_are_padded_to_the_longest_problem_and_the_widest_block() -> None:
 
 
 def test_a_problem_may_have_nothing_of_an_arm_but_the_probe() -> None:
-    arm = Arm.of("large", [draws([]), draws([3])])
+    arm = RecordedArm.of("large", [draws([]), draws([3])])
     assert arm.lengths.tolist() == [0, 1]
     assert arm.ballots.answers.tolist() == [[[ABSENT]], [[3]]]
 
@@ -44,19 +44,19 @@ def test_a_problem_may_have_nothing_of_an_arm_but_the_probe() -> None:
 def test_a_chain_votes_once_for_an_answer_with_its_best_value() -> None:
     """Values .4 .3 .6 for the same answer add up to .6; another answer, or another chain, counts by itself."""
     chain = draws([1, 1, 2, 1, 1], [0.4, 0.3, 0.2, 0.6, 0.5], chains=[0, 0, 0, 0, 1])
-    assert Arm.of("revisions", [chain]).ballots.weights[0, :, 0] == pytest.approx([0.4, 0, 0.2, 0.2, 0.5])
+    assert RecordedArm.of("revisions", [chain]).ballots.weights[0, :, 0] == pytest.approx([0.4, 0, 0.2, 0.2, 0.5])
 
 
 def test_what_one_search_found_together_votes_each() -> None:
     search = draws([1, 1, 1], [0.4, 0.3, 0.6], blocks=[0, 0, 0], chains=[0, 0, 0])
-    assert Arm.of("search", [search]).ballots.weights[0, 0].tolist() == [0.4, 0.3, 0.6]
+    assert RecordedArm.of("search", [search]).ballots.weights[0, 0].tolist() == [0.4, 0.3, 0.6]
 
 
 def test_a_chain_of_one_answer_each_elects_as_the_selection_across_chains_does() -> None:
     """Three chains that keep their answers: weights .6 for answer 1, .35 + .3 for answer 2."""
     answers, values, chains = [1, 1, 2, 2, 2], [0.6, 0.5, 0.35, 0.2, 0.3], [0, 0, 1, 1, 2]
     problem = {"revisions": draws(answers, values, chains=chains)}
-    walk = Walk(workload(problem), 1, seed=0)
+    walk = ReplayEnv(workload(problem), 1, seed=0)
     for _ in answers:
         walk.draw(0, np.zeros(1, np.int64))
     elected = hierarchical([Ballot(str(a), v, str(c)) for a, v, c in zip(answers, values, chains, strict=True)])
@@ -68,7 +68,7 @@ def test_a_chain_of_one_answer_each_elects_as_the_selection_across_chains_does()
 def test_a_shuffle_keeps_chains_whole_and_in_order(sizes: list[int], seed: int) -> None:
     chains = np.repeat(np.arange(len(sizes)), sizes)
     longer = draws([0] * (len(chains) + 2))
-    arm = Arm.of("revisions", [draws([0] * len(chains), chains=chains.tolist()), longer])
+    arm = RecordedArm.of("revisions", [draws([0] * len(chains), chains=chains.tolist()), longer])
     order = arm.shuffled(0, np.random.default_rng(seed))
     drawn = order[: len(chains)]
     assert sorted(drawn) == list(range(len(chains)))
@@ -78,14 +78,14 @@ def test_a_shuffle_keeps_chains_whole_and_in_order(sizes: list[int], seed: int) 
 
 
 def test_every_order_of_a_problems_draws_is_as_likely() -> None:
-    walk = Walk(workload({"a": draws([0, 1, 2])}), 3000, seed=0)
+    walk = ReplayEnv(workload({"a": draws([0, 1, 2])}), 3000, seed=0)
     _, counts = np.unique(walk.orders[0], axis=0, return_counts=True)
     assert len(counts) == 6
     assert counts.min() > 400
 
 
 def test_blocks_come_together_and_are_paid_for_together() -> None:
-    walk = Walk(workload({"search": draws([0, 1, 2, 3], blocks=[0, 0, 1, 1], cost=1.5)}), 4, seed=1)
+    walk = ReplayEnv(workload({"search": draws([0, 1, 2, 3], blocks=[0, 0, 1, 1], cost=1.5)}), 4, seed=1)
     walk.draw(0, np.arange(4))
     seen = (walk.tally.votes.counts > 0).tolist()
     assert all(row in ([True, True, False, False], [False, False, True, True]) for row in seen)
@@ -95,7 +95,7 @@ def test_blocks_come_together_and_are_paid_for_together() -> None:
 
 
 def test_a_draws_unit_is_what_the_probe_took_for_that_problem() -> None:
-    walk = Walk(workload({"a": draws([0, 0], cost=2.0), "b": draws([0], cost=50.0)}), 1, seed=0)
+    walk = ReplayEnv(workload({"a": draws([0, 0], cost=2.0), "b": draws([0], cost=50.0)}), 1, seed=0)
     row = np.zeros(1, np.int64)
     walk.draw(0, row)
     walk.draw(1, row)
@@ -107,7 +107,7 @@ def test_stopping_is_right_where_the_leader_is_graded_right() -> None:
     """A right answer of another arm makes the same answer right everywhere; unanswered is never right."""
     late = {"a": draws([3, UNANSWERED]), "b": draws([RIGHT])}
     assert workload(late).right.tolist() == [[True, False, False, False]]
-    walk = Walk(workload({"a": draws([UNANSWERED]), "b": draws([RIGHT, RIGHT])}), 1, seed=0)
+    walk = ReplayEnv(workload({"a": draws([UNANSWERED]), "b": draws([RIGHT, RIGHT])}), 1, seed=0)
     row = np.zeros(1, np.int64)
     walk.draw(0, row)
     assert walk.right().tolist() == [False]
@@ -116,7 +116,7 @@ def test_stopping_is_right_where_the_leader_is_graded_right() -> None:
 
 
 @st.composite
-def problems(draw: st.DrawFn) -> dict[str, Draws]:
+def problems(draw: st.DrawFn) -> dict[str, SampleArrays]:
     arms = {}
     for name in ("probe", "search", "revisions"):
         n = draw(st.integers(1, 7))
@@ -133,10 +133,10 @@ def problems(draw: st.DrawFn) -> dict[str, Draws]:
 
 @given(st.lists(problems(), min_size=1, max_size=3), st.integers(0, 2), st.integers(0, 9))
 @settings(max_examples=60)
-def test_looking_ahead_sees_what_drawing_would_bring(drawn: list[dict[str, Draws]], arm: int, seed: int) -> None:
+def test_looking_ahead_sees_what_drawing_would_bring(drawn: list[dict[str, SampleArrays]], arm: int, seed: int) -> None:
     """As many as there are, where there are fewer; and the walk itself does not move."""
     held, amounts = workload(*drawn), [1, 2, 4, 16]
-    walk = Walk(held, 2, seed)
+    walk = ReplayEnv(held, 2, seed)
     rows = np.arange(len(walk.problems))
     walk.draw(0, rows)
     walk.draw(1, rows[1:])
@@ -155,27 +155,29 @@ def test_looking_ahead_sees_what_drawing_would_bring(drawn: list[dict[str, Draws
 def test_a_problems_orders_do_not_depend_on_which_others_are_walked() -> None:
     rng = np.random.default_rng(0)
     held = workload(*({"a": sampled(rng, 0.5, n), "b": sampled(rng, 0.5, 4)} for n in (5, 9, 7)))
-    every, some = Walk(held, 2, seed=3), Walk(held, 2, seed=3, only=np.array([2, 0]))
+    every, some = ReplayEnv(held, 2, seed=3), ReplayEnv(held, 2, seed=3, only=np.array([2, 0]))
     assert some.problems.tolist() == [2, 2, 0, 0]
     for all_orders, orders in zip(every.orders, some.orders, strict=True):
         assert np.array_equal(orders, all_orders[[4, 5, 0, 1]])
     assert not np.array_equal(every.orders[0][0], every.orders[0][1])
-    assert not np.array_equal(Walk(held, 2, seed=4).orders[0], every.orders[0])
+    assert not np.array_equal(ReplayEnv(held, 2, seed=4).orders[0], every.orders[0])
 
 
 def test_a_workload_without_problems_or_with_unequal_arms_is_refused() -> None:
     with pytest.raises(RunError, match="same arms"):
-        Workload([])
+        RecordedPool([])
     with pytest.raises(RunError, match="same arms"):
         workload({"a": draws([0]), "b": draws([0])}, {"b": draws([0]), "a": draws([0])})
 
 
 def test_a_problem_that_was_not_probed_is_refused_by_its_name() -> None:
     with pytest.raises(RunError, match="'odd' has no draw by 'a'"):
-        Workload([Drawn("even", "", {"a": draws([0])}), Drawn("odd", "", {"a": draws([])})])
+        RecordedPool([ProblemSamples("even", "", {"a": draws([0])}), ProblemSamples("odd", "", {"a": draws([])})])
 
 
 def test_draws_of_unequal_length_are_refused() -> None:
     whole = draws([0, 1])
     with pytest.raises(RunError, match="'values': 1"):
-        Draws(whole.answers, whole.values[:1], *(getattr(whole, name) for name in list(Draws.__slots__)[2:]))
+        SampleArrays(
+            whole.answers, whole.values[:1], *(getattr(whole, name) for name in list(SampleArrays.__slots__)[2:])
+        )

@@ -12,7 +12,7 @@ import httpx
 from computewise.core import Candidate, Problem, Step, Usage
 from computewise.http.client import HttpClient
 from computewise.http.concurrency import Retry
-from computewise.verifiers.prompt import Solution
+from computewise.verifiers.prompt import ScoredSteps
 
 SHAPES = Path(__file__).parent / "shapes"
 PROBLEM = Problem("p", "Q?")
@@ -58,9 +58,9 @@ class FixedReader:
 
     def __init__(self, *scores: Sequence[float]) -> None:
         self.scores = [tuple(one) for one in scores]
-        self.asked: list[Solution] = []
+        self.asked: list[ScoredSteps] = []
 
-    async def read(self, question: str, solutions: Sequence[Solution]) -> tuple[list[tuple[float, ...]], Usage]:
+    async def read(self, question: str, solutions: Sequence[ScoredSteps]) -> tuple[list[tuple[float, ...]], Usage]:
         """See `computewise.verifiers.base.Reader.read`."""
         self.asked += solutions
         return self.scores, Usage(verifier_tokens=7)

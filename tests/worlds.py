@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from computewise.controller.replay import Workload
-from computewise.controller.state import Solution, State
-from computewise.samples import Drawn, Draws
+from computewise.controller.replay import RecordedPool
+from computewise.controller.state import LiveState, ObservedSample
+from computewise.samples import ProblemSamples, SampleArrays
 
 RIGHT = 0
 """The number of the right answer everywhere."""
@@ -21,11 +21,11 @@ def draws(
     blocks: Sequence[int] | None = None,
     chains: Sequence[int] | None = None,
     cost: float = 1.0,
-) -> Draws:
+) -> SampleArrays:
     """Each its own block and chain where nothing else is said; values of .5."""
     n = len(answers)
     each = np.full(n, 0.5) if values is None else np.array(values, float)
-    return Draws(
+    return SampleArrays(
         answers=np.array(answers, np.int64),
         values=each,
         correct=np.array(answers) == RIGHT,
@@ -39,14 +39,16 @@ def draws(
     )
 
 
-def workload(*problems: Mapping[str, Draws]) -> Workload:
+def workload(*problems: Mapping[str, SampleArrays]) -> RecordedPool:
     """Problems p0, p1 .. of these arms."""
-    return Workload([Drawn(f"p{number}", f"prompt {number}", dict(arms)) for number, arms in enumerate(problems)])
+    return RecordedPool(
+        [ProblemSamples(f"p{number}", f"prompt {number}", dict(arms)) for number, arms in enumerate(problems)]
+    )
 
 
 def sampled(
     rng: np.random.Generator, chance: float, count: int, *, cost: float = 1.0, gap: float = 0.1, noise: float = 0.15
-) -> Draws:
+) -> SampleArrays:
     """Right with that chance, else one of twenty wrong answers; a verifier that values a right one by `gap` more."""
     right = rng.random(count) < chance
     answers = np.where(right, RIGHT, rng.integers(1, 21, count))
@@ -54,13 +56,13 @@ def sampled(
     return draws(answers.tolist(), values.tolist(), cost=cost)
 
 
-def increments(drawn: Draws) -> list[tuple[list[Solution], str]]:
-    """The blocks of an arm as `State.add` takes them, each with the name of its chain."""
+def increments(drawn: SampleArrays) -> list[tuple[list[ObservedSample], str]]:
+    """The blocks of an arm as `LiveState.add` takes them, each with the name of its chain."""
     found = []
     for block in np.unique(drawn.blocks):
         places = np.flatnonzero(drawn.blocks == block)
         solutions = [
-            Solution(
+            ObservedSample(
                 None if drawn.answers[i] < 0 else str(drawn.answers[i]),
                 float(drawn.values[i]),
                 float(drawn.means[i]),
@@ -74,7 +76,7 @@ def increments(drawn: Draws) -> list[tuple[list[Solution], str]]:
     return found
 
 
-def add(state: State, arm: str, increment: tuple[list[Solution], str]) -> None:
+def add(state: LiveState, arm: str, increment: tuple[list[ObservedSample], str]) -> None:
     """One increment; what was found together is no chain of revisions."""
     solutions, chain = increment
     state.add(arm, solutions, chain=chain if len(solutions) == 1 else None)

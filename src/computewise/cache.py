@@ -25,7 +25,7 @@ Plain = str | int | float | bool | None
 Key = bytes
 
 
-def key_of(request: object) -> Key:
+def cache_key(request: object) -> Key:
     """A hash of plain data that decides an answer; the order of a mapping's names does not matter."""
     text = json.dumps(request, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=20).digest()
@@ -34,7 +34,7 @@ def key_of(request: object) -> Key:
 T = TypeVar("T")
 
 
-class Packing(Generic[T]):
+class Codec(Generic[T]):
     """Both ways for one type; raises `RunError` for bytes of another."""
 
     def __init__(self, type: type[T]) -> None:
@@ -62,7 +62,7 @@ class _Flight(Generic[T]):
     waiting: int = 0
 
 
-class Flights(Generic[T]):
+class SingleFlight(Generic[T]):
     """One loop's requests under way, by key.
 
     A request that nobody waits for any more is cancelled; one of several who wait for it may go without harm to the
@@ -113,7 +113,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-class Grouped(Generic[A, B]):
+class GroupCommit(Generic[A, B]):
     """Calls `work`, in a thread of its own, with all that was asked for while it was at work.
 
     For a database, that is group commit: a thousand entries that come together are one transaction. What was asked for
@@ -153,7 +153,7 @@ APPLICATION = 0x63775F31
 
 """What marks a file as ours (SQLite's application_id)."""
 
-PATIENCE = 60.0
+LOCK_SECONDS = 60.0
 
 """Seconds to wait for other processes."""
 
@@ -162,7 +162,7 @@ class Table:
     """Keys and values, the first value of a key kept; any number of processes on one machine may use the file.
 
     WAL, so that reading waits for no writer. synchronous = FULL, so that what is returned as kept outlives a power cut
-    too: it costs one flush of the disk a transaction, and `Generations` puts what comes together into one. A table is
+    too: it costs one flush of the disk a transaction, and `GenerationCache` puts what comes together in one. A table is
     used by one thread at a time. Raises `RunError` for whatever goes wrong with the file.
     """
 
@@ -173,7 +173,7 @@ class Table:
         except OSError as error:
             raise RunError(f"cannot use the cache {path}: {error.strerror or error}") from None
         with self._explained("use"):
-            self._connection = sqlite3.connect(path, PATIENCE, isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(path, LOCK_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             with self._explained("use"):
                 self._begin()
@@ -191,7 +191,7 @@ class Table:
 
     def _write_ahead(self) -> None:
         """SQLite's patience does not cover the change to WAL: while another process reads it is refused at once."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + LOCK_SECONDS
         while True:
             try:
                 self._connection.execute("PRAGMA journal_mode = WAL")
@@ -250,7 +250,7 @@ class Table:
             raise RunError(f"cannot {doing} the cache {self.path}: {error}; what it held before is kept") from None
 
 
-class Generations:
+class GenerationCache:
     """Answers by their keys, in one SQLite file that the threads and processes of one machine may share.
 
     No network file system: SQLite's shared memory does not work there. `find` and `keep` are for coroutines: they do
@@ -266,8 +266,8 @@ class Generations:
             self._reader.close()
             raise
         self._reading, self._writing = threading.Lock(), threading.Lock()
-        self._find: Grouped[Sequence[Key], dict[Key, bytes]] = Grouped(self._get_all)
-        self._keep: Grouped[Mapping[Key, bytes], None] = Grouped(self._put_all)
+        self._find: GroupCommit[Sequence[Key], dict[Key, bytes]] = GroupCommit(self._get_all)
+        self._keep: GroupCommit[Mapping[Key, bytes], None] = GroupCommit(self._put_all)
 
     def get(self, keys: Sequence[Key]) -> dict[Key, bytes]:
         """The values of those keys that are held."""
@@ -299,7 +299,7 @@ class Generations:
         self._reader.close()
         self._writer.close()
 
-    def __enter__(self) -> Generations:
+    def __enter__(self) -> GenerationCache:
         return self
 
     def __exit__(

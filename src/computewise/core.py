@@ -93,7 +93,7 @@ class Attempt:
         return bool(self.scores) and self.scores[-1] >= 0.5
 
     @property
-    def doubted(self) -> int | None:
+    def weakest_step(self) -> int | None:
         """The step at which the score falls most, as a ratio to the step before (1 before the first); None unscored.
 
         A process reward model's score is what can still come of a solution: low throughout on a hard problem, it falls

@@ -49,5 +49,5 @@ class ServerError(ModelError):
         self.wait = wait
 
 
-class CeilingError(ComputewiseError):
+class SpendLimitError(ComputewiseError):
     """A run has spent the tokens or the money it may."""

@@ -1,8 +1,8 @@
 """Pretraining against inference: a small model that infers more, or a larger one (Snell et al. 2024, section 7).
 
 R is D_inference / D_pretrain, tokens of inference over tokens of pretraining; k(R) how many times the large model's
-tokens of inference the small one may sample, so that both have cost the same by the end. `Match` sets a small model's
-curve against a large one's answers; `from_problems` and `from_curves` make one for all problems and one a bin.
+tokens of inference the small one may sample, so that both have cost the same by the end. `MatchedComparison` sets a small
+model's curve against a large one's answers; `from_problems` and `from_curves` make one for all problems and one a bin.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Pretrained:
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class ExchangeRate:
     """k(R) = `inference` + `pretraining` / R: what an answer by the large model is worth, and what not making it is."""
 
     inference: float
@@ -59,7 +59,7 @@ class Rate:
         return self.pretraining / beyond
 
 
-def by_flops(small: Pretrained, large: Pretrained) -> Rate:
+def by_flops(small: Pretrained, large: Pretrained) -> ExchangeRate:
     """Equal operations over pretraining and inference.
 
     With P parameters and T pretraining tokens each, M = P_large / P_small and D_inference = R * T_large:
@@ -69,13 +69,13 @@ def by_flops(small: Pretrained, large: Pretrained) -> Rate:
     and what training a verifier costs.
     """
     ratio = large.parameters / small.parameters
-    return Rate(ratio, 3 * (ratio - small.tokens / large.tokens))
+    return ExchangeRate(ratio, 3 * (ratio - small.tokens / large.tokens))
 
 
-def by_price(small: float, large: float) -> Rate:
+def by_price(small: float, large: float) -> ExchangeRate:
     """Equal bills, where an answer (or a token) costs `small` and `large`: whoever pays so has paid for the making."""
     _above_zero(small=small, large=large)
-    return Rate(large / small, 0.0)
+    return ExchangeRate(large / small, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Point:
         """The difference in percent of large's accuracy (the paper's figure 1); NaN where that is 0."""
         return 100 * self.difference / self.large if self.large else math.nan
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON keeps it."""
         return {
             "R": self.share,
@@ -125,14 +125,14 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class MatchedComparison:
     """Accuracies of `small` (problems, budgets) against `large` (problems,), in [0, 1] or percent alike.
 
     `budgets` rise; the unit is one answer's inference by the small model. Between two of them accuracy is linear in
     log budget.
     """
 
-    rate: Rate
+    rate: ExchangeRate
     budgets: Floats
     small: Floats
     large: Floats
@@ -207,14 +207,14 @@ class Match:
 class Exchange:
     """Who wins over all problems, and in each bin."""
 
-    overall: Match
-    bins: dict[int, Match]
+    overall: MatchedComparison
+    bins: dict[int, MatchedComparison]
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Over all R, and where the winner changes: overall and by bin, 1 the easiest."""
         groups = {"overall": self.overall, **{str(bin + 1): match for bin, match in sorted(self.bins.items())}}
         return {
-            "curve": {name: [point.plain() for point in match.points()] for name, match in groups.items()},
+            "curve": {name: [point.to_dict() for point in match.points()] for name, match in groups.items()},
             "break_even": {
                 name: {
                     "R": list(match.break_even()),
@@ -226,23 +226,24 @@ class Exchange:
         }
 
 
-def from_problems(rate: Rate, budgets: Floats, small: Floats, large: Floats, bins: Ints) -> Exchange:
+def from_problems(rate: ExchangeRate, budgets: Floats, small: Floats, large: Floats, bins: Ints) -> Exchange:
     """From accuracies of every problem: `small` (problems, budgets), `large` and `bins` (problems,)."""
-    overall = Match(rate, budgets, small, large)
+    overall = MatchedComparison(rate, budgets, small, large)
     if bins.shape != large.shape:
         raise UsageError(f"bins of shape {bins.shape} is not allowed: one for each of the {len(large)} problems")
     return Exchange(
-        overall, {int(one): Match(rate, budgets, small[bins == one], large[bins == one]) for one in np.unique(bins)}
+        overall,
+        {int(one): MatchedComparison(rate, budgets, small[bins == one], large[bins == one]) for one in np.unique(bins)},
     )
 
 
-def from_curves(rate: Rate, budgets: Floats, small: Floats, large: Floats) -> Exchange:
+def from_curves(rate: ExchangeRate, budgets: Floats, small: Floats, large: Floats) -> Exchange:
     """From published curves: `small` (budgets, bins), `large` (bins,), the bins equally many problems.
 
     Each curve is one row, and all bins' mean another, so that nothing is resampled: there are no intervals.
     """
     bins = from_problems(rate, budgets, small.T, large, np.arange(len(large))).bins
-    return Exchange(Match(rate, budgets, small.mean(1)[None], large.mean(keepdims=True)), bins)
+    return Exchange(MatchedComparison(rate, budgets, small.mean(1)[None], large.mean(keepdims=True)), bins)
 
 
 def _without_noise(values: Floats) -> Floats:

@@ -16,25 +16,25 @@ from computewise.errors import RunError
 WHERE = "servers"
 """The part of a configuration that says where something is."""
 
-Settings = dict[str, int | float | str]
+StrategyParams = dict[str, int | float | str]
 T = TypeVar("T")
 
 
-class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
+class CandidateRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One candidate, as far as any selection needs it."""
 
     answer: str | None
     value: float
-    logprob: float
+    mean_token_prob: float
     tokens: int
     correct: bool
     chain: str = ""
-    read: int = 0
+    uncached_prompt_tokens: int = 0
     """Prompt tokens before it that no cache held."""
-    sampled: int = 0
+    completion_tokens: int = 0
     """Tokens of it that were sampled, not kept from an earlier attempt."""
-    mean: float = 0.0
-    low: float = 0.0
+    score_mean: float = 0.0
+    score_min: float = 0.0
     """Mean and least of its steps' scores."""
     text: str = ""
     """The solution itself, where the run keeps it."""
@@ -44,7 +44,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a reasoning model thought before it."""
 
 
-class Node(msgspec.Struct, frozen=True):
+class NodeRecord(msgspec.Struct, frozen=True):
     """One node of a recorded search tree: its last step and that step's score."""
 
     id: str
@@ -60,12 +60,12 @@ class Record(msgspec.Struct, frozen=True):
 
     purpose: str
     model: str
-    strategy: Settings
+    strategy: StrategyParams
     seed: int
     problem: str
     usage: Usage = Usage()
-    candidates: list[Outcome] = []
-    tree: list[Node] | None = None
+    candidates: list[CandidateRecord] = []
+    tree: list[NodeRecord] | None = None
     error: str | None = None
     sequential: int = 0
     """Tokens that were sampled one after another: along the longest path through what was explored."""
@@ -74,14 +74,14 @@ class Record(msgspec.Struct, frozen=True):
 Key = tuple[str, str, str, int, str]
 
 
-def key_of(purpose: str, model: str, strategy: Mapping[str, int | float | str], seed: int, problem: str) -> Key:
+def make_key(purpose: str, model: str, strategy: Mapping[str, int | float | str], seed: int, problem: str) -> Key:
     """What a record is found by."""
     return purpose, model, json.dumps(strategy, sort_keys=True), seed, problem
 
 
 def record_key(record: Record) -> Key:
     """What this record is found by."""
-    return key_of(record.purpose, record.model, record.strategy, record.seed, record.problem)
+    return make_key(record.purpose, record.model, record.strategy, record.seed, record.problem)
 
 
 class RunDirectory:

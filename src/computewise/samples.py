@@ -18,7 +18,7 @@ LEAST_PROBABILITY = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Draws:
+class SampleArrays:
     """What one arm drew for one problem, in order: arrays (draws,).
 
     `answers` numbers equivalent answers alike, over all arms of the problem; `UNANSWERED` (-1) never votes. `values`
@@ -47,18 +47,18 @@ class Draws:
     def __len__(self) -> int:
         return len(self.answers)
 
-    def take(self, order: Ints) -> Draws:
+    def take(self, order: Ints) -> SampleArrays:
         """Some of the draws, or all in another order."""
-        return Draws(*(getattr(self, field.name)[order] for field in fields(self)))
+        return SampleArrays(*(getattr(self, field.name)[order] for field in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class ProblemSamples:
     """One problem, and what each arm drew for it: arms by their names, the first the one that is probed with."""
 
     id: str
     prompt: str
-    arms: dict[str, Draws]
+    arms: dict[str, SampleArrays]
 
     @property
     def right(self) -> Ints:

@@ -22,7 +22,7 @@ def derive_seed(*parts: object) -> int:
 T = TypeVar("T")
 
 
-MEMORY = 4
+MAX_ATTEMPTS_SHOWN = 4
 
 """Earlier attempts that a revision sees at most (Snell et al. 2024, section 6)."""
 
@@ -40,7 +40,7 @@ class Strategy(Protocol):
         ...
 
 
-class Exhausted(Exception):  # noqa: N818 - a signal, no error
+class BudgetExhausted(Exception):  # noqa: N818 - a signal, no error
     """The budget is spent: raised by `Session`, caught by whoever opened it, never seen by a strategy."""
 
 
@@ -99,7 +99,7 @@ class Session:
         self._path = path
         self._children: dict[str, int] = {}
 
-    def allow(self, budget: int | None) -> None:
+    def set_budget(self, budget: int | None) -> None:
         """From now on `budget` further tokens, for whoever shares one budget between sessions."""
         self._left = budget
 
@@ -116,13 +116,13 @@ class Session:
         """
         return await self._extend(candidates, n, stop=self._delimiter, temperature=0.0 if greedy else self._temperature)
 
-    async def revise(self, chains: Sequence[Sequence[Candidate]], *, keep_trusted: bool = False) -> list[Candidate]:
+    async def revise(self, chains: Sequence[Sequence[Candidate]], *, keep_prefix: bool = False) -> list[Candidate]:
         """A whole new attempt in view of the last four of each chain, oldest first; the child of its last.
 
         With `keep_trusted`, it takes over the last attempt's steps before the one that the verifier doubts most, scores
         included, and goes on from there.
         """
-        begun = [_begin(chain[-MEMORY:], keep_trusted) for chain in chains]
+        begun = [_begin(chain[-MAX_ATTEMPTS_SHOWN:], keep_prefix) for chain in chains]
         return await self._extend(begun, 1, stop=None, temperature=self._temperature)
 
     async def score(self, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -154,7 +154,7 @@ class Session:
         """Dice for a strategy's own decisions, seeded like everything else; equal for equal `purpose`."""
         return random.Random(derive_seed(self._seed, self.problem.id, self._path, purpose))
 
-    def finished(self) -> list[Candidate]:
+    def finished_candidates(self) -> list[Candidate]:
         """What has been answered so far in this session or its parts."""
         return [c for c in self.ledger.in_order() if c.end == "stop" and c.id.startswith(self._path)]
 
@@ -164,7 +164,7 @@ class Session:
         if self._left is not None:
             self._left -= sum(share or 0 for share in shares)
         sessions = [self._part(f"{self._path}{index}:", share) for index, share in enumerate(shares)]
-        found = await together(run(strategy, session) for session in sessions)
+        found = await gather(run(strategy, session) for session in sessions)
         return [candidate for candidates in found for candidate in candidates]
 
     def _part(self, path: str, budget: int | None) -> Session:
@@ -187,18 +187,18 @@ class Session:
         each = [n] * len(candidates) if isinstance(n, int) else n
         growing = [(c, count) for c, count in zip(candidates, each, strict=True) if not c.finished]
         share = self._share(sum(count for _, count in growing))
-        drawn = await together(self._draw(parent, count, share, stop, temperature) for parent, count in growing)
+        drawn = await gather(self._draw(parent, count, share, stop, temperature) for parent, count in growing)
         children = iter(drawn)
         return [child for c in candidates for child in ([c] if c.finished else next(children))]
 
     def _share(self, rows: int) -> int | None:
-        """What each of `rows` continuations may sample; raises `Exhausted` where that is nothing."""
+        """What each of `rows` continuations may sample; raises `BudgetExhausted` where that is nothing."""
         if self._left is None or rows == 0:
             return None
         share = self._left // rows
         if share == 0:
             self.ledger.exhausted = True
-            raise Exhausted
+            raise BudgetExhausted
         return share
 
     async def _draw(
@@ -251,7 +251,7 @@ class Session:
         return Candidate(id, parent.id or None, steps, scores, over, parent.history, thinking)
 
 
-def _begin(chain: Sequence[Candidate], keep_trusted: bool) -> Candidate:
+def _begin(chain: Sequence[Candidate], keep_prefix: bool) -> Candidate:
     """The last attempt cut back to what is kept of it, in view of them all; of one that was lost nobody knows."""
     last = chain[-1]
     chain = [candidate for candidate in chain if candidate.end != "failed"]
@@ -259,7 +259,7 @@ def _begin(chain: Sequence[Candidate], keep_trusted: bool) -> Candidate:
         return Candidate(last.id, last.parent)
     last = chain[-1]
     history = tuple(Attempt(c.id, tuple(step.text for step in c.steps), c.scores) for c in chain)
-    kept = (history[-1].doubted or 0) if keep_trusted else 0
+    kept = (history[-1].weakest_step or 0) if keep_prefix else 0
     return Candidate(last.id, last.parent, last.steps[:kept], last.scores[:kept], None, history)
 
 
@@ -267,12 +267,12 @@ async def run(strategy: Strategy, session: Session) -> list[Candidate]:
     """Run a strategy to its end or its budget's; where it then stands without an answer, those it discarded count."""
     try:
         found = await strategy(session.problem, session)
-    except Exhausted:
-        return session.finished()
-    return found if any(candidate.end == "stop" for candidate in found) else session.finished() or found
+    except BudgetExhausted:
+        return session.finished_candidates()
+    return found if any(candidate.end == "stop" for candidate in found) else session.finished_candidates() or found
 
 
-async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+async def gather(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Await all; where one fails or the caller is cancelled, cancel the rest and wait until they are gone."""
     coroutines = list(coroutines)
     if len(coroutines) < 2:

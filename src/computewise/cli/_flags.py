@@ -15,14 +15,14 @@ from cyclopts import Group, Parameter
 
 from computewise.costs import Prices
 from computewise.errors import UsageError
-from computewise.http.client import CONCURRENCY, key_of
-from computewise.models.server.connect import ServedModel, find_served, parameters_in
+from computewise.http.client import CONCURRENCY, api_key_for
+from computewise.models.server.connect import ServerModelSpec, parameters_in, probe_model
 from computewise.session import Limits
 from computewise.setups.base import IN_FLIGHT
-from computewise.setups.server import EMBEDDED_PRM, Account, ServerSource, Spending
+from computewise.setups.server import EMBEDDED_PRM, ServerSpec, SpendPolicy, SpendReport
 from computewise.tasks.arithmetic import TASKS
 from computewise.tasks.load import TaskSpec, read_columns
-from computewise.verifiers.base import LOGPROB, WITHOUT_MODEL, VerifierSpec
+from computewise.verifiers.base import LOGPROB, MODEL_FREE, VerifierSpec
 from computewise.verifiers.templates import find_template
 
 PROBLEMS = Group("Problems", sort_key=1)
@@ -161,7 +161,7 @@ class ServerFlags(ServedFlags):
         if self.large is not None and (self.prices is None) != (self.large_prices is None):
             raise UsageError("prices are needed of both models, or of neither: --prices and --large-prices")
         where = _set_flag(self, begin="verifier_")
-        if where is not None and self.verifier in (*WITHOUT_MODEL, EMBEDDED_PRM):
+        if where is not None and self.verifier in (*MODEL_FREE, EMBEDDED_PRM):
             raise UsageError(f"{where} is of a verifier with a model of its own: {self.verifier} has none")
         if self.verifier_path is not None and (self.verifier_url is not None or self.verifier_model is not None):
             raise UsageError("a verifier runs in this process, by --verifier-path, or on a server: name one")
@@ -190,7 +190,7 @@ def _set_flag(flags: TaskFlags | ServerFlags, *, begin: str = "", but: Sequence[
     return None
 
 
-def server_source(flags: ServerFlags, task: TaskFlags) -> ServerSource:
+def server_source(flags: ServerFlags, task: TaskFlags) -> ServerSpec:
     """Find out what the servers can do, and what they are called for."""
     flags.check()
     assert flags.base_url is not None
@@ -203,7 +203,7 @@ def server_source(flags: ServerFlags, task: TaskFlags) -> ServerSource:
         for role, given in (("small", flags.prices), ("large", flags.large_prices))
         if given is not None
     }
-    return ServerSource(
+    return ServerSpec(
         small=small,
         large=large,
         verifier=_verifier(flags, small),
@@ -211,7 +211,7 @@ def server_source(flags: ServerFlags, task: TaskFlags) -> ServerSource:
         bounds=Limits(steps=flags.max_steps, tokens=flags.max_tokens),
         sampling_temperature=flags.temperature,
         prices=prices,
-        spending=Spending(
+        spending=SpendPolicy(
             tokens=flags.max_total_tokens,
             dollars=flags.max_dollars,
             cache=None if flags.no_cache else flags.cache or default_cache(),
@@ -222,7 +222,7 @@ def server_source(flags: ServerFlags, task: TaskFlags) -> ServerSource:
     )
 
 
-def _say(account: Account) -> None:
+def _say(account: SpendReport) -> None:
     """On standard error: what was paid for, what was not, and whether the server counts alike."""
     seen = account.observed
     if not (seen.requests or account.saved.samples):
@@ -241,11 +241,11 @@ def default_cache() -> Path:
     return home / "computewise" / "generations.sqlite"
 
 
-async def _find(flags: ServerFlags, base_url: str) -> tuple[ServedModel, ServedModel | None]:
-    small = await find_served(
+async def _find(flags: ServerFlags, base_url: str) -> tuple[ServerModelSpec, ServerModelSpec | None]:
+    small = await probe_model(
         base_url,
         flags.model,
-        api_key=key_of("small"),
+        api_key=api_key_for("small"),
         parameters=flags.parameters,
         chat_template=flags.chat_template,
         thinking=not flags.no_thinking,
@@ -254,17 +254,17 @@ async def _find(flags: ServerFlags, base_url: str) -> tuple[ServedModel, ServedM
     if flags.large is None:
         return small, None
     elsewhere = (flags.large_url or base_url).rstrip("/") != base_url.rstrip("/")
-    large = await find_served(
+    large = await probe_model(
         flags.large_url or base_url,
         flags.large,
-        api_key=key_of("large" if elsewhere else "small"),
+        api_key=api_key_for("large" if elsewhere else "small"),
         parameters=flags.large_parameters,
         thinking=not flags.no_thinking,
     )
     return small, large
 
 
-def _verifier(flags: ServerFlags, small: ServedModel) -> VerifierSpec | None:
+def _verifier(flags: ServerFlags, small: ServerModelSpec) -> VerifierSpec | None:
     """A judge is the model itself unless another is named."""
     name = flags.verifier
     if name is None:
@@ -276,7 +276,7 @@ def _verifier(flags: ServerFlags, small: ServedModel) -> VerifierSpec | None:
         return None
     if name == LOGPROB and not small.capabilities.logprobs:
         raise UsageError(f"{small.capabilities.server} gives no log-probabilities to judge by: name another verifier")
-    if name in WITHOUT_MODEL:
+    if name in MODEL_FREE:
         return VerifierSpec(name)
     template, model = find_template(name), flags.verifier_model
     if template.judge is not None and "/" not in template.name and flags.verifier_path is None:

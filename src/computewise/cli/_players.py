@@ -14,7 +14,7 @@ from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
 from computewise.models.forgetful import as_needed
 from computewise.session import Limits
-from computewise.setups.server import ServerSource
+from computewise.setups.server import ServerSpec
 from computewise.strategies import SHOWN_ATTEMPTS
 from computewise.tasks.arithmetic import TASKS, find_task
 from computewise.tasks.load import QUESTION
@@ -67,15 +67,15 @@ async def embedded_players(flags: ServerFlags, weights: Path | None, strategy: s
 
 
 @asynccontextmanager
-async def served_players(source: ServerSource) -> AsyncIterator[Players]:
+async def served_players(source: ServerSpec) -> AsyncIterator[Players]:
     """Behind their servers."""
-    labels = source.models().labels
+    labels = source.roles().labels
     async with source.open() as opened:
         models = {labels[role]: opened.model(role) for role in ("small", "large") if role in labels}
         yield Players(models, opened.judge, labels["prm"], source.limits())
 
 
-def served_source(flags: ServerFlags, task: TaskFlags) -> ServerSource:
+def served_source(flags: ServerFlags, task: TaskFlags) -> ServerSpec:
     """For a question of one's own where no task is named: steps by blank lines, answers voted on as mathematics."""
     return server_source(flags, task.named(QUESTION))
 

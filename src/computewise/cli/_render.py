@@ -18,8 +18,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from computewise.cli._players import Players
-from computewise.controller.file import Fitted, policy_path, read_policy
-from computewise.controller.solve import Adaptive, Decision, solve_adaptively
+from computewise.controller.file import Controller, controller_path, read_controller
+from computewise.controller.solve import AdaptiveResult, Decision, solve_adaptively
 from computewise.core import Candidate, Problem, Task
 from computewise.costs import flops
 from computewise.errors import UsageError
@@ -179,10 +179,10 @@ def solve_by_policy(
 ) -> None:
     """Follow a policy file, or the one shipped for a task, and print what it did and why."""
 
-    async def run() -> tuple[Adaptive, Fitted, float, float]:
+    async def run() -> tuple[AdaptiveResult, Controller, float, float]:
         async with open_players as players:
-            path = policy_path(policy)
-            fitted = read_policy(path, models=list(players.models), verifier=players.verifier_name)
+            path = controller_path(policy)
+            fitted = read_controller(path, models=list(players.models), verifier=players.verifier_name)
             asked = _price(fitted, price, mean_cost, accuracy)
             models = {name: Forgetful(players.models[name]) for name in fitted.models}
             solved = await solve_adaptively(
@@ -193,7 +193,7 @@ def solve_by_policy(
                 players.verifier,
                 task,
                 seed=seed,
-                least_confidence=abstain_under,
+                min_confidence=abstain_under,
                 temperature=temperature,
                 limits=players.limits,
             )
@@ -208,7 +208,7 @@ def solve_by_policy(
         _show(problem, solved, fitted, asked, spent)
 
 
-def _price(fitted: Fitted, price: float | None, mean_cost: float | None, accuracy: float | None) -> float:
+def _price(fitted: Controller, price: float | None, mean_cost: float | None, accuracy: float | None) -> float:
     if sum(one is not None for one in (price, mean_cost, accuracy)) > 1:
         raise UsageError("name one of --price, --mean-cost and --accuracy: the others stand for a price")
     if price is not None:
@@ -218,7 +218,9 @@ def _price(fitted: Fitted, price: float | None, mean_cost: float | None, accurac
     return fitted.policy.price_for(MEAN_COST if mean_cost is None else mean_cost)
 
 
-def _plain(problem: Problem, solved: Adaptive, fitted: Fitted, price: float, spent: float) -> dict[str, object]:
+def _plain(
+    problem: Problem, solved: AdaptiveResult, fitted: Controller, price: float, spent: float
+) -> dict[str, object]:
     return {
         "problem": problem.prompt,
         "answer": solved.answer,
@@ -240,7 +242,7 @@ def _plain(problem: Problem, solved: Adaptive, fitted: Fitted, price: float, spe
     }
 
 
-def _show(problem: Problem, solved: Adaptive, fitted: Fitted, price: float, spent: float) -> None:
+def _show(problem: Problem, solved: AdaptiveResult, fitted: Controller, price: float, spent: float) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
     table = Table(title=problem.prompt, title_style="bold")
     for column in ("", "why", "drawn: answer (value)", "leader then"):

@@ -10,9 +10,9 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from computewise.http.client import key_of
+from computewise.http.client import api_key_for
 from computewise.models.server.capabilities import Capabilities
-from computewise.models.server.connect import ServedModel, find_served
+from computewise.models.server.connect import ServerModelSpec, probe_model
 
 RUNGS = {
     "A": "raw prompts, and the server says what ended a step",
@@ -53,22 +53,22 @@ def check(
 
     """
     served = asyncio.run(
-        find_served(
+        probe_model(
             base_url,
             model,
-            api_key=key_of("small"),
+            api_key=api_key_for("small"),
             parameters=parameters,
             chat_template=chat_template,
             thinking=thinking,
         )
     )
     if as_json:
-        print(json.dumps({**served.plain(), "strategies": served.capabilities.strategies()}, indent=2))
+        print(json.dumps({**served.to_dict(), "strategies": served.capabilities.strategies()}, indent=2))
     else:
         _show(served)
 
 
-def _show(served: ServedModel) -> None:
+def _show(served: ServerModelSpec) -> None:
     found = served.capabilities
     console = Console()
     version = f" {found.version}" if found.version else ""
@@ -86,7 +86,7 @@ def _show(served: ServedModel) -> None:
         console.print(f"refused: {', '.join(refused)}: {found.why_no_steps}", style="yellow", highlight=False)
 
 
-def _facts(served: ServedModel, found: Capabilities) -> dict[str, str]:
+def _facts(served: ServerModelSpec, found: Capabilities) -> dict[str, str]:
     prefill = "no"
     if found.prefill:
         prefill = "yes" if found.keeps_separator else "yes, but the blank line that ends a step is trimmed"

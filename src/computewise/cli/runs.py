@@ -10,8 +10,8 @@ from computewise.export import export_run
 from computewise.export.weights import export_gguf, export_hf
 from computewise.report import write_report
 from computewise.runs import read_config
-from computewise.setups.embedded import EmbeddedSource
-from computewise.setups.server import restore_source
+from computewise.setups.embedded import EmbeddedSpec
+from computewise.setups.server import spec_from_config
 from computewise.study.plan import restore_config
 from computewise.study.run import run_study
 from computewise.study.shards import merge as merge_shards
@@ -33,7 +33,7 @@ def merge(*runs: Path, out: Path) -> None:
     count = merge_shards(runs, out)
     print(f"{out}: {count} records of {len(runs)} shards")
     config = read_config(out)
-    source = restore_source(config) if "models" in config else EmbeddedSource(str(config["task"]))
+    source = spec_from_config(config) if "models" in config else EmbeddedSpec(str(config["task"]))
     outcome = run_study(restore_config(config), out, source=source, resume=True, progress=lambda *_: None)
     show_outcome(outcome, out)
 

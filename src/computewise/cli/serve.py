@@ -15,7 +15,7 @@ from computewise.cli._flags import PROBLEMS, SERVED, ServedFlags, ServerFlags, T
 from computewise.errors import UsageError
 from computewise.http.concurrency import Retry
 from computewise.serve.backends import Backend
-from computewise.serve.settings import EFFORTS, Settings
+from computewise.serve.settings import EFFORTS, ServerSettings
 
 KEYS = "COMPUTEWISE_SERVE_KEYS"
 """The environment's variable with the keys of clients, separated by commas."""
@@ -70,7 +70,7 @@ def serve(
     keys = tuple(key.strip() for key in os.environ.get(KEYS, "").split(",") if key.strip())
     if os.environ.get(KEYS) and not keys:
         raise UsageError(f"{KEYS} holds no key: unset it, or name keys separated by commas")
-    settings = Settings(
+    settings = ServerSettings(
         efforts=dict(zip(EFFORTS, bounds.efforts, strict=True)),
         keys=keys,
         hosts=frozenset() if keys else frozenset({"localhost", "127.0.0.1", "::1", host}),

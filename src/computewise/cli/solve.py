@@ -24,7 +24,14 @@ from computewise.errors import UsageError
 from computewise.selection import find_selection
 from computewise.session import Ledger, Strategy
 from computewise.solve import solve as solve_problem
-from computewise.strategies import KEPT_STEPS, NEEDS_VERIFIER, SHOWN_ATTEMPTS, build, describe, label
+from computewise.strategies import (
+    KEPT_STEPS,
+    NEEDS_VERIFIER,
+    SHOWN_ATTEMPTS,
+    make_strategy,
+    strategy_label,
+    strategy_to_dict,
+)
 from computewise.tasks.arithmetic import find_task
 
 
@@ -140,7 +147,7 @@ def solve(
         )
         return
     assert strategy is not None
-    built = build(strategy, {name: value for name, value in settings.items() if value is not None})
+    built = make_strategy(strategy, {name: value for name, value in settings.items() if value is not None})
     if serving.verifier == "none" and strategy in NEEDS_VERIFIER:
         raise UsageError(f"strategy {strategy!r} needs a verifier: without one everything is trusted, nothing revised")
     chosen_selection = find_selection(
@@ -200,7 +207,7 @@ def _plain(problem: Problem, result: Result, strategy: Strategy, answer: str | N
         "answer": answer,
         "correct": None if problem.answer is None else answer == problem.answer,
         "solution": result.chosen.text if result.chosen else None,
-        "strategy": describe(strategy),
+        "strategy": strategy_to_dict(strategy),
         "usage": asdict(result.usage),
         "flops": {**asdict(spent), "total": spent.total},
         "exhausted": result.exhausted,
@@ -229,7 +236,7 @@ def _show(problem: Problem, result: Result, strategy: Strategy, answer: str | No
     if result.exhausted:
         console.print("the token budget ended the search")
     console.print(
-        f"{label(strategy)}: {result.usage.completion_tokens} tokens sampled, "
+        f"{strategy_label(strategy)}: {result.usage.completion_tokens} tokens sampled, "
         f"{result.usage.verifier_tokens - result.usage.cached_verifier_tokens} read by the verifier, "
         f"{spent.total:.2e} FLOPs"
         + (f" ({spent.verifier / spent.total:.0%} of them the verifier's)" if spent.total else "")

@@ -14,13 +14,13 @@ from rich.table import Table
 from computewise.cli._flags import PROBLEMS, SERVED, ServerFlags, TaskFlags, server_source
 from computewise.errors import UsageError
 from computewise.report import write_report
-from computewise.setups.base import Source
-from computewise.setups.embedded import EmbeddedSource
-from computewise.setups.server import ServerSource
-from computewise.study.executors import Executor, Processes, executor_for
+from computewise.setups.base import SetupSpec
+from computewise.setups.embedded import EmbeddedSpec
+from computewise.setups.server import ServerSpec
+from computewise.study.executors import Executor, ProcessExecutor, executor_for
 from computewise.study.plan import StudyConfig
-from computewise.study.ray import OnRay
-from computewise.study.run import Outcome, run_shard, run_study
+from computewise.study.ray import RayExecutor
+from computewise.study.run import StudyResult, run_shard, run_study
 from computewise.study.shards import parse_shard
 from computewise.tasks.load import QUESTION
 
@@ -58,7 +58,7 @@ def study(
     part = None if shard is None else parse_shard(shard)
     executor = _executor(source, workers, ray)
     console = Console(stderr=True)
-    for finding in source.task().findings if isinstance(source, ServerSource) else ():
+    for finding in source.task().warnings if isinstance(source, ServerSpec) else ():
         console.print(finding, style="yellow", markup=False, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not sys.stderr.isatty()) as bar:
@@ -81,7 +81,7 @@ def study(
     show_outcome(outcome, out)
 
 
-def _source(serving: ServerFlags, problem_set: TaskFlags) -> EmbeddedSource | ServerSource:
+def _source(serving: ServerFlags, problem_set: TaskFlags) -> EmbeddedSpec | ServerSpec:
     serving.check()
     if serving.base_url is not None:
         if problem_set.task == QUESTION or (problem_set.task is None and problem_set.data is None):
@@ -89,20 +89,20 @@ def _source(serving: ServerFlags, problem_set: TaskFlags) -> EmbeddedSource | Se
         return server_source(serving, problem_set.named("problems"))
     if serving != ServerFlags():
         raise UsageError("a study of the embedded models has its own models, verifier and temperature")
-    return EmbeddedSource(problem_set.embedded())
+    return EmbeddedSpec(problem_set.embedded())
 
 
-def _executor(source: Source, workers: int | None, ray: str | None) -> Executor:
+def _executor(source: SetupSpec, workers: int | None, ray: str | None) -> Executor:
     if workers is not None and ray is not None:
         raise UsageError("name --workers or --ray: a cluster has its own")
-    if workers is not None and isinstance(source, ServerSource):
+    if workers is not None and isinstance(source, ServerSpec):
         raise UsageError("--workers is of the embedded models: with --base-url it is --in-flight")
     if ray is not None:
-        return OnRay(ray)
-    return executor_for(source) if workers is None else Processes(workers)
+        return RayExecutor(ray)
+    return executor_for(source) if workers is None else ProcessExecutor(workers)
 
 
-def show_outcome(outcome: Outcome, out: Path) -> None:
+def show_outcome(outcome: StudyResult, out: Path) -> None:
     """The short table, and the report, which is written."""
     summary = outcome.summary
     table = Table(

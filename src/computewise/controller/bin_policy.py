@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from computewise.controller.frontier import Path, follow
-from computewise.controller.replay import Walk, Workload
+from computewise.controller.frontier import StoppingPath, rollout
+from computewise.controller.replay import RecordedPool, ReplayEnv
 from computewise.controller.state import doubt
 from computewise.samples import Floats, Ints
 
@@ -57,27 +57,27 @@ def cross_validate(accuracy: Floats, bins: Ints, folds: Ints, *, repeats: int, s
     return CrossValidated(taken / repeats)
 
 
-def always(workload: Workload, *, repeats: int, seed: int) -> Path:
+def always(workload: RecordedPool, *, repeats: int, seed: int) -> StoppingPath:
     """Draw by the probe arm whatever comes: where it stops says how many draws every problem gets."""
-    return follow(_whatever, [0], Walk(workload, repeats, seed))
+    return rollout(_whatever, [0], ReplayEnv(workload, repeats, seed))
 
 
-def plain_rule(workload: Workload, *, repeats: int, seed: int) -> Path:
+def confidence_rule(workload: RecordedPool, *, repeats: int, seed: int) -> StoppingPath:
     """Stop where the leading answer's weight is ahead, by the normal approximation, with some confidence.
 
     A step is worth one minus that confidence: a price of 0.1 stops at a confidence of 0.9.
     """
-    return follow(_doubt, [0], Walk(workload, repeats, seed))
+    return rollout(_doubt, [0], ReplayEnv(workload, repeats, seed))
 
 
-def uniform(path: Path, draws: int) -> tuple[Floats, Floats]:
+def uniform(path: StoppingPath, draws: int) -> tuple[Floats, Floats]:
     """(problems,) each: accuracy and mean cost where every problem gets so many draws, or all it has."""
     last = np.minimum(draws, (path.arms >= 0).sum(1) + 1) - 1
     rows = np.arange(len(last))
     return path.by_problem(path.right[rows, last]), path.by_problem(path.spent[rows, last])
 
 
-def oracle(path: Path, budgets: Sequence[float]) -> list[tuple[Floats, Floats]]:
+def oracle(path: StoppingPath, budgets: Sequence[float]) -> list[tuple[Floats, Floats]]:
     """The per-problem oracle: it knows each problem's accuracy at each number of draws, though not which are right."""
     curves = [uniform(path, draws) for draws in range(1, path.right.shape[1] + 1)]
     accuracy, cost = (np.stack(part, 1) for part in zip(*curves, strict=True))

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from computewise.controller.frontier import Path, Priced, follow, join, price_list
-from computewise.controller.replay import Experience, Walk, Workload, gather
-from computewise.controller.state import Action, Option, State, doubt
+from computewise.controller.frontier import PricePoint, StoppingPath, join, price_list, rollout
+from computewise.controller.replay import RecordedPool, ReplayEnv, Transitions, collect
+from computewise.controller.state import Action, LiveState, Option, doubt
 from computewise.controller.trees import Forest, Recipe, grow
 from computewise.errors import UsageError
 from computewise.samples import Floats, Ints
@@ -24,7 +24,7 @@ from computewise.samples import Floats, Ints
 LISTED = 128
 """Draws a problem, of all arms, up to which the list of prices says what a price comes to."""
 
-DOUBT = 0.01
+TIE_BREAK = 0.01
 """What a draw is worth beyond the prediction, where two answers are level."""
 
 
@@ -39,7 +39,7 @@ class Policy:
     options: tuple[Option, ...]
     forest: Forest
     """Features to (the leader is right, and by how much more so after each option)."""
-    prices: tuple[Priced, ...]
+    prices: tuple[PricePoint, ...]
 
     def worth(self, features: Floats, left: Ints) -> tuple[Floats, Ints, Floats]:
         """(rows,) each: worth of the best option, its number (-1 where no arm has anything left), and confidence.
@@ -54,13 +54,13 @@ class Policy:
         best = quotients.argmax(1)
         # Where next to nothing is left to gain the regression's errors decide; the vote's own doubt decides better.
         quotient = quotients[np.arange(len(best)), best]
-        worth = np.where(np.isfinite(quotient), np.maximum(quotient, 0.0) + DOUBT * doubt(features), quotient)
+        worth = np.where(np.isfinite(quotient), np.maximum(quotient, 0.0) + TIE_BREAK * doubt(features), quotient)
         return worth, np.where(np.isfinite(worth), best, -1), np.clip(predicted[:, 0], 0.0, 1.0)
 
-    def choose(self, state: State, price: float, *, least_confidence: float = 0.0) -> Action:
+    def choose(self, state: LiveState, price: float, *, min_confidence: float = 0.0) -> Action:
         """What to do next, where one draw of the probe arm is worth `price` in accuracy.
 
-        `least_confidence` allows to abstain: where stopping is best and the leader's chance is under it.
+        `min_confidence` allows to abstain: where stopping is best and the leader's chance is under it.
         """
         if not price >= 0:
             raise UsageError(f"price {price} is not allowed: at least 0, in accuracy by draw")
@@ -71,22 +71,22 @@ class Policy:
         worth, option, confidence = self.worth(state.features(), state.left)
         sure, gain = float(confidence[0]), float(worth[0])
         if gain <= price or option[0] < 0:
-            return Action("stop" if sure >= least_confidence else "abstain", None, gain, sure)
+            return Action("stop" if sure >= min_confidence else "abstain", None, gain, sure)
         arm = self.options[option[0]].arm
         if arm == state.last:
             return Action("more", arm, gain, sure)
         return Action("escalate" if arm in self.larger else "switch", arm, gain, sure)
 
     def follow(
-        self, workload: Workload, *, repeats: int, seed: int, only: Ints | None = None, most: int | None = None
-    ) -> Path:
+        self, workload: RecordedPool, *, repeats: int, seed: int, only: Ints | None = None, most: int | None = None
+    ) -> StoppingPath:
         """Where this goes on a workload, in `repeats` random orders of each problem's draws, at most so many draws."""
         if tuple(workload.names) != self.arms:
             raise UsageError(f"a policy for {', '.join(self.arms)} cannot follow draws by {', '.join(workload.names)}")
         arms = [self.arms.index(option.arm) for option in self.options]
-        return follow(lambda *state: self.worth(*state)[:2], arms, Walk(workload, repeats, seed, only), most)
+        return rollout(lambda *state: self.worth(*state)[:2], arms, ReplayEnv(workload, repeats, seed, only), most)
 
-    def repriced(self, before: Workload, after: Workload) -> Policy:
+    def repriced(self, before: RecordedPool, after: RecordedPool) -> Policy:
         """The same where draws cost what they do in `after`, no longer what in `before`; without a list of prices."""
         ratio = {
             arm.name: new.mean_cost / after.arms[0].mean_cost / (arm.mean_cost / before.arms[0].mean_cost)
@@ -103,7 +103,7 @@ class Policy:
         """The highest price that reached `accuracy` where it was not fitted."""
         return self._listed([p for p in self.prices if p.accuracy >= accuracy], f"an accuracy of {accuracy}")[0]
 
-    def _listed(self, found: Sequence[Priced], target: str) -> list[float]:
+    def _listed(self, found: Sequence[PricePoint], target: str) -> list[float]:
         if not self.prices:
             raise UsageError(f"no price comes to {target}: the policy was fitted without a list of prices")
         if not found:
@@ -116,7 +116,7 @@ class Policy:
 
 
 @dataclass(slots=True)
-class ComputeOptimal:
+class ControllerFit:
     """Fits a `Policy` to recorded draws.
 
     Random orders of each problem's draws are walked through: 20, or as many as make `numbers` numbers to learn from.
@@ -129,12 +129,12 @@ class ComputeOptimal:
     recipe: Recipe = field(default_factory=Recipe)
     seed: int = 0
 
-    def fit(self, workload: Workload, only: Ints | None = None) -> Policy:
+    def fit(self, workload: RecordedPool, only: Ints | None = None) -> Policy:
         """A policy, from `only` those problems; its list of prices comes of problems it was not fitted on."""
         problems = np.arange(len(workload)) if only is None else only
         if len(problems) < self.folds:
             raise UsageError(f"{len(problems)} problems are too few to fit on: at least {self.folds}")
-        walked = gather(workload, problems, self.numbers, self.seed)
+        walked = collect(workload, problems, self.numbers, self.seed)
         fold = np.random.default_rng(self.seed).permutation(len(problems)) % self.folds
         paths = []
         for held in range(self.folds):
@@ -143,17 +143,17 @@ class ComputeOptimal:
             paths.append(part.follow(workload, repeats=2, seed=self.seed, only=held_out, most=LISTED))
         return replace(self._fit(workload, walked), prices=price_list(join(paths), float(walked.units.mean())))
 
-    def fit_unpriced(self, workload: Workload, only: Ints) -> Policy:
+    def fit_unpriced(self, workload: RecordedPool, only: Ints) -> Policy:
         """As `fit`, without the list of prices: where a workload's budget says what the price is."""
-        return self._fit(workload, gather(workload, only, self.numbers, self.seed))
+        return self._fit(workload, collect(workload, only, self.numbers, self.seed))
 
-    def _fit(self, workload: Workload, walked: Experience) -> Policy:
+    def _fit(self, workload: RecordedPool, walked: Transitions) -> Policy:
         options = _options(workload, walked)
         forest = grow(walked.features, np.column_stack([walked.right, walked.gains]), self.recipe)
         return Policy(tuple(workload.names), self.larger, options, forest, ())
 
 
-def _options(workload: Workload, walked: Experience) -> tuple[Option, ...]:
+def _options(workload: RecordedPool, walked: Transitions) -> tuple[Option, ...]:
     """What each costs on average, in draws of the probe arm for the same problem."""
     return tuple(
         Option(workload.names[arm], amount, float(walked.costs[:, column].mean() / walked.units.mean()))

@@ -13,16 +13,16 @@ import msgspec
 import numpy as np
 
 from computewise.controller.controller import Policy
-from computewise.controller.frontier import Priced
+from computewise.controller.frontier import PricePoint
 from computewise.controller.state import Option, feature_names
 from computewise.controller.trees import Forest
 from computewise.errors import RunError, UsageError
-from computewise.runs import Settings
+from computewise.runs import StrategyParams
 
 POLICIES = Path(__file__).parent.parent / "policies"
 
 
-def policy_path(name: str) -> Path:
+def controller_path(name: str) -> Path:
     """The shipped policy of a task, or the file of that name."""
     shipped = POLICIES / f"{name}.json"
     if shipped.exists():
@@ -38,7 +38,7 @@ VERSION = 2
 """1 was the table of bins alone."""
 
 
-class Arm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ControllerArm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How an arm draws: `strategy`, a name and its numbers, run by the model of that name.
 
     One increment is a whole run of the strategy, but for step revisions, of which it is one attempt. `limit` is how
@@ -47,7 +47,7 @@ class Arm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     model: str
-    strategy: Settings
+    strategy: StrategyParams
     limit: int
     larger: bool = False
 
@@ -60,7 +60,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     currency: str
     unit: float
     reads: str
-    arms: list[Arm]
+    arms: list[ControllerArm]
     prices: list[dict[str, float]]
     options: list[dict[str, str | int | float]]
     predicts: list[str]
@@ -73,11 +73,11 @@ class _Version(msgspec.Struct, frozen=True):
     kind: str = ""
 
 
-class Fitted(msgspec.Struct, frozen=True):
+class Controller(msgspec.Struct, frozen=True):
     """A policy and what it was fitted for; `unit` is what a draw of the probe arm took on average, in `currency`."""
 
     policy: Policy
-    arms: tuple[Arm, ...]
+    arms: tuple[ControllerArm, ...]
     verifier: str | None
     task: str
     currency: str
@@ -90,7 +90,7 @@ class Fitted(msgspec.Struct, frozen=True):
 
     @property
     def limits(self) -> dict[str, int]:
-        """By arm, for a `State`."""
+        """By arm, for a `LiveState`."""
         return {arm.name: arm.limit for arm in self.arms}
 
 
@@ -106,7 +106,7 @@ READS = (
 )
 
 
-def write_policy(fitted: Fitted) -> str:
+def write_controller(fitted: Controller) -> str:
     """The text of the file."""
     policy = fitted.policy
     held = _File(
@@ -127,7 +127,7 @@ def write_policy(fitted: Fitted) -> str:
     return _lines(msgspec.to_builtins(held))
 
 
-def read_policy(path: Path, *, models: Collection[str], verifier: str | None) -> Fitted:
+def read_controller(path: Path, *, models: Collection[str], verifier: str | None) -> Controller:
     """The policy in a file; raises `RunError` where it is no such file, of an unknown version or for other models."""
     try:
         data = path.read_bytes()
@@ -151,20 +151,20 @@ def read_policy(path: Path, *, models: Collection[str], verifier: str | None) ->
     return _fitted(path, held)
 
 
-def _fitted(path: Path, held: _File) -> Fitted:
+def _fitted(path: Path, held: _File) -> Controller:
     names = tuple(arm.name for arm in held.arms)
     try:
         options = tuple(msgspec.convert(option, Option) for option in held.options)
         if len(held.base) != 1 + len(options) or any(option.costs <= 0 for option in options):
             raise ValueError("every option needs a base and a cost above 0")
-        prices = tuple(msgspec.convert(priced, Priced) for priced in held.prices)
+        prices = tuple(msgspec.convert(priced, PricePoint) for priced in held.prices)
         forest = Forest.read(held.base, held.trees, feature_names(names))
         policy = Policy(names, tuple(arm.name for arm in held.arms if arm.larger), options, forest, prices)
         # One look at it says whether every part fits the others.
         policy.worth(np.zeros((1, len(feature_names(names)))), np.ones((1, len(names)), np.int64))
     except (msgspec.ValidationError, KeyError, ValueError, TypeError, IndexError) as error:
         raise RunError(f"{path} is no policy file: a part of it cannot be read ({error})") from None
-    return Fitted(policy, tuple(held.arms), held.verifier, held.task, held.currency, held.unit)
+    return Controller(policy, tuple(held.arms), held.verifier, held.task, held.currency, held.unit)
 
 
 def _short(value: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from computewise.controller.replay import Walk
+from computewise.controller.replay import ReplayEnv
 from computewise.samples import Bools, Floats, Ints
 
 Worth = Callable[[Floats, Ints], tuple[Floats, Ints]]
@@ -17,7 +17,7 @@ Worth = Callable[[Floats, Ints], tuple[Floats, Ints]]
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class StoppingPath:
     """What came of walking to the end: (rows, stops) each, a stop before any draw but the first.
 
     `worth` is the least that going on was worth up to there: a row stops at its first stop where that is not above the
@@ -57,10 +57,10 @@ class Path:
         # Where several are worth the same, all or none are drawn: that is what a price can say.
         return max(float(worth[order[affordable]]), 0.0)
 
-    def only(self, problems: Ints) -> Path:
+    def only(self, problems: Ints) -> StoppingPath:
         """The rows of some problems."""
         rows = np.isin(self.problems, problems)
-        return Path(self.problems[rows], self.worth[rows], self.spent[rows], self.right[rows], self.arms[rows])
+        return StoppingPath(self.problems[rows], self.worth[rows], self.spent[rows], self.right[rows], self.arms[rows])
 
     def by_problem(self, values: Floats | Bools) -> Floats:
         """(problems,): means of (rows,) values."""
@@ -68,7 +68,7 @@ class Path:
         return np.asarray(np.bincount(problem, values) / counts)
 
 
-def join(paths: Sequence[Path]) -> Path:
+def join(paths: Sequence[StoppingPath]) -> StoppingPath:
     """Paths of different problems, or orders, as one."""
     stops = max(path.worth.shape[1] for path in paths)
 
@@ -78,7 +78,7 @@ def join(paths: Sequence[Path]) -> Path:
             return np.concatenate([np.pad(a, ((0, 0), (0, stops - a.shape[1])), mode="edge") for a in arrays])
         return np.concatenate([np.pad(a, ((0, 0), (0, stops - a.shape[1])), constant_values=missing) for a in arrays])
 
-    return Path(
+    return StoppingPath(
         np.concatenate([path.problems for path in paths]),
         joined("worth", -np.inf),
         joined("spent", None),
@@ -87,7 +87,7 @@ def join(paths: Sequence[Path]) -> Path:
     )
 
 
-def follow(worth: Worth, arms: Sequence[int], walk: Walk, most: int | None = None) -> Path:
+def rollout(worth: Worth, arms: Sequence[int], walk: ReplayEnv, most: int | None = None) -> StoppingPath:
     """Draw what is worth most until nothing is, or `most` times; `arms` says which arm each option draws by."""
     every = np.arange(len(walk.problems))
     walk.draw(0, every)
@@ -110,11 +110,11 @@ def follow(worth: Worth, arms: Sequence[int], walk: Walk, most: int | None = Non
         right.append(walk.right())
     worths.append(np.full(len(every), -np.inf))
     drawn.append(np.full(len(every), -1))
-    return Path(walk.problems, np.stack(worths, 1), np.stack(spent, 1), np.stack(right, 1), np.stack(drawn, 1))
+    return StoppingPath(walk.problems, np.stack(worths, 1), np.stack(spent, 1), np.stack(right, 1), np.stack(drawn, 1))
 
 
 @dataclass(frozen=True, slots=True)
-class Priced:
+class PricePoint:
     """What a price came to: mean cost in draws of the probe arm, and accuracy."""
 
     price: float
@@ -122,12 +122,12 @@ class Priced:
     accuracy: float
 
 
-def price_list(path: Path, unit: float) -> tuple[Priced, ...]:
+def price_list(path: StoppingPath, unit: float) -> tuple[PricePoint, ...]:
     """What prices come to, forty steps from the first draw's cost to all; `unit` is what a probe's draw costs."""
     least, most = path.spent[:, 0].mean(), max(path.at(0.0)[1].mean(), path.spent[:, 0].mean())
     prices = {path.price(float(cost)) for cost in np.geomspace(least, most, 40)} | {0.0}
     return tuple(
-        Priced(price, float(cost.mean()) / unit, float(accuracy.mean()))
+        PricePoint(price, float(cost.mean()) / unit, float(accuracy.mean()))
         for price in sorted(prices, reverse=True)
         for accuracy, cost in [path.at(price)]
     )

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from computewise.controller.state import AMOUNTS, Ballots, Tally, Votes
+from computewise.controller.state import AMOUNTS, EvidenceState, SampleBatch, Votes
 from computewise.errors import RunError, UsageError
 from computewise.metrics import UNANSWERED
-from computewise.samples import Bools, Drawn, Draws, Floats, Ints
+from computewise.samples import Bools, Floats, Ints, ProblemSamples, SampleArrays
 
 ABSENT = -2
 
@@ -20,27 +20,27 @@ ABSENT = -2
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class RecordedArm:
     """What one arm drew for every problem: (problems, increments, draws of an increment) padded arrays.
 
-    An increment is a block of `Draws`: one sample, one revision, or all of a search. `costs` is (problems,
+    An increment is a block of `SampleArrays`: one sample, one revision, or all of a search. `costs` is (problems,
     increments); `groups` numbers the increments that belong to one chain and keep their order.
     """
 
     name: str
-    ballots: Ballots
+    ballots: SampleBatch
     costs: Floats
     lengths: Ints
     groups: Ints
 
     @classmethod
-    def of(cls, name: str, drawn: Sequence[Draws]) -> Arm:
+    def of(cls, name: str, drawn: Sequence[SampleArrays]) -> RecordedArm:
         """Pad to the longest."""
         starts = [np.flatnonzero(np.diff(draws.blocks, prepend=-1)) for draws in drawn]
         lengths = np.array([len(start) for start in starts])
         widest = max(int(np.diff(start, append=len(d)).max(initial=1)) for d, start in zip(drawn, starts, strict=True))
         shape = len(drawn), int(lengths.max(initial=0)), widest
-        arrays: dict[str, NDArray[Any]] = {field.name: np.zeros(shape) for field in fields(Ballots)}
+        arrays: dict[str, NDArray[Any]] = {field.name: np.zeros(shape) for field in fields(SampleBatch)}
         arrays["answers"] = np.full(shape, ABSENT, np.int64)
         costs, groups = np.zeros(shape[:2]), np.zeros(shape[:2], np.int64)
         for problem, (draws, start) in enumerate(zip(drawn, starts, strict=True)):
@@ -51,7 +51,7 @@ class Arm:
                 array[problem, block, within] = values
             costs[problem, : len(start)] = np.bincount(block, draws.costs, len(start)) if len(draws) else 0.0
             groups[problem, : len(start)] = draws.chains[start]
-        return cls(name, Ballots(**arrays), costs, lengths, groups)
+        return cls(name, SampleBatch(**arrays), costs, lengths, groups)
 
     @property
     def mean_cost(self) -> float:
@@ -66,7 +66,7 @@ class Arm:
         return np.lexsort((np.arange(len(keys)), keys))
 
 
-def _votes(draws: Draws) -> Floats:
+def _votes(draws: SampleArrays) -> Floats:
     """What each draw adds to the vote: its value; in a chain, by how much it raises the chain's best for the answer.
 
     So a chain votes for an answer once, however often it repeats it, as in `selection.hierarchical`.
@@ -82,10 +82,10 @@ def _votes(draws: Draws) -> Floats:
     return weights
 
 
-class Workload:
+class RecordedPool:
     """Problems and what was drawn for them; `probe` is the arm that draws first."""
 
-    def __init__(self, problems: Sequence[Drawn]) -> None:
+    def __init__(self, problems: Sequence[ProblemSamples]) -> None:
         names = list(problems[0].arms) if problems else []
         if not names or any(list(problem.arms) != names for problem in problems):
             raise RunError("a workload needs problems that were drawn for by the same arms")
@@ -94,7 +94,7 @@ class Workload:
             raise RunError(f"problem {lacking!r} has no draw by {names[0]!r}")
         self.problems = list(problems)
         self.ids = [problem.id for problem in problems]
-        self.arms = [Arm.of(name, [problem.arms[name] for problem in problems]) for name in names]
+        self.arms = [RecordedArm.of(name, [problem.arms[name] for problem in problems]) for name in names]
         self.answers = 1 + max(int(d.answers.max(initial=0)) for problem in problems for d in problem.arms.values())
         self.right: Bools = np.zeros((len(problems), self.answers), np.bool_)
         for row, problem in enumerate(problems):
@@ -109,13 +109,13 @@ class Workload:
         return [arm.name for arm in self.arms]
 
 
-class Walk:
+class ReplayEnv:
     """Rows that draw from a workload, each for one problem and in its own order: `repeats` rows for each of `only`.
 
     The orders of a problem do not depend on which others are walked with it, so that rules can be compared in pairs.
     """
 
-    def __init__(self, workload: Workload, repeats: int, seed: int, only: Ints | None = None) -> None:
+    def __init__(self, workload: RecordedPool, repeats: int, seed: int, only: Ints | None = None) -> None:
         self.workload = workload
         self.problems = np.repeat(np.arange(len(workload)) if only is None else only, repeats)
         rows = list(enumerate(self.problems.tolist()))
@@ -126,7 +126,7 @@ class Walk:
         self.spent = np.zeros(len(self.problems))
         self.probed = np.zeros(len(self.problems))
         """What the probe arm's draws took: what a draw costs for this problem is read off it."""
-        self.tally = Tally.none(len(self.problems), workload.answers, len(workload.arms))
+        self.tally = EvidenceState.none(len(self.problems), workload.answers, len(workload.arms))
 
     @property
     def left(self) -> Ints:
@@ -178,13 +178,13 @@ class Walk:
         return after, costs
 
 
-def _each(arm: Arm, problems: Ints, place: Ints) -> list[tuple[Ballots, Ints]]:
+def _each(arm: RecordedArm, problems: Ints, place: Ints) -> list[tuple[SampleBatch, Ints]]:
     """The ballots of an increment one by one, and which rows have them."""
     found = []
     for index in range(arm.ballots.answers.shape[2]):
         there = np.flatnonzero(arm.ballots.answers[problems, place, index] != ABSENT)
         at = problems[there], place[there], index
-        found.append((Ballots(*(getattr(arm.ballots, field.name)[at] for field in fields(Ballots))), there))
+        found.append((SampleBatch(*(getattr(arm.ballots, field.name)[at] for field in fields(SampleBatch))), there))
     return found
 
 
@@ -196,7 +196,7 @@ MOST_REPEATS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Experience:
+class Transitions:
     """States, (states, ..) each: features, whether stopping is right, and for each option by how much more so it would
     be after it, what it would cost, and what the probe's draws of the problem have cost on average.
     """
@@ -210,11 +210,11 @@ class Experience:
     costs: Floats
     units: Floats
 
-    def of(self, problems: Ints, most: int) -> Experience:
+    def of(self, problems: Ints, most: int) -> Transitions:
         """Those of some problems, evenly thinned to `most` or a few more."""
         kept = np.flatnonzero(np.isin(self.problems, problems))
         kept = kept[:: max(1, len(kept) // most)]
-        return Experience(
+        return Transitions(
             self.options,
             self.problems[kept],
             self.features[kept],
@@ -225,7 +225,7 @@ class Experience:
         )
 
 
-def gather(workload: Workload, problems: Ints, numbers: int, seed: int) -> Experience:
+def collect(workload: RecordedPool, problems: Ints, numbers: int, seed: int) -> Transitions:
     """Draw at random, mostly going on with the arm that drew last, and look ahead at certain moments.
 
     In 20 orders of each problem, or fewer, so that states times options are about `numbers`.
@@ -237,7 +237,7 @@ def gather(workload: Workload, problems: Ints, numbers: int, seed: int) -> Exper
     increments = sum(arm.lengths[problems].mean() for arm in workload.arms)
     looks = max(1, sum(moment < increments for moment in MOMENTS))
     repeats = int(np.clip(numbers // (len(problems) * looks * max(1, len(options))), 1, MOST_REPEATS))
-    walk, rng = Walk(workload, repeats, seed, problems), np.random.default_rng(seed)
+    walk, rng = ReplayEnv(workload, repeats, seed, problems), np.random.default_rng(seed)
     arm, seen = np.zeros(len(walk.problems), np.int64), []
     for moment in range(1, MOMENTS[-1] + 1):
         for each in range(len(workload.arms)):
@@ -251,10 +251,10 @@ def gather(workload: Workload, problems: Ints, numbers: int, seed: int) -> Exper
         arm = _next_arm(arm, left, rng)
     if not seen:
         raise UsageError("there is nothing to fit on: no problem has more than one draw")
-    return Experience(options, *(np.concatenate(part) for part in zip(*seen, strict=True)))
+    return Transitions(options, *(np.concatenate(part) for part in zip(*seen, strict=True)))
 
 
-def _look(walk: Walk, amounts: list[list[int]], rows: Ints) -> tuple[Ints, Floats, Floats, Floats, Floats, Floats]:
+def _look(walk: ReplayEnv, amounts: list[list[int]], rows: Ints) -> tuple[Ints, Floats, Floats, Floats, Floats, Floats]:
     now = walk.right()[rows].astype(float)
     ahead = [walk.ahead(arm, each, rows) for arm, each in enumerate(amounts)]
     after = np.concatenate([right for right, _ in ahead], 1)

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
-from computewise.controller.file import Arm, Fitted
-from computewise.controller.state import Action, Solution, State
+from computewise.controller.file import Controller, ControllerArm
+from computewise.controller.state import Action, LiveState, ObservedSample
 from computewise.core import Candidate, Model, Problem, Task, Usage, Verifier
 from computewise.errors import UsageError
 from computewise.samples import LEAST_PROBABILITY
 from computewise.session import Ledger, Limits, Session, Strategy, run
 from computewise.solve import answer_of
-from computewise.strategies import StepRevisions, restore
+from computewise.strategies import StepRevisions, strategy_from_dict
 from computewise.strategies.revisions import trusted
 from computewise.verifiers.logprob import mean_probabilities
 
@@ -30,12 +30,12 @@ class Decision:
 
     action: Action
     drawn: tuple[Candidate, ...]
-    solutions: tuple[Solution, ...]
+    solutions: tuple[ObservedSample, ...]
     leader: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Adaptive:
+class AdaptiveResult:
     """How a problem was solved. `answer` is None where nothing answered or the policy abstained."""
 
     answer: str | None
@@ -50,25 +50,25 @@ class Adaptive:
 
 async def solve_adaptively(
     problem: Problem,
-    fitted: Fitted,
+    fitted: Controller,
     price: float,
     models: Mapping[str, Model],
     verifier: Verifier | None,
     task: Task,
     *,
     seed: int = 0,
-    least_confidence: float = 0.0,
+    min_confidence: float = 0.0,
     temperature: float = 1.0,
     limits: Limits | None = None,
     budget: int | None = None,
-    unanswered: int | None = None,
+    give_up_after: int | None = None,
     watch: Watch | None = None,
     ledgers: dict[str, Ledger] | None = None,
-) -> Adaptive:
+) -> AdaptiveResult:
     """Follow `fitted`, where one draw of its probe arm is worth `price` in accuracy.
 
-    `least_confidence` lets it abstain. `budget` caps the sampled tokens of all arms together. Where the first
-    `unanswered` solutions all ended without an answer (or twice as many were cut off), there is none to be found, and
+    `min_confidence` lets it abstain. `budget` caps the sampled tokens of all arms together. Where the first
+    `give_up_after` solutions all ended without an answer (or twice as many were cut off), there is none to find, and
     it stops. `watch` is called with every decision; whoever passes `ledgers` may watch the trees grow in them, by arm.
     Errors of a model or the verifier are raised as `ModelError`.
     """
@@ -85,13 +85,13 @@ async def solve_adaptively(
     }
     if ledgers is not None:
         ledgers.update((name, arm.ledger) for name, arm in arms.items())
-    state, decisions, futile = State(fitted.limits), list[Decision](), 0.0
+    state, decisions, futile = LiveState(fitted.limits), list[Decision](), 0.0
     while True:
-        action = fitted.policy.choose(state, price, least_confidence=least_confidence)
+        action = fitted.policy.choose(state, price, min_confidence=min_confidence)
         left = None if budget is None else budget - sum(one.ledger.usage.completion_tokens for one in arms.values())
         spent = action.arm is not None and left == 0
-        if spent or (action.arm and unanswered is not None and futile >= unanswered and state.leader is None):
-            action = replace(action, kind="stop" if action.confidence >= least_confidence else "abstain", arm=None)
+        if spent or (action.arm and give_up_after is not None and futile >= give_up_after and state.leader is None):
+            action = replace(action, kind="stop" if action.confidence >= min_confidence else "abstain", arm=None)
         drawn, chain = await arms[action.arm].draw(left) if action.arm else ((), None)
         # In a thread: whoever compares answers as mathematics may take seconds, in which other problems go on.
         solutions = await asyncio.to_thread(_solutions, drawn, task, verifier)
@@ -105,14 +105,14 @@ async def solve_adaptively(
             return _ended(decisions, arms, exhausted=spent or any(arm.ledger.exhausted for arm in arms.values()))
 
 
-def _ended(decisions: list[Decision], arms: Mapping[str, _Drawing], *, exhausted: bool) -> Adaptive:
+def _ended(decisions: list[Decision], arms: Mapping[str, _Drawing], *, exhausted: bool) -> AdaptiveResult:
     answer = decisions[-1].leader if decisions[-1].action.kind == "stop" else None
     drawn = [pair for decision in decisions for pair in zip(decision.drawn, decision.solutions, strict=True)]
     agreeing = [(c, solution.value) for c, solution in drawn if answer is not None and solution.answer == answer]
     usage: dict[str, Usage] = {}
     for arm in arms.values():
         usage[arm.model.name] = usage.get(arm.model.name, Usage()) + arm.ledger.usage
-    return Adaptive(
+    return AdaptiveResult(
         answer=answer,
         chosen=max(agreeing, key=lambda pair: pair[1], default=(None, 0.0))[0],
         decisions=tuple(decisions),
@@ -122,18 +122,18 @@ def _ended(decisions: list[Decision], arms: Mapping[str, _Drawing], *, exhausted
     )
 
 
-def _solutions(drawn: Sequence[Candidate], task: Task, verifier: Verifier | None) -> tuple[Solution, ...]:
+def _solutions(drawn: Sequence[Candidate], task: Task, verifier: Verifier | None) -> tuple[ObservedSample, ...]:
     return tuple(_solution(candidate, task, verifier) for candidate in drawn)
 
 
-def _solution(candidate: Candidate, task: Task, verifier: Verifier | None) -> Solution:
+def _solution(candidate: Candidate, task: Task, verifier: Verifier | None) -> ObservedSample:
     scores = candidate.scores or (1.0,)
     probability = mean_probabilities(candidate)[-1] if candidate.steps else 0.0
-    return Solution(
+    return ObservedSample(
         answer=answer_of(candidate, task),
         value=verifier.value(candidate.scores) if verifier else 1.0,
-        mean=fmean(scores),
-        low=min(scores),
+        score_mean=fmean(scores),
+        score_min=min(scores),
         logprob=math.log(max(probability, LEAST_PROBABILITY)),
         tokens=candidate.tokens,
     )
@@ -143,7 +143,7 @@ def _solution(candidate: Candidate, task: Task, verifier: Verifier | None) -> So
 class _Drawing:
     """One arm at work on one problem."""
 
-    arm: Arm
+    arm: ControllerArm
     number: int
     problem: Problem
     model: Model
@@ -159,7 +159,7 @@ class _Drawing:
 
     async def draw(self, left: int | None) -> tuple[tuple[Candidate, ...], str | None]:
         """The next increment, of `left` tokens at most, and the name of the chain it goes on with."""
-        strategy = restore(self.arm.strategy)
+        strategy = strategy_from_dict(self.arm.strategy)
         self.increments += 1
         if isinstance(strategy, StepRevisions):
             return await self._attempt(strategy, left)
@@ -175,8 +175,8 @@ class _Drawing:
             self.session, self.chain = self._session(left), []
             drawn = await self.session.sample(1)
         else:
-            self.session.allow(left)
-            drawn = await self.session.revise([self.chain], keep_trusted=True)
+            self.session.set_budget(left)
+            drawn = await self.session.revise([self.chain], keep_prefix=True)
         self.chain += await self.session.score(drawn)
         return (self.chain[-1],), self.chain[0].id
 

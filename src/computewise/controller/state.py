@@ -77,12 +77,12 @@ def doubt(features: Floats) -> Floats:
 
 
 def feature_names(arms: Sequence[str]) -> list[str]:
-    """The columns of `Tally.features`."""
+    """The columns of `EvidenceState.features`."""
     return [*FEATURES, *(f"draws by {arm}" for arm in arms[1:])]
 
 
 @dataclass(frozen=True, slots=True)
-class Ballots:
+class SampleBatch:
     """One draw for each of some rows: arrays (rows,). `weights` is what it adds to its answer's vote."""
 
     answers: Ints
@@ -111,7 +111,7 @@ class Votes:
         """Before any draw."""
         return cls(np.zeros((rows, answers)), np.zeros((rows, answers)))
 
-    def add(self, rows: Ints, ballots: Ballots) -> None:
+    def add(self, rows: Ints, ballots: SampleBatch) -> None:
         """One ballot for each of `rows`; the unanswered do not vote."""
         voting = ballots.answers != UNANSWERED
         rows, answers = rows[voting], ballots.answers[voting]
@@ -135,7 +135,7 @@ SUMS = ("draws", "unanswered", "squares", "values", "odds", "means", "lows", "le
 
 
 @dataclass(slots=True)
-class Tally:
+class EvidenceState:
     """Votes, and everything else the features need."""
 
     votes: Votes
@@ -148,13 +148,13 @@ class Tally:
     sums: dict[str, Floats] = field(default_factory=dict)
 
     @classmethod
-    def none(cls, rows: int, answers: int, arms: int) -> Tally:
+    def none(cls, rows: int, answers: int, arms: int) -> EvidenceState:
         """Before any draw."""
         sums = {name: np.zeros(rows) for name in SUMS}
         votes = Votes.none(rows, answers)
         return cls(votes, np.zeros((rows, answers)), np.zeros((rows, arms)), np.zeros(rows), sums)
 
-    def add(self, rows: Ints, ballots: Ballots) -> None:
+    def add(self, rows: Ints, ballots: SampleBatch) -> None:
         """One ballot for each of `rows`, no row twice."""
         self.votes.add(rows, ballots)
         voting = ballots.answers != UNANSWERED
@@ -224,18 +224,18 @@ ROOM = 16
 """Distinct answers that there is room for at first."""
 
 
-class Solution(NamedTuple):
-    """One drawn solution, as far as a controller looks at it; see `Draws` for what the numbers are."""
+class ObservedSample(NamedTuple):
+    """One drawn solution, as far as a controller looks at it; see `SampleArrays` for what the numbers are."""
 
     answer: str | None
     value: float
-    mean: float
-    low: float
+    score_mean: float
+    score_min: float
     logprob: float
     tokens: int
 
 
-class State:
+class LiveState:
     """Draws as they come. `limits` says how many increments each arm may draw, the probe first."""
 
     def __init__(self, limits: Mapping[str, int]) -> None:
@@ -244,7 +244,7 @@ class State:
         self._limits = np.array([list(limits.values())])
         self._numbers: dict[str, int] = {}
         self._best: dict[tuple[str, str, int], float] = {}
-        self._tally = Tally.none(1, ROOM, len(limits))
+        self._tally = EvidenceState.none(1, ROOM, len(limits))
 
     @property
     def left(self) -> Ints:
@@ -261,7 +261,7 @@ class State:
         """(1, features)."""
         return self._tally.features(ROW)
 
-    def add(self, arm: str, solutions: Sequence[Solution], *, chain: str | None = None) -> None:
+    def add(self, arm: str, solutions: Sequence[ObservedSample], *, chain: str | None = None) -> None:
         """One increment of an arm; `chain` names the chain of the arm's revisions that it goes on with."""
         for solution in solutions:
             number = self._number(solution.answer)
@@ -270,8 +270,8 @@ class State:
                 best = self._best.get((arm, chain, number), 0.0)
                 weight = max(0.0, solution.value - best)
                 self._best[arm, chain, number] = max(best, solution.value)
-            seen = solution.value, weight, solution.mean, solution.low, solution.logprob, solution.tokens
-            self._tally.add(ROW, Ballots(np.array([number]), *(np.array([float(one)]) for one in seen)))
+            seen = solution.value, weight, solution.score_mean, solution.score_min, solution.logprob, solution.tokens
+            self._tally.add(ROW, SampleBatch(np.array([number]), *(np.array([float(one)]) for one in seen)))
         self._tally.drawn[0, self.arms.index(arm)] += 1
         self.last = arm
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from computewise.errors import UsageError
-from computewise.samples import Draws, Floats
+from computewise.samples import Floats, SampleArrays
 from computewise.session import derive_seed
 
 BINS = 5
@@ -70,7 +70,7 @@ def fitted(model: Fitted | None, estimator: object) -> Fitted:
     return model
 
 
-def cost_of(drawn: Sequence[Draws]) -> Cost:
+def cost_of(drawn: Sequence[SampleArrays]) -> Cost:
     """Of all these draws."""
     return Cost(
         float(np.mean([len(draws) for draws in drawn])),
@@ -79,7 +79,7 @@ def cost_of(drawn: Sequence[Draws]) -> Cost:
     )
 
 
-def first(draws: Draws, count: int) -> Draws:
+def first(draws: SampleArrays, count: int) -> SampleArrays:
     """The draws an estimate may see; raises `UsageError` where there are too few."""
     if len(draws) < count:
         raise UsageError(f"{len(draws)} draws of a problem are too few: at least {count}")
@@ -90,15 +90,15 @@ def first(draws: Draws, count: int) -> Draws:
 class OracleDifficulty:
     """pass@1 over the draws given: needs the right answers, and is the ceiling. There is nothing to fit."""
 
-    def fit(self, inputs: Sequence[Draws], ease: Floats) -> Self:
+    def fit(self, inputs: Sequence[SampleArrays], ease: Floats) -> Self:
         """Learn nothing."""
         return self
 
-    def predict(self, inputs: Sequence[Draws]) -> Floats:
+    def predict(self, inputs: Sequence[SampleArrays]) -> Floats:
         """(problems,) shares of right draws; raises `UsageError` for a problem without any."""
         return np.array([first(draws, max(1, len(draws))).correct.mean() for draws in inputs])
 
-    def cost(self, inputs: Sequence[Draws]) -> Cost:
+    def cost(self, inputs: Sequence[SampleArrays]) -> Cost:
         """All of the draws."""
         return cost_of(inputs)
 
@@ -107,14 +107,14 @@ class OracleDifficulty:
 class PredictedDifficulty:
     """Mean verifier's value over the draws given: no answers used, nothing to fit, as calibrated as the verifier."""
 
-    def fit(self, inputs: Sequence[Draws], ease: Floats) -> Self:
+    def fit(self, inputs: Sequence[SampleArrays], ease: Floats) -> Self:
         """Learn nothing."""
         return self
 
-    def predict(self, inputs: Sequence[Draws]) -> Floats:
+    def predict(self, inputs: Sequence[SampleArrays]) -> Floats:
         """(problems,) mean values; raises `UsageError` for a problem without draws."""
         return np.array([first(draws, max(1, len(draws))).values.mean() for draws in inputs])
 
-    def cost(self, inputs: Sequence[Draws]) -> Cost:
+    def cost(self, inputs: Sequence[SampleArrays]) -> Cost:
         """All of the draws."""
         return cost_of(inputs)

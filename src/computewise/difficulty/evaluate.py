@@ -14,7 +14,7 @@ from computewise.difficulty.estimators import Cost, Estimator, OracleDifficulty,
 from computewise.difficulty.learned import ProbeDifficulty, PromptDifficulty
 from computewise.errors import UsageError
 from computewise.metrics import Interval, bootstrap
-from computewise.samples import Drawn, Floats, Ints
+from computewise.samples import Floats, Ints, ProblemSamples
 
 RELIABILITY_BINS = 10
 
@@ -133,7 +133,7 @@ PROBES = (2, 4, 8)
 FOLDS = 5
 
 
-def compare_estimators(problems: Sequence[Drawn], ease: Floats, seed: int) -> list[dict[str, Any]]:
+def compare_estimators(problems: Sequence[ProblemSamples], ease: Floats, seed: int) -> list[dict[str, Any]]:
     """One row an estimate: of problems it was not fitted on, against `ease`, pass@1 over samples it never saw."""
     draws = [next(iter(problem.arms.values())) for problem in problems]
     prompts, ids = [problem.prompt for problem in problems], [problem.id for problem in problems]

@@ -14,7 +14,7 @@ import numpy as np
 from computewise.difficulty.estimators import Cost, cost_of, first, fitted
 from computewise.errors import UsageError
 from computewise.metrics import UNANSWERED
-from computewise.samples import Draws, Floats
+from computewise.samples import Floats, SampleArrays
 
 CORRELATIONS = (np.arange(100) + 0.5) / 100
 
@@ -217,7 +217,7 @@ class ProbeDifficulty:
     concentration_: float = field(default=np.nan, init=False, repr=False)
     """alpha + beta of every posterior: what the probe is worth in graded draws."""
 
-    def fit(self, inputs: Sequence[Draws], ease: Floats) -> Self:
+    def fit(self, inputs: Sequence[SampleArrays], ease: Floats) -> Self:
         """From `ease` (problems,), pass@1 over all the draws given of each problem; their number is its weight.
 
         The probe's own draws are taken out of it: a probe that is judged by itself believes itself too well. Raises
@@ -240,24 +240,24 @@ class ProbeDifficulty:
             self.concentration_ = concentration(self.model_.left_out, shares, counts)
         return self
 
-    def predict(self, inputs: Sequence[Draws]) -> Floats:
+    def predict(self, inputs: Sequence[SampleArrays]) -> Floats:
         """(problems,) means of the posteriors; raises `UsageError` for fewer draws than the probe."""
         return fitted(self.model_, self).predict(self._features(inputs))
 
-    def posterior(self, inputs: Sequence[Draws]) -> Beta:
+    def posterior(self, inputs: Sequence[SampleArrays]) -> Beta:
         """What is believed of each problem's pass@1; `quantiles((0.025, 0.975))` of it are a 95 % interval."""
         mean = self.predict(inputs)
         return Beta(mean * self.concentration_, (1 - mean) * self.concentration_)
 
-    def cost(self, inputs: Sequence[Draws]) -> Cost:
+    def cost(self, inputs: Sequence[SampleArrays]) -> Cost:
         """The probe alone; none of it is lost where its draws are used."""
         return cost_of([first(draws, self.probe) for draws in inputs])
 
-    def _features(self, inputs: Sequence[Draws]) -> Floats:
+    def _features(self, inputs: Sequence[SampleArrays]) -> Floats:
         return np.array([_features(first(draws, self.probe)) for draws in inputs])
 
 
-def _features(probe: Draws) -> list[float]:
+def _features(probe: SampleArrays) -> list[float]:
     answered = probe.answers != UNANSWERED
     _, answers = np.unique(probe.answers[answered], return_inverse=True)
     return [

@@ -15,13 +15,13 @@ import msgspec
 
 from computewise.core import Problem
 from computewise.errors import RunError, UsageError
-from computewise.runs import Outcome, Record, last_records, read_config, read_problems
+from computewise.runs import CandidateRecord, Record, last_records, read_config, read_problems
 from computewise.selection import Ballot, best, majority, weighted
 
 PREDICTIONS = {"naive": best, "weighted": weighted, "maj": majority}
 
 
-class Pool(NamedTuple):
+class ExportedPool(NamedTuple):
     """What makes a file of its own."""
 
     model: str
@@ -48,11 +48,11 @@ def _exported(record: Record) -> bool:
     return record.purpose == "pool" and not record.error
 
 
-def _pool(record: Record) -> Pool:
-    return Pool(record.model, int(record.strategy["n"]), record.seed)
+def _pool(record: Record) -> ExportedPool:
+    return ExportedPool(record.model, int(record.strategy["n"]), record.seed)
 
 
-def _write(path: Path, rows: Iterable[Row], pool: Pool, config: Mapping[str, Any]) -> None:
+def _write(path: Path, rows: Iterable[Row], pool: ExportedPool, config: Mapping[str, Any]) -> None:
     if path.suffix == ".jsonl":
         write_json_lines(path, rows)
         return
@@ -85,7 +85,7 @@ def _columns_row(run: Path, record: Record, problems: Mapping[str, Problem]) -> 
     }
 
 
-def _predictions(found: Sequence[Outcome], ballots: Sequence[Ballot], n: int) -> dict[str, str]:
+def _predictions(found: Sequence[CandidateRecord], ballots: Sequence[Ballot], n: int) -> dict[str, str]:
     """Of the first k samples, for every power of two and for all; as search-and-learn has them, in a box."""
     named = {}
     for k in _sizes(n):

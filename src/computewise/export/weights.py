@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from computewise.errors import UsageError, WeightsError
-from computewise.models.embedded.weights import END, EPSILON, SHIPPED, TOKENS, NetworkConfig, Weights, load_weights
+from computewise.models.embedded.weights import (
+    END,
+    EPSILON,
+    TOKENS,
+    WEIGHTS_DIRECTORY,
+    NetworkConfig,
+    Weights,
+    load_weights,
+)
 
 Floats = NDArray[np.float32]
 
@@ -47,25 +55,25 @@ VERIFIERS = ("prm", "orm")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class EmbeddedWeights:
     """A generator and the name that its export bears."""
 
     name: str
     weights: Weights
 
 
-def find_generator(model: str | Path) -> Source:
+def find_generator(model: str | Path) -> EmbeddedWeights:
     """The generator of that name or in that weights file; a verifier is refused, as no engine has its head."""
     name = str(model)
     if name not in GENERATORS + VERIFIERS and not Path(name).is_file():
         raise UsageError(f"no model or weights file {name}: allowed are {', '.join(GENERATORS)} or a .safetensors file")
     shipped = name in GENERATORS + VERIFIERS
-    weights = load_weights(SHIPPED / f"{name}.safetensors" if shipped else Path(name))
+    weights = load_weights(WEIGHTS_DIRECTORY / f"{name}.safetensors" if shipped else Path(name))
     if weights.config.verifier_layers:
         raise UsageError(f"{name} is a verifier, which no other engine can run: allowed are {', '.join(GENERATORS)}")
     if weights.config.vocabulary != len(TOKENS):
         raise WeightsError(f"weights of {weights.config.vocabulary} tokens: this package speaks {len(TOKENS)}")
-    return Source(Path(name).stem, weights)
+    return EmbeddedWeights(Path(name).stem, weights)
 
 
 @contextmanager

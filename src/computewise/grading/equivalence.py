@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from types import TracebackType
 from typing import TypeVar
 
-from computewise.grading.normalize import LONGEST, canonical, is_number, is_prose
+from computewise.grading.normalize import LONGEST, is_number, is_prose, normalize
 from computewise.grading.processes import WorkerPool
 
-PATIENCE = 4.0
+KEY_SECONDS = 4.0
 """Seconds that may be spent on one answer, all comparisons together."""
 _SHARE_OF_THE_KEY = 0.4
 _DEEPEST = 40
@@ -26,7 +26,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Equality:
+class AnswerEquivalence:
     """Compares answers by math-verify where it is installed, by their canonical text where it is not.
 
     Threads may share one. Whoever asks with an answer on which `patience` seconds have been spent, or that kills its
@@ -34,7 +34,7 @@ class Equality:
     its workers.
     """
 
-    def __init__(self, patience: float = PATIENCE, workers: int = 2) -> None:
+    def __init__(self, patience: float = KEY_SECONDS, workers: int = 2) -> None:
         self.by_mathematics = find_spec("math_verify") is not None
         self.asked = 0
         self._patience = patience
@@ -44,7 +44,7 @@ class Equality:
         self._keys: dict[str, str] = {}
         self._verdicts: dict[tuple[str, str], bool] = {}
 
-    def __enter__(self) -> Equality:
+    def __enter__(self) -> AnswerEquivalence:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -65,7 +65,7 @@ class Equality:
 
         It is an answer itself, and its own key.
         """
-        text = canonical(answer)
+        text = normalize(answer)
         if len(text) > LONGEST:
             digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
             return f"{text[:40]}... ({len(text)} characters, {digest})"
@@ -84,7 +84,7 @@ class Equality:
         """Whether they are equal; `gold` is the reference, or what represents a class."""
         with self._lock:
             self.asked += 1
-        one, other = canonical(gold), canonical(answer)
+        one, other = normalize(gold), normalize(answer)
         if one == other:
             return True
         if not self.by_mathematics or (_whole(one) and _whole(other)) or self._hopeless(one) or self._hopeless(other):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from computewise.errors import ProblemError, UsageError
-from computewise.grading.equivalence import Equality
+from computewise.grading.equivalence import AnswerEquivalence
 from computewise.grading.extraction import after_hashes, boxed, fenced, final_answer, stated_formula, tagged
 from computewise.grading.normalize import LONGEST, SHORT_ANSWER, ChoiceGrader, ExactGrader
 from computewise.grading.processes import isolation, run_program
@@ -30,7 +30,7 @@ class Grader(Protocol):
         ...
 
     @property
-    def findings(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """What a person should know about how this grader works here."""
         ...
 
@@ -59,19 +59,19 @@ WITHOUT_MATHEMATICS = (
 
 @dataclass(frozen=True)
 class MathGrader:
-    r"""Numbers, expressions, tuples, sets, intervals, matrices, equations and words, compared by `Equality`.
+    r"""Numbers, expressions, tuples, sets, intervals, matrices, equations and words, compared by `AnswerEquivalence`.
 
     Reads the last \boxed{}; without one, what is behind ``####``, in ``<answer>``, or a formula after "the answer is".
     """
 
-    equal: Equality = field(default_factory=Equality)
+    equal: AnswerEquivalence = field(default_factory=AnswerEquivalence)
     instruction: str = (
         "Solve the problem step by step. Keep each step short, leave a blank line between steps, and put the final "
         r"answer, in its simplest form and without units, inside \boxed{} on the last line."
     )
 
     @property
-    def findings(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """What is missing where math-verify is not installed."""
         return () if self.equal.by_mathematics else (WITHOUT_MATHEMATICS,)
 
@@ -108,7 +108,7 @@ class FunctionGrader:
     name: str
     function: Callable[[str, str], Any]
     instruction: str = SHORT_ANSWER
-    findings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def answer(self, solution: str) -> str | None:
         r"""What is in the last \boxed{}, behind ``####``, in ``<answer>`` or after "the answer is"."""
@@ -177,7 +177,7 @@ class CodeGrader:
     )
 
     @property
-    def findings(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """Whether the programs it runs can reach the network."""
         cut = any("--net" in part for part in isolation())
         return () if cut else ("Programs that are graded can reach the network: unshare does not work here.",)

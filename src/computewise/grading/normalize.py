@@ -39,7 +39,7 @@ class ChoiceGrader:
     instruction: str = (
         f"{_STEPS} Choose one of the options, and end with a line that says only: The answer is (X), with its letter."
     )
-    findings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def answer(self, solution: str) -> str | None:
         """The letter in the last box, after the last "answer is", or alone on the last line."""
@@ -66,7 +66,7 @@ class ExactGrader:
     """The same text but for capitals, runs of white space, and quotes and punctuation at either end."""
 
     instruction: str = SHORT_ANSWER
-    findings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def answer(self, solution: str) -> str | None:
         r"""What is in the last \boxed{}, behind ``####``, in ``<answer>`` or after "the answer is"."""
@@ -162,7 +162,7 @@ _PROSE = re.compile(r"(?:[A-Z]?[a-z]{2,})+")
 
 
 @lru_cache(maxsize=4096)
-def canonical(answer: str) -> str:
+def normalize(answer: str) -> str:
     """The answer without LaTeX's ways to write the same: spaces, delimiters, units, "x =", and numbers as fractions.
 
     What it returns it returns unchanged. Words lose their capitals; percent signs and currencies are dropped, so 50 and

@@ -20,7 +20,7 @@ from typing import IO, Any, cast
 
 from computewise.errors import RunError
 
-MEMORY = 1 << 30
+PROGRAM_MEMORY = 1 << 30
 
 FILE = 16 << 20
 
@@ -94,7 +94,7 @@ def _ended_after(seconds: float) -> tuple[str, ...]:
 def _limits(seconds: float) -> dict[str, int]:
     return {
         "RLIMIT_CPU": int(seconds) + 1,
-        "RLIMIT_AS": MEMORY,
+        "RLIMIT_AS": PROGRAM_MEMORY,
         "RLIMIT_FSIZE": FILE,
         "RLIMIT_NPROC": PROCESSES,
         "RLIMIT_CORE": 0,

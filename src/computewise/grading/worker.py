@@ -16,9 +16,9 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-from computewise.grading.normalize import canonical, is_number
+from computewise.grading.normalize import is_number, normalize
 
-MEMORY = 2 << 30
+WORKER_MEMORY = 2 << 30
 """Bytes of address space: a number that needs more is a failure to read, not a machine out of memory."""
 _GRACE = 1.0
 """Seconds; the process that asked is to give up first."""
@@ -51,7 +51,7 @@ def _limit_memory() -> None:
     with suppress(ImportError, ValueError, OSError):  # not every system can
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (WORKER_MEMORY, WORKER_MEMORY))
 
 
 @lru_cache(maxsize=4096)
@@ -65,7 +65,7 @@ def _equal(reference: str, answer: str) -> bool:
     """As they are written, or as `canonical` writes them: it knows units and spellings that math-verify does not."""
     from math_verify import verify
 
-    pairs = {(reference, answer): None, (canonical(reference), canonical(answer)): None}
+    pairs = {(reference, answer): None, (normalize(reference), normalize(answer)): None}
     return any(verify(_parsed(gold), _parsed(other), timeout_seconds=None) for gold, other in pairs)
 
 
@@ -80,7 +80,7 @@ def _form_once(text: str) -> str | None:
 
     parsed = _parsed(text)
     found = form(parsed[0]) if parsed else None
-    return None if found is None else canonical(found)
+    return None if found is None else normalize(found)
 
 
 if __name__ == "__main__":

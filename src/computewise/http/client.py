@@ -29,7 +29,7 @@ KEYS = {
 """The environment's variables, by the role of what a server is asked for."""
 
 
-def key_of(role: str) -> str | None:
+def api_key_for(role: str) -> str | None:
     """The key for the server of a role; None where there is none."""
     return os.environ.get(KEYS[role]) or None
 
@@ -114,7 +114,7 @@ class HttpClient:
         return await self._ask("GET", path, None)
 
     @asynccontextmanager
-    async def passed_on(self, path: str, content: bytes, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
+    async def forward(self, path: str, content: bytes, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
         """What the server answers to somebody else's request, as it is: one try, the body unread, any status.
 
         Of `headers` it may be told; the key is this client's own. Raises `ServerError` where nothing is answered.
@@ -136,7 +136,7 @@ class HttpClient:
             finally:
                 await response.aclose()
 
-    def without_key(self, content: bytes) -> bytes:
+    def redact(self, content: bytes) -> bytes:
         """What a server said, without the key."""
         return content.replace(self._key.encode(), _NO_KEY.encode()) if self._key else content
 

@@ -15,7 +15,7 @@ from types import TracebackType
 
 LEAST = 1.0
 
-whose: ContextVar[str] = ContextVar("whose", default="")
+fairness_key: ContextVar[str] = ContextVar("whose", default="")
 
 """On whose behalf a request is made: who waits behind whom."""
 
@@ -39,7 +39,7 @@ class Limiter:
         if self.under_way < int(self.window):
             self.under_way += 1
             return self
-        owner, place = whose.get(), asyncio.get_running_loop().create_future()
+        owner, place = fairness_key.get(), asyncio.get_running_loop().create_future()
         self._waiting.setdefault(owner, deque()).append(place)
         self.waiting += 1
         try:

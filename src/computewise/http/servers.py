@@ -18,7 +18,7 @@ _ROUTES = (
 _REFUSALS = (400, 403, 404, 405, 415, 422, 500, 501)
 
 
-async def asked(client: HttpClient, path: str, body: Mapping[str, Any] | None = None) -> Any:
+async def get_or_none(client: HttpClient, path: str, body: Mapping[str, Any] | None = None) -> Any:
     """The answer; None where the server refuses such a request, though it answers."""
     try:
         return await (client.get(path) if body is None else client.post(path, body))
@@ -36,7 +36,7 @@ async def kind_of(client: HttpClient, entry: Mapping[str, Any]) -> str:
     if (known := _OWNERS.get(str(entry.get("owned_by")))) is not None:
         return known
     for kind, route, field in _ROUTES:
-        held = await asked(client, route)
+        held = await get_or_none(client, route)
         if isinstance(held, dict) and field in held:
             return kind
     return "openai"

@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
-from computewise.cache import Flights, Generations, Key, Packing, Plain, key_of
+from computewise.cache import Codec, GenerationCache, Key, Plain, SingleFlight, cache_key
 from computewise.core import Attempt, Completion, Model, Usage
 from computewise.errors import ModelError
 
-_PACKING = Packing(Completion)
+_PACKING = Codec(Completion)
 
 
 class _Ask(Protocol):
@@ -27,7 +27,7 @@ class CachedModel:
     at the same time are one. Errors are not kept. Used by one event loop at a time.
     """
 
-    def __init__(self, model: Model, store: Generations, identity: Mapping[str, Plain]) -> None:
+    def __init__(self, model: Model, store: GenerationCache, identity: Mapping[str, Plain]) -> None:
         self.name = model.name
         self.parameters = model.parameters
         self.paid = Usage()
@@ -35,7 +35,7 @@ class CachedModel:
         self._model = model
         self._store = store
         self._identity = dict(identity)
-        self._flights: Flights[Completion] = Flights()
+        self._flights: SingleFlight[Completion] = SingleFlight()
 
     async def sample(
         self,
@@ -55,7 +55,7 @@ class CachedModel:
         shown = [(attempt.steps, attempt.scores) for attempt in attempts]
         request = [self._identity, prompt, prefix, stop, max_tokens, temperature, shown]
         # The first sample of a call is another than the same seed's further on: it is charged for reading the prompt.
-        keys = [key_of([*request, seed, index == 0]) for index, seed in enumerate(seeds)]
+        keys = [cache_key([*request, seed, index == 0]) for index, seed in enumerate(seeds)]
         ask = partial(
             self._model.sample,
             prompt,

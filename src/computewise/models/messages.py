@@ -31,20 +31,20 @@ def conversation(prompt: str, attempts: Sequence[Attempt], instruction: str = ""
     messages = [Message("system", instruction)] if instruction else []
     messages.append(Message("user", prompt))
     for attempt in attempts:
-        messages += [Message("assistant", attempt.text), Message("user", complaint(attempt))]
+        messages += [Message("assistant", attempt.text), Message("user", feedback(attempt))]
     return messages
 
 
-def complaint(attempt: Attempt) -> str:
+def feedback(attempt: Attempt) -> str:
     """What the verifier has against an attempt, and what is wanted; without scores, a second look."""
     task = "Write the whole solution again, in the same form, with the final answer at the end."
-    if attempt.doubted is None:
+    if attempt.weakest_step is None:
         return f"Look for a mistake in this solution; where there is one, mend it. {task}"
     chance = f"A verifier gives this solution a chance of {attempt.scores[-1]:.0%} to be right."
     if attempt.likely_right:
         return f"{chance} Check every step once more; change only what is wrong. {task}"
-    step = attempt.steps[attempt.doubted].strip()
-    return f'{chance} It doubts step {attempt.doubted + 1} most: "{step}". Mend the mistake. {task}'
+    step = attempt.steps[attempt.weakest_step].strip()
+    return f'{chance} It doubts step {attempt.weakest_step + 1} most: "{step}". Mend the mistake. {task}'
 
 
 FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)

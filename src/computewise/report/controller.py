@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from computewise.report.costs import SHOWN
-from computewise.report.lookup import FIXED_LABEL, SHIPPED, Entry, rival, scope_name
+from computewise.report.lookup import FIXED_LABEL, SHIPPED_LABEL, Entry, rival, scope_name
 from computewise.report.plotting import GREY, INK, LOOKS, Look, decimal_ticks, name_ends, new_axes, percent_axis
 from computewise.report.tables import Table
 from computewise.report.text import (
@@ -38,7 +38,7 @@ _BESIDE = {
 }
 
 
-def sentence(held: Entry) -> str:
+def controller_sentence(held: Entry) -> str:
     """The one sentence of a currency, as the study words it."""
     return re.sub(r"-(?=\d)", MINUS, held["sentence"])
 
@@ -51,7 +51,7 @@ def beside_large(held: Entry, column: str, names: Names) -> str:
     if not held["beside_large"]:
         return ""
     beside, cost = held["beside_large"], SHOWN[column].cost
-    name = "the shipped policy" if SHIPPED in held["needed"] else "the controller with escalation"
+    name = "the shipped policy" if SHIPPED_LABEL in held["needed"] else "the controller with escalation"
     controller, large = beside["controller"], beside["large"]
     return (
         f"Beside one greedy answer of {names.the('large')} ({cost(large['cost'])}), {name} is right in "
@@ -80,7 +80,7 @@ def needed(held: Entry, column: str) -> str:
 def deciding(summary: Entry) -> Iterator[str]:
     """For the top of the page, counted in FLOPs; nothing where there was nothing to decide."""
     if held := summary["controller"].get("flops"):
-        yield sentence(held)
+        yield controller_sentence(held)
         if beside := beside_large(held, "flops", Names.of(summary)):
             yield beside
 

@@ -11,7 +11,7 @@ from computewise.report.text import Names, count, number, quantity
 MILLION = 1_000_000
 
 
-class Shown(NamedTuple):
+class CostDisplay(NamedTuple):
     """How one currency is written: the label of an axis, its ticks, a cost, and what was assumed."""
 
     axis: str
@@ -76,11 +76,11 @@ def _begun(summary: Entry, unit: str) -> str:
 
 
 SHOWN = {
-    "flops": Shown("FLOPs a problem (log scale)", quantity, lambda cost: quantity(cost, "FLOPs"), _operations),
-    "bytes": Shown("bytes moved a problem (log scale)", quantity, lambda cost: quantity(cost, "B"), _traffic),
-    "dollars": Shown(
+    "flops": CostDisplay("FLOPs a problem (log scale)", quantity, lambda cost: quantity(cost, "FLOPs"), _operations),
+    "bytes": CostDisplay("bytes moved a problem (log scale)", quantity, lambda cost: quantity(cost, "B"), _traffic),
+    "dollars": CostDisplay(
         "dollars for a million problems (log scale)", lambda tick: f"{MILLION * tick:g}", _dollars, _prices
     ),
-    "seconds": Shown("seconds until the answer (log scale)", lambda tick: f"{tick:g}", _seconds, _speeds),
+    "seconds": CostDisplay("seconds until the answer (log scale)", lambda tick: f"{tick:g}", _seconds, _speeds),
 }
 """By the column the currency is kept in; see `study.currencies`."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from computewise.difficulty import rank_bins
-from computewise.runs import Record, Settings
+from computewise.runs import Record, StrategyParams
 from computewise.selection import Ballot, majority, weighted
-from computewise.viewer.tree import Node, from_records
+from computewise.viewer.tree import ViewNode, from_records
 
 MOST_LINES, LEAST_PRUNED = 45, 3
 """A tree of more merged nodes, or with less discarded, is taken only where no other shows the same."""
@@ -23,10 +23,10 @@ class Example:
 
     why: str
     problem: str
-    settings: Settings
+    settings: StrategyParams
     bin: int
     """From 1, the easiest."""
-    nodes: list[Node]
+    nodes: list[ViewNode]
     """Equal siblings merged, parents before children."""
     answer: str | None
     right: bool
@@ -48,14 +48,14 @@ class Example:
         return sum(node.state == "pruned" for node in self.nodes)
 
     @property
-    def outline(self) -> list[tuple[int, Node]]:
+    def outline(self) -> list[tuple[int, ViewNode]]:
         """What led to a final candidate, each under what it goes on from, and how deep it stands."""
-        below: dict[str | None, list[Node]] = defaultdict(list)
+        below: dict[str | None, list[ViewNode]] = defaultdict(list)
         for node in self.nodes:
             if node.state != "pruned":
                 below[node.parent].append(node)
 
-        def lines(parent: str | None, depth: int) -> Iterator[tuple[int, Node]]:
+        def lines(parent: str | None, depth: int) -> Iterator[tuple[int, ViewNode]]:
             for node in below[parent]:
                 yield depth, node
                 yield from lines(node.id, depth + 1)

@@ -12,7 +12,7 @@ import numpy as np
 from computewise.report.lookup import Entry
 from computewise.report.plotting import INK, LOOKS, WIDE, bin_names, dress, new_figure
 from computewise.report.tables import Table
-from computewise.report.text import NONE, Names, Verdict, begin, interval, listed, percent, signed, verdict
+from computewise.report.text import NONE, Names, Verdict, capitalize, interval, listed, percent, signed, verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +86,8 @@ def break_even_table(over: Entry, names: Names) -> Table:
         *(f"Difference at R = {at['R']:g}" for at in over["at"]),
     ]
     caption = (
-        f"{begin(names.model('small'))} with its controller minus {names.model('large')} over R, in percentage points, "
+        f"{capitalize(names.model('small'))} with its controller minus "
+        f"{names.model('large')} over R, in percentage points, "
         "at equal total FLOPs."
     )
     return Table(caption, head, rows, 4)

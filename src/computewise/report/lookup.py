@@ -12,7 +12,7 @@ Entry = dict[str, Any]
 POLICY_LABELS = {"oracle": "compute-optimal, oracle bins", "predicted": "compute-optimal, predicted bins"}
 CEILING_LABEL = "per-problem oracle"
 FIXED_LABEL = "best fixed strategy"
-SHIPPED = "with escalation, the shipped policy"
+SHIPPED_LABEL = "with escalation, the shipped policy"
 BEAM = "beam search, M = 4, weighted"
 BEST_OF_N = "best-of-N, weighted"
 
@@ -113,7 +113,7 @@ def compared(held: Entry) -> bool:
 
 def scope_name(scope: str) -> str:
     """What a controller may choose among, short enough to stand beside a curve."""
-    return "shipped policy" if scope == SHIPPED else scope
+    return "shipped policy" if scope == SHIPPED_LABEL else scope
 
 
 def underspent(summary: Entry, n: int) -> list[Entry]:

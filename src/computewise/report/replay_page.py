@@ -46,7 +46,7 @@ def findings(summary: Entry) -> list[dict[str, str]]:
     ]
 
 
-def sentence(summary: Entry) -> str:
+def replay_sentence(summary: Entry) -> str:
     """The summary's own, its signs as the page writes them."""
     return str(summary["sentence"]).replace("is -", f"is {MINUS}")
 
@@ -75,7 +75,7 @@ def recorded(summary: Entry) -> str:
     return f"No problem has more than {most} samples: budgets beyond that show what all recorded samples come to."
 
 
-def plain_rule(summary: Entry) -> str:
+def confidence_rule(summary: Entry) -> str:
     """Where the rule without a fit is ahead of the controller; they were not compared pairwise."""
     rules = summary["frontier"]
     pairs = zip(rules["plain_rule"], rules["controller"], strict=True)
@@ -302,11 +302,11 @@ def _context(summary: Entry) -> dict[str, Any]:
     return {
         "summary": summary,
         "names": {key: Path(summary[key]).name for key in ("fit", "evaluate", "large") if summary[key] is not None},
-        "sentence": sentence(summary),
+        "sentence": replay_sentence(summary),
         "findings": findings(summary),
         "validated": validated(summary),
         "recorded": recorded(summary),
-        "plain_rule": plain_rule(summary),
+        "plain_rule": confidence_rule(summary),
         "frontier": frontier_table(summary),
         "half": half_table(summary),
         "price": price_table(summary),

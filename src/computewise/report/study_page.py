@@ -11,11 +11,11 @@ from computewise.report import controller, exchange, figures, revisions, tables
 from computewise.report.costs import SHOWN
 from computewise.report.examples import examples
 from computewise.report.findings import headline
-from computewise.report.lookup import SHIPPED, Entry, budgets, compared, split_budgets
+from computewise.report.lookup import SHIPPED_LABEL, Entry, budgets, compared, split_budgets
 from computewise.report.plotting import render
 from computewise.report.replay_page import difficulty_table
-from computewise.report.template import Source, fill, read_source
-from computewise.report.text import Names, Verdict, begin, listed, quantity, unpaired, verdict
+from computewise.report.template import RunFiles, fill, read_source
+from computewise.report.text import Names, Verdict, capitalize, listed, quantity, unpaired, verdict
 from computewise.runs import write_atomically
 from computewise.study.analysis.controller import FOLDS, ORDERS, widest_alone
 from computewise.study.plan import SEARCH
@@ -37,25 +37,25 @@ SECTIONS = {
 """Titles by the name that links go to, in the order of the page; that of the sizes names the models."""
 
 
-def render_page(source: Source, figures: dict[str, str], by_bin: list[str]) -> str:
+def render_page(source: RunFiles, figures: dict[str, str], by_bin: list[str]) -> str:
     """HTML from a run and its figures as SVG text by name; `by_bin` names those of the difficulty section."""
     return fill(
         "report.html.j2",
         figures,
         **_context(source),
         by_bin=by_bin,
-        SHIPPED=SHIPPED,
+        SHIPPED=SHIPPED_LABEL,
     )
 
 
-def _context(source: Source) -> dict[str, Any]:
+def _context(source: RunFiles) -> dict[str, Any]:
     summary = source.summary
     absent = {"revisions"} if not split_budgets(summary) else set()
     absent |= {"controller"} if not summary["controller"] else set()
     absent |= {"trees"} if not summary["steps"] else set()
     names, titles = Names.of(summary), dict(SECTIONS)
     if summary["large"]:
-        titles["sizes"] = f"{begin(names.model('small'))} against {names.short('large')}"
+        titles["sizes"] = f"{capitalize(names.model('small'))} against {names.short('large')}"
     else:
         absent.add("sizes")
     sections = [name for name in SECTIONS if name not in absent]
@@ -64,7 +64,7 @@ def _context(source: Source) -> dict[str, Any]:
         "config": source.config,
         "policy": source.policy,
         "names": names,
-        "begin": begin,
+        "begin": capitalize,
         "cast": _cast(summary, names),
         "titles": titles,
         "place": {name: place for place, name in enumerate(sections, 1)},
@@ -123,7 +123,7 @@ def _counted(column: str, held: Entry, summary: Entry, names: Names) -> dict[str
         "column": column,
         "name": held["name"],
         "scopes": list(held["mean_minus_best_fixed"]),
-        "sentence": controller.sentence(held),
+        "sentence": controller.controller_sentence(held),
         "needed": controller.needed(held, column),
         "beside": controller.beside_large(held, column, names),
         "assumed": SHOWN[column].assumed(summary),
@@ -168,7 +168,7 @@ def _verifiers(summary: Entry) -> str:
         return ""
     prm = held["prm"]["ci95"]
     guessing = verdict([bound - 0.5 for bound in prm]).value
-    name = begin(Names.of(summary).verifier)
+    name = capitalize(Names.of(summary).verifier)
     start = f"{name} is {guessing} {'from' if guessing.startswith('not') else 'than'} guessing (0.5) at this. "
     if "logprob" not in held:
         return start
@@ -197,7 +197,7 @@ def write_report(directory: Path) -> Path:
     return page
 
 
-def _draw(source: Source, folder: Path) -> tuple[dict[str, str], list[str]]:
+def _draw(source: RunFiles, folder: Path) -> tuple[dict[str, str], list[str]]:
     """SVG by name, and the names of those by bin."""
     summary = source.summary
     names = Names.of(summary)

@@ -11,12 +11,12 @@ from computewise.report.text import (
     NONE,
     Names,
     Verdict,
-    begin,
-    called,
+    capitalize,
     count,
     estimate,
     interval,
     method,
+    model_name,
     number,
     percent,
     quantity,
@@ -86,16 +86,16 @@ def exchange_table(entries: list[Entry], names: Names, spends: str = "its policy
             )
     head = [
         "R",
-        f"{begin(small)} may spend, in greedy answers",
+        f"{capitalize(small)} may spend, in greedy answers",
         "Bin",
         "Says",
-        f"{begin(small)}, {spends.removeprefix('its ')}",
-        f"{begin(large)}, greedy",
+        f"{capitalize(small)}, {spends.removeprefix('its ')}",
+        f"{capitalize(large)}, greedy",
         "Difference",
         "95 % interval",
     ]
     caption = (
-        f"{begin(names.model('small'))} with {spends} minus {names.model('large')}, in percentage points, "
+        f"{capitalize(names.model('small'))} with {spends} minus {names.model('large')}, in percentage points, "
         "at equal total FLOPs."
     )
     return Table(caption, head, rows, 4)
@@ -117,7 +117,7 @@ def policy_table(policy: Entry) -> Table:
 
 def _action(held: Entry, usual: str) -> str:
     """What to run and how to select; the model is named where it is not the usual one."""
-    model = "" if held["model"] == usual else f"{called(held['model'])}: "
+    model = "" if held["model"] == usual else f"{model_name(held['model'])}: "
     name = method(held["strategy"]).replace(" = ", UNBROKEN_EQUALS)
     return f"{model}{name}; {held['selection']}"
 

@@ -18,7 +18,7 @@ from computewise.viewer import assets
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RunFiles:
     """A run as it was written: `summary` as `study.summary.summarise` has it, `policy` as `policy_file` has it."""
 
     config: dict[str, Any]
@@ -29,10 +29,10 @@ class Source:
     """By the problems' ids; a run of an older version has none: there they are their own prompts."""
 
 
-def read_source(directory: Path) -> Source:
+def read_source(directory: Path) -> RunFiles:
     """Everything needed; raises `RunError`, naming the file, where one is missing or cannot be read."""
     problems = read_problems(directory) if (directory / "problems.jsonl").exists() else {}
-    return Source(
+    return RunFiles(
         config=read_json(directory / "config.json"),
         summary=read_json(directory / "summary.json"),
         policy=read_json(directory / "policy.json"),

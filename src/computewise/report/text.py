@@ -146,12 +146,12 @@ def listed(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
 
 
-ROLES = ("small", "large", "revision")
+ROLE_NAMES = ("small", "large", "revision")
 
 
-def called(label: str) -> str:
+def model_name(label: str) -> str:
     """Without an article: `small model`, or the name itself."""
-    return f"{label} model" if label in ROLES else label
+    return f"{label} model" if label in ROLE_NAMES else label
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +171,12 @@ class Names:
 
     def model(self, role: str) -> str:
         """For a label: `small model`."""
-        return called(self.labels[role])
+        return model_name(self.labels[role])
 
     def the(self, role: str) -> str:
         """For a sentence: `the small model`."""
         label = self.labels[role]
-        return f"the {called(label)}" if label in ROLES else label
+        return f"the {model_name(label)}" if label in ROLE_NAMES else label
 
     @property
     def verifier(self) -> str:
@@ -191,12 +191,12 @@ class Names:
         return "PRM (learned verifier)" if label == "prm" else f"{label} (verifier)"
 
 
-PLAIN = Names({role: role for role in (*ROLES, "prm")})
+PLAIN = Names({role: role for role in (*ROLE_NAMES, "prm")})
 
 """Where a run says no more than small and large."""
 
 
-def begin(text: str) -> str:
+def capitalize(text: str) -> str:
     """With a capital, unless it begins with a model's own name."""
     first = text.split(" ")[0]
-    return f"{first.capitalize()}{text[len(first) :]}" if first in (*ROLES, "the") else text
+    return f"{first.capitalize()}{text[len(first) :]}" if first in (*ROLE_NAMES, "the") else text

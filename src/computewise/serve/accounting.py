@@ -8,36 +8,36 @@ from typing import Any
 
 from computewise.core import Candidate, Usage
 from computewise.costs import Flops, flops
-from computewise.serve.planning import ByPolicy, Fixed, Passing
-from computewise.serve.request import Baseline, Difficulty, Reckoned, Work
-from computewise.strategies import BestOfN, Single, label
+from computewise.serve.planning import ByController, FixedStrategy, PassThrough
+from computewise.serve.request import Baseline, CostSummary, DifficultyEstimate, RequestState
+from computewise.strategies import BestOfN, Single, strategy_label
 
 
-def strategy_of(work: Work) -> str:
+def strategy_of(work: RequestState) -> str:
     """For a person."""
     match work.plan:
-        case Passing():
+        case PassThrough():
             return "none"
-        case Fixed(strategy=strategy):
-            return label(strategy)
-        case ByPolicy():
+        case FixedStrategy(strategy=strategy):
+            return strategy_label(strategy)
+        case ByController():
             return "policy"
 
 
-def strategy_name(work: Work) -> str:
+def strategy_name(work: RequestState) -> str:
     """Without its settings: one of a few, for a metric's label."""
-    return work.plan.strategy.name if isinstance(work.plan, Fixed) else strategy_of(work)
+    return work.plan.strategy.name if isinstance(work.plan, FixedStrategy) else strategy_of(work)
 
 
-def reckon(work: Work) -> Reckoned:
+def summarize_costs(work: RequestState) -> CostSummary:
     """What it took; reckoned once, when there is nothing left to come."""
-    if work.reckoned is not None:
-        return work.reckoned
+    if work.costs is not None:
+        return work.costs
     every = [c for ledger in work.ledgers.values() for c in ledger.explored.values()]
     usages = work.usages()
     spent = _flops(work, usages)
-    chosen = work.solved.chosen if work.solved else None
-    found = Reckoned(
+    chosen = work.answer.chosen if work.answer else None
+    found = CostSummary(
         usage=sum(usages.values(), Usage()),
         usages=usages,
         flops=spent,
@@ -46,47 +46,47 @@ def reckon(work: Work) -> Reckoned:
         difficulty=_difficulty(work, every),
         baseline=_baseline(work, every, spent.total),
     )
-    if work.solved is not None or work.ended is not None:
-        work.reckoned = found
+    if work.answer is not None or work.ended is not None:
+        work.costs = found
     return found
 
 
-def _flops(work: Work, usages: Mapping[str, Usage]) -> Flops:
+def _flops(work: RequestState, usages: Mapping[str, Usage]) -> Flops:
     each = [flops(usage, work.parameters[model], work.verifier_parameters) for model, usage in usages.items()]
     return Flops(*(sum(getattr(one, name) for one in each) for name in Flops.__slots__))
 
 
-def _generations(work: Work, every: Sequence[Candidate]) -> int:
-    if work.solved is None:
+def _generations(work: RequestState, every: Sequence[Candidate]) -> int:
+    if work.answer is None:
         return sum(c.end == "stop" for c in every)
-    return sum(c.id in work.solved.answers and c.end != "failed" for c in every)
+    return sum(c.id in work.answer.answers and c.end != "failed" for c in every)
 
 
-def _difficulty(work: Work, every: Sequence[Candidate]) -> Difficulty | None:
+def _difficulty(work: RequestState, every: Sequence[Candidate]) -> DifficultyEstimate | None:
     """Model-predicted difficulty (Snell et al. 2024, section 3.2), from this request's own solutions.
 
     One minus the verifier's mean value of those that ended; without a verifier, from two on, the share that does not
     answer as the chosen one does.
     """
-    if work.solved is None:
+    if work.answer is None:
         return None
-    answers = work.solved.answers
+    answers = work.answer.answers
     ended = [c for c in every if c.end == "stop" and c.id in answers]
     if work.valued is not None and not work.unread:
         values = [work.valued(c) for c in ended if len(c.scores) == len(c.steps)]
-        return Difficulty(min(1.0, max(0.0, 1 - fmean(values))), len(values)) if values else None
-    if len(ended) < 2 or work.solved.answer is None:
+        return DifficultyEstimate(min(1.0, max(0.0, 1 - fmean(values))), len(values)) if values else None
+    if len(ended) < 2 or work.answer.answer is None:
         return None
-    return Difficulty(fmean(answers[c.id] != work.solved.answer for c in ended), len(ended))
+    return DifficultyEstimate(fmean(answers[c.id] != work.answer.answer for c in ended), len(ended))
 
 
-def _baseline(work: Work, every: Sequence[Candidate], spent: float) -> Baseline | None:
+def _baseline(work: RequestState, every: Sequence[Candidate], spent: float) -> Baseline | None:
     """Beside `spent` FLOPs; None where nothing has ended, and nobody knows how long a solution is."""
-    if isinstance(work.plan, Passing) or not work.parameters:
+    if isinstance(work.plan, PassThrough) or not work.parameters:
         return None
     n = max(1, round(work.plan.generations))
-    name = label(BestOfN(n))
-    if isinstance(work.plan, Fixed) and isinstance(work.plan.strategy, BestOfN | Single):
+    name = strategy_label(BestOfN(n))
+    if isinstance(work.plan, FixedStrategy) and isinstance(work.plan.strategy, BestOfN | Single):
         return Baseline(name, spent)
     lengths = [c.tokens for c in every if c.end == "stop"]
     if not lengths:
@@ -98,15 +98,15 @@ def _baseline(work: Work, every: Sequence[Candidate], spent: float) -> Baseline 
     return Baseline(name, (read + n * fmean(lengths)) * 2.0 * each)
 
 
-def failures(work: Work) -> list[str]:
+def failures(work: RequestState) -> list[str]:
     """What was lost on the way, each once."""
-    texts = [" ".join(str(error).split()) for error in work.lost.errors]
+    texts = [" ".join(str(error).split()) for error in work.failed_samples.errors]
     return list(dict.fromkeys([*texts, *(f"verifier: {text}" for text in work.unread)]))
 
 
-def usage_of(work: Work) -> dict[str, Any]:
+def usage_of(work: RequestState) -> dict[str, Any]:
     """OpenAI's `usage`, with all that was spent; what the client does not see was spent on reasoning."""
-    took = reckon(work)
+    took = summarize_costs(work)
     usage = took.usage
     return {
         "prompt_tokens": usage.prompt_tokens,
@@ -122,17 +122,17 @@ def usage_of(work: Work) -> dict[str, Any]:
     }
 
 
-def account(work: Work) -> dict[str, Any]:
+def account(work: RequestState) -> dict[str, Any]:
     """The object `computewise` of an answer."""
-    assert work.solved is not None
-    took, plan = reckon(work), work.plan
+    assert work.answer is not None
+    took, plan = summarize_costs(work), work.plan
     usage, spent, hard, beside = took.usage, took.flops, took.difficulty, took.baseline
     return {
         "trace": work.id,
         "strategy": strategy_of(work),
-        "price": plan.price if isinstance(plan, ByPolicy) else None,
-        "answer": work.solved.answer,
-        "confidence": work.solved.confidence,
+        "price": plan.price if isinstance(plan, ByController) else None,
+        "answer": work.answer.answer,
+        "confidence": work.answer.confidence,
         "difficulty": None if hard is None else {**_plain(hard), "bin": hard.bin},
         "generations": took.generations,
         "samples": usage.samples,
@@ -142,12 +142,12 @@ def account(work: Work) -> dict[str, Any]:
         "baseline": None if beside is None else _plain(beside),
         "saved": took.saved,
         "models": {name: _plain(one) for name, one in took.usages.items()},
-        "exhausted": work.solved.exhausted,
-        "stopped": work.solved.stopped,
-        "lost_samples": work.lost.samples,
+        "exhausted": work.answer.exhausted,
+        "stopped": work.answer.stopped,
+        "lost_samples": work.failed_samples.samples,
         "failures": failures(work),
     }
 
 
-def _plain(held: Flops | Usage | Difficulty | Baseline) -> dict[str, Any]:
+def _plain(held: Flops | Usage | DifficultyEstimate | Baseline) -> dict[str, Any]:
     return {name: getattr(held, name) for name in held.__slots__}

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from starlette.types import Receive, Scope
 
-from computewise.http.concurrency import Limiter, whose
-from computewise.serve.errors import Refused, wait_header
+from computewise.http.concurrency import Limiter, fairness_key
+from computewise.serve.errors import ApiError, wait_header
 
 _SCHEME = "bearer "
 
@@ -28,7 +28,7 @@ class Keys:
         self._hosts = frozenset(hosts)
 
     def client(self, scope: Scope) -> str:
-        """A name of the client, the same for all its requests; raises `Refused` where it may not ask."""
+        """A name of the client, the same for all its requests; raises `ApiError` where it may not ask."""
         headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _LOOKED_AT}
         if not self._digests:
             self._check_host(headers.get(b"host", ""))
@@ -40,7 +40,7 @@ class Keys:
         digest = _digest(shown.encode("latin-1"))
         # All of them, so that the time it takes says nothing of which one it was.
         if not sum(hmac.compare_digest(digest, one) for one in self._digests):
-            raise Refused(
+            raise ApiError(
                 "a key is needed that this server knows: Authorization: Bearer KEY",
                 HTTPStatus.UNAUTHORIZED,
                 type="authentication_error",
@@ -53,14 +53,14 @@ class Keys:
         """A page of somebody's may have a browser ask, too, and spend compute without reading what comes of it."""
         if self._hosts and (site == "cross-site" or (origin and urlsplit(origin).hostname not in self._hosts)):
             text = "another site's page asks: without keys this server answers its own machine's only"
-            raise Refused(text, HTTPStatus.FORBIDDEN, type="authentication_error", code="unknown_origin")
+            raise ApiError(text, HTTPStatus.FORBIDDEN, type="authentication_error", code="unknown_origin")
 
     def _check_host(self, host: str) -> None:
         """A page of somebody's that a browser shows may have its own name point here: it is not let in."""
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if self._hosts and name.strip("[]").lower() not in self._hosts:
             text = f"this server is not called {host[:100]!r}: without keys it answers under its own names only"
-            raise Refused(text, HTTPStatus.FORBIDDEN, type="authentication_error", code="unknown_host")
+            raise ApiError(text, HTTPStatus.FORBIDDEN, type="authentication_error", code="unknown_host")
 
 
 _LOOKED_AT = (b"host", b"authorization", b"origin", b"sec-fetch-site")
@@ -91,19 +91,19 @@ class Queue:
         return self._places.waiting
 
     @property
-    def under_way(self) -> int:
+    def in_flight(self) -> int:
         """Requests that are worked on."""
         return self._places.under_way
 
     @asynccontextmanager
     async def place(self, client: str, request: str, seconds: float) -> AsyncIterator[None]:
-        """A place for one request; raises `Refused` where too many wait already, or none is free within `seconds`.
+        """A place for one request; raises `ApiError` where too many wait already, or none is free within `seconds`.
 
         Inside, requests to the upstream take turns by `request`.
         """
-        if self.waiting >= self._length and self.under_way >= self._places.most:
+        if self.waiting >= self._length and self.in_flight >= self._places.most:
             raise self._later(f"{self.waiting} requests wait already: come again later", "queue_full")
-        token = whose.set(client)
+        token = fairness_key.set(client)
         try:
             try:
                 async with asyncio.timeout(seconds):
@@ -111,18 +111,18 @@ class Queue:
             except TimeoutError:
                 raise self._later(f"no place was free within {seconds:g} seconds", "queue_timeout") from None
             try:
-                whose.set(request)
+                fairness_key.set(request)
                 began = time.monotonic()
                 yield
                 self._seconds += _MEMORY * (time.monotonic() - began - self._seconds)
             finally:
                 await self._places.__aexit__(None, None, None)
         finally:
-            whose.reset(token)
+            fairness_key.reset(token)
 
-    def _later(self, text: str, code: str) -> Refused:
+    def _later(self, text: str, code: str) -> ApiError:
         wait = (self.waiting + 1) * self._seconds / self._places.most
-        return Refused(
+        return ApiError(
             text,
             HTTPStatus.TOO_MANY_REQUESTS,
             type="rate_limit_error",
@@ -138,12 +138,12 @@ _DIGITS = 20
 """Of a length; a number of thousands of them is none that Python reads."""
 
 
-class Gone(Exception):  # noqa: N818 - a signal, no error
+class ClientDisconnected(Exception):  # noqa: N818 - a signal, no error
     """The client has hung up."""
 
 
 async def read_body(scope: Scope, receive: Receive, largest: int) -> bytes:
-    """The whole body; raises `Refused` beyond `largest` bytes, at the first sight of it, and `Gone`."""
+    """The whole body; raises `ApiError` beyond `largest` bytes, at the first sight of it, and `ClientDisconnected`."""
     said = dict(scope["headers"]).get(b"content-length", b"")
     if said.isdigit() and (len(said) > _DIGITS or int(said) > largest):
         raise _too_large(largest)
@@ -151,7 +151,7 @@ async def read_body(scope: Scope, receive: Receive, largest: int) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Gone
+            raise ClientDisconnected
         part = message.get("body", b"")
         held += len(part)
         if held > largest:
@@ -162,14 +162,14 @@ async def read_body(scope: Scope, receive: Receive, largest: int) -> bytes:
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Await `work`; where the client hangs up before, cancel it, wait until it is gone, and raise `Gone`."""
+    """Await `work`; where the client hangs up first, cancel it, wait for its end, and raise `ClientDisconnected`."""
     working = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_hung_up(receive))
     try:
         await asyncio.wait([working, gone], return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        raise Gone
+        raise ClientDisconnected
     finally:
         gone.cancel()  # it only waits: it is gone with the event loop's next turn
         if not working.done():
@@ -182,6 +182,6 @@ async def _hung_up(receive: Receive) -> None:
         pass
 
 
-def _too_large(largest: int) -> Refused:
+def _too_large(largest: int) -> ApiError:
     text = f"the body is larger than the {largest} bytes that are taken"
-    return Refused(text, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, code="too_large")
+    return ApiError(text, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, code="too_large")

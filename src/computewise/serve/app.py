@@ -15,14 +15,14 @@ from starlette.routing import Route
 
 from computewise.serve.backends import Backend
 from computewise.serve.endpoints import Api, Endpoint
-from computewise.serve.errors import Refused
+from computewise.serve.errors import ApiError
 from computewise.serve.history import detail, version
 from computewise.serve.metrics import CONTENT_TYPE
 from computewise.serve.openapi import description
 from computewise.serve.planning import read_name
 from computewise.serve.responses import JSON, encode
 from computewise.serve.schemas import read_chat, read_completion
-from computewise.serve.settings import Settings
+from computewise.serve.settings import ServerSettings
 from computewise.viewer import assets
 
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:"
@@ -51,7 +51,7 @@ class Pages:
     async def health(self, request: Request) -> Response:
         """Alive, and how busy."""
         queue = self._api.queue
-        return _json({"status": "ok", "in_flight": queue.under_way, "waiting": queue.waiting})
+        return _json({"status": "ok", "in_flight": queue.in_flight, "waiting": queue.waiting})
 
     async def models(self, request: Request) -> Response:
         """Every name that may be asked for, the one whose compute the policy decides first."""
@@ -81,7 +81,7 @@ class Pages:
         client = self._api.keys.client(request.scope)
         limit = request.query_params.get("limit", "100")
         if not (limit.isascii() and limit.isdigit() and 1 <= len(limit) <= 4 and 1 <= int(limit) <= _MOST_LISTED):
-            raise Refused(f"limit: 1 to {_MOST_LISTED}", param="limit", code="invalid_value")
+            raise ApiError(f"limit: 1 to {_MOST_LISTED}", param="limit", code="invalid_value")
         return _json({"server": self._server(), "traces": self._api.traces.recent(client, int(limit))})
 
     async def trace(self, request: Request) -> Response:
@@ -90,7 +90,7 @@ class Pages:
         id = request.path_params["id"]
         work = self._api.traces.find(client, id)
         if work is None:
-            raise Refused(f"there is no request {id[:64]!r} here", HTTPStatus.NOT_FOUND, code="trace_not_found")
+            raise ApiError(f"there is no request {id[:64]!r} here", HTTPStatus.NOT_FOUND, code="trace_not_found")
         if request.query_params.get("since") == str(version(work)):
             return Response(status_code=HTTPStatus.NO_CONTENT)
         return _json(await detail(work))
@@ -106,7 +106,7 @@ class Pages:
             return _static(name, _OWN[name])
         if name in _OF_THE_VIEWER:
             return Response(assets.read(name), media_type=_OF_THE_VIEWER[name], headers=_HEADERS)
-        raise Refused(f"there is no {name[:64]!r} here", HTTPStatus.NOT_FOUND, code="not_found")
+        raise ApiError(f"there is no {name[:64]!r} here", HTTPStatus.NOT_FOUND, code="not_found")
 
     def _models(self) -> list[dict[str, Any]]:
         backend = self._api.backend
@@ -164,7 +164,7 @@ def _text(name: str) -> str:
     return assets.script(folder.joinpath("js", f"{part}.js").read_text("utf-8") for part in _PARTS)
 
 
-def application(backend: Backend, settings: Settings) -> Starlette:
+def application(backend: Backend, settings: ServerSettings) -> Starlette:
     """One server over one backend; it holds no state but what `Api` does."""
     api = Api(backend, settings)
     pages = Pages(api)
@@ -182,12 +182,12 @@ def application(backend: Backend, settings: Settings) -> Starlette:
             Route("/", pages.page),
             Route("/page/{name}", pages.asset),
         ],
-        exception_handlers={Refused: _refused, HTTPException: _unrouted, Exception: _unforeseen},
+        exception_handlers={ApiError: _refused, HTTPException: _unrouted, Exception: _unforeseen},
     )
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
+    assert isinstance(error, ApiError)
     return Response(encode(error.body), error.status, headers=dict(error.headers), media_type=JSON)
 
 
@@ -195,7 +195,7 @@ async def _unrouted(request: Request, error: Exception) -> Response:
     """No such path, or not by that method."""
     assert isinstance(error, HTTPException)
     path = f"{request.method} {request.url.path[:200]}"
-    refused = Refused(f"{path}: {error.detail}", error.status_code, code="not_found", headers=error.headers)
+    refused = ApiError(f"{path}: {error.detail}", error.status_code, code="not_found", headers=error.headers)
     return await _refused(request, refused)
 
 
@@ -203,4 +203,4 @@ async def _unforeseen(request: Request, error: Exception) -> Response:
     """A defect of ours; what it was is in the log, no business of the client's."""
     text = "something went wrong here; the server's log has more"
     status = HTTPStatus.INTERNAL_SERVER_ERROR
-    return await _refused(request, Refused(text, status, type="server_error", code="internal_error"))
+    return await _refused(request, ApiError(text, status, type="server_error", code="internal_error"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
-from computewise.controller.file import Fitted, policy_path, read_policy
+from computewise.controller.file import Controller, controller_path, read_controller
 from computewise.core import Model, Problem, Verifier
 from computewise.errors import ProblemError, RunError, UsageError
 from computewise.http.client import HttpClient
@@ -16,16 +16,16 @@ from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
 from computewise.models.forgetful import Forgetful, as_needed
 from computewise.models.messages import Message
-from computewise.models.server.connect import PLAIN, ServedModel, open_served
-from computewise.models.server.limits import Lost
+from computewise.models.server.connect import PLAIN, ServerModelSpec, connect_model
+from computewise.models.server.limits import FailedSamples
 from computewise.models.server.model import ServerModel
 from computewise.models.server.routes import LlamaRoute, OllamaRoute
 from computewise.models.server.templates import RawTemplate
-from computewise.serve.errors import Refused
+from computewise.serve.errors import ApiError
 from computewise.serve.planning import OFFERED
-from computewise.serve.schemas import Asked
+from computewise.serve.schemas import ChatRequest
 from computewise.session import Limits
-from computewise.setups.server import ServerSource
+from computewise.setups.server import ServerSpec
 from computewise.strategies import NEEDS_VERIFIER, SHOWN_ATTEMPTS, STEPWISE
 from computewise.tasks.arithmetic import find_task
 from computewise.tasks.load import LoadedTask
@@ -39,7 +39,7 @@ class Upstream(NamedTuple):
     model: str
 
 
-class Cast(NamedTuple):
+class Binding(NamedTuple):
     """Who plays in one request: models by their names, the one that solves alone first."""
 
     models: Mapping[str, Model]
@@ -72,7 +72,7 @@ class Backend(Protocol):
         ...
 
     @property
-    def fitted(self) -> Fitted | None:
+    def fitted(self) -> Controller | None:
         """The policy."""
         ...
 
@@ -99,18 +99,18 @@ class Backend(Protocol):
         """Where to pass a request for that model through to; None for an embedded one."""
         ...
 
-    def cast(self, asked: Asked, model: str, strategy: str | None, lost: Lost) -> Cast:
+    def bind(self, asked: ChatRequest, model: str, strategy: str | None, lost: FailedSamples) -> Binding:
         """Who plays, by a strategy or, without one, by the policy.
 
-        Samples that a server loses are noted in `lost`. Raises `Refused` for a field that does not reach the model,
+        Samples that a server loses are noted in `lost`. Raises `ApiError` for a field that does not reach the model,
         `ProblemError` for a problem that the task cannot read.
         """
         ...
 
 
-def open_policy(policy: str, models: Sequence[str], verifier: str) -> Fitted:
+def open_policy(policy: str, models: Sequence[str], verifier: str) -> Controller:
     """The policy of a file, or the shipped one of that name; raises `RunError` where it is not for these models."""
-    fitted = read_policy(policy_path(policy), models=models, verifier=verifier)
+    fitted = read_controller(controller_path(policy), models=models, verifier=verifier)
     if not fitted.policy.prices:
         raise RunError(f"the policy {policy} has no list of prices: what an effort is worth cannot be read from it")
     return fitted
@@ -145,7 +145,7 @@ class EmbeddedBackend:
         self.example = _EXAMPLES[task]
         self.limits = Limits()
         self.temperature = temperature
-        self.fitted: Fitted | None = None
+        self.fitted: Controller | None = None
         self.verifier: Verifier | None = EmbeddedPRM(self._loop)
         if policy is not None:
             self.fitted = open_policy(policy, self.models, "prm")
@@ -164,10 +164,10 @@ class EmbeddedBackend:
         """See `Backend.upstream`."""
         return None
 
-    def cast(self, asked: Asked, model: str, strategy: str | None, lost: Lost) -> Cast:
-        """See `Backend.cast`; what these models cannot do is refused by name."""
+    def bind(self, asked: ChatRequest, model: str, strategy: str | None, lost: FailedSamples) -> Binding:
+        """See `Backend.bind`; what these models cannot do is refused by name."""
         if len(asked.turns) > 1:
-            raise Refused(
+            raise ApiError(
                 "the embedded models read one turn, the user's, and no system prompt: conversations need an upstream",
                 param="messages[0]",
                 code="unsupported_field",
@@ -179,15 +179,15 @@ class EmbeddedBackend:
                 if name == "response_format" and not asked.shaped:
                     continue
                 text = f"the embedded models take no {name[:60]}: that needs an upstream"
-                raise Refused(text, param=name[:60], code="unsupported_field")
+                raise ApiError(text, param=name[:60], code="unsupported_field")
         if len(asked.prompt) > _LONGEST:
             raise ProblemError(f"a problem of {len(asked.prompt)} characters: allowed are {_LONGEST}")
         problem = self.task.read(asked.prompt.strip())
         if strategy is None:
             assert self.fitted is not None
             models: dict[str, Model] = {name: Forgetful(self._open(name)) for name in self.fitted.models}
-            return Cast(models, problem, problem.prompt)
-        return Cast({model: as_needed(self._open(model), strategy)}, problem, "")
+            return Binding(models, problem, problem.prompt)
+        return Binding({model: as_needed(self._open(model), strategy)}, problem, "")
 
     def _open(self, name: str) -> EmbeddedModel:
         """Read when it is first needed."""
@@ -203,10 +203,10 @@ _CEILINGS = ("n_predict", "num_predict", "max_new_tokens", "max_length")
 """Names that some servers have for max_tokens, and put above it."""
 
 
-class Ways(NamedTuple):
+class Routes(NamedTuple):
     """The ways to one model: as `computewise check` found them, as a chat that takes any field, as raw text."""
 
-    served: ServedModel
+    served: ServerModelSpec
     usual: ServerModel
     chat: ServerModel | None
     raw: ServerModel | None
@@ -216,13 +216,13 @@ class Ways(NamedTuple):
 class ServedBackend:
     """One or two models, a verifier, a policy for them."""
 
-    ways: Mapping[str, Ways]
+    ways: Mapping[str, Routes]
     labels: Mapping[str, str]
     """Names in the policy, by the models' names."""
     task: LoadedTask
     grader: str
     verifier: Verifier | None
-    fitted: Fitted | None
+    fitted: Controller | None
     limits: Limits
     temperature: float
     example: str = ""
@@ -243,8 +243,8 @@ class ServedBackend:
         """See `Backend.upstream`."""
         return Upstream(self.ways[model].usual.client, self.ways[model].served.model)
 
-    def cast(self, asked: Asked, model: str, strategy: str | None, lost: Lost) -> Cast:
-        """See `Backend.cast`."""
+    def bind(self, asked: ChatRequest, model: str, strategy: str | None, lost: FailedSamples) -> Binding:
+        """See `Backend.bind`."""
         turns = asked.turns
         transcript = "\n\n".join(turn.content for turn in turns)
         # Seeds are made of its id, for every sample anew: conversations may be long.
@@ -264,7 +264,7 @@ class ServedBackend:
                 players[self.labels[name]] = Forgetful(way)
             else:
                 players[name] = as_needed(way, strategy)
-        return Cast(players, problem, transcript)
+        return Binding(players, problem, transcript)
 
     def _stepwise(self, strategy: str | None) -> bool:
         """Whether a model is asked to go on from the beginning of a solution."""
@@ -273,21 +273,23 @@ class ServedBackend:
         assert self.fitted is not None
         return any(str(arm.strategy.get("name")) in STEPWISE for arm in self.fitted.arms)
 
-    def _before(self, asked: Asked) -> tuple[Message, ...]:
+    def _before(self, asked: ChatRequest) -> tuple[Message, ...]:
         """The turns before the problem; the task's instruction is put before a chat that has none of its own."""
         before = asked.turns[:-1]
         if asked.endpoint == "chat" and self.task.instruction and not any(turn.role == "system" for turn in before):
             return (Message("system", self.task.instruction), *before)
         return before
 
-    def _way(self, asked: Asked, ways: Ways, stepwise: bool) -> ServerModel:
-        """By which route every field reaches the model; raises `Refused` where there is none."""
+    def _way(self, asked: ChatRequest, ways: Routes, stepwise: bool) -> ServerModel:
+        """By which route every field reaches the model; raises `ApiError` where there is none."""
         server = ways.served.capabilities.server
         if name := next((one for one in _CEILINGS if one in asked.fields), None):
-            raise Refused(f"{name} would pass by what bounds a search: say max_tokens", param=name, code="unsearchable")
+            raise ApiError(
+                f"{name} would pass by what bounds a search: say max_tokens", param=name, code="unsearchable"
+            )
         if asked.endpoint == "completions":
             if ways.raw is None:
-                raise Refused(f"{server} takes no raw prompts to search with: use chat/completions", param="prompt")
+                raise ApiError(f"{server} takes no raw prompts to search with: use chat/completions", param="prompt")
             way = ways.raw
         elif asked.fields and not stepwise and ways.chat is not None:
             return ways.chat
@@ -295,20 +297,20 @@ class ServedBackend:
             way = ways.usual
         if (name := next((one for one in _OF_A_TEMPLATE if one in asked.fields), None)) and way.template is not None:
             text = f"{name} does not reach the template of prompts that are gone on from"
-            raise Refused(f"{text}: name a strategy of whole solutions", param=name, code="unsearchable")
+            raise ApiError(f"{text}: name a strategy of whole solutions", param=name, code="unsearchable")
         if asked.fields and isinstance(way.route, LlamaRoute | OllamaRoute):
             name = next(iter(asked.fields))
             text = f"{name[:60]} does not reach {server} where solutions are searched by steps or from raw prompts"
-            raise Refused(f"{text}: leave it out", param=name[:60], code="unsearchable")
+            raise ApiError(f"{text}: leave it out", param=name[:60], code="unsearchable")
         return way
 
 
 @asynccontextmanager
-async def served_backend(source: ServerSource, policy: str | None, grader: str) -> AsyncIterator[ServedBackend]:
+async def served_backend(source: ServerSpec, policy: str | None, grader: str) -> AsyncIterator[ServedBackend]:
     """Opened; raises `UsageError` or `RunError` where the policy is not for these models."""
-    task, labels = source.task(), source.models().labels
+    task, labels = source.task(), source.roles().labels
     async with source.open() as opened:
-        ways: dict[str, Ways] = {}
+        ways: dict[str, Routes] = {}
         names: dict[str, str] = {}
         for role, served in (("small", source.small), ("large", source.large)):
             if served is not None:
@@ -330,14 +332,14 @@ async def served_backend(source: ServerSource, policy: str | None, grader: str) 
         )
 
 
-async def _ways(served: ServedModel, usual: ServerModel) -> Ways:
+async def _ways(served: ServerModelSpec, usual: ServerModel) -> Routes:
     found = served.capabilities
     chat = raw = None
     if found.chat:
         as_chat = replace(served, capabilities=replace(found, raw=False), chat_template=None)
-        chat = await open_served(as_chat, usual.client, delimiter=usual.delimiter, ceiling=usual.ceiling)
+        chat = await connect_model(as_chat, usual.client, delimiter=usual.delimiter, ceiling=usual.ceiling)
     if found.raw:
         plain = replace(served, capabilities=replace(found, template=PLAIN), chat_template=PLAIN, thinking_budget=None)
-        opened = await open_served(plain, usual.client, delimiter=usual.delimiter, ceiling=usual.ceiling)
+        opened = await connect_model(plain, usual.client, delimiter=usual.delimiter, ceiling=usual.ceiling)
         raw = replace(opened, template=RawTemplate())
-    return Ways(served, usual, chat, raw)
+    return Routes(served, usual, chat, raw)

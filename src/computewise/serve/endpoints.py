@@ -11,19 +11,19 @@ from http import HTTPStatus
 from starlette.types import Receive, Scope, Send
 
 from computewise.errors import ComputewiseError
-from computewise.serve.accounting import reckon, strategy_of
-from computewise.serve.admission import Gone, Keys, Queue, read_body, while_connected
+from computewise.serve.accounting import strategy_of, summarize_costs
+from computewise.serve.admission import ClientDisconnected, Keys, Queue, read_body, while_connected
 from computewise.serve.backends import Backend
-from computewise.serve.errors import Refused, refusal_of, too_late
-from computewise.serve.execution import solved
-from computewise.serve.history import Traces
-from computewise.serve.metrics import Measures
+from computewise.serve.errors import ApiError, api_error_of, too_late
+from computewise.serve.execution import answer_request
+from computewise.serve.history import History
+from computewise.serve.metrics import Metrics
 from computewise.serve.passthrough import pass_through
-from computewise.serve.planning import Passing, choose, looks_answerable, read_name
-from computewise.serve.request import Solved, Work
-from computewise.serve.responses import Sender, Told, answer_of, send_json, send_refusal, stream
-from computewise.serve.schemas import Asked
-from computewise.serve.settings import Settings
+from computewise.serve.planning import PassThrough, looks_gradable, plan_request, read_name
+from computewise.serve.request import Answer, RequestState
+from computewise.serve.responses import AlreadySent, Sender, answer_of, send_error, send_json, stream
+from computewise.serve.schemas import ChatRequest
+from computewise.serve.settings import ServerSettings
 from computewise.serve.tracing import describe_usage, request_span
 
 REQUEST_ID = "x-request-id"
@@ -33,31 +33,31 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class Api:
     """What the requests of one server share: places to wait, numbers, and what is remembered."""
 
-    def __init__(self, backend: Backend, settings: Settings) -> None:
+    def __init__(self, backend: Backend, settings: ServerSettings) -> None:
         self.backend, self.settings = backend, settings
         self.queue = Queue(settings.in_flight, settings.queue)
         self.keys = Keys(settings.keys, settings.hosts)
-        self.measures = Measures(self.queue)
-        self.traces = Traces(settings.traces)
+        self.measures = Metrics(self.queue)
+        self.traces = History(settings.traces)
         self.strategies = {model: backend.strategies(model) for model in backend.models}
 
-    def plan(self, asked: Asked, client: str, id: str) -> tuple[Work, str]:
+    def plan(self, asked: ChatRequest, client: str, id: str) -> tuple[RequestState, str]:
         """What is to be done, and by which model."""
         backend = self.backend
         model = read_name(asked.model, backend.models).model
-        plan = choose(
+        plan = plan_request(
             asked,
             backend.models,
             fitted=backend.fitted,
             strategies=self.strategies[model],
             settings=self.settings,
-            answerable=looks_answerable(asked.prompt, backend.grader),
+            answerable=looks_gradable(asked.prompt, backend.grader),
             passes=backend.upstream(model) is not None,
         )
         verifier = backend.verifier
-        work = Work(
+        work = RequestState(
             id=id,
-            asked=asked,
+            request=asked,
             plan=plan,
             client=client,
             verifier_parameters=verifier.parameters if verifier else 0,
@@ -65,28 +65,28 @@ class Api:
         )
         return work, model
 
-    async def solve(self, work: Work, model: str) -> Solved:
+    async def solve(self, work: RequestState, model: str) -> Answer:
         """Wait for a place, and solve it within the time it has."""
         seconds = self.seconds(work)
         async with self.queue.place(work.client, work.id, seconds):
             work.status = "running"
-            work.solved = await solved(work, self.backend, model, max(seconds - work.seconds, 0.0))
-            return work.solved
+            work.answer = await answer_request(work, self.backend, model, max(seconds - work.seconds, 0.0))
+            return work.answer
 
-    def ended(self, work: Work) -> None:
+    def ended(self, work: RequestState) -> None:
         """Count it, and keep what is to be seen of it."""
         self.measures.ended(work)
         self.traces.ended(work)
 
-    def seconds(self, work: Work) -> float:
+    def seconds(self, work: RequestState) -> float:
         """How long a request may take."""
-        return min(self.settings.timeout, work.asked.wishes.timeout or self.settings.timeout)
+        return min(self.settings.timeout, work.request.options.timeout or self.settings.timeout)
 
 
 class Endpoint:
     """One of the two ways to ask: an ASGI application that answers bodies as `read` reads them."""
 
-    def __init__(self, api: Api, read: Callable[[bytes], Asked]) -> None:
+    def __init__(self, api: Api, read: Callable[[bytes], ChatRequest]) -> None:
         self._api, self._read = api, read
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,47 +100,47 @@ class Endpoint:
             headers[REQUEST_ID] = id
             asked = self._read(raw)
             work, model = api.plan(asked, client, id)
-        except Refused as refused:
+        except ApiError as refused:
             api.measures.refused(refused.status)
-            await send_refusal(sender, refused, headers)
+            await send_error(sender, refused, headers)
             return
-        except Gone:
+        except ClientDisconnected:
             return
         api.traces.add(work)
         try:
-            with request_span(work.asked.model, _carried(scope)) as span:
+            with request_span(work.request.model, _carried(scope)) as span:
                 try:
                     await self._answer(work, model, scope, receive, sender, headers)
                 finally:
                     if span is not None:
-                        took = reckon(work)
+                        took = summarize_costs(work)
                         more: dict[str, str | float | int] = {
                             "strategy": strategy_of(work),
                             "generations": took.generations,
                         }
                         describe_usage(span, took.usage, more)
-        except (Gone, asyncio.CancelledError) as ended:
+        except (ClientDisconnected, asyncio.CancelledError) as ended:
             work.end("cancelled")
             if isinstance(ended, asyncio.CancelledError):
                 raise
-        except Told as told:
+        except AlreadySent as told:
             work.end("failed", str(told))
-        except (Refused, ComputewiseError) as error:
-            failed = refusal_of(error, work.asked.problem_field)
+        except (ApiError, ComputewiseError) as error:
+            failed = api_error_of(error, work.request.problem_field)
             work.end("failed", str(failed))
             if not sender.begun:  # else the connection is closed short of its answer, which says so
-                await send_refusal(sender, failed, headers)
+                await send_error(sender, failed, headers)
         finally:
             if work.ended is None:
                 work.end("failed", "something went wrong here; the server's log has more")
             api.ended(work)
 
     async def _answer(
-        self, work: Work, model: str, scope: Scope, receive: Receive, send: Sender, headers: dict[str, str]
+        self, work: RequestState, model: str, scope: Scope, receive: Receive, send: Sender, headers: dict[str, str]
     ) -> None:
-        if isinstance(work.plan, Passing):
+        if isinstance(work.plan, PassThrough):
             await while_connected(receive, self._pass(work, scope, send, headers))
-        elif work.asked.stream:
+        elif work.request.stream:
             await while_connected(receive, self._stream(work, model, send, headers))
             work.end("done")
         else:
@@ -149,7 +149,7 @@ class Endpoint:
             work.end("done")
             await send_json(send, answer, headers=headers)
 
-    async def _stream(self, work: Work, model: str, send: Sender, headers: dict[str, str]) -> None:
+    async def _stream(self, work: RequestState, model: str, send: Sender, headers: dict[str, str]) -> None:
         solving = asyncio.ensure_future(self._api.solve(work, model))
         try:
             await stream(work, solving, send, every=self._api.settings.progress, headers=headers)
@@ -157,8 +157,8 @@ class Endpoint:
             solving.cancel()
             await asyncio.gather(solving, return_exceptions=True)
 
-    async def _pass(self, work: Work, scope: Scope, send: Send, headers: dict[str, str]) -> None:
-        assert isinstance(work.plan, Passing)
+    async def _pass(self, work: RequestState, scope: Scope, send: Send, headers: dict[str, str]) -> None:
+        assert isinstance(work.plan, PassThrough)
         upstream = self._api.backend.upstream(work.plan.model)
         assert upstream is not None
         seconds = self._api.seconds(work)
@@ -166,13 +166,13 @@ class Endpoint:
             work.status = "running"
             try:
                 async with asyncio.timeout(max(seconds - work.seconds, 0.0)):
-                    status = await pass_through(work.asked, upstream, scope, send, headers)
+                    status = await pass_through(work.request, upstream, scope, send, headers)
             except TimeoutError:
                 raise too_late(seconds) from None
             work.end("passed", None if status < HTTPStatus.BAD_REQUEST else f"the upstream answered {status}")
 
 
-def _id(scope: Scope, traces: Traces) -> str:
+def _id(scope: Scope, traces: History) -> str:
     """The client's name for the request, where it can be one and is free."""
     given = dict(scope["headers"]).get(REQUEST_ID.encode(), b"").decode("latin-1")
     return given if _ID.fullmatch(given) and given not in traces else secrets.token_hex(12)

@@ -15,7 +15,7 @@ _LONGEST, _LONGEST_NAME = 1000, 100
 """Characters of what is said; it may repeat what was sent."""
 
 
-class Refused(Exception):  # noqa: N818 - what a client is told, not always an error of anybody's
+class ApiError(Exception):
     """A status and what to say with it; `param` names the field that is wrong."""
 
     def __init__(
@@ -38,29 +38,29 @@ class Refused(Exception):  # noqa: N818 - what a client is told, not always an e
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
-def refusal_of(error: Refused | ComputewiseError, problem: str = "messages") -> Refused:
+def api_error_of(error: ApiError | ComputewiseError, problem: str = "messages") -> ApiError:
     """What a client is told of an error; `problem` is the field that holds it.
 
     An upstream's status and its wish to be left alone are passed on.
     """
-    if isinstance(error, Refused):
+    if isinstance(error, ApiError):
         return error
     text = " ".join(str(error).split())
     if isinstance(error, ServerError):
         return _of_upstream(error, text)
     if isinstance(error, ModelError):
-        return Refused(text, HTTPStatus.BAD_GATEWAY, type=UPSTREAM, code="unreadable")
+        return ApiError(text, HTTPStatus.BAD_GATEWAY, type=UPSTREAM, code="unreadable")
     if isinstance(error, ProblemError):
-        return Refused(text, param=problem, code="unreadable_problem")
+        return ApiError(text, param=problem, code="unreadable_problem")
     if isinstance(error, UsageError):
-        return Refused(text, code="unusable_setting")
-    return Refused(text, HTTPStatus.SERVICE_UNAVAILABLE, type="server_error")
+        return ApiError(text, code="unusable_setting")
+    return ApiError(text, HTTPStatus.SERVICE_UNAVAILABLE, type="server_error")
 
 
-def too_late(seconds: float) -> Refused:
+def too_late(seconds: float) -> ApiError:
     """The time a request was given is over, and there is nothing to show."""
     text = f"no solution was ended within {seconds:.2g} seconds"
-    return Refused(text, HTTPStatus.GATEWAY_TIMEOUT, type=UPSTREAM, code="timeout")
+    return ApiError(text, HTTPStatus.GATEWAY_TIMEOUT, type=UPSTREAM, code="timeout")
 
 
 def wait_header(seconds: float) -> dict[str, str]:
@@ -68,11 +68,11 @@ def wait_header(seconds: float) -> dict[str, str]:
     return {"retry-after": str(max(1, math.ceil(seconds)))}
 
 
-def _of_upstream(error: ServerError, text: str) -> Refused:
+def _of_upstream(error: ServerError, text: str) -> ApiError:
     if error.status is None:
-        return Refused(text, HTTPStatus.BAD_GATEWAY, type=UPSTREAM, code="unreachable")
+        return ApiError(text, HTTPStatus.BAD_GATEWAY, type=UPSTREAM, code="unreachable")
     if error.status < HTTPStatus.BAD_REQUEST:
-        return Refused(text, HTTPStatus.BAD_GATEWAY, type=UPSTREAM, code="unreadable")
+        return ApiError(text, HTTPStatus.BAD_GATEWAY, type=UPSTREAM, code="unreadable")
     kind = INVALID if error.status < HTTPStatus.INTERNAL_SERVER_ERROR else UPSTREAM
     headers = {} if error.wait is None else wait_header(error.wait)
-    return Refused(text, error.status, type=kind, code=f"upstream_{error.status}", headers=headers)
+    return ApiError(text, error.status, type=kind, code=f"upstream_{error.status}", headers=headers)

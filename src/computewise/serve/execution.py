@@ -8,29 +8,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from computewise.controller.solve import Adaptive, solve_adaptively
+from computewise.controller.solve import AdaptiveResult, solve_adaptively
 from computewise.core import Candidate, Problem, Usage, Verifier
 from computewise.errors import ModelError
 from computewise.selection import Ballot, Select, weighted
 from computewise.serve.backends import Backend
-from computewise.serve.errors import Refused, refusal_of, too_late
+from computewise.serve.errors import ApiError, api_error_of, too_late
 from computewise.serve.explain import why_stopped
-from computewise.serve.planning import ByPolicy, Fixed
-from computewise.serve.request import Remembering, Solved, Work
+from computewise.serve.planning import ByController, FixedStrategy
+from computewise.serve.request import Answer, Remembering, RequestState
 from computewise.serve.tracing import watched_model, watched_verifier
 from computewise.session import Ledger, Limits
 from computewise.solve import answer_of, solve
-from computewise.strategies import label
+from computewise.strategies import strategy_label
 
 UNDECIDED = 0.5
 
 """The score of a step that the verifier could not read."""
 
 
-class Verifying:
+class RequestVerifier:
     """Notes in `work` what it was called for, and what it failed at."""
 
-    def __init__(self, verifier: Verifier, work: Work, transcript: str) -> None:
+    def __init__(self, verifier: Verifier, work: RequestState, transcript: str) -> None:
         self.name, self.parameters = verifier.name, verifier.parameters
         self._verifier, self._work, self._transcript = verifier, work, transcript
 
@@ -64,15 +64,15 @@ _SAMPLING = 0.95
 Exhausted = Literal["tokens", "time"]
 
 
-async def solved(work: Work, backend: Backend, model: str, seconds: float) -> Solved:
-    """The answer, within `seconds`; raises `Refused` where they pass without any, `ModelError` where models fail."""
+async def answer_request(work: RequestState, backend: Backend, model: str, seconds: float) -> Answer:
+    """The answer, within `seconds`; raises `ApiError` where they pass without any, `ModelError` where models fail."""
     work.task = task = Remembering(backend.task)
-    work.lost.until = asyncio.get_running_loop().time() + _SAMPLING * seconds
+    work.failed_samples.until = asyncio.get_running_loop().time() + _SAMPLING * seconds
     try:
         async with asyncio.timeout(seconds):
-            if isinstance(work.plan, ByPolicy):
+            if isinstance(work.plan, ByController):
                 return await _by_policy(work, work.plan, backend, model, task)
-            assert isinstance(work.plan, Fixed)
+            assert isinstance(work.plan, FixedStrategy)
             return await _by_strategy(work, work.plan, backend, model, task)
     except TimeoutError:
         # In a thread, as in `solve`: answers may take long to compare.
@@ -80,9 +80,11 @@ async def solved(work: Work, backend: Backend, model: str, seconds: float) -> So
         return await asyncio.to_thread(_so_far, work, verifier, task, seconds)
 
 
-async def _by_strategy(work: Work, plan: Fixed, backend: Backend, model: str, task: Remembering) -> Solved:
-    asked = work.asked
-    cast = backend.cast(asked, model, plan.strategy.name, work.lost)
+async def _by_strategy(
+    work: RequestState, plan: FixedStrategy, backend: Backend, model: str, task: Remembering
+) -> Answer:
+    asked = work.request
+    cast = backend.bind(asked, model, plan.strategy.name, work.failed_samples)
     work.parameters = {name: one.parameters for name, one in cast.models.items()}
     work.arms, work.ledgers = {"": model}, {"": Ledger()}
     verifier = _verifier(work, backend, cast.transcript)
@@ -93,7 +95,7 @@ async def _by_strategy(work: Work, plan: Fixed, backend: Backend, model: str, ta
         verifier,
         task,
         select=plan.select,
-        budget=asked.wishes.max_total_tokens,
+        budget=asked.options.max_total_tokens,
         seed=_seed(work),
         temperature=_temperature(work, backend),
         limits=_limits(work, backend),
@@ -104,15 +106,17 @@ async def _by_strategy(work: Work, plan: Fixed, backend: Backend, model: str, ta
     _raise_lost(work, final)
     exhausted = _exhausted(work, tokens=result.exhausted)
     stopped = (
-        f"{label(plan.strategy)} ran to its end" if exhausted is None else f"the {_BOUNDS[exhausted]} ended the search"
+        f"{strategy_label(plan.strategy)} ran to its end"
+        if exhausted is None
+        else f"the {_BOUNDS[exhausted]} ended the search"
     )
     return _chosen(final, result.chosen, plan.select, verifier, task, exhausted, stopped)
 
 
-async def _by_policy(work: Work, plan: ByPolicy, backend: Backend, model: str, task: Remembering) -> Solved:
-    asked, fitted = work.asked, backend.fitted
+async def _by_policy(work: RequestState, plan: ByController, backend: Backend, model: str, task: Remembering) -> Answer:
+    asked, fitted = work.request, backend.fitted
     assert fitted is not None
-    cast = backend.cast(asked, model, None, work.lost)
+    cast = backend.bind(asked, model, None, work.failed_samples)
     work.parameters = {name: one.parameters for name, one in cast.models.items()}
     work.arms = {arm.name: arm.model for arm in fitted.arms}
     verifier = _verifier(work, backend, cast.transcript)
@@ -124,11 +128,11 @@ async def _by_policy(work: Work, plan: ByPolicy, backend: Backend, model: str, t
         verifier,
         task,
         seed=_seed(work),
-        least_confidence=plan.least_confidence,
+        min_confidence=plan.min_confidence,
         temperature=_temperature(work, backend),
         limits=_limits(work, backend),
-        budget=asked.wishes.max_total_tokens,
-        unanswered=FUTILE,
+        budget=asked.options.max_total_tokens,
+        give_up_after=FUTILE,
         watch=work.decisions.append,
         ledgers=work.ledgers,
     )
@@ -138,13 +142,13 @@ async def _by_policy(work: Work, plan: ByPolicy, backend: Backend, model: str, t
 
 
 def _decided(
-    adaptive: Adaptive,
+    adaptive: AdaptiveResult,
     drawn: Sequence[Candidate],
-    plan: ByPolicy,
+    plan: ByController,
     verifier: Verifier | None,
     task: Remembering,
     exhausted: Exhausted | None,
-) -> Solved:
+) -> Answer:
     last = adaptive.decisions[-1]
     stopped = why_stopped(last, plan.price, exhausted=adaptive.exhausted)
     if last.action.kind == "abstain":
@@ -154,8 +158,8 @@ def _decided(
 
 def _abstained(
     drawn: Sequence[Candidate], task: Remembering, confidence: float | None, exhausted: Exhausted | None, stopped: str
-) -> Solved:
-    return Solved(
+) -> Answer:
+    return Answer(
         text=None,
         thinking="",
         finish="stop",
@@ -177,20 +181,20 @@ def _chosen(
     exhausted: Exhausted | None,
     stopped: str,
     confidence: float | None = None,
-) -> Solved:
+) -> Answer:
     """The chosen solution; where none has answered, the best of what there is, since somebody waits for a text."""
     value = _valuing(verifier)
     answers = {c.id: answer_of(c, task) for c in final}
     shown = chosen or max(final, key=lambda c: (c.end == "stop", c.end != "failed", value(c)), default=None)
     if shown is None:
         text = "no solution was begun within max_total_tokens"
-        raise Refused(text, param="computewise.max_total_tokens", code="budget_too_small")
+        raise ApiError(text, param="computewise.max_total_tokens", code="budget_too_small")
     answer = answers.get(shown.id)
     if confidence is None and answer is not None:
         confidence = _agreed(
             answer, [(answers[c.id], value(c)) for c in final], alone=value(shown) if verifier else None
         )
-    return Solved(
+    return Answer(
         text=shown.text,
         thinking=shown.thinking,
         finish="stop" if shown.end == "stop" else "length",
@@ -212,7 +216,7 @@ def _agreed(answer: str, votes: Sequence[tuple[str | None, float]], *, alone: fl
     return sum(weight for one, weight in votes if one == answer) / total if total else None
 
 
-def _so_far(work: Work, verifier: Verifier | None, task: Remembering, seconds: float) -> Solved:
+def _so_far(work: RequestState, verifier: Verifier | None, task: Remembering, seconds: float) -> Answer:
     """The best of what had ended when the time was over; unscored ones only where there are no others."""
     ended = [c for c in work.explored() if c.end == "stop"]
     read = [c for c in ended if len(c.scores) == len(c.steps)]
@@ -220,26 +224,26 @@ def _so_far(work: Work, verifier: Verifier | None, task: Remembering, seconds: f
     if not final:
         raise too_late(seconds)
     stopped = f"the {seconds:.2g} seconds it was given ended the search"
-    if isinstance(work.plan, ByPolicy) and work.plan.least_confidence:
+    if isinstance(work.plan, ByController) and work.plan.min_confidence:
         return _abstained(final, task, None, "time", f"{stopped}, before it was known how sure the answer is")
-    select = work.plan.select if isinstance(work.plan, Fixed) else weighted
+    select = work.plan.select if isinstance(work.plan, FixedStrategy) else weighted
     value = _valuing(verifier if read else None)
     winner = select([Ballot(answer_of(c, task), value(c), c.chain) for c in final])
     chosen = None if winner is None else final[winner]
     found = _chosen(final, chosen, select, verifier if read else None, task, "time", stopped)
     # How likely the policy thinks it right was not asked any more; a share of the vote says another thing.
-    return replace(found, confidence=None) if isinstance(work.plan, ByPolicy) else found
+    return replace(found, confidence=None) if isinstance(work.plan, ByController) else found
 
 
-def _exhausted(work: Work, *, tokens: bool) -> Exhausted | None:
+def _exhausted(work: RequestState, *, tokens: bool) -> Exhausted | None:
     """What ended it early."""
-    return "time" if work.lost.late else "tokens" if tokens else None
+    return "time" if work.failed_samples.late else "tokens" if tokens else None
 
 
-def _raise_lost(work: Work, final: Sequence[Candidate]) -> None:
+def _raise_lost(work: RequestState, final: Sequence[Candidate]) -> None:
     """Where everything was lost, its first error is the request's; what came too late is no error."""
-    if work.lost.errors and not any(c.steps for c in final):
-        raise TimeoutError if work.lost.late else refusal_of(work.lost.errors[0])
+    if work.failed_samples.errors and not any(c.steps for c in final):
+        raise TimeoutError if work.failed_samples.late else api_error_of(work.failed_samples.errors[0])
 
 
 def _valuing(verifier: Verifier | None) -> Callable[[Candidate], float]:
@@ -248,22 +252,22 @@ def _valuing(verifier: Verifier | None) -> Callable[[Candidate], float]:
     return lambda candidate: 0.0 if candidate.end == "failed" else verifier.value(candidate.scores)
 
 
-def _verifier(work: Work, backend: Backend, transcript: str) -> Verifier | None:
+def _verifier(work: RequestState, backend: Backend, transcript: str) -> Verifier | None:
     held = backend.verifier
-    return None if held is None else Verifying(watched_verifier(held), work, transcript)
+    return None if held is None else RequestVerifier(watched_verifier(held), work, transcript)
 
 
-def _seed(work: Work) -> int:
+def _seed(work: RequestState) -> int:
     """The client's; without one no two requests share theirs."""
-    return secrets.randbits(63) if work.asked.seed is None else work.asked.seed
+    return secrets.randbits(63) if work.request.seed is None else work.request.seed
 
 
-def _temperature(work: Work, backend: Backend) -> float:
-    return backend.temperature if work.asked.temperature is None else work.asked.temperature
+def _temperature(work: RequestState, backend: Backend) -> float:
+    return backend.temperature if work.request.temperature is None else work.request.temperature
 
 
-def _limits(work: Work, backend: Backend) -> Limits:
+def _limits(work: RequestState, backend: Backend) -> Limits:
     """What the client sees is bounded by its own ceiling too."""
     bounds = backend.limits
-    shown = work.asked.most_shown
+    shown = work.request.max_completion_tokens
     return bounds if shown is None else Limits(steps=bounds.steps, tokens=min(bounds.tokens, shown))

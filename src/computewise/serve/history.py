@@ -7,10 +7,10 @@ from collections import OrderedDict
 from typing import Any
 
 from computewise.core import Candidate, Usage
-from computewise.serve.accounting import failures, reckon, strategy_of
+from computewise.serve.accounting import failures, strategy_of, summarize_costs
 from computewise.serve.explain import why
-from computewise.serve.planning import ByPolicy, Passing
-from computewise.serve.request import Solved, Work
+from computewise.serve.planning import ByController, PassThrough
+from computewise.serve.request import Answer, RequestState
 from computewise.viewer.tree import from_candidates
 
 MOST_TOKENS = 2_000_000
@@ -20,23 +20,23 @@ _START = 200
 _ENDED = ("done", "failed", "cancelled", "passed")
 
 
-class Traces:
+class History:
     """The last `most` requests; of ended ones the oldest are forgotten first."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._works: OrderedDict[str, Work] = OrderedDict()
+        self._works: OrderedDict[str, RequestState] = OrderedDict()
         self._over: OrderedDict[str, int] = OrderedDict()
         self._tokens = 0
 
     def __contains__(self, id: str) -> bool:
         return id in self._works
 
-    def add(self, work: Work) -> None:
+    def add(self, work: RequestState) -> None:
         """From now on it can be looked at."""
         self._works[work.id] = work
 
-    def ended(self, work: Work) -> None:
+    def ended(self, work: RequestState) -> None:
         """Keep what is needed to show it, and forget others where there are too many."""
         work.forget()
         self._over[work.id] = tokens = work.usage.completion_tokens
@@ -51,13 +51,13 @@ class Traces:
         own = [work for work in reversed(self._works.values()) if work.client == client]
         return [summary(work) for work in own[:limit]]
 
-    def find(self, client: str, id: str) -> Work | None:
+    def find(self, client: str, id: str) -> RequestState | None:
         """One of a client's; None for an unknown one, and for another's."""
         work = self._works.get(id)
         return work if work is not None and work.client == client else None
 
 
-def version(work: Work) -> int:
+def version(work: RequestState) -> int:
     """Another number whenever there is something new to see; it grows."""
     seen = sum(len(ledger.explored) for ledger in work.ledgers.values()) + len(work.decisions)
     usage = work.usage
@@ -65,22 +65,22 @@ def version(work: Work) -> int:
     return order * 10**12 + seen + usage.completion_tokens + usage.verifier_tokens
 
 
-def summary(work: Work) -> dict[str, Any]:
+def summary(work: RequestState) -> dict[str, Any]:
     """One line of the list."""
-    took, solved = reckon(work), work.solved
+    took, solved = summarize_costs(work), work.answer
     usage, spent, hard, beside = took.usage, took.flops.total, took.difficulty, took.baseline
     return {
         "id": work.id,
         "version": version(work),
         "created": work.created,
         "seconds": work.seconds,
-        "endpoint": work.asked.endpoint,
-        "stream": work.asked.stream,
-        "model": work.asked.model,
-        "prompt": work.asked.prompt[:_START],
+        "endpoint": work.request.endpoint,
+        "stream": work.request.stream,
+        "model": work.request.model,
+        "prompt": work.request.prompt[:_START],
         "status": work.status,
         "strategy": strategy_of(work),
-        "effort": work.asked.effort,
+        "effort": work.request.effort,
         "answer": solved.answer if solved else None,
         "confidence": solved.confidence if solved else None,
         "difficulty": None if hard is None else {"estimate": hard.estimate, "samples": hard.samples},
@@ -92,20 +92,20 @@ def summary(work: Work) -> dict[str, Any]:
         "saved": took.saved if work.status == "done" else None,
         "failures": failures(work),
         "error": work.error,
-        "why_passed": work.plan.why if isinstance(work.plan, Passing) else None,
+        "why_passed": work.plan.why if isinstance(work.plan, PassThrough) else None,
     }
 
 
-async def detail(work: Work) -> dict[str, Any]:
+async def detail(work: RequestState) -> dict[str, Any]:
     """Everything there is to see; what takes long, in a thread, from copies that nobody writes to meanwhile."""
-    head, solved, over = summary(work), work.solved, work.status in _ENDED
+    head, solved, over = summary(work), work.answer, work.status in _ENDED
     explored, decisions = work.explored(), list(work.decisions)
     costs = {id: usage for ledger in work.ledgers.values() for id, usage in ledger.costs.items()}
     shown, renamed = await asyncio.to_thread(_nodes, work, solved, over, _cut(solved, explored), costs)
-    price = work.plan.price if isinstance(work.plan, ByPolicy) else 0.0
+    price = work.plan.price if isinstance(work.plan, ByController) else 0.0
     return {
         **head,
-        "question": work.asked.prompt,
+        "question": work.request.prompt,
         "solution": solved.text if solved else None,
         "stopped": solved.stopped if solved else None,
         "decisions": [
@@ -126,7 +126,7 @@ async def detail(work: Work) -> dict[str, Any]:
     }
 
 
-def _cut(solved: Solved | None, explored: list[Candidate]) -> list[Candidate]:
+def _cut(solved: Answer | None, explored: list[Candidate]) -> list[Candidate]:
     """As many as can be shown, in their order: what led to a final candidate before all others."""
     if len(explored) <= MOST_NODES:
         return explored
@@ -141,7 +141,7 @@ def _cut(solved: Solved | None, explored: list[Candidate]) -> list[Candidate]:
 
 
 def _nodes(
-    work: Work, solved: Solved | None, over: bool, explored: list[Candidate], costs: dict[str, Usage]
+    work: RequestState, solved: Answer | None, over: bool, explored: list[Candidate], costs: dict[str, Usage]
 ) -> tuple[list[Any], dict[str, str]]:
     task = work.task
     return from_candidates(

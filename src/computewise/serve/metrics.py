@@ -6,10 +6,10 @@ import asyncio
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from computewise.serve.accounting import reckon, strategy_name
+from computewise.serve.accounting import strategy_name, summarize_costs
 from computewise.serve.admission import Queue
-from computewise.serve.planning import Passing
-from computewise.serve.request import Work
+from computewise.serve.planning import PassThrough
+from computewise.serve.request import RequestState
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -17,7 +17,7 @@ _SAMPLES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _BUDGETS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
-class Measures:
+class Metrics:
     """One server's, in a registry of its own."""
 
     def __init__(self, queue: Queue) -> None:
@@ -57,7 +57,7 @@ class Measures:
         )
         self._decisions = Counter("computewise_decisions", "Decisions of the policy.", ["kind"], registry=registry)
         for name, text, read in (
-            ("requests_in_flight", "Requests worked on.", lambda: queue.under_way),
+            ("requests_in_flight", "Requests worked on.", lambda: queue.in_flight),
             ("requests_waiting", "Requests in the queue.", lambda: queue.waiting),
             ("tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks())),
         ):
@@ -67,12 +67,12 @@ class Measures:
         """A request that never began."""
         self._refused.labels(str(status)).inc()
 
-    def ended(self, work: Work) -> None:
+    def ended(self, work: RequestState) -> None:
         """A request that did."""
         plan, strategy = work.plan, strategy_name(work)
-        budget = "" if isinstance(plan, Passing) else _bucket(plan.generations)
-        self._requests.labels(work.asked.endpoint, strategy, budget, work.status).inc()
-        took = reckon(work)
+        budget = "" if isinstance(plan, PassThrough) else _bucket(plan.generations)
+        self._requests.labels(work.request.endpoint, strategy, budget, work.status).inc()
+        took = summarize_costs(work)
         usage, spent = took.usage, took.flops
         for kind, tokens in (
             ("prompt", usage.prompt_tokens - usage.cached_prompt_tokens),
@@ -84,7 +84,7 @@ class Measures:
         for part in ("prompt", "completion", "verifier"):
             self._flops.labels(part).inc(getattr(spent, part))
         self._calls.inc(work.verifier_calls)
-        self._lost.inc(work.lost.samples)
+        self._lost.inc(work.failed_samples.samples)
         for decision in work.decisions:
             self._decisions.labels(decision.action.kind).inc()
         if work.status in ("done", "passed"):

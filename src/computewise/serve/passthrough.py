@@ -10,7 +10,7 @@ from starlette.types import Scope, Send
 from computewise.http.client import HttpClient
 from computewise.serve.backends import Upstream
 from computewise.serve.responses import encode, finish, more
-from computewise.serve.schemas import Asked
+from computewise.serve.schemas import ChatRequest
 
 _CEILINGS = ("max_tokens", "max_completion_tokens")
 PATHS = {"chat": "chat/completions", "completions": "completions"}
@@ -35,14 +35,16 @@ _OF_A_CONNECTION = frozenset(
 _OF_A_BODY = frozenset({"content-length", "content-encoding"})
 
 
-async def pass_through(asked: Asked, upstream: Upstream, scope: Scope, send: Send, headers: Mapping[str, str]) -> int:
+async def pass_through(
+    asked: ChatRequest, upstream: Upstream, scope: Scope, send: Send, headers: Mapping[str, str]
+) -> int:
     """The upstream's status. Raises `ServerError` where it does not answer.
 
     What is wrong comes whole and without the upstream's key, which some servers repeat in what they say about it.
     """
     told = {name.decode(): value.decode() for name, value in scope["headers"] if name in _FORWARDED and value.isascii()}
     client: HttpClient = upstream.client
-    async with client.passed_on(PATHS[asked.endpoint], body_for(asked, upstream.model), told) as response:
+    async with client.forward(PATHS[asked.endpoint], body_for(asked, upstream.model), told) as response:
         failed = response.status_code >= HTTPStatus.BAD_REQUEST
         named = {name.strip() for name in response.headers.get("connection", "").lower().split(",")}
         left_out = _OF_A_CONNECTION | named | (_OF_A_BODY if failed else set())
@@ -50,7 +52,7 @@ async def pass_through(asked: Asked, upstream: Upstream, scope: Scope, send: Sen
         own = [(name.encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": response.status_code, "headers": [*kept, *own]})
         if failed:
-            await more(send, client.without_key(await response.aread()))
+            await more(send, client.redact(await response.aread()))
         else:
             async for part in client.raw(response):
                 await more(send, part)
@@ -58,12 +60,12 @@ async def pass_through(asked: Asked, upstream: Upstream, scope: Scope, send: Sen
         return response.status_code
 
 
-def body_for(asked: Asked, model: str) -> bytes:
+def body_for(asked: ChatRequest, model: str) -> bytes:
     """As it came, but for the model's name and what was said to this server alone, whose ceiling is kept."""
     if asked.model == model and "computewise" not in asked.body:
         return asked.raw
     body = {name: value for name, value in asked.body.items() if name != "computewise"} | {"model": model}
-    if (most := asked.wishes.max_total_tokens) is not None:
+    if (most := asked.options.max_total_tokens) is not None:
         each = max(1, most // (body.get("n") or 1))
         named = [name for name in _CEILINGS if body.get(name) is not None] or [_CEILINGS[0]]
         body |= {name: min(each, body.get(name) or each) for name in named}

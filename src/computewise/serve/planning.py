@@ -10,14 +10,14 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from computewise.controller.controller import Policy
-from computewise.controller.file import Fitted
+from computewise.controller.file import Controller
 from computewise.errors import UsageError
 from computewise.selection import Select, find_selection
-from computewise.serve.errors import Refused
-from computewise.serve.schemas import Asked, Wishes
-from computewise.serve.settings import DEFAULT_EFFORT, EXTREMES, Settings
+from computewise.serve.errors import ApiError
+from computewise.serve.schemas import ChatRequest, ComputewiseOptions
+from computewise.serve.settings import DEFAULT_EFFORT, EXTREMES, ServerSettings
 from computewise.session import Strategy
-from computewise.strategies import STEPWISE, STRATEGIES, build, describe
+from computewise.strategies import STEPWISE, STRATEGIES, make_strategy, strategy_to_dict
 
 _QUANTITY = re.compile(
     r"\d|\\[a-z]+\b|\$|\b(?:how (?:many|much|often|long|far|old|tall|large)|calculate|compute|evaluate|solve|simplify|"
@@ -34,7 +34,7 @@ _LOOKED_AT = 4000
 """Characters at both ends."""
 
 
-def looks_answerable(prompt: str, grader: str) -> bool:
+def looks_gradable(prompt: str, grader: str) -> bool:
     """By the prompt alone, for the graders that know what answers look like; whoever has an own one knows better.
 
     A rule of thumb: where it errs, a client names a strategy, or a search ends after its first samples.
@@ -69,7 +69,7 @@ _OF_A_POLICY = ("price", "mean_cost", "accuracy", "abstain_under")
 
 
 @dataclass(frozen=True, slots=True)
-class Passing:
+class PassThrough:
     """Untouched to the model of that name, and why."""
 
     model: str
@@ -77,7 +77,7 @@ class Passing:
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
+class FixedStrategy:
     """One strategy; `generations` is about what it costs."""
 
     strategy: Strategy
@@ -86,15 +86,15 @@ class Fixed:
 
 
 @dataclass(frozen=True, slots=True)
-class ByPolicy:
+class ByController:
     """Draw by draw, where one is worth `price` in accuracy; `generations` is what that comes to on average."""
 
     price: float
-    least_confidence: float
+    min_confidence: float
     generations: float
 
 
-Plan = Passing | Fixed | ByPolicy
+Plan = PassThrough | FixedStrategy | ByController
 
 
 class Name(NamedTuple):
@@ -106,44 +106,44 @@ class Name(NamedTuple):
 
 
 def read_name(name: str, models: Collection[str]) -> Name:
-    """Taken apart behind the longest name of a model, as some hold colons; raises `Refused` for an unknown one."""
+    """Taken apart behind the longest name of a model, as some hold colons; raises `ApiError` for an unknown one."""
     fitting = [one for one in models if name == one or name.startswith(f"{one}:")]
     if not fitting:
         text = f"there is no model {name[:200]!r}: allowed are {', '.join(models)}, or one with :STRATEGY@N"
-        raise Refused(text, HTTPStatus.NOT_FOUND, param="model", code="model_not_found")
+        raise ApiError(text, HTTPStatus.NOT_FOUND, param="model", code="model_not_found")
     model = max(fitting, key=len)
     rest = name[len(model) + 1 :]
     return Name(model, None, None) if name == model else Name(model, *_strategy(rest, "model", HTTPStatus.NOT_FOUND))
 
 
-def choose(
-    asked: Asked,
+def plan_request(
+    asked: ChatRequest,
     models: Collection[str],
     *,
-    fitted: Fitted | None,
+    fitted: Controller | None,
     strategies: Mapping[str, str | None],
-    settings: Settings,
+    settings: ServerSettings,
     answerable: bool,
     passes: bool,
 ) -> Plan:
-    """The plan for one request; raises `Refused`, naming the field, where it cannot be as the client wants it.
+    """The plan for one request; raises `ApiError`, naming the field, where it cannot be as the client wants it.
 
     `models` begins with the one that a policy is for. `strategies` are those of the asked model, with why one is
     refused. `answerable` says whether the problem looks as if its answer could be compared, `passes` whether there is
     an upstream to pass through to.
     """
-    name, wishes = read_name(asked.model, models), asked.wishes
+    name, wishes = read_name(asked.model, models), asked.options
     strategy, n = _wanted(name, wishes)
     if strategy == NONE:
         if not passes:
-            raise Refused("there is no upstream to pass through to: name another strategy", param=_where(wishes))
-        return Passing(name.model, "the client asks for it")
+            raise ApiError("there is no upstream to pass through to: name another strategy", param=_where(wishes))
+        return PassThrough(name.model, "the client asks for it")
     if strategy is None or strategy == POLICY:
         _refuse(wishes, (*_SETTINGS, "select"), "is of a strategy: name one")
         unsearchable = _unsearchable(asked, strategy, answerable, alone=name.model != next(iter(models)))
         if unsearchable is not None:
             if strategy == POLICY:
-                raise Refused(unsearchable[1], param=unsearchable[0], code="unsearchable")
+                raise ApiError(unsearchable[1], param=unsearchable[0], code="unsearchable")
             return _passing(name.model, unsearchable, passes, asked)
         return _by_effort(asked, fitted, settings, must=strategy == POLICY)
     return _fixed(asked, strategy, n, strategies, settings)
@@ -151,18 +151,18 @@ def choose(
 
 def generations(strategy: Strategy) -> int:
     """About how many solutions it samples at most."""
-    held = {name: int(value) for name, value in describe(strategy).items() if isinstance(value, int)}
+    held = {name: int(value) for name, value in strategy_to_dict(strategy).items() if isinstance(value, int)}
     if "chain_length" in held:
         return held["chain_length"] * held["chains"]
     return held.get("n", 1) * (held.get("k", 0) + 1)
 
 
-def _wanted(name: Name, wishes: Wishes) -> tuple[str | None, int | None]:
+def _wanted(name: Name, wishes: ComputewiseOptions) -> tuple[str | None, int | None]:
     """The strategy, and its size where that is part of a name."""
     if wishes.strategy is None:
         return name.strategy, name.n
     if name.strategy is not None:
-        raise Refused("the model's name and computewise.strategy both name a strategy: name one", param=_where(wishes))
+        raise ApiError("the model's name and computewise.strategy both name a strategy: name one", param=_where(wishes))
     if wishes.strategy in (POLICY, NONE):
         return wishes.strategy, None
     return _strategy(wishes.strategy, "computewise.strategy", HTTPStatus.BAD_REQUEST)
@@ -173,7 +173,7 @@ def _strategy(text: str, param: str, status: HTTPStatus) -> tuple[str, int | Non
     strategy, _, size = text.partition("@")
     if strategy not in (*OFFERED, POLICY, NONE):
         allowed = ", ".join((*OFFERED, POLICY, NONE))
-        raise Refused(
+        raise ApiError(
             f"there is no strategy {strategy[:100]!r}: allowed are {allowed}",
             status,
             param=param,
@@ -182,16 +182,16 @@ def _strategy(text: str, param: str, status: HTTPStatus) -> tuple[str, int | Non
     if not size and "@" not in text:
         return strategy, None
     if strategy in (POLICY, NONE):
-        raise Refused(f"{text[:100]!r}: {strategy} takes no number", param=param, code="invalid_value")
+        raise ApiError(f"{text[:100]!r}: {strategy} takes no number", param=param, code="invalid_value")
     if not (size.isascii() and size.isdigit() and 0 < len(size) < 7 and int(size)):
-        raise Refused(f"{text[:100]!r}: a number from 1 up is wanted behind @", param=param, code="invalid_value")
+        raise ApiError(f"{text[:100]!r}: a number from 1 up is wanted behind @", param=param, code="invalid_value")
     return strategy, int(size)
 
 
-def _unsearchable(asked: Asked, strategy: str | None, answerable: bool, *, alone: bool) -> tuple[str, str] | None:
+def _unsearchable(asked: ChatRequest, strategy: str | None, answerable: bool, *, alone: bool) -> tuple[str, str] | None:
     """A field, and why a request is not searched with it unless a strategy is named."""
-    if asked.unvotable is not None:
-        return asked.unvotable
+    if asked.unsearchable is not None:
+        return asked.unsearchable
     if alone:
         return "model", "no strategy is named for this model, and the policy is for another"
     if asked.shaped:
@@ -205,36 +205,38 @@ def _unsearchable(asked: Asked, strategy: str | None, answerable: bool, *, alone
     return None
 
 
-def _passing(model: str, unsearchable: tuple[str, str], passes: bool, asked: Asked) -> Plan:
+def _passing(model: str, unsearchable: tuple[str, str], passes: bool, asked: ChatRequest) -> Plan:
     param, why = unsearchable
     if passes:
-        return Passing(model, why)
-    if asked.unvotable is not None:
-        raise Refused(f"{why}, and there is no upstream to do that", param=param, code="unsupported_field")
-    return Fixed(build("greedy" if asked.temperature == 0 else "single", {}), find_selection("weighted"), 1)
+        return PassThrough(model, why)
+    if asked.unsearchable is not None:
+        raise ApiError(f"{why}, and there is no upstream to do that", param=param, code="unsupported_field")
+    return FixedStrategy(
+        make_strategy("greedy" if asked.temperature == 0 else "single", {}), find_selection("weighted"), 1
+    )
 
 
-def _by_effort(asked: Asked, fitted: Fitted | None, settings: Settings, *, must: bool) -> Plan:
+def _by_effort(asked: ChatRequest, fitted: Controller | None, settings: ServerSettings, *, must: bool) -> Plan:
     """By the policy; without one as many samples as the effort is worth."""
     effort = EXTREMES.get(asked.effort or DEFAULT_EFFORT, asked.effort or DEFAULT_EFFORT)
-    draws, wishes = settings.efforts[effort], asked.wishes
+    draws, wishes = settings.efforts[effort], asked.options
     if fitted is None:
         named = next((one for one in _OF_A_POLICY if getattr(wishes, one) is not None), None)
         if must or named is not None:
             param = f"computewise.{named or 'strategy'}"
-            raise Refused("there is no policy here: name a strategy", param=param, code="no_policy")
-        return Fixed(build("best_of_n", {"n": round(draws)}), find_selection("weighted"), round(draws))
+            raise ApiError("there is no policy here: name a strategy", param=param, code="no_policy")
+        return FixedStrategy(make_strategy("best_of_n", {"n": round(draws)}), find_selection("weighted"), round(draws))
     least = wishes.abstain_under or 0.0
     given = [one for one in ("price", "mean_cost", "accuracy") if getattr(wishes, one) is not None]
     if len(given) > 1:
-        raise Refused(f"{' and '.join(given)} both stand for a price: name one", param=f"computewise.{given[1]}")
+        raise ApiError(f"{' and '.join(given)} both stand for a price: name one", param=f"computewise.{given[1]}")
     if given:
         _refuse_effort(asked, given[0])
     price = _price(fitted.policy, draws, wishes)
-    return ByPolicy(price, least, _mean_cost(fitted.policy, price))
+    return ByController(price, least, _mean_cost(fitted.policy, price))
 
 
-def _price(policy: Policy, draws: float, wishes: Wishes) -> float:
+def _price(policy: Policy, draws: float, wishes: ComputewiseOptions) -> float:
     if wishes.price is not None:
         return wishes.price
     try:
@@ -244,7 +246,7 @@ def _price(policy: Policy, draws: float, wishes: Wishes) -> float:
             return policy.price_for(wishes.mean_cost)
     except UsageError as error:
         param = "accuracy" if wishes.accuracy is not None else "mean_cost"
-        raise Refused(str(error), param=f"computewise.{param}", code="invalid_value") from None
+        raise ApiError(str(error), param=f"computewise.{param}", code="invalid_value") from None
     # An effort of fewer draws than any price came to is the least there is.
     return policy.price_for(max(draws, policy.prices[0].mean_cost))
 
@@ -255,36 +257,38 @@ def _mean_cost(policy: Policy, price: float) -> float:
 
 
 def _fixed(
-    asked: Asked, strategy: str, n: int | None, strategies: Mapping[str, str | None], settings: Settings
-) -> Fixed:
-    if asked.unvotable is not None:
-        raise Refused(f"{asked.unvotable[1]}: leave out the strategy", param=asked.unvotable[0], code="unsearchable")
+    asked: ChatRequest, strategy: str, n: int | None, strategies: Mapping[str, str | None], settings: ServerSettings
+) -> FixedStrategy:
+    if asked.unsearchable is not None:
+        raise ApiError(
+            f"{asked.unsearchable[1]}: leave out the strategy", param=asked.unsearchable[0], code="unsearchable"
+        )
     if strategies.get(strategy) is not None:
-        raise Refused(f"{strategy}: {strategies[strategy]}", param=_where(asked.wishes), code="strategy_unavailable")
+        raise ApiError(f"{strategy}: {strategies[strategy]}", param=_where(asked.options), code="strategy_unavailable")
     if asked.stop and strategy in STEPWISE:
         text = f"{strategy} ends steps by a stop of its own: leave out stop, or name a strategy of whole solutions"
-        raise Refused(text, param="stop", code="unsearchable")
-    _refuse(asked.wishes, _OF_A_POLICY, "is of the policy, and here a strategy is named")
+        raise ApiError(text, param="stop", code="unsearchable")
+    _refuse(asked.options, _OF_A_POLICY, "is of the policy, and here a strategy is named")
     _refuse_effort(asked, "a strategy")
     try:
-        built = build(strategy, _sized(strategy, n, asked.wishes))
+        built = make_strategy(strategy, _sized(strategy, n, asked.options))
     except UsageError as error:
-        raise Refused(str(error), param=_where(asked.wishes), code="invalid_value") from None
+        raise ApiError(str(error), param=_where(asked.options), code="invalid_value") from None
     try:
-        select = find_selection(asked.wishes.select or ("hierarchical" if strategy in IN_CHAINS else "weighted"))
+        select = find_selection(asked.options.select or ("hierarchical" if strategy in IN_CHAINS else "weighted"))
     except UsageError as error:
-        raise Refused(str(error), param="computewise.select", code="invalid_value") from None
+        raise ApiError(str(error), param="computewise.select", code="invalid_value") from None
     cost = generations(built)
     if cost > settings.most_generations:
         text = f"{strategy} would sample {cost} solutions: allowed are {settings.most_generations}"
-        raise Refused(text, param=_where(asked.wishes), code="too_many_generations")
+        raise ApiError(text, param=_where(asked.options), code="too_many_generations")
     if asked.temperature == 0 and cost > 1:
         text = f"a temperature of 0 leaves {strategy} nothing to choose from: raise it, or name greedy"
-        raise Refused(text, param="temperature", code="unsearchable")
-    return Fixed(built, select, cost)
+        raise ApiError(text, param="temperature", code="unsearchable")
+    return FixedStrategy(built, select, cost)
 
 
-def _sized(strategy: str, n: int | None, wishes: Wishes) -> dict[str, int | float]:
+def _sized(strategy: str, n: int | None, wishes: ComputewiseOptions) -> dict[str, int | float]:
     """The settings a client named, and those that follow from the number behind @."""
     held = {name: getattr(wishes, name) for name in _SETTINGS if getattr(wishes, name) is not None}
     if n is None:
@@ -300,17 +304,17 @@ def _sized(strategy: str, n: int | None, wishes: Wishes) -> dict[str, int | floa
     return {"n": n} | ({"width": math.gcd(n, _WIDTH)} if "width" in allowed else {}) | held
 
 
-def _refuse(wishes: Wishes, names: Collection[str], why: str) -> None:
+def _refuse(wishes: ComputewiseOptions, names: Collection[str], why: str) -> None:
     for name in names:
         if getattr(wishes, name) is not None:
-            raise Refused(f"computewise.{name} {why}", param=f"computewise.{name}", code="unusable_setting")
+            raise ApiError(f"computewise.{name} {why}", param=f"computewise.{name}", code="unusable_setting")
 
 
-def _refuse_effort(asked: Asked, beside: str) -> None:
+def _refuse_effort(asked: ChatRequest, beside: str) -> None:
     if asked.effort is not None:
         text = f"reasoning_effort and {beside} both say what is spent: leave one out"
-        raise Refused(text, param="reasoning_effort", code="unusable_setting")
+        raise ApiError(text, param="reasoning_effort", code="unusable_setting")
 
 
-def _where(wishes: Wishes) -> str:
+def _where(wishes: ComputewiseOptions) -> str:
     return "model" if wishes.strategy is None else "computewise.strategy"

@@ -11,14 +11,14 @@ from computewise.controller.solve import Decision
 from computewise.core import Candidate, Problem, Task, Usage
 from computewise.costs import Flops
 from computewise.models.messages import Message
-from computewise.models.server.limits import Lost
+from computewise.models.server.limits import FailedSamples
 from computewise.serve.planning import Plan
-from computewise.serve.schemas import Asked
+from computewise.serve.schemas import ChatRequest
 from computewise.session import Ledger
 
 
 @dataclass(frozen=True, slots=True)
-class Difficulty:
+class DifficultyEstimate:
     """`estimate` is how likely one solution is wrong (1 the hardest), from `samples` of this request."""
 
     estimate: float
@@ -39,7 +39,7 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
-class Reckoned:
+class CostSummary:
     """`usages` is by model, `usage` their sum; `shown` the sampled tokens that the client sees.
 
     `generations` are the solutions that the answer was selected from; while the search goes on, those that have ended.
@@ -50,7 +50,7 @@ class Reckoned:
     flops: Flops
     generations: int
     shown: int
-    difficulty: Difficulty | None
+    difficulty: DifficultyEstimate | None
     baseline: Baseline | None
 
     @property
@@ -91,7 +91,7 @@ Status = Literal["queued", "running", "done", "failed", "cancelled", "passed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Solved:
+class Answer:
     """What came of a search. `text` is None where the policy abstained."""
 
     text: str | None
@@ -109,11 +109,11 @@ class Solved:
 
 
 @dataclass(slots=True)
-class Work:
+class RequestState:
     """Begun when a request is understood; `ledgers` by arm (a fixed strategy's is "") grow while it is solved."""
 
     id: str
-    asked: Asked
+    request: ChatRequest
     plan: Plan
     client: str
     verifier_parameters: int
@@ -131,12 +131,12 @@ class Work:
     """Models by arm."""
     ledgers: dict[str, Ledger] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
-    lost: Lost = field(default_factory=Lost)
+    failed_samples: FailedSamples = field(default_factory=FailedSamples)
     unread: list[str] = field(default_factory=list)
     """Why the verifier did not read some of it."""
     verifier_calls: int = 0
-    solved: Solved | None = None
-    reckoned: Reckoned | None = None
+    answer: Answer | None = None
+    costs: CostSummary | None = None
     """What it took, once there is nothing left to come."""
     error: str | None = None
 
@@ -164,10 +164,10 @@ class Work:
 
     def forget(self) -> None:
         """What nobody looks at once it is over: bodies may be large."""
-        for error in self.lost.errors:
+        for error in self.failed_samples.errors:
             error.__traceback__ = error.__context__ = None
-        short = Message("user", self.asked.prompt[:LONGEST_PROMPT])
-        self.asked = replace(self.asked, raw=b"", body={}, fields={}, turns=(short,) if self.asked.turns else ())
+        short = Message("user", self.request.prompt[:LONGEST_PROMPT])
+        self.request = replace(self.request, raw=b"", body={}, fields={}, turns=(short,) if self.request.turns else ())
 
     def explored(self) -> list[Candidate]:
         """The trees of all arms."""

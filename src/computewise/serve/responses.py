@@ -11,8 +11,8 @@ from starlette.types import Message, Send
 
 from computewise.errors import ComputewiseError
 from computewise.serve.accounting import account, usage_of
-from computewise.serve.errors import Refused, refusal_of
-from computewise.serve.request import Solved, Work
+from computewise.serve.errors import ApiError, api_error_of
+from computewise.serve.request import Answer, RequestState
 
 DONE = b"data: [DONE]\n\n"
 
@@ -29,23 +29,23 @@ def event(held: Any) -> bytes:
     return b"data: " + encode(held) + b"\n\n"
 
 
-def answer_of(work: Work) -> dict[str, Any]:
+def answer_of(work: RequestState) -> dict[str, Any]:
     """The whole answer."""
-    assert work.solved is not None
-    solved = work.solved
+    assert work.answer is not None
+    solved = work.answer
     choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": solved.finish}
-    if work.asked.endpoint == "chat":
+    if work.request.endpoint == "chat":
         choice["message"] = _message(solved)
     else:
         choice["text"] = solved.text or ""
     return {**_head(work), "choices": [choice], "usage": usage_of(work), "computewise": account(work)}
 
 
-def chunks_of(work: Work) -> Iterator[bytes]:
+def chunks_of(work: RequestState) -> Iterator[bytes]:
     """The same as events: the solution step by step, then why it ended, then what it took."""
-    assert work.solved is not None
-    solved = work.solved
-    if work.asked.endpoint == "chat":
+    assert work.answer is not None
+    solved = work.answer
+    if work.request.endpoint == "chat":
         yield event(_chunk(work, {"role": "assistant", "content": "", "refusal": None}, None))
         if solved.thinking:
             yield event(_chunk(work, {"reasoning_content": solved.thinking}, None))
@@ -57,49 +57,49 @@ def chunks_of(work: Work) -> Iterator[bytes]:
             yield event(_chunk(work, _delta(work, step.text), None))
     last = _chunk(work, _delta(work, ""), solved.finish)
     yield event({**last, "computewise": account(work)})
-    if work.asked.include_usage:
+    if work.request.include_usage:
         yield event({**_head(work, streamed=True), "choices": [], "usage": usage_of(work)})
     yield DONE
 
 
-def thought_of(work: Work, text: str) -> bytes:
+def thought_of(work: RequestState, text: str) -> bytes:
     """How far the search is, as a thought of the model's."""
     return event(_chunk(work, {"reasoning_content": text}, None))
 
 
-def _delta(work: Work, text: str) -> dict[str, Any]:
-    if work.asked.endpoint == "completions":
+def _delta(work: RequestState, text: str) -> dict[str, Any]:
+    if work.request.endpoint == "completions":
         return {"text": text}
     return {"content": text} if text else {}
 
 
-def _chunk(work: Work, delta: dict[str, Any], finish: str | None) -> dict[str, Any]:
-    inside = {"delta": delta} if work.asked.endpoint == "chat" else delta
+def _chunk(work: RequestState, delta: dict[str, Any], finish: str | None) -> dict[str, Any]:
+    inside = {"delta": delta} if work.request.endpoint == "chat" else delta
     choice = {"index": 0, **inside, "logprobs": None, "finish_reason": finish}
-    counted = {"usage": None} if work.asked.include_usage else {}
+    counted = {"usage": None} if work.request.include_usage else {}
     return {**_head(work, streamed=True), "choices": [choice], **counted}
 
 
-def _head(work: Work, *, streamed: bool = False) -> dict[str, Any]:
-    chat = work.asked.endpoint == "chat"
+def _head(work: RequestState, *, streamed: bool = False) -> dict[str, Any]:
+    chat = work.request.endpoint == "chat"
     kind = ("chat.completion.chunk" if streamed else "chat.completion") if chat else "text_completion"
     return {
         "id": f"{'chatcmpl' if chat else 'cmpl'}-{work.id}",
         "object": kind,
         "created": int(work.created),
-        "model": work.asked.model,
+        "model": work.request.model,
         "system_fingerprint": None,
     }
 
 
-def _message(solved: Solved) -> dict[str, Any]:
+def _message(solved: Answer) -> dict[str, Any]:
     said = {"reasoning_content": solved.thinking} if solved.thinking else {}
     if solved.text is None:
         return {"role": "assistant", "content": None, "refusal": _abstained(solved)}
     return {"role": "assistant", "content": solved.text, "refusal": None, **said}
 
 
-def _abstained(solved: Solved) -> str:
+def _abstained(solved: Answer) -> str:
     return f"No answer is sure enough: {solved.stopped}."
 
 
@@ -107,11 +107,11 @@ EVENTS = "text/event-stream; charset=utf-8"
 
 
 async def stream(
-    work: Work, solving: asyncio.Future[Solved], send: Sender, *, every: float, headers: Mapping[str, str]
+    work: RequestState, solving: asyncio.Future[Answer], send: Sender, *, every: float, headers: Mapping[str, str]
 ) -> None:
     """Send what comes of `solving`, with a sign of life each `every` seconds until then.
 
-    What fails before the first of them is raised, and so has a status of its own; later it is an event, and `Refused`
+    What fails before the first of them is raised, and so has a status of its own; later it is an event, and `ApiError`
     is raised all the same once that is sent.
     """
     told = {"content-type": EVENTS, "cache-control": "no-cache", "x-accel-buffering": "no", **headers}
@@ -124,13 +124,13 @@ async def stream(
         await more(send, _sign(work))
     try:
         solving.result()
-    except (Refused, ComputewiseError) as error:
-        refused = refusal_of(error, work.asked.problem_field)
+    except (ApiError, ComputewiseError) as error:
+        refused = api_error_of(error, work.request.problem_field)
         if send.begun:
             await more(send, event(refused.body))
             await more(send, DONE)
             await finish(send)
-            raise Told(refused) from None
+            raise AlreadySent(refused) from None
         raise refused from None
     if not send.begun:
         await begin(send, 200, told)
@@ -139,19 +139,19 @@ async def stream(
     await finish(send)
 
 
-class Told(Exception):  # noqa: N818 - a signal, no error
+class AlreadySent(Exception):  # noqa: N818 - a signal, no error
     """The client has been told already, as an event."""
 
-    def __init__(self, refused: Refused) -> None:
+    def __init__(self, refused: ApiError) -> None:
         super().__init__(refused.message)
         self.code = refused.code
 
 
-def _sign(work: Work) -> bytes:
+def _sign(work: RequestState) -> bytes:
     """A comment, which clients skip; or a thought, for those who ask to see some."""
     usage = work.usage
     text = f"computewise: {work.status}, {usage.samples} samples, {usage.completion_tokens} tokens sampled"
-    if work.asked.wishes.progress == "reasoning" and work.asked.endpoint == "chat":
+    if work.request.options.progress == "reasoning" and work.request.endpoint == "chat":
         return thought_of(work, f"{text}\n")
     return f": {text}\n\n".encode()
 
@@ -180,7 +180,7 @@ async def send_json(send: Send, held: Any, status: int = 200, headers: Mapping[s
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_refusal(send: Send, refused: Refused, headers: Mapping[str, str] | None = None) -> None:
+async def send_error(send: Send, refused: ApiError, headers: Mapping[str, str] | None = None) -> None:
     """An error in OpenAI's envelope."""
     await send_json(send, refused.body, refused.status, {**(headers or {}), **refused.headers})
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from computewise.models.messages import Message
-from computewise.serve.errors import Refused
+from computewise.serve.errors import ApiError
 
 Count = Annotated[int, Meta(ge=1, le=2**53)]
 
@@ -27,7 +27,7 @@ class StreamOptions(Struct, frozen=True):
     include_usage: bool | None = None
 
 
-class Wishes(Struct, frozen=True, forbid_unknown_fields=True):
+class ComputewiseOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """The object `computewise`: how the compute of this request is to be spent, where the policy is not to decide."""
 
     strategy: str | None = None
@@ -65,7 +65,7 @@ class Common(Struct, frozen=True):
     stop: str | list[str] | None = None
     max_tokens: Count | None = None
     user: str | None = None
-    computewise: Wishes | None = None
+    computewise: ComputewiseOptions | None = None
 
 
 class ChatBody(Common, frozen=True, kw_only=True):
@@ -82,7 +82,7 @@ class CompletionBody(Common, frozen=True, kw_only=True):
     prompt: Any
 
 
-ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
+MESSAGE_ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
     "system": "system",
     "developer": "system",
     "user": "user",
@@ -97,7 +97,7 @@ def turns_of(messages: Sequence[Mapping[str, Any]]) -> tuple[tuple[Message, ...]
     turns = []
     for index, message in enumerate(messages):
         where = f"messages[{index}]"
-        role = ROLES.get(str(message.get("role")))
+        role = MESSAGE_ROLES.get(str(message.get("role")))
         if role is None:
             return (), (
                 f"{where}.role",
@@ -180,7 +180,7 @@ SHAPED = "response_format"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ChatRequest:
     """One request. `turns` end with the user's, whose text is the problem; empty where `unvotable` says why."""
 
     endpoint: Endpoint
@@ -192,11 +192,11 @@ class Asked:
     include_usage: bool
     temperature: float | None
     seed: int | None
-    most_shown: int | None
+    max_completion_tokens: int | None
     effort: str | None
     fields: Mapping[str, Any]
-    wishes: Wishes
-    unvotable: tuple[str, str] | None
+    options: ComputewiseOptions
+    unsearchable: tuple[str, str] | None
     """A field, and why the request cannot be searched with it; it can only be passed through."""
 
     @property
@@ -221,8 +221,8 @@ class Asked:
         return isinstance(held, dict) and held.get("type", "text") != "text"
 
 
-def read_chat(raw: bytes) -> Asked:
-    """Of POST /v1/chat/completions; raises `Refused`, naming the field."""
+def read_chat(raw: bytes) -> ChatRequest:
+    """Of POST /v1/chat/completions; raises `ApiError`, naming the field."""
     held = _json(raw)
     body = _convert(held, ChatBody)
     unvotable, turns = _unvotable(held), tuple[Message, ...]()
@@ -232,8 +232,8 @@ def read_chat(raw: bytes) -> Asked:
     return _asked("chat", raw, held, body, turns, unvotable, min(shown, default=None), body.reasoning_effort)
 
 
-def read_completion(raw: bytes) -> Asked:
-    """Of POST /v1/completions, whose prompt is gone on from as it is; raises `Refused`, naming the field."""
+def read_completion(raw: bytes) -> ChatRequest:
+    """Of POST /v1/completions, whose prompt is gone on from as it is; raises `ApiError`, naming the field."""
     held = _json(raw)
     body = _convert(held, CompletionBody)
     unvotable, turns = _unvotable(held), tuple[Message, ...]()
@@ -256,8 +256,8 @@ def _asked(
     unvotable: tuple[str, str] | None,
     most_shown: int | None,
     effort: str | None,
-) -> Asked:
-    return Asked(
+) -> ChatRequest:
+    return ChatRequest(
         endpoint=endpoint,
         raw=raw,
         body=held,
@@ -267,11 +267,11 @@ def _asked(
         include_usage=bool(body.stream_options and body.stream_options.include_usage),
         temperature=body.temperature,
         seed=body.seed,
-        most_shown=most_shown,
+        max_completion_tokens=most_shown,
         effort=effort,
         fields={name: value for name, value in held.items() if name not in ACTED_ON and value is not None},
-        wishes=body.computewise or Wishes(),
-        unvotable=unvotable,
+        options=body.computewise or ComputewiseOptions(),
+        unsearchable=unvotable,
     )
 
 
@@ -288,9 +288,9 @@ def _json(raw: bytes) -> dict[str, Any]:
     try:
         held = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Refused(f"the body is no JSON: {' '.join(str(error).split())}", code="not_json") from None
+        raise ApiError(f"the body is no JSON: {' '.join(str(error).split())}", code="not_json") from None
     if not isinstance(held, dict):
-        raise Refused("the body is no JSON object", code="not_json")
+        raise ApiError("the body is no JSON object", code="not_json")
     return held
 
 
@@ -304,4 +304,4 @@ def _convert(held: dict[str, Any], kind: type[T]) -> T:
             name = text.split("`")[1]
         if name == "reasoning_effort":
             text += f": allowed are {', '.join(get_args(Effort))}"
-        raise Refused(f"{name or 'the body'}: {text}", param=name, code="invalid_value") from None
+        raise ApiError(f"{name or 'the body'}: {text}", param=name, code="invalid_value") from None

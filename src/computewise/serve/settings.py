@@ -16,7 +16,7 @@ DEFAULT_EFFORT = "medium"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class ServerSettings:
     """Bounds on what clients may do, and what an effort is worth."""
 
     efforts: Mapping[str, float] = field(default_factory=lambda: EFFORTS)

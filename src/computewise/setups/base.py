@@ -21,7 +21,7 @@ GENERATORS = ("small", "large", "revision")
 
 
 @dataclass(frozen=True, slots=True)
-class Models:
+class Roles:
     """What an analysis has to know of the models, each by its role: a generator's or "prm", the verifier.
 
     `sizes` are parameters; "small" is always there, the others where there is such a model, "prm" with 0 where the
@@ -44,7 +44,7 @@ class Models:
         return [role for role in GENERATORS if role in self.sizes]
 
 
-class Opened(Protocol):
+class Setup(Protocol):
     """A source's models, ready to be called."""
 
     def model(self, role: str) -> Model:
@@ -56,15 +56,15 @@ class Opened(Protocol):
         ...
 
 
-class Source(ABC):
+class SetupSpec(ABC):
     """A frozen dataclass of plain data that can be pickled; numbers depend on nothing else of it."""
 
     @abstractmethod
-    def models(self) -> Models:
+    def roles(self) -> Roles:
         """What there is."""
 
     @abstractmethod
-    def plain(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, object]:
         """As `config.json` keeps it beside the study's settings; "task" is the task's name."""
 
     @abstractmethod
@@ -72,7 +72,7 @@ class Source(ABC):
         """The problems and their grader; called for every job."""
 
     @abstractmethod
-    def open(self) -> AbstractAsyncContextManager[Opened]:
+    def open(self) -> AbstractAsyncContextManager[Setup]:
         """The models, until it is left; entered and left in one task."""
 
     def split(self) -> str:

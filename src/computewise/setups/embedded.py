@@ -9,13 +9,13 @@ from functools import cache, cached_property
 from typing import Literal
 
 from computewise.controller.controller import Policy
-from computewise.controller.file import POLICIES, read_policy
+from computewise.controller.file import POLICIES, read_controller
 from computewise.core import Model, Task, Verifier
 from computewise.costs import Prices, Shape, Speeds
 from computewise.models.embedded.engine import EngineLoop
 from computewise.models.embedded.model import EmbeddedModel
-from computewise.models.embedded.weights import SHIPPED, load_weights
-from computewise.setups.base import Models, Opened, Source
+from computewise.models.embedded.weights import WEIGHTS_DIRECTORY, load_weights
+from computewise.setups.base import Roles, Setup, SetupSpec
 from computewise.tasks.arithmetic import find_task
 from computewise.verifiers.embedded import EmbeddedPRM
 
@@ -37,10 +37,10 @@ SPEEDS = {
 
 
 @cache
-def embedded_models() -> Models:
+def embedded_roles() -> Roles:
     """The shipped weights, with nominal prices and speeds."""
-    sizes = {role: load_weights(SHIPPED / f"{role}.safetensors").parameters for role in ROLES}
-    return Models(
+    sizes = {role: load_weights(WEIGHTS_DIRECTORY / f"{role}.safetensors").parameters for role in ROLES}
+    return Roles(
         sizes=sizes,
         labels={role: role for role in ROLES},
         prices=PRICES,
@@ -50,7 +50,7 @@ def embedded_models() -> Models:
     )
 
 
-class OpenedEmbedded:
+class EmbeddedSetup:
     """One engine, and what is asked for of the models on it."""
 
     def __init__(self) -> None:
@@ -73,16 +73,16 @@ class OpenedEmbedded:
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddedSource(Source):
+class EmbeddedSpec(SetupSpec):
     """The embedded models on the embedded task of that name."""
 
     name: str = "expressions"
 
-    def models(self) -> Models:
+    def roles(self) -> Roles:
         """The shipped weights."""
-        return embedded_models()
+        return embedded_roles()
 
-    def plain(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, object]:
         """The task: there is nothing else to choose."""
         return {"task": self.name}
 
@@ -91,13 +91,13 @@ class EmbeddedSource(Source):
         return find_task(self.name)
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Opened]:
+    async def open(self) -> AsyncIterator[Setup]:
         """A new engine for every job.
 
         What an earlier job left in the prefix stores would decide how rows are batched, and with it the last bits of
         every number. So a job's records do not depend on which jobs its worker had before.
         """
-        yield OpenedEmbedded()
+        yield EmbeddedSetup()
 
     def slow_grader(self) -> bool:
         """No: it compares two integers."""
@@ -114,4 +114,4 @@ class EmbeddedSource(Source):
     def shipped(self) -> Policy | None:
         """The shipped controller of the task, if there is one."""
         path = POLICIES / f"{self.name}.json"
-        return read_policy(path, models=("small", "large"), verifier="prm").policy if path.exists() else None
+        return read_controller(path, models=("small", "large"), verifier="prm").policy if path.exists() else None

@@ -10,21 +10,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from computewise.cache import Generations
+from computewise.cache import GenerationCache
 from computewise.core import Model, Usage, Verifier
 from computewise.costs import Prices
 from computewise.errors import UsageError
-from computewise.http.client import CONCURRENCY, HttpClient, key_of
+from computewise.http.client import CONCURRENCY, HttpClient, api_key_for
 from computewise.http.concurrency import Retry
 from computewise.models.cached import CachedModel
 from computewise.models.embedded.engine import EngineLoop, one_thread
-from computewise.models.server.connect import ServedModel, open_served, restore_served
-from computewise.models.server.limits import Ceiling
-from computewise.models.server.model import Observed, ServerModel
+from computewise.models.server.connect import ServerModelSpec, connect_model, spec_from_dict
+from computewise.models.server.limits import SpendLimit
+from computewise.models.server.model import ServerModel, ServerReportedUsage
 from computewise.runs import WHERE
 from computewise.session import Limits
-from computewise.setups.base import IN_FLIGHT, Models, Source
-from computewise.setups.embedded import embedded_models
+from computewise.setups.base import IN_FLIGHT, Roles, SetupSpec
+from computewise.setups.embedded import embedded_roles
 from computewise.tasks.dataset import DatasetTask
 from computewise.tasks.load import LoadedTask, TaskSpec, load_task
 from computewise.verifiers.base import VerifierSpec
@@ -39,16 +39,16 @@ EMBEDDED_PRM = "prm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class SpendReport:
     """What a served model was asked for while open: `saved` came from the cache, `observed` is its server's word."""
 
     model: str
-    observed: Observed
+    observed: ServerReportedUsage
     saved: Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spending:
+class SpendPolicy:
     """What a run may cost, and where what was paid for is kept; none of it decides a number."""
 
     tokens: int | None = None
@@ -58,11 +58,11 @@ class Spending:
     in_flight: int = IN_FLIGHT
     retry: Retry = PATIENT
     """How patient a run is with its servers."""
-    account: Callable[[Account], None] | None = None
+    account: Callable[[SpendReport], None] | None = None
     """Called with every model's when it is closed."""
 
 
-class OpenedServers:
+class ServerSetup:
     """Models and verifier behind their clients."""
 
     def __init__(self, models: Mapping[str, Model], judge: Verifier | None) -> None:
@@ -81,44 +81,44 @@ class OpenedServers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSource(Source):
+class ServerSpec(SetupSpec):
     """`small`, and `large` where there is one, as they were found; keys come from the environment when it is opened."""
 
-    small: ServedModel
-    large: ServedModel | None
+    small: ServerModelSpec
+    large: ServerModelSpec | None
     verifier: VerifierSpec | None
     """None: the embedded process reward model."""
     problems: TaskSpec
     bounds: Limits
     sampling_temperature: float
     prices: Mapping[str, Prices]
-    spending: Spending
+    spending: SpendPolicy
 
-    def models(self) -> Models:
+    def roles(self) -> Roles:
         """Sizes, labels and prices; speeds and shapes of a served model are not known."""
         served = self._served()
         judge = self.verifier
         sizes = {role: one.parameters for role, one in served.items()}
         if judge is None or judge.template != "none":
-            sizes["prm"] = embedded_models().sizes["prm"] if judge is None else judge.parameters
-        return Models(
+            sizes["prm"] = embedded_roles().sizes["prm"] if judge is None else judge.parameters
+        return Roles(
             sizes=sizes,
             labels={**{role: one.label for role, one in served.items()}, "prm": self._verifier_name()},
             steps=self.small.capabilities.steps,
             prices=self.prices,
         )
 
-    def plain(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, object]:
         """Everything that decides a number, and apart from it where the servers are; never a key."""
         servers = {role: one.base_url for role, one in self._served().items()}
         verifier: object = EMBEDDED_PRM
         if self.verifier is not None:
             servers |= {"prm": self.verifier.base_url} if self.verifier.base_url else {}
-            verifier = {**self.verifier.plain(), "base_url": None}
+            verifier = {**self.verifier.to_dict(), "base_url": None}
         return {
             "task": self.problems.name,
-            "problem_set": self.problems.plain(),
-            "models": {role: one.plain() for role, one in self._served().items()},
+            "problem_set": self.problems.to_dict(),
+            "models": {role: one.to_dict() for role, one in self._served().items()},
             "verifier": verifier,
             "limits": {"steps": self.bounds.steps, "tokens": self.bounds.tokens},
             "temperature": self.sampling_temperature,
@@ -131,11 +131,11 @@ class ServerSource(Source):
         return _loaded(self.problems)
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[OpenedServers]:
+    async def open(self) -> AsyncIterator[ServerSetup]:
         """One client a server, one ceiling, one cache for all."""
-        ceiling = Ceiling(self.spending.tokens, self.spending.dollars)
+        ceiling = SpendLimit(self.spending.tokens, self.spending.dollars)
         async with AsyncExitStack() as stack:
-            store = None if self.spending.cache is None else stack.enter_context(Generations(self.spending.cache))
+            store = None if self.spending.cache is None else stack.enter_context(GenerationCache(self.spending.cache))
             clients: dict[str, HttpClient] = {}
 
             async def client(base_url: str, role: str, most: int | None = None) -> HttpClient:
@@ -143,7 +143,9 @@ class ServerSource(Source):
                 base_url = base_url.rstrip("/")
                 if base_url not in clients:
                     at_once = min(self.spending.concurrency, most or self.spending.concurrency)
-                    opened = HttpClient(base_url, api_key=key_of(role), concurrency=at_once, retry=self.spending.retry)
+                    opened = HttpClient(
+                        base_url, api_key=api_key_for(role), concurrency=at_once, retry=self.spending.retry
+                    )
                     clients[base_url] = await stack.enter_async_context(opened)
                 return clients[base_url]
 
@@ -163,7 +165,7 @@ class ServerSource(Source):
                 verifier = await open_verifier(self.verifier, None if url is None else await client(url, "prm"))
                 if store is not None and url is not None and verifier is not None:
                     verifier = CachedVerifier(verifier, store, _verifier_identity(self.verifier))
-            yield OpenedServers(models, verifier)
+            yield ServerSetup(models, verifier)
 
     def split(self) -> str:
         """All of a data set, which is nobody's training set; of a generated task its test problems."""
@@ -181,12 +183,12 @@ class ServerSource(Source):
         """As many as the spending policy says."""
         return self.spending.in_flight
 
-    def _account(self, served: ServedModel, observed: Observed, model: Model) -> None:
+    def _account(self, served: ServerModelSpec, observed: ServerReportedUsage, model: Model) -> None:
         if self.spending.account is not None:
             saved = model.saved if isinstance(model, CachedModel) else Usage()
-            self.spending.account(Account(model=served.label, observed=observed, saved=saved))
+            self.spending.account(SpendReport(model=served.label, observed=observed, saved=saved))
 
-    def _served(self) -> dict[str, ServedModel]:
+    def _served(self) -> dict[str, ServerModelSpec]:
         return {"small": self.small, **({} if self.large is None else {"large": self.large})}
 
     def _verifier_name(self) -> str:
@@ -195,19 +197,21 @@ class ServerSource(Source):
         # A dot in a template's name ends no suffix: qwen2.5-math-7b.
         return self.verifier.model or Path(self.verifier.template).name.removesuffix(".toml")
 
-    def _identity(self, served: ServedModel) -> dict[str, str]:
+    def _identity(self, served: ServerModelSpec) -> dict[str, str]:
         """What decides the model's answers, as the cache's keys hold it: of a template's file what it says."""
         task, file = self.task(), Path(served.chat_template or "")
         return {
-            "served": json.dumps(served.plain()),
+            "served": json.dumps(served.to_dict()),
             "template": file.read_text("utf-8") if file.is_file() else "",
             "instruction": task.instruction,
             "delimiter": task.delimiter,
         }
 
-    async def _open_model(self, role: str, served: ServedModel, client: HttpClient, ceiling: Ceiling) -> ServerModel:
+    async def _open_model(
+        self, role: str, served: ServerModelSpec, client: HttpClient, ceiling: SpendLimit
+    ) -> ServerModel:
         task = self.task()
-        return await open_served(
+        return await connect_model(
             served,
             client,
             delimiter=task.delimiter,
@@ -217,11 +221,11 @@ class ServerSource(Source):
         )
 
 
-def restore_source(config: Mapping[str, Any]) -> ServerSource:
-    """The source that `ServerSource.plain` described in a run directory's configuration."""
+def spec_from_config(config: Mapping[str, Any]) -> ServerSpec:
+    """The source that `ServerSpec.to_dict` described in a run directory's configuration."""
     servers, held = config[WHERE], config["verifier"]
-    models = {role: restore_served(plain, servers[role]) for role, plain in config["models"].items()}
-    return ServerSource(
+    models = {role: spec_from_dict(plain, servers[role]) for role, plain in config["models"].items()}
+    return ServerSpec(
         small=models["small"],
         large=models.get("large"),
         verifier=None if held == EMBEDDED_PRM else VerifierSpec(**{**held, "base_url": servers.get("prm")}),
@@ -229,12 +233,12 @@ def restore_source(config: Mapping[str, Any]) -> ServerSource:
         bounds=Limits(**config["limits"]),
         sampling_temperature=config["temperature"],
         prices={role: Prices(**prices) for role, prices in config["prices"].items()},
-        spending=Spending(),
+        spending=SpendPolicy(),
     )
 
 
 def _verifier_identity(spec: VerifierSpec) -> dict[str, str]:
-    plain = {**spec.plain(), "base_url": None}
+    plain = {**spec.to_dict(), "base_url": None}
     return {"spec": json.dumps(plain), "template": repr(find_template(spec.template))}
 
 

@@ -36,9 +36,9 @@ __all__ = [
     "STEPWISE",
     "StepRevisions",
     "WHOLE",
-    "build",
-    "describe",
-    "label",
+    "make_strategy",
+    "strategy_to_dict",
+    "strategy_label",
 ]
 
 STRATEGIES: dict[str, Any] = {
@@ -71,7 +71,7 @@ NEEDS_VERIFIER = tuple(name for name, kind in STRATEGIES.items() if "trust" in {
 """Strategies that without a verifier trust everything, and revise nothing."""
 
 
-def build(name: str, settings: Mapping[str, int | float]) -> Strategy:
+def make_strategy(name: str, settings: Mapping[str, int | float]) -> Strategy:
     """The strategy of that name; raises `UsageError` for an unknown name, setting or number."""
     if name not in STRATEGIES:
         raise UsageError(f"unknown strategy {name!r}: allowed are {', '.join(STRATEGIES)}")
@@ -85,19 +85,19 @@ def build(name: str, settings: Mapping[str, int | float]) -> Strategy:
     return built
 
 
-def describe(strategy: Strategy) -> dict[str, int | float | str]:
+def strategy_to_dict(strategy: Strategy) -> dict[str, int | float | str]:
     """Plain data that `build` makes the same strategy of."""
     named = {field.name: getattr(strategy, field.name) for field in fields(strategy)}  # type: ignore[arg-type]
     return {"name": strategy.name, **named}
 
 
-def restore(described: Mapping[str, int | float | str]) -> Strategy:
+def strategy_from_dict(described: Mapping[str, int | float | str]) -> Strategy:
     """The strategy that `describe` made plain."""
     settings = {name: value for name, value in described.items() if not isinstance(value, str)}
-    return build(str(described["name"]), settings)
+    return make_strategy(str(described["name"]), settings)
 
 
-def label(strategy: Strategy) -> str:
+def strategy_label(strategy: Strategy) -> str:
     """A short name that tells settings apart: `beam_search(n=16, width=4)`."""
-    settings = ", ".join(f"{name}={value}" for name, value in describe(strategy).items() if name != "name")
+    settings = ", ".join(f"{name}={value}" for name, value in strategy_to_dict(strategy).items() if name != "name")
     return f"{strategy.name}({settings})" if settings else strategy.name

@@ -38,7 +38,7 @@ class AdaptiveBranching:
         tree = _Tree()
         for _ in range(self.n):
             chain = tree.descend(dice)
-            drawn = await session.revise([chain], keep_trusted=True) if chain else await session.sample(1)
+            drawn = await session.revise([chain], keep_prefix=True) if chain else await session.sample(1)
             (attempt,) = await session.score(drawn)
             tree.add(chain, attempt, session.value(attempt))
             if trusted(session, attempt, self.trust):

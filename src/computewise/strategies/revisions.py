@@ -19,13 +19,13 @@ def trusted(session: Session, attempt: Candidate, trust: float) -> bool:
 
 
 async def gated_chains(
-    session: Session, chain_length: int, chains: int, trust: float, *, keep_trusted: bool
+    session: Session, chain_length: int, chains: int, trust: float, *, keep_prefix: bool
 ) -> list[Candidate]:
     """All attempts of `chains` chains of at most `chain_length`; see `Session.revise` for `keep_trusted`."""
     begun = [[first] for first in await session.score(await session.sample(chains))]
     for _ in range(chain_length - 1):
         doubted = [chain for chain in begun if not trusted(session, chain[-1], trust)]
-        attempts = await session.score(await session.revise(doubted, keep_trusted=keep_trusted))
+        attempts = await session.score(await session.revise(doubted, keep_prefix=keep_prefix))
         for chain, attempt in zip(doubted, attempts, strict=True):
             chain.append(attempt)
     return [attempt for chain in begun for attempt in chain]
@@ -86,7 +86,7 @@ class GatedRevisions:
 
     async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
         """Cost: between `chains` and `chain_length` * `chains` generations."""
-        return await gated_chains(session, self.chain_length, self.chains, self.trust, keep_trusted=False)
+        return await gated_chains(session, self.chain_length, self.chains, self.trust, keep_prefix=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,4 +100,4 @@ class StepRevisions(GatedRevisions):
 
     async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
         """Cost: between `chains` and `chain_length` * `chains` generations, less what is kept."""
-        return await gated_chains(session, self.chain_length, self.chains, self.trust, keep_trusted=True)
+        return await gated_chains(session, self.chain_length, self.chains, self.trust, keep_prefix=True)

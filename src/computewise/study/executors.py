@@ -13,22 +13,22 @@ from typing import Protocol
 
 from computewise.errors import RunError
 from computewise.runs import Record
-from computewise.session import together
-from computewise.setups.base import IN_FLIGHT, Opened, Source
+from computewise.session import gather
+from computewise.setups.base import IN_FLIGHT, Setup, SetupSpec
 from computewise.strategies._common import at_least_one
 from computewise.study.plan import Job
 from computewise.study.worker import run_job, solve_job, start_worker
 
 Done = tuple[Job, list[Record]]
-KEPT = "what is recorded is kept, go on with --resume"
-OFTEN = 0.1
+RESUME_HINT = "what is recorded is kept, go on with --resume"
+POLL_SECONDS = 0.1
 """Seconds after which what coroutines have done is handed over to be recorded: each time waits for the disk."""
 
 
 class Executor(Protocol):
     """Solves problems and yields their records; it writes nothing, so that a run directory has one writer."""
 
-    def work_off(self, source: Source, missing: Sequence[Job]) -> Generator[list[Done], None, None]:
+    def run(self, source: SetupSpec, missing: Sequence[Job]) -> Generator[list[Done], None, None]:
         """Every job once with its records, those done since the last time in one list, which may be empty.
 
         Jobs are to be started in their order. What a job raises ends the run: it is raised here, after what was done
@@ -38,7 +38,7 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Processes:
+class ProcessExecutor:
     """So many processes, each with one job at a time, for which it opens the source anew."""
 
     workers: int
@@ -46,8 +46,8 @@ class Processes:
     def __post_init__(self) -> None:
         at_least_one(workers=self.workers)
 
-    def work_off(self, source: Source, missing: Sequence[Job]) -> Generator[list[Done], None, None]:
-        """See `Executor.work_off`."""
+    def run(self, source: SetupSpec, missing: Sequence[Job]) -> Generator[list[Done], None, None]:
+        """See `Executor.run`."""
         pool = ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"), initializer=start_worker)
         try:
             waiting: dict[Future[list[Record]], Job] = {pool.submit(run_job, source, job): job for job in missing}
@@ -63,13 +63,13 @@ class Processes:
                 worker.terminate()
             if not isinstance(error, BrokenProcessPool):
                 raise
-            raise RunError(f"a worker process died; {KEPT}") from None
+            raise RunError(f"a worker process died; {RESUME_HINT}") from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Together:
+class AsyncExecutor:
     """All jobs in one event loop of this process against one opened source, at most `in_flight` problems at once."""
 
     in_flight: int = IN_FLIGHT
@@ -77,14 +77,14 @@ class Together:
     def __post_init__(self) -> None:
         at_least_one(in_flight=self.in_flight)
 
-    def work_off(self, source: Source, missing: Sequence[Job]) -> Generator[list[Done], None, None]:
-        """See `Executor.work_off`. The loop stands still while nobody asks for more."""
+    def run(self, source: SetupSpec, missing: Sequence[Job]) -> Generator[list[Done], None, None]:
+        """See `Executor.run`. The loop stands still while nobody asks for more."""
         done: list[Done] = []
         with asyncio.Runner() as runner:
             working = runner.get_loop().create_task(self._work(source, missing, done))
             try:
                 while not working.done():
-                    runner.run(asyncio.wait([working], timeout=OFTEN))
+                    runner.run(asyncio.wait([working], timeout=POLL_SECONDS))
                     yield _taken(done)
                 working.result()
             except KeyboardInterrupt:
@@ -94,22 +94,22 @@ class Together:
                 working.cancel()
                 runner.run(asyncio.wait([working]))
 
-    async def _work(self, source: Source, missing: Sequence[Job], done: list[Done]) -> None:
+    async def _work(self, source: SetupSpec, missing: Sequence[Job], done: list[Done]) -> None:
         left = iter(missing)
         lanes = max(1, self.in_flight // max(len(job.problems) for job in missing))
 
-        async def lane(opened: Opened) -> None:
+        async def lane(opened: Setup) -> None:
             for job in left:
                 records = await solve_job(source, opened, job)
                 done.append((job, records))
 
         async with source.open() as opened:
-            await together(lane(opened) for _ in range(min(lanes, len(missing))))
+            await gather(lane(opened) for _ in range(min(lanes, len(missing))))
 
 
-def executor_for(source: Source) -> Executor:
+def executor_for(source: SetupSpec) -> Executor:
     """What works off a setup's jobs where nobody says otherwise: a process for each core, or one event loop."""
-    return Processes(default_workers()) if source.kind() == "compute" else Together(source.in_flight())
+    return ProcessExecutor(default_workers()) if source.kind() == "compute" else AsyncExecutor(source.in_flight())
 
 
 def _taken(done: list[Done]) -> list[Done]:

@@ -9,9 +9,9 @@ from typing import Any
 
 from computewise.core import Problem
 from computewise.errors import UsageError
-from computewise.runs import Settings
+from computewise.runs import StrategyParams
 from computewise.session import Strategy
-from computewise.setups.base import Models
+from computewise.setups.base import Roles
 from computewise.strategies import (
     DVTS,
     AdaptiveBranching,
@@ -23,7 +23,7 @@ from computewise.strategies import (
     RatioPool,
     Rebase,
     StepRevisions,
-    describe,
+    strategy_to_dict,
 )
 from computewise.strategies._common import at_least_one
 
@@ -61,7 +61,7 @@ class StudyConfig:
         if list(self.budgets) != sorted(set(self.budgets)):
             raise UsageError(f"budgets = {list(self.budgets)} is not allowed: rising, each once")
 
-    def plain(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, object]:
         """As JSON keeps it."""
         return {**asdict(self), "budgets": list(self.budgets)}
 
@@ -94,7 +94,7 @@ class Run:
 
     purpose: str
     model: str
-    strategy: Settings
+    strategy: StrategyParams
     seed: int
     budget: int
     verified: bool = True
@@ -138,26 +138,26 @@ def revising_searches(budget: int) -> Iterator[tuple[str, Strategy]]:
         yield "adaptive branching", AdaptiveBranching(budget)
 
 
-def plan(config: StudyConfig, models: Models) -> list[Run]:
+def plan(config: StudyConfig, models: Roles) -> list[Run]:
     """Everything to run of what these models can, the difficulty samples first."""
     largest = config.budgets[-1]
-    runs = [Run("difficulty", "small", describe(BestOfN(config.difficulty_samples)), config.seed - 1, 0)]
-    runs.append(Run("greedy", "small", describe(Greedy()), config.seed, 1, verified=False))
-    runs.append(Run("greedy", "large", describe(Greedy()), config.seed, 1))
+    runs = [Run("difficulty", "small", strategy_to_dict(BestOfN(config.difficulty_samples)), config.seed - 1, 0)]
+    runs.append(Run("greedy", "small", strategy_to_dict(Greedy()), config.seed, 1, verified=False))
+    runs.append(Run("greedy", "large", strategy_to_dict(Greedy()), config.seed, 1))
     for seed in range(config.seed, config.seed + config.seeds):
-        runs.append(Run("pool", "small", describe(BestOfN(largest)), seed, largest))
+        runs.append(Run("pool", "small", strategy_to_dict(BestOfN(largest)), seed, largest))
         if models.steps:
             for budget in config.budgets:
                 for family, strategy in (*searches(budget), *revising_searches(budget)):
-                    runs.append(Run(family, "small", describe(strategy), seed, budget))
-        runs.append(Run("chains", "revision", describe(RatioPool(largest)), seed, 4 * largest))
-        runs.append(Run("pool", "large", describe(BestOfN(LARGER)), seed, 8 * LARGER))
+                    runs.append(Run(family, "small", strategy_to_dict(strategy), seed, budget))
+        runs.append(Run("chains", "revision", strategy_to_dict(RatioPool(largest)), seed, 4 * largest))
+        runs.append(Run("pool", "large", strategy_to_dict(BestOfN(LARGER)), seed, 8 * LARGER))
         if models.steps:
-            runs += [Run("draws", "small", describe(SEARCH), other, SEARCH.n) for other in search_seeds(seed)]
+            runs += [Run("draws", "small", strategy_to_dict(SEARCH), other, SEARCH.n) for other in search_seeds(seed)]
     return [replace(run, whole=not models.steps) for run in runs if run.model in models.sizes]
 
 
-def left_out(models: Models) -> list[str]:
+def left_out(models: Roles) -> list[str]:
     """What a study of these models does not run and why, a sentence each."""
     found = []
     if not models.steps:

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 from computewise.errors import ComputewiseError, RunError, UsageError
 from computewise.models.embedded.engine import one_thread
 from computewise.runs import Record
-from computewise.setups.base import Opened, Source
-from computewise.study.executors import KEPT, OFTEN, Done, Together, executor_for
+from computewise.setups.base import Setup, SetupSpec
+from computewise.study.executors import POLL_SECONDS, RESUME_HINT, AsyncExecutor, Done, executor_for
 from computewise.study.plan import Job
 from computewise.study.worker import run_job, solve_job
 
@@ -23,7 +23,7 @@ RETRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class OnRay:
+class RayExecutor:
     """All nodes of the cluster at `address`: "auto" the running one, "local" a new one on this machine, ray://HOST:PORT.
 
     A source that computes has a core for each job. One that waits for servers is opened once on each node that is there
@@ -37,12 +37,12 @@ class OnRay:
         if self.address not in ("auto", "local") and not self.address.startswith("ray://"):
             raise UsageError(f"Ray address {self.address!r} is not allowed: auto, local, ray://HOST:PORT")
 
-    def work_off(self, source: Source, missing: Sequence[Job]) -> Generator[list[Done], None, None]:
-        """See `computewise.study.executors.Executor.work_off`."""
+    def run(self, source: SetupSpec, missing: Sequence[Job]) -> Generator[list[Done], None, None]:
+        """See `computewise.study.executors.Executor.run`."""
         ray = _import_ray()
         local = executor_for(source)
         with _connected(ray, self.address):
-            hands = _Nodes(ray, source, local.in_flight) if isinstance(local, Together) else _Cores(ray, source)
+            hands = _Nodes(ray, source, local.in_flight) if isinstance(local, AsyncExecutor) else _Cores(ray, source)
             with closing(hands):
                 yield from _work_off(ray, missing, hands)
 
@@ -66,7 +66,7 @@ def _work_off(ray: Any, missing: Sequence[Job], hands: _Hands) -> Generator[list
             waiting[hands.start(job)] = job
         if not waiting:
             return
-        ready, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=OFTEN)
+        ready, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=POLL_SECONDS)
         for reference in ready:
             hands.over(reference)
         done, error = _records(ray, {reference: waiting.pop(reference) for reference in ready})
@@ -87,7 +87,7 @@ def _records(ray: Any, over: dict[Any, Job]) -> tuple[list[Done], ComputewiseErr
                 raise
             failed = error.cause
         except ray.exceptions.RayError as error:
-            failed = RunError(f"a job could not be run: {_one_line(error)}; {KEPT}")
+            failed = RunError(f"a job could not be run: {_one_line(error)}; {RESUME_HINT}")
     return done, failed
 
 
@@ -101,7 +101,7 @@ def _one_line(error: Exception) -> str:
 class _Cores:
     """A core for each job."""
 
-    def __init__(self, ray: Any, source: Source) -> None:
+    def __init__(self, ray: Any, source: SetupSpec) -> None:
         self.room = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
         self._ray = ray
         self._source = source
@@ -121,7 +121,7 @@ class _Cores:
             self._ray.cancel(reference, force=True)
 
 
-def _compute(source: Source, job: Job) -> list[Record]:
+def _compute(source: SetupSpec, job: Job) -> list[Record]:
     one_thread()
     return run_job(source, job)
 
@@ -129,7 +129,7 @@ def _compute(source: Source, job: Job) -> list[Record]:
 class _Nodes:
     """A process on each node, with many jobs at a time; one that dies is started again, on another node if need be."""
 
-    def __init__(self, ray: Any, source: Source, in_flight: int) -> None:
+    def __init__(self, ray: Any, source: SetupSpec, in_flight: int) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self._ray = ray
@@ -165,14 +165,14 @@ def _nodes(ray: Any) -> list[str]:
 class _Waiting:
     """A source opened once, for jobs that mostly wait for servers."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SetupSpec) -> None:
         self._source = source
         self._keeping: asyncio.Task[None] | None = None
 
     async def solve(self, job: Job) -> list[Record]:
         """The job's records."""
         if self._keeping is None:
-            self._opened: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
+            self._opened: asyncio.Future[Setup] = asyncio.get_running_loop().create_future()
             self._keeping = asyncio.ensure_future(self._keep())
         either: tuple[asyncio.Future[Any], ...] = (self._keeping, self._opened)
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from computewise.controller.file import write_policy
+from computewise.controller.file import write_controller
 from computewise.core import Problem
-from computewise.errors import CeilingError, RunError, UsageError
+from computewise.errors import RunError, SpendLimitError, UsageError
 from computewise.models.embedded.engine import one_thread
-from computewise.runs import Key, Record, RunDirectory, key_of
-from computewise.setups.base import Models, Source
-from computewise.setups.embedded import EmbeddedSource
+from computewise.runs import Key, Record, RunDirectory, make_key
+from computewise.setups.base import Roles, SetupSpec
+from computewise.setups.embedded import EmbeddedSpec
 from computewise.study.analysis.analyse import analyse
 from computewise.study.analysis.controller import fit_policy, widest_alone
 from computewise.study.analysis.summary import policy_file, summarise
-from computewise.study.analysis.tables import currencies
-from computewise.study.executors import KEPT, Done, Executor, executor_for
+from computewise.study.analysis.tables import cost_metrics
+from computewise.study.executors import RESUME_HINT, Done, Executor, executor_for
 from computewise.study.plan import Job, Run, StudyConfig, jobs, plan
 from computewise.study.shards import Shard
 
@@ -36,7 +36,7 @@ GIVE_UP = 32
 
 def measure(
     runs: Sequence[Run],
-    source: Source,
+    source: SetupSpec,
     problems: list[Problem],
     directory: RunDirectory,
     *,
@@ -64,28 +64,28 @@ def measure(
     return [held[_key(job, problem.id)] for job in planned for problem in job.problems]
 
 
-def _batches(executor: Executor, source: Source, missing: list[Job]) -> Generator[list[Done], None, None]:
+def _batches(executor: Executor, source: SetupSpec, missing: list[Job]) -> Generator[list[Done], None, None]:
     """What is done, as it is done; gives up where nothing but failures comes."""
     failures = 0
     try:
-        with closing(executor.work_off(source, missing)) as found:
+        with closing(executor.run(source, missing)) as found:
             for batch in found if missing else ():
                 if batch:
                     yield batch
                 for record in (record for _, records in batch for record in records):
                     failures = failures + 1 if record.error else 0
                     if failures == GIVE_UP:
-                        raise RunError(f"{GIVE_UP} problems in a row failed, the last: {record.error}; {KEPT}")
-    except CeilingError as error:
-        raise CeilingError(f"{error}; {KEPT}") from None
+                        raise RunError(f"{GIVE_UP} problems in a row failed, the last: {record.error}; {RESUME_HINT}")
+    except SpendLimitError as error:
+        raise SpendLimitError(f"{error}; {RESUME_HINT}") from None
 
 
 def _key(job: Job, problem: str) -> Key:
-    return key_of(job.run.purpose, job.run.model, job.run.strategy, job.run.seed, problem)
+    return make_key(job.run.purpose, job.run.model, job.run.strategy, job.run.seed, problem)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class StudyResult:
     """What a study came to."""
 
     summary: dict[str, Any]
@@ -132,14 +132,14 @@ def run_study(
     config: StudyConfig,
     out: Path,
     *,
-    source: Source | None = None,
+    source: SetupSpec | None = None,
     executor: Executor | None = None,
     resume: bool,
     progress: Progress,
-) -> Outcome:
+) -> StudyResult:
     """Measure what is not recorded, analyse, write summary and policy; the embedded models without a `source`."""
-    source = source or EmbeddedSource()
-    models, task = source.models(), source.task()
+    source = source or EmbeddedSpec()
+    models, task = source.roles(), source.task()
     directory, problems = _begin(config, source, models, out, {}, resume)
     records = measure(
         plan(config, models),
@@ -155,11 +155,11 @@ def run_study(
     summary = summarise(config, task.name, analysis)
     directory.write("summary.json", json.dumps(summary, indent=1) + "\n")
     fitted = fit_policy(
-        analysis.arms, "with escalation", task.name, currencies(models)["flops"], models.labels, config.seed
+        analysis.arms, "with escalation", task.name, cost_metrics(models)["flops"], models.labels, config.seed
     )
-    directory.write("controller.json", write_policy(fitted))
+    directory.write("controller.json", write_controller(fitted))
     directory.write("policy.json", json.dumps(policy_file(config, task.name, analysis), indent=2) + "\n")
-    return Outcome(summary)
+    return StudyResult(summary)
 
 
 def run_shard(
@@ -167,27 +167,27 @@ def run_shard(
     out: Path,
     shard: Shard,
     *,
-    source: Source,
+    source: SetupSpec,
     executor: Executor | None = None,
     resume: bool,
     progress: Progress,
 ) -> int:
     """Measure one part of a study's problems, how many records that is; to analyse, merge all parts and resume."""
-    models = source.models()
-    directory, problems = _begin(config, source, models, out, shard.plain(), resume)
+    models = source.roles()
+    directory, problems = _begin(config, source, models, out, shard.to_dict(), resume)
     part = shard.problems(problems)
     executor = executor or executor_for(source)
     return len(measure(plan(config, models), source, part, directory, executor=executor, progress=progress))
 
 
 def _begin(
-    config: StudyConfig, source: Source, models: Models, out: Path, part: Mapping[str, object], resume: bool
+    config: StudyConfig, source: SetupSpec, models: Roles, out: Path, part: Mapping[str, object], resume: bool
 ) -> tuple[RunDirectory, list[Problem]]:
     """The run directory, and all problems of the study, which it keeps; `UsageError` for what cannot be run."""
     config.check()
     if "prm" not in models.sizes:
         raise UsageError("a study needs a verifier: a reward model, a judge, or the model's own probabilities")
     problems = source.task().problems(source.split(), config.problems, config.seed)
-    directory = RunDirectory(out, {**source.plain(), **config.plain(), **part}, resume=resume)
+    directory = RunDirectory(out, {**source.to_dict(), **config.to_dict(), **part}, resume=resume)
     directory.write_problems(problems)
     return directory, problems

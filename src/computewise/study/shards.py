@@ -41,7 +41,7 @@ class Shard:
     def __str__(self) -> str:
         return f"{self.number}/{self.of}"
 
-    def plain(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, object]:
         """What its configuration has beside that of the whole study."""
         return {"shard": str(self)}
 

@@ -16,11 +16,11 @@ from computewise.core import Attempt, Candidate, Completion, Model, Problem, Res
 from computewise.errors import ModelError, ProblemError
 from computewise.models.embedded.engine import one_thread
 from computewise.models.forgetful import Forgetful
-from computewise.runs import Node, Outcome, Record, Settings
-from computewise.session import together
-from computewise.setups.base import Opened, Source
+from computewise.runs import CandidateRecord, NodeRecord, Record, StrategyParams
+from computewise.session import gather
+from computewise.setups.base import Setup, SetupSpec
 from computewise.solve import answer_of, solve
-from computewise.strategies import describe, restore
+from computewise.strategies import strategy_from_dict, strategy_to_dict
 from computewise.study.plan import TREE_OF, Job, Run
 from computewise.verifiers.logprob import mean_probabilities
 
@@ -66,7 +66,7 @@ def _end_with_the_parent() -> None:
         os._exit(1)
 
 
-def run_job(source: Source, job: Job) -> list[Record]:
+def run_job(source: SetupSpec, job: Job) -> list[Record]:
     """Open the source, solve the job's problems together, close it again."""
     records = asyncio.run(_run_job(source, job))
     # The engine is a cycle (loop, stages, tasks) of hundreds of megabytes, which the collector's counts do not see.
@@ -74,12 +74,12 @@ def run_job(source: Source, job: Job) -> list[Record]:
     return records
 
 
-async def _run_job(source: Source, job: Job) -> list[Record]:
+async def _run_job(source: SetupSpec, job: Job) -> list[Record]:
     async with source.open() as opened:
         return await solve_job(source, opened, job)
 
 
-async def solve_job(source: Source, opened: Opened, job: Job) -> list[Record]:
+async def solve_job(source: SetupSpec, opened: Setup, job: Job) -> list[Record]:
     """Solve the job's problems together; a problem that fails is a record with its error.
 
     Any other error is raised, and ends the run.
@@ -90,11 +90,11 @@ async def solve_job(source: Source, opened: Opened, job: Job) -> list[Record]:
         model = Forgetful(model)
     if job.run.whole:
         model = Whole(model)
-    return await together(_record(source, job.run, problem, model, verifier) for problem in job.problems)
+    return await gather(_record(source, job.run, problem, model, verifier) for problem in job.problems)
 
 
-async def _record(source: Source, run: Run, problem: Problem, model: Model, verifier: Verifier | None) -> Record:
-    task, strategy = source.task(), restore(run.strategy)
+async def _record(source: SetupSpec, run: Run, problem: Problem, model: Model, verifier: Verifier | None) -> Record:
+    task, strategy = source.task(), strategy_from_dict(run.strategy)
     record = Record(run.purpose, run.model, run.strategy, run.seed, problem.id)
     try:
         result = await solve(
@@ -118,28 +118,30 @@ def _graded(record: Record, result: Result, task: Task, problem: Problem, verifi
         *_identity(record),
         usage=result.usage,
         candidates=[_outcome(c, task, problem, verifier, result.costs[c.id]) for c in result.candidates],
-        tree=_tree(result, task) if record.strategy == describe(TREE_OF) else None,
+        tree=_tree(result, task) if record.strategy == strategy_to_dict(TREE_OF) else None,
         sequential=_sequential(result),
     )
 
 
-def _identity(record: Record) -> tuple[str, str, Settings, int, str]:
+def _identity(record: Record) -> tuple[str, str, StrategyParams, int, str]:
     return record.purpose, record.model, record.strategy, record.seed, record.problem
 
 
-def _outcome(candidate: Candidate, task: Task, problem: Problem, verifier: Verifier | None, cost: Usage) -> Outcome:
+def _outcome(
+    candidate: Candidate, task: Task, problem: Problem, verifier: Verifier | None, cost: Usage
+) -> CandidateRecord:
     answer = answer_of(candidate, task)
-    return Outcome(
+    return CandidateRecord(
         answer=answer,
         value=verifier.value(candidate.scores) if verifier else 0.0,
-        logprob=mean_probabilities(candidate)[-1] if candidate.steps else 0.0,
+        mean_token_prob=mean_probabilities(candidate)[-1] if candidate.steps else 0.0,
         tokens=candidate.tokens,
         correct=task.correct(problem, answer),
         chain=candidate.chain,
-        read=cost.prompt_tokens - cost.cached_prompt_tokens,
-        sampled=cost.completion_tokens,
-        mean=fmean(candidate.scores) if candidate.scores else 0.0,
-        low=min(candidate.scores, default=0.0),
+        uncached_prompt_tokens=cost.prompt_tokens - cost.cached_prompt_tokens,
+        completion_tokens=cost.completion_tokens,
+        score_mean=fmean(candidate.scores) if candidate.scores else 0.0,
+        score_min=min(candidate.scores, default=0.0),
         text=candidate.text,
         scores=candidate.scores,
         thinking=candidate.thinking,
@@ -159,9 +161,9 @@ def _sequential(result: Result) -> int:
     return max(map(tokens, parents), default=0)
 
 
-def _tree(result: Result, task: Task) -> list[Node]:
+def _tree(result: Result, task: Task) -> list[NodeRecord]:
     return [
-        Node(
+        NodeRecord(
             id=c.id,
             parent=c.parent,
             step=c.steps[-1].text.strip() if c.steps else "",

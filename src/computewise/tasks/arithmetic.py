@@ -208,7 +208,7 @@ class EmbeddedTask:
     delimiter: str = "\n"
     instruction: str = ""
     """What a served model is told: the embedded ones, exported, know their task."""
-    findings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def answer(self, solution: str) -> str | None:
         """The integer on the last line, without leading zeros; None where the last line is anything else."""

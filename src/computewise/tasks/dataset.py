@@ -34,7 +34,7 @@ class DatasetTask:
     grader: Grader
     delimiter: str
     instruction: str
-    findings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def answer(self, solution: str) -> str | None:
         """The grader's key of the final answer: equal strings are equivalent answers; None where there is none."""
@@ -53,13 +53,13 @@ class DatasetTask:
         """
         if split not in FILE_SPLITS:
             raise UsageError(f"unknown split {split!r}: allowed are {', '.join(FILE_SPLITS)}")
-        held = [row for row in self.rows if split in (side_of(row.prompt), "all")]
+        held = [row for row in self.rows if split in (split_of_prompt(row.prompt), "all")]
         if count > len(held):
             raise UsageError(f"{self.name} has {len(held)} problems in {split}, of {len(self.rows)}, not {count}")
         return shuffled(held, seed)[:count]
 
 
-def side_of(prompt: str) -> str:
+def split_of_prompt(prompt: str) -> str:
     """`validation` for a fifth of all prompts, `test` for the others."""
     return "validation" if _hash(prompt) % 5 == 0 else "test"
 

@@ -22,7 +22,7 @@ from computewise.grading.graders import CodeGrader, Grader
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownDataset:
     """Where a data set is found, and names its columns may have, the first that is there first."""
 
     path: str | None
@@ -31,10 +31,10 @@ class Known:
     id: tuple[str, ...]
 
 
-KNOWN = {
-    "math500": Known("hf:HuggingFaceH4/MATH-500:test", ("problem",), ("answer",), ("unique_id",)),
-    "gsm8k": Known("hf:openai/gsm8k/main:test", ("question",), ("answer",), ("id",)),
-    "aime": Known(
+KNOWN_DATASETS = {
+    "math500": KnownDataset("hf:HuggingFaceH4/MATH-500:test", ("problem",), ("answer",), ("unique_id",)),
+    "gsm8k": KnownDataset("hf:openai/gsm8k/main:test", ("question",), ("answer",), ("id",)),
+    "aime": KnownDataset(
         "hf:HuggingFaceH4/aime_2024:train",
         ("problem", "question", "Problem", "Question"),
         ("answer", "Answer", "target"),
@@ -42,7 +42,7 @@ KNOWN = {
     ),
 }
 
-OTHER = Known(
+OTHER = KnownDataset(
     None, ("prompt", "problem", "question"), ("answer", "reference", "target", "tests"), ("id", "unique_id", "task_id")
 )
 
@@ -169,7 +169,7 @@ class Columns(NamedTuple):
     id: str | None
 
 
-def choose_columns(source: str, present: Sequence[str], known: Known, named: Mapping[str, str]) -> Columns:
+def choose_columns(source: str, present: Sequence[str], known: KnownDataset, named: Mapping[str, str]) -> Columns:
     """The columns to read; raises `UsageError` naming those that are there."""
 
     def choose(role: str, usual: Sequence[str]) -> str | None:
@@ -186,7 +186,7 @@ def choose_columns(source: str, present: Sequence[str], known: Known, named: Map
 
 
 def read_problems(
-    source: str, rows: Iterable[tuple[str, Row]], known: Known, named: Mapping[str, str], grader: Grader
+    source: str, rows: Iterable[tuple[str, Row]], known: KnownDataset, named: Mapping[str, str], grader: Grader
 ) -> tuple[tuple[Problem, ...], tuple[str, ...]]:
     """The problems, each prompt once, each with a reference that its grader accepts; and what was left out."""
     problems: dict[str, Problem] = {}
@@ -217,7 +217,7 @@ def _fault(where: str, reference: str | None, grader: Grader) -> str | None:
 
 
 def _convert(
-    source: str, rows: Iterable[tuple[str, Row]], known: Known, named: Mapping[str, str], tests: bool
+    source: str, rows: Iterable[tuple[str, Row]], known: KnownDataset, named: Mapping[str, str], tests: bool
 ) -> Iterator[tuple[str, Problem]]:
     columns = None
     for where, row in rows:

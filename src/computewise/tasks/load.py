@@ -12,7 +12,7 @@ from computewise.errors import UsageError
 from computewise.grading.graders import find_grader
 from computewise.tasks.arithmetic import TASKS
 from computewise.tasks.dataset import DatasetTask
-from computewise.tasks.files import KNOWN, OTHER, is_file_of_rows, read_hub, read_problems, read_rows
+from computewise.tasks.files import KNOWN_DATASETS, OTHER, is_file_of_rows, read_hub, read_problems, read_rows
 from computewise.tasks.reasoning_gym import PREFIX, gym_task
 
 COLUMNS = ("prompt", "answer", "id")
@@ -43,7 +43,7 @@ class TaskSpec:
         if self.delimiter == "":
             raise UsageError("the delimiter must not be empty: it ends a step")
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """For JSON; `TaskSpec(**plain)` is the same again."""
         return asdict(self)
 
@@ -74,7 +74,7 @@ class LoadedTask(Task, Protocol):
         ...
 
     @property
-    def findings(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """What a person should know of the problems: rows that were left out, and why."""
         ...
 
@@ -96,16 +96,17 @@ def load_task(spec: TaskSpec) -> LoadedTask:
         _refuse_other_settings(spec, ("delimiter", "instruction", "grader"))
         grader = find_grader(spec.grader or "math", allow_code_execution=False)
         instruction = grader.instruction if spec.instruction is None else spec.instruction
-        return DatasetTask(QUESTION, (), grader, delimiter, instruction, grader.findings)
+        return DatasetTask(QUESTION, (), grader, delimiter, instruction, grader.warnings)
     return _read(spec, delimiter)
 
 
 def _read(spec: TaskSpec, delimiter: str) -> DatasetTask:
-    known = KNOWN.get(spec.name, OTHER)
+    known = KNOWN_DATASETS.get(spec.name, OTHER)
     path = spec.path or known.path or spec.name
     if not path.startswith(HUB) and not is_file_of_rows(path):
         raise UsageError(
-            f"unknown task {path!r}: allowed are {', '.join((*TASKS, *KNOWN))}, {PREFIX}NAME, or a data set's path"
+            f"unknown task {path!r}: allowed are {', '.join((*TASKS, *KNOWN_DATASETS))}, "
+            f"{PREFIX}NAME, or a data set's path"
         )
     grader = find_grader(spec.grader or "math", allow_code_execution=spec.allow_code_execution)
     rows = read_hub(path) if path.startswith(HUB) else read_rows(Path(path))
@@ -116,11 +117,11 @@ def _read(spec: TaskSpec, delimiter: str) -> DatasetTask:
         grader=grader,
         delimiter=delimiter,
         instruction=grader.instruction if spec.instruction is None else spec.instruction,
-        findings=(*grader.findings, *findings),
+        warnings=(*grader.warnings, *findings),
     )
 
 
 def _refuse_other_settings(spec: TaskSpec, allowed: tuple[str, ...]) -> None:
-    set_ = [name for name, value in spec.plain().items() if value and name not in ("name", *allowed)]
+    set_ = [name for name, value in spec.to_dict().items() if value and name not in ("name", *allowed)]
     if set_:
         raise UsageError(f"the task {spec.name} has no setting {set_[0]}: allowed are {', '.join(allowed) or 'none'}")

@@ -10,7 +10,7 @@ from computewise.core import Problem
 from computewise.errors import UsageError
 from computewise.grading.extraction import final_answer
 from computewise.grading.normalize import SHORT_ANSWER
-from computewise.tasks.dataset import FILE_SPLITS, side_of
+from computewise.tasks.dataset import FILE_SPLITS, split_of_prompt
 
 PREFIX = "reasoning_gym:"
 _SIZE = 1_000_000
@@ -28,7 +28,7 @@ class GymTask:
     dataset: str
     delimiter: str
     instruction: str
-    findings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -57,7 +57,7 @@ class GymTask:
                 break
             entry = made[index]
             prompt = entry["question"]
-            if split in (side_of(prompt), "all"):
+            if split in (split_of_prompt(prompt), "all"):
                 name = f"{self.dataset}/{seed}/{index}"
                 found.setdefault(prompt, Problem(name, prompt, _reference(entry)))
         if len(found) < count:

@@ -15,7 +15,7 @@ from computewise.difficulty import rank_bins
 from computewise.metrics import Bools, Floats, bootstrap, within_problem_aurocs
 from computewise.models.embedded.engine import EngineLoop
 from computewise.models.embedded.model import EmbeddedModel
-from computewise.models.embedded.weights import SHIPPED, Weights, load_weights, save_weights
+from computewise.models.embedded.weights import WEIGHTS_DIRECTORY, Weights, load_weights, save_weights
 from computewise.session import Session
 from computewise.solve import answer_of, solve
 from computewise.strategies import BestOfN, Greedy, Revisions
@@ -235,7 +235,7 @@ def orm_card(
 
 def load_prm() -> PRM:
     """The shipped process reward model in PyTorch."""
-    held = load_weights(SHIPPED / "prm.safetensors")
+    held = load_weights(WEIGHTS_DIRECTORY / "prm.safetensors")
     network = PRM(held.config)
     network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in held.tensors.items()})
     return network

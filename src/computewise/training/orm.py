@@ -14,7 +14,7 @@ from computewise.core import Candidate, Problem
 from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
 from computewise.models.embedded.weights import load_weights
-from computewise.session import MEMORY, Session, derive_seed
+from computewise.session import MAX_ATTEMPTS_SHOWN, Session, derive_seed
 from computewise.strategies import Revisions
 from computewise.tasks.arithmetic import EmbeddedTask
 from computewise.training import revision
@@ -37,7 +37,7 @@ class ORMRecipe:
 
     trunk: GeneratorRecipe = field(
         default_factory=lambda: GeneratorRecipe(
-            replace(SMALL, context=832, attempts=MEMORY),
+            replace(SMALL, context=832, attempts=MAX_ATTEMPTS_SHOWN),
             steps=300,
             rows=8,
             time=768,
@@ -120,7 +120,7 @@ def train(
     (directory / "trunk").mkdir(exist_ok=True)
     labelled = label_all(recipe.samples, shipped / "small.safetensors", directory / "trunk", workers)
     judge = load_weights(shipped / "prm.safetensors")
-    network = PRM(replace(judge.config, context=recipe.trunk.network.context, attempts=MEMORY))
+    network = PRM(replace(judge.config, context=recipe.trunk.network.context, attempts=MAX_ATTEMPTS_SHOWN))
     network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in judge.tensors.items()})
     trunk = train_generator(
         recipe.trunk,

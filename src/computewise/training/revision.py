@@ -17,7 +17,7 @@ from rapidfuzz.distance import Levenshtein
 
 from computewise.models.embedded.model import context_tokens
 from computewise.models.embedded.weights import END, encode, load_weights
-from computewise.session import MEMORY
+from computewise.session import MAX_ATTEMPTS_SHOWN
 from computewise.training.corpus import Documents
 from computewise.training.generator import SMALL, GeneratorRecipe, loss_of
 from computewise.training.generator import train as train_generator
@@ -43,7 +43,7 @@ class RevisionRecipe:
 
 
 def _recipe(questions: int, solutions: int, steps: int, learning_rate: float, *, verdicts: bool) -> RevisionRecipe:
-    network = replace(SMALL, context=832, attempts=MEMORY, verdicts=verdicts)
+    network = replace(SMALL, context=832, attempts=MAX_ATTEMPTS_SHOWN, verdicts=verdicts)
     return RevisionRecipe(
         GeneratorRecipe(network, steps=steps, rows=8, time=768, learning_rate=learning_rate, warmup=50, seed=2),
         Labelling(0, questions, solutions, rollouts=0, seed=2, temperature=1.2),
@@ -83,7 +83,7 @@ def samples_of(questions: Sequence[LabelledQuestion]) -> list[Samples]:
 
 def draw_wrong(rng: random.Random, wrong: Sequence[Steps], target: Steps) -> list[Steps]:
     """k ~ U{0..4} wrong samples, as far as there are; the one nearest to the target by edit distance comes last."""
-    attempts = rng.sample(wrong, min(rng.randint(0, MEMORY), len(wrong)))
+    attempts = rng.sample(wrong, min(rng.randint(0, MAX_ATTEMPTS_SHOWN), len(wrong)))
     if attempts:
         text = "".join(target)
         nearest = min(range(len(attempts)), key=lambda at: Levenshtein.distance("".join(attempts[at]), text))

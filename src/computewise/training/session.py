@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from computewise.errors import UsageError
-from computewise.models.embedded.weights import SHIPPED, NetworkConfig, Weights, save_weights
+from computewise.models.embedded.weights import WEIGHTS_DIRECTORY, NetworkConfig, Weights, save_weights
 from computewise.training import generator, orm, prm, revision
 from computewise.training.card import generator_card, orm_card, prm_card, revision_card
 
@@ -54,7 +54,7 @@ def claim(directory: Path, recipe: object, starts_from: Sequence[str]) -> None:
     Labels and checkpoints in it would otherwise be gone on with, whatever made them.
     """
     held = {"recipe": repr(recipe)}
-    held |= {name: sha256((SHIPPED / f"{name}.safetensors").read_bytes()).hexdigest() for name in starts_from}
+    held |= {name: sha256((WEIGHTS_DIRECTORY / f"{name}.safetensors").read_bytes()).hexdigest() for name in starts_from}
     path = directory / "recipe.json"
     directory.mkdir(parents=True, exist_ok=True)
     if not path.exists():
@@ -67,7 +67,7 @@ def _train_prm(directory: Path, workers: int, log: Callable[[str], None]) -> Pat
     recipe = prm.PRMRecipe()
     network, step, held_out = prm.train(
         recipe,
-        SHIPPED / "small.safetensors",
+        WEIGHTS_DIRECTORY / "small.safetensors",
         directory,
         workers=workers,
         report=_as_json(log),
@@ -79,7 +79,7 @@ def _train_prm(directory: Path, workers: int, log: Callable[[str], None]) -> Pat
 def _train_revision(name: str, directory: Path, workers: int, log: Callable[[str], None]) -> Path:
     recipe = revision.RECIPES[name]
     network, step = revision.train(
-        recipe, SHIPPED / "small.safetensors", directory, workers=workers, report=_as_json(log)
+        recipe, WEIGHTS_DIRECTORY / "small.safetensors", directory, workers=workers, report=_as_json(log)
     )
     path = export(network, network.config, directory / f"{name}.safetensors")
     return revision_card(name, recipe, path, step, _seconds(directory))
@@ -87,7 +87,7 @@ def _train_revision(name: str, directory: Path, workers: int, log: Callable[[str
 
 def _train_orm(directory: Path, workers: int, log: Callable[[str], None]) -> Path:
     recipe = orm.ORMRecipe()
-    network, step, held_out = orm.train(recipe, SHIPPED, directory, workers=workers, report=_as_json(log))
+    network, step, held_out = orm.train(recipe, WEIGHTS_DIRECTORY, directory, workers=workers, report=_as_json(log))
     path = export(network, network.config, directory / "orm.safetensors")
     return orm_card(recipe, path, network, held_out, step, _seconds(directory))
 

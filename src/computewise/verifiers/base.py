@@ -10,14 +10,14 @@ from typing import Any, Protocol
 from computewise.core import Candidate, Problem, Step, Usage, Verifier
 from computewise.errors import ModelError, UsageError
 from computewise.selection import AGGREGATIONS, aggregate
-from computewise.verifiers.prompt import Solution, read_solution
+from computewise.verifiers.prompt import ScoredSteps, read_solution
 from computewise.verifiers.templates import Pair
 
 SERVERS = ("auto", "vllm", "vllm-scoring", "sglang", "llama", "openai")
 
 LOGPROB = "logprob"
 
-WITHOUT_MODEL = ("none", LOGPROB)
+MODEL_FREE = ("none", LOGPROB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class VerifierSpec:
             raise UsageError(f"parameters = {self.parameters} is not allowed: at least 0")
         if self.samples is not None and self.samples < 1:
             raise UsageError(f"samples = {self.samples} is not allowed: at least 1")
-        if self.template not in WITHOUT_MODEL and (self.base_url is None) == (self.path is None):
+        if self.template not in MODEL_FREE and (self.base_url is None) == (self.path is None):
             raise UsageError(f"the verifier {self.template} needs a base_url or a path, and not both")
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As keyword arguments that build it again."""
         return asdict(self)
 
@@ -70,7 +70,7 @@ _ROUNDING = 1e-4
 class Reader(Protocol):
     """A model that reads steps."""
 
-    async def read(self, question: str, solutions: Sequence[Solution]) -> tuple[list[tuple[float, ...]], Usage]:
+    async def read(self, question: str, solutions: Sequence[ScoredSteps]) -> tuple[list[tuple[float, ...]], Usage]:
         """The scores of each solution's new steps, and what reading cost; every solution has new ones."""
         ...
 
@@ -101,7 +101,7 @@ class StepVerifier:
         """As the verifier aggregates; 0 without a score."""
         return aggregate(scores, self.aggregation)
 
-    def _scores(self, candidate: Candidate, solution: Solution, new: Sequence[float]) -> tuple[float, ...]:
+    def _scores(self, candidate: Candidate, solution: ScoredSteps, new: Sequence[float]) -> tuple[float, ...]:
         """One for each step of the candidate, blank ones included."""
         if len(new) != solution.new:
             raise ModelError(f"{self.name} gave {len(new)} scores for {solution.new} steps")

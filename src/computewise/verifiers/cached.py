@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from computewise.cache import Flights, Generations, Key, Packing, Plain, key_of
+from computewise.cache import Codec, GenerationCache, Key, Plain, SingleFlight, cache_key
 from computewise.core import Candidate, Problem, Usage, Verifier
 from computewise.errors import ModelError
 
@@ -18,7 +18,7 @@ class Scored(NamedTuple):
     usage: Usage
 
 
-_PACKING = Packing(Scored)
+_PACKING = Codec(Scored)
 
 
 class CachedVerifier:
@@ -31,7 +31,7 @@ class CachedVerifier:
     with `computewise.models.cached.CachedModel`.
     """
 
-    def __init__(self, verifier: Verifier, store: Generations, identity: Mapping[str, Plain]) -> None:
+    def __init__(self, verifier: Verifier, store: GenerationCache, identity: Mapping[str, Plain]) -> None:
         self.name = verifier.name
         self.parameters = verifier.parameters
         self.paid = Usage()
@@ -39,7 +39,7 @@ class CachedVerifier:
         self._verifier = verifier
         self._store = store
         self._identity = dict(identity)
-        self._flights: Flights[Scored] = Flights()
+        self._flights: SingleFlight[Scored] = SingleFlight()
 
     def value(self, scores: Sequence[float]) -> float:
         """See `computewise.core.Verifier.value`."""
@@ -47,7 +47,7 @@ class CachedVerifier:
 
     async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
         """See `computewise.core.Verifier.score`."""
-        key = key_of(["score", self._identity, problem.prompt, [_plain(candidate) for candidate in candidates]])
+        key = cache_key(["score", self._identity, problem.prompt, [_plain(candidate) for candidate in candidates]])
         new: set[Key] = set()
         (found,) = await self._flights.get([key], partial(self._fetch, problem, candidates, new))
         if not new:

@@ -16,8 +16,8 @@ from computewise.errors import WeightsError
 from computewise.models.embedded.engine import EngineLoop, PrefixStore, Tokens
 from computewise.models.embedded.model import fitting_context, prompt_tokens
 from computewise.models.embedded.network import Floats, Ints, Trunk, VerifierHead, log_softmax
-from computewise.models.embedded.weights import END, SHIPPED, encode, load_weights
-from computewise.session import together
+from computewise.models.embedded.weights import END, WEIGHTS_DIRECTORY, encode, load_weights
+from computewise.session import gather
 
 _BATCH_TOKENS = 4096
 
@@ -177,7 +177,7 @@ class EmbeddedPRM:
     """
 
     def __init__(self, loop: EngineLoop, *, name: str = "prm", path: Path | None = None) -> None:
-        weights = load_weights(path or SHIPPED / f"{name}.safetensors")
+        weights = load_weights(path or WEIGHTS_DIRECTORY / f"{name}.safetensors")
         self.name = name
         self.parameters = weights.parameters
         self.context = weights.config.context
@@ -200,7 +200,7 @@ class EmbeddedPRM:
         Every candidate is charged what it has beyond those, and the prompt once a call that starts from it.
         """
         contexts = [self._context(problem, candidate) for candidate in candidates]
-        scored = await together(map(self._score_one, contexts, candidates))
+        scored = await gather(map(self._score_one, contexts, candidates))
         usage = sum((usage for _, usage in scored), Usage())
         fresh = Counter(context for context, c in zip(contexts, candidates, strict=True) if not self._known(c))
         again = sum(len(context) * (count - 1) for context, count in fresh.items())

@@ -9,11 +9,11 @@ from typing import Any
 from computewise.core import Usage
 from computewise.errors import ModelError
 from computewise.http.client import HttpClient
-from computewise.session import together
-from computewise.verifiers.prompt import Solution, fill, neutral
+from computewise.session import gather
+from computewise.verifiers.prompt import ScoredSteps, escape, fill
 from computewise.verifiers.remote.answers import at, number, read_usage
 from computewise.verifiers.templates import Judge, Layout
-from computewise.verifiers.verdicts import Said, grade, yes_or_no, yes_share
+from computewise.verifiers.verdicts import TokenLogprobs, grade, yes_or_no, yes_share
 
 LISTED = 20
 """As many of the likeliest tokens as chat endpoints give."""
@@ -34,9 +34,9 @@ class JudgeReader:
         self._judge = judge
         self._samples = samples
 
-    async def read(self, question: str, solutions: Sequence[Solution]) -> tuple[list[tuple[float, ...]], Usage]:
+    async def read(self, question: str, solutions: Sequence[ScoredSteps]) -> tuple[list[tuple[float, ...]], Usage]:
         """See `computewise.verifiers.base.Reader.read`."""
-        found = await together(self._opinion(question, solution) for solution in solutions)
+        found = await gather(self._opinion(question, solution) for solution in solutions)
         scores = [(score,) * solution.new for solution, (score, _) in zip(solutions, found, strict=True)]
         return scores, sum((usage for _, usage in found), Usage())
 
@@ -45,11 +45,11 @@ class JudgeReader:
         answer = await self._client.post("chat/completions", self._body([_user("Reply with Yes.")], 0, 1))
         return _tokens(answer) is not None
 
-    async def _opinion(self, question: str, solution: Solution) -> tuple[float, Usage]:
-        found = await together(self._sample(question, solution, seed) for seed in range(self._samples))
+    async def _opinion(self, question: str, solution: ScoredSteps) -> tuple[float, Usage]:
+        found = await gather(self._sample(question, solution, seed) for seed in range(self._samples))
         return math.fsum(score for score, _ in found) / len(found), sum((usage for _, usage in found), Usage())
 
-    async def _sample(self, question: str, solution: Solution, seed: int) -> tuple[float, Usage]:
+    async def _sample(self, question: str, solution: ScoredSteps, seed: int) -> tuple[float, Usage]:
         messages = self._messages(question, solution)
         score, text, usage = await self._ask(messages, seed)
         if score is None:
@@ -73,13 +73,13 @@ class JudgeReader:
             raise ModelError("the server gave no log-probabilities this time")
         return yes_or_no(text, self._judge.after), text, usage
 
-    def _messages(self, question: str, solution: Solution) -> Messages:
+    def _messages(self, question: str, solution: ScoredSteps) -> Messages:
         steps = self._layout.between.join(
-            fill(self._layout.step, step=neutral(step, self._layout), index=str(index))
+            fill(self._layout.step, step=escape(step, self._layout), index=str(index))
             for index, step in enumerate(solution.steps, 1)
         )
         pattern = self._judge.whole if solution.finished else self._judge.partial or self._judge.whole
-        asked = _user(fill(pattern, question=neutral(question.strip(), self._layout), steps=steps))
+        asked = _user(fill(pattern, question=escape(question.strip(), self._layout), steps=steps))
         return [{"role": "system", "content": self._judge.system}, asked] if self._judge.system else [asked]
 
     def _body(self, messages: Messages, seed: int, max_tokens: int) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _text(answer: Any) -> str:
     return f"{thoughts}</think>{content or ''}" if isinstance(thoughts, str) else content or ""
 
 
-def _tokens(answer: Any) -> list[Said] | None:
+def _tokens(answer: Any) -> list[TokenLogprobs] | None:
     """The answer's tokens; None where the server gives no log-probabilities."""
     at(answer, "choices", 0, "message")
     logprobs = answer["choices"][0].get("logprobs")
@@ -118,7 +118,7 @@ def _tokens(answer: Any) -> list[Said] | None:
     return [_said(token) for token in content]
 
 
-def _said(token: Any) -> Said:
+def _said(token: Any) -> TokenLogprobs:
     listed = at(token, "top_logprobs")
     if not isinstance(listed, list) or not listed:
         listed = [token]
@@ -126,4 +126,4 @@ def _said(token: Any) -> Said:
     for one in listed:
         text, logprob = str(at(one, "token")), number(at(one, "logprob"), "a log-probability")
         likely[text] = max(logprob, likely.get(text, -math.inf))
-    return Said(str(at(token, "token")), likely)
+    return TokenLogprobs(str(at(token, "token")), likely)

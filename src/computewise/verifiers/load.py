@@ -21,7 +21,7 @@ from computewise.verifiers.remote.labels import (
     OpenaiCompletions,
     SglangScore,
 )
-from computewise.verifiers.templates import Labels, Template, find_template
+from computewise.verifiers.templates import Labels, VerifierTemplate, find_template
 
 
 async def open_verifier(spec: VerifierSpec, client: HttpClient | None = None) -> Verifier | None:
@@ -44,14 +44,14 @@ async def open_verifier(spec: VerifierSpec, client: HttpClient | None = None) ->
     return verifier
 
 
-def _local(spec: VerifierSpec, template: Template) -> StepVerifier:
+def _local(spec: VerifierSpec, template: VerifierTemplate) -> StepVerifier:
     from computewise.verifiers.local import load_reader
 
     reader = load_reader(Path(spec.path or ""), template, device=spec.device, dtype=spec.dtype)
     return _verifier(spec, template, reader, spec.parameters or reader.parameters)
 
 
-async def _remote(spec: VerifierSpec, template: Template, client: HttpClient) -> StepVerifier:
+async def _remote(spec: VerifierSpec, template: VerifierTemplate, client: HttpClient) -> StepVerifier:
     if template.judge is not None:
         return await _judge(spec, template, client)
     kind = await server_kind(client) if spec.server == "auto" else spec.server
@@ -59,7 +59,7 @@ async def _remote(spec: VerifierSpec, template: Template, client: HttpClient) ->
     return _verifier(spec, template, await _reader(template, kind, model, client), spec.parameters)
 
 
-async def _judge(spec: VerifierSpec, template: Template, client: HttpClient) -> StepVerifier:
+async def _judge(spec: VerifierSpec, template: VerifierTemplate, client: HttpClient) -> StepVerifier:
     """Or, where the server gives no log-probabilities, its fallback."""
     assert template.judge is not None
     if spec.model is None and "/" not in template.name:
@@ -71,7 +71,7 @@ async def _judge(spec: VerifierSpec, template: Template, client: HttpClient) -> 
     return _verifier(spec, template, reader, spec.parameters)
 
 
-async def _reader(template: Template, kind: str, model: str, client: HttpClient) -> Reader:
+async def _reader(template: VerifierTemplate, kind: str, model: str, client: HttpClient) -> Reader:
     if template.labels is not None:
         return LabelReader(template.layout, await _label_server(template.labels, kind, model, client))
     if kind != "vllm":
@@ -95,6 +95,6 @@ async def _label_server(labels: Labels, kind: str, model: str, client: HttpClien
     return servers[kind](client, model, ids)
 
 
-def _verifier(spec: VerifierSpec, template: Template, reader: Reader, parameters: int) -> StepVerifier:
+def _verifier(spec: VerifierSpec, template: VerifierTemplate, reader: Reader, parameters: int) -> StepVerifier:
     name = template.name if spec.model in (None, template.name) else f"{template.name} {spec.model}"
     return StepVerifier(reader, name=name, parameters=parameters, aggregation=spec.aggregation or template.aggregation)

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 from computewise.core import Usage
 from computewise.errors import ModelError, UsageError, WeightsError
-from computewise.verifiers.prompt import Laid, Solution, lay_out
-from computewise.verifiers.templates import Head, Labels, Layout, Template
+from computewise.verifiers.prompt import ScoredSteps, StepPrompt, render_prompt
+from computewise.verifiers.templates import Head, Labels, Layout, VerifierTemplate
 
 
-def encode_pieces(tokenizer: Any, laid: Laid, *, separately: bool) -> tuple[list[int], list[int]]:
+def encode_pieces(tokenizer: Any, laid: StepPrompt, *, separately: bool) -> tuple[list[int], list[int]]:
     """Token ids and the index of each step's read-out: that of the last token before it."""
     if separately:
         lengths, ids = [0], []
@@ -205,7 +205,7 @@ BATCH_TOKENS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TokenRow:
     """One solution as ids; `ends` are the read-outs of its new steps."""
 
     ids: list[int]
@@ -224,12 +224,12 @@ class LocalReader:
         self._chat_template = _own_chat_template(tokenizer) if layout.turns else ""
         self._lock = asyncio.Lock()
 
-    async def read(self, question: str, solutions: Sequence[Solution]) -> tuple[list[tuple[float, ...]], Usage]:
+    async def read(self, question: str, solutions: Sequence[ScoredSteps]) -> tuple[list[tuple[float, ...]], Usage]:
         """See `computewise.verifiers.base.Reader.read`."""
         async with self._lock:
             return await asyncio.to_thread(self._read, question, solutions)
 
-    def _read(self, question: str, solutions: Sequence[Solution]) -> tuple[list[tuple[float, ...]], Usage]:
+    def _read(self, question: str, solutions: Sequence[ScoredSteps]) -> tuple[list[tuple[float, ...]], Usage]:
         rows = [self._row(question, solution) for solution in solutions]
         scores: dict[int, tuple[float, ...]] = {}
         for batch in batches(rows):
@@ -237,15 +237,15 @@ class LocalReader:
         usage = Usage(verifier_tokens=sum(len(row.ids) for row in rows))
         return [scores[place] for place in range(len(rows))], usage
 
-    def _row(self, question: str, solution: Solution) -> Row:
-        laid = lay_out(self._layout, question, solution.steps, chat_template=self._chat_template)
+    def _row(self, question: str, solution: ScoredSteps) -> TokenRow:
+        laid = render_prompt(self._layout, question, solution.steps, chat_template=self._chat_template)
         ids, ends = encode_pieces(self._tokenizer, laid, separately=self._layout.separately)
         limit = getattr(self._trunk.config, "max_position_embeddings", None) or len(ids)
         if len(ids) > limit:
             raise ModelError(f"a solution of {len(ids)} tokens is longer than the verifier's context of {limit}")
-        return Row(ids, ends[solution.known :])
+        return TokenRow(ids, ends[solution.known :])
 
-    def _forward(self, rows: Sequence[Row]) -> list[tuple[float, ...]]:
+    def _forward(self, rows: Sequence[TokenRow]) -> list[tuple[float, ...]]:
         """Padded on the right, without a mask: in a causal model, what comes later changes nothing."""
         torch = torch_module()
         width = max(len(row.ids) for row in rows)
@@ -259,7 +259,7 @@ class LocalReader:
         return [tuple(next(found) for _ in row.ends) for row in rows]
 
 
-def load_reader(path: Path, template: Template, *, device: str = "auto", dtype: str = "auto") -> LocalReader:
+def load_reader(path: Path, template: VerifierTemplate, *, device: str = "auto", dtype: str = "auto") -> LocalReader:
     """Read a model's directory; raises `WeightsError` for one of another kind, `UsageError` for wrong labels."""
     torch_module()
     if template.judge is not None:
@@ -277,7 +277,7 @@ def _own_chat_template(tokenizer: Any) -> str:
     return tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else ""
 
 
-def batches(rows: Sequence[Row]) -> list[list[int]]:
+def batches(rows: Sequence[TokenRow]) -> list[list[int]]:
     """Places of rows of like length, the longest first; no padded batch of several exceeds `BATCH_TOKENS`."""
     found: list[list[int]] = []
     for place in sorted(range(len(rows)), key=lambda place: -len(rows[place].ids)):

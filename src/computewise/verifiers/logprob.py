@@ -12,7 +12,7 @@ class LogprobVerifier:
     """Scores a step by the mean probability (geometric, a token) of everything up to its end.
 
     Self-certainty (Kang et al. 2025) is another measure: the mean divergence of the uniform distribution from that of
-    each next token. It needs the log-probabilities of the whole vocabulary, of which a `Step` carries the sampled
+    each next token. It needs the log-probabilities of the whole vocabulary, of which a `ViewStep` carries the sampled
     token's alone.
     """
 

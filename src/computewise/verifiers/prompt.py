@@ -13,7 +13,7 @@ from computewise.verifiers.templates import Layout
 
 
 @dataclass(frozen=True, slots=True)
-class Solution:
+class ScoredSteps:
     """What of a candidate is read: its steps that say anything, stripped; the first `known` have their scores."""
 
     steps: tuple[str, ...]
@@ -27,7 +27,7 @@ class Solution:
 
 
 @dataclass(frozen=True, slots=True)
-class Laid:
+class StepPrompt:
     """`ends` holds for each step how many of the pieces stand before its read-out; what follows is not read."""
 
     pieces: tuple[str, ...]
@@ -43,15 +43,15 @@ class Laid:
         return "".join(self.pieces[: self.ends[step]])
 
 
-def read_solution(candidate: Candidate) -> Solution:
+def read_solution(candidate: Candidate) -> ScoredSteps:
     """Without the steps that are blank: a delimiter at the end makes no step, and nothing is read there."""
     said = [index for index, step in enumerate(candidate.steps) if step.text.strip()]
     known = sum(index < len(candidate.scores) for index in said)
     steps = tuple(candidate.steps[index].text.strip() for index in said)
-    return Solution(steps, known, finished=candidate.end == "stop")
+    return ScoredSteps(steps, known, finished=candidate.end == "stop")
 
 
-def neutral(text: str, layout: Layout) -> str:
+def escape(text: str, layout: Layout) -> str:
     """The text without anything that would count as a marker or as a special token.
 
     A reserved text gets a space behind its first character; where the marker is of line breaks, blank lines go.
@@ -64,10 +64,10 @@ def neutral(text: str, layout: Layout) -> str:
     return text
 
 
-def lay_out(layout: Layout, question: str, steps: Sequence[str], *, chat_template: str = "") -> Laid:
+def render_prompt(layout: Layout, question: str, steps: Sequence[str], *, chat_template: str = "") -> StepPrompt:
     """The pieces for a verifier; `chat_template` stands in for the layout's own."""
-    question = neutral(question.strip(), layout)
-    steps = [neutral(step, layout) for step in steps]
+    question = escape(question.strip(), layout)
+    steps = [escape(step, layout) for step in steps]
     template = chat_template or layout.chat_template
     laid = (
         _many_turns(layout, template, question, steps) if layout.turns == "many" else _marked(layout, question, steps)
@@ -80,7 +80,7 @@ def fill(pattern: str, **values: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), pattern)
 
 
-def _marked(layout: Layout, question: str, steps: Sequence[str]) -> Laid:
+def _marked(layout: Layout, question: str, steps: Sequence[str]) -> StepPrompt:
     """The head, then every step with its marker."""
     pieces = [fill(layout.head, question=question)] if layout.turns == "" else []
     ends = []
@@ -91,19 +91,19 @@ def _marked(layout: Layout, question: str, steps: Sequence[str]) -> Laid:
         for line in lines:
             pieces += [fill(layout.step, step=line, index=str(index)), layout.marker]
         ends.append(len(pieces))
-    return Laid(tuple(pieces), tuple(ends))
+    return StepPrompt(tuple(pieces), tuple(ends))
 
 
-def _in_turn(layout: Layout, template: str, question: str, body: Laid) -> Laid:
+def _in_turn(layout: Layout, template: str, question: str, body: StepPrompt) -> StepPrompt:
     """The marked steps as the assistant's one turn."""
     messages = [*_opening(layout, fill(layout.head, question=question)), {"role": "assistant", "content": body.text}]
     before, found, after = render_chat(template, messages, generation=False).rpartition(body.text)
     if not found:
         raise UsageError("the chat template changes what the assistant says: no step's place can be told")
-    return Laid((before, *body.pieces, after), tuple(end + 1 for end in body.ends))
+    return StepPrompt((before, *body.pieces, after), tuple(end + 1 for end in body.ends))
 
 
-def _many_turns(layout: Layout, template: str, question: str, steps: Sequence[str]) -> Laid:
+def _many_turns(layout: Layout, template: str, question: str, steps: Sequence[str]) -> StepPrompt:
     """Every step a turn of the user; the first behind the question."""
     messages: list[TemplateMessage] = _opening(layout, "")[:-1]
     pieces: list[str] = []
@@ -116,7 +116,7 @@ def _many_turns(layout: Layout, template: str, question: str, steps: Sequence[st
             raise ModelError("the chat template does not render a conversation as the beginning of a longer one")
         pieces.append(text[len(before) :])
         messages.append({"role": "assistant", "content": layout.reply})
-    return Laid(tuple(pieces), tuple(range(1, len(pieces) + 1)))
+    return StepPrompt(tuple(pieces), tuple(range(1, len(pieces) + 1)))
 
 
 def _opening(layout: Layout, user: str) -> list[TemplateMessage]:

@@ -14,14 +14,14 @@ _GRADE = re.compile(r"[^\w-]*(?:(?:grade|score|rating)\b[^\w-]*)?(\d+(?:\.\d+)?)
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class TokenLogprobs:
     """One token of an answer with the log-probabilities of what might have stood there."""
 
     text: str
     likely: Mapping[str, float]
 
 
-def yes_share(tokens: Sequence[Said], after: str) -> float | None:
+def yes_share(tokens: Sequence[TokenLogprobs], after: str) -> float | None:
     """P(yes) / (P(yes) + P(no)) at the first word behind the last `after`, or behind the thoughts where that is "".
 
     Spellings of a word count together. A word that is not among the listed is given all it can have: no more than the
@@ -54,7 +54,7 @@ def grade(text: str, after: str) -> float | None:
     return value / 10 if value <= 10 else None
 
 
-def _share(token: Said) -> float | None:
+def _share(token: TokenLogprobs) -> float | None:
     shares = {text: math.exp(min(logprob, 0.0)) for text, logprob in token.likely.items()}
     found = {word: [p for text, p in shares.items() if _word(text) == word] for word in (YES, NO)}
     if not any(found.values()):

@@ -18,7 +18,7 @@ from computewise.core import Candidate, Usage
 State = Literal["chosen", "kept", "pruned", "open"]
 
 
-class Step(msgspec.Struct, frozen=True):
+class ViewStep(msgspec.Struct, frozen=True):
     """One step as it was written; `score` is None where no verifier has read it."""
 
     text: str
@@ -26,7 +26,7 @@ class Step(msgspec.Struct, frozen=True):
     tokens: int
 
 
-class Node(msgspec.Struct, frozen=True):
+class ViewNode(msgspec.Struct, frozen=True):
     """What was sampled in one piece: a step of a search, a whole sample, a revision.
 
     `steps` are those that it adds to its parent's, all of them where it `revises` the parent; none where the model
@@ -37,7 +37,7 @@ class Node(msgspec.Struct, frozen=True):
     parent: str | None
     arm: str | None
     count: int
-    steps: tuple[Step, ...]
+    steps: tuple[ViewStep, ...]
     value: float | None
     end: Literal["stop", "length", "failed"] | None
     answer: str | None
@@ -122,23 +122,23 @@ def diff(before: str, after: str) -> tuple[Change, ...]:
 _RANKS: tuple[State, ...] = ("chosen", "kept", "open", "pruned")
 
 
-def merge(nodes: Sequence[Node]) -> tuple[list[Node], dict[str, str]]:
+def merge(nodes: Sequence[ViewNode]) -> tuple[list[ViewNode], dict[str, str]]:
     """Parents before children, and for the id of each of `nodes` the id of the node that now stands for it.
 
     Siblings are equal that end alike with the same text by the same arm; what follows one of them follows the one.
     Where nothing is open any more the best is first: what was chosen, what was kept, then by falling value.
     """
     known = {node.id for node in nodes}
-    below: dict[str | None, list[Node]] = defaultdict(list)
+    below: dict[str | None, list[ViewNode]] = defaultdict(list)
     for node in nodes:
         below[node.parent if node.parent in known else None].append(node)
     over = all(node.state != "open" for node in nodes)
-    merged: list[Node] = []
+    merged: list[ViewNode] = []
     places: dict[str, str] = {}
-    waiting: list[tuple[str | None, list[Node]]] = [(None, below[None])]
+    waiting: list[tuple[str | None, list[ViewNode]]] = [(None, below[None])]
     while waiting:
         parent, siblings = waiting.pop()
-        groups: dict[tuple[object, ...], list[Node]] = defaultdict(list)
+        groups: dict[tuple[object, ...], list[ViewNode]] = defaultdict(list)
         for node in siblings:
             groups[node.arm, node.end, node.revises, tuple(step.text for step in node.steps)].append(node)
         joined = [(_join(same, parent), same) for same in groups.values()]
@@ -150,7 +150,7 @@ def merge(nodes: Sequence[Node]) -> tuple[list[Node], dict[str, str]]:
     return merged, places
 
 
-def _join(same: Sequence[Node], parent: str | None) -> Node:
+def _join(same: Sequence[ViewNode], parent: str | None) -> ViewNode:
     read = next((node for node in same if node.value is not None), same[0])
     return replace(
         read,
@@ -162,7 +162,7 @@ def _join(same: Sequence[Node], parent: str | None) -> Node:
     )
 
 
-def _order(node: Node) -> tuple[int, float]:
+def _order(node: ViewNode) -> tuple[int, float]:
     return _RANKS.index(node.state), -(node.value or 0.0)
 
 
@@ -175,7 +175,7 @@ def from_candidates(
     value: Callable[[Candidate], float] | None,
     arms: Mapping[str, str] | None,
     costs: Mapping[str, Usage],
-) -> tuple[list[Node], dict[str, str]]:
+) -> tuple[list[ViewNode], dict[str, str]]:
     """Equal siblings merged, parents before children; and by each candidate's id that of the node that shows it.
 
     `final` are the ids of the candidates the answer is `chosen` from, None while the search goes on. `answer` is asked
@@ -186,7 +186,7 @@ def from_candidates(
     parents = {candidate.id: candidate.parent for candidate in explored}
     states = while_running(explored) if final is None else when_over(parents, final, chosen)
     nodes = [
-        Node(
+        ViewNode(
             id=c.id,
             parent=c.parent,
             arm=next((arm for begins, arm in (arms or {}).items() if c.id.startswith(begins)), None),
@@ -205,18 +205,19 @@ def from_candidates(
     return merge(nodes)
 
 
-def _added(candidate: Candidate, parent: Candidate | None) -> tuple[Step, ...]:
+def _added(candidate: Candidate, parent: Candidate | None) -> tuple[ViewStep, ...]:
     """What a child adds to its parent's steps; all of them where it begins or revises."""
     kept = 0 if parent is None or candidate.revises else len(parent.steps)
     scores = [*candidate.scores, *[None] * len(candidate.steps)]
     return tuple(
-        Step(step.text, score, step.tokens) for step, score in list(zip(candidate.steps, scores, strict=False))[kept:]
+        ViewStep(step.text, score, step.tokens)
+        for step, score in list(zip(candidate.steps, scores, strict=False))[kept:]
     )
 
 
 def from_records(
-    nodes: Sequence[runs.Node], candidates: Sequence[runs.Outcome], chosen: runs.Outcome | None
-) -> list[Node]:
+    nodes: Sequence[runs.NodeRecord], candidates: Sequence[runs.CandidateRecord], chosen: runs.CandidateRecord | None
+) -> list[ViewNode]:
     """A recorded search tree, of which no tokens are known; equal siblings merged, parents before children.
 
     A final candidate is found again by its answer and its value, which is its last step's score where the verifier
@@ -226,12 +227,12 @@ def from_records(
     best = _found([node for node in nodes if node.id in final], [chosen]) if chosen else []
     states = when_over({node.id: node.parent for node in nodes}, final, best[0] if best else None)
     drawn = [
-        Node(
+        ViewNode(
             id=node.id,
             parent=node.parent,
             arm=None,
             count=1,
-            steps=(Step(node.step, node.score, 0),),
+            steps=(ViewStep(node.step, node.score, 0),),
             value=node.score,
             end=node.end,  # type: ignore[arg-type]  # a record's is any string, but a candidate's was written
             answer=node.answer,
@@ -245,7 +246,7 @@ def from_records(
     return merge(drawn)[0]
 
 
-def _found(nodes: Sequence[runs.Node], candidates: Sequence[runs.Outcome]) -> list[str]:
+def _found(nodes: Sequence[runs.NodeRecord], candidates: Sequence[runs.CandidateRecord]) -> list[str]:
     """The ids of the nodes that are candidates."""
     ended = [node for node in nodes if node.end is not None]
     exact = {(outcome.answer, _rounded(outcome.value)) for outcome in candidates}

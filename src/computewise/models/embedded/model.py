@@ -9,7 +9,7 @@ from computewise.core import Attempt, Completion, FinishReason, Step, Usage
 from computewise.errors import ProblemError, UsageError, WeightsError
 from computewise.models.embedded.engine import Continuation, Decoder, EngineLoop
 from computewise.models.embedded.network import Trunk
-from computewise.models.embedded.weights import END, SHIPPED, TOKENS, decode, encode, load_weights
+from computewise.models.embedded.weights import END, TOKENS, WEIGHTS_DIRECTORY, decode, encode, load_weights
 
 NEWLINE = encode("\n")[0]
 
@@ -18,7 +18,7 @@ class EmbeddedModel:
     """A character-level language model of the package, run in this process."""
 
     def __init__(self, name: str, loop: EngineLoop, *, path: Path | None = None, rows: int = 64) -> None:
-        weights = load_weights(path or SHIPPED / f"{name}.safetensors")
+        weights = load_weights(path or WEIGHTS_DIRECTORY / f"{name}.safetensors")
         if weights.config.vocabulary != len(TOKENS):
             raise WeightsError(f"weights of {weights.config.vocabulary} tokens: this package speaks {len(TOKENS)}")
         self.name = name
@@ -86,9 +86,9 @@ def fitting_context(prompt: str, attempts: Sequence[str], room: int) -> tuple[in
 
 
 def _up_to_the_doubt(attempt: Attempt) -> str:
-    if attempt.likely_right or attempt.doubted is None:
+    if attempt.likely_right or attempt.weakest_step is None:
         return attempt.text
-    return "".join(attempt.steps[: attempt.doubted + 1])
+    return "".join(attempt.steps[: attempt.weakest_step + 1])
 
 
 def _completion(continuation: Continuation, goes_on: int, read: int, cached: int) -> Completion:

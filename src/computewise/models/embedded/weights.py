@@ -77,7 +77,7 @@ def decode(tokens: list[int]) -> str:
     return "".join(TOKENS[token] for token in tokens if token != END)
 
 
-SHIPPED = Path(__file__).parents[2] / "weights"
+WEIGHTS_DIRECTORY = Path(__file__).parents[2] / "weights"
 
 
 @dataclass(frozen=True, slots=True)

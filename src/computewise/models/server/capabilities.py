@@ -167,6 +167,6 @@ class Capabilities:
         why = None if self.steps else self.why_no_steps
         return {**dict.fromkeys(WHOLE), **dict.fromkeys(STEPWISE, why)}
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON keeps it."""
         return {**asdict(self), "rung": self.rung, "steps": self.steps}

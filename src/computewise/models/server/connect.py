@@ -26,12 +26,18 @@ from computewise.models.server.capabilities import (
     Dialect,
     Fields,
 )
-from computewise.models.server.limits import Ceiling
+from computewise.models.server.limits import SpendLimit
 from computewise.models.server.model import ServerModel
 from computewise.models.server.probe import find_model, probe
 from computewise.models.server.protocol import Route
 from computewise.models.server.routes import ChatRoute, CompletionsRoute, LlamaRoute, OllamaRoute
-from computewise.models.server.templates import LlamaTemplate, PlainTemplate, Template, TokenizeTemplate, read_template
+from computewise.models.server.templates import (
+    LlamaTemplate,
+    PlainTemplate,
+    PromptTemplate,
+    TokenizeTemplate,
+    read_template,
+)
 
 PLAIN = "plain"
 IMPATIENT = Retry(tries=2, seconds=5.0)
@@ -40,7 +46,7 @@ _SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServedModel:
+class ServerModelSpec:
     """Which model of which server, and how it is to be asked: plain data.
 
     `chat_template` is a file or a model's directory, "plain" for a base model, None to leave it to the server.
@@ -62,12 +68,12 @@ class ServedModel:
         """For a person: the last part of what may be a path or an owner's repository."""
         return self.model.rstrip("/").rpartition("/")[2] or self.model
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON keeps it: everything that decides what the model answers, so not where it is."""
         return {
             "model": self.model,
             "parameters": self.parameters,
-            "capabilities": self.capabilities.plain(),
+            "capabilities": self.capabilities.to_dict(),
             "chat_template": self.chat_template,
             "thinking": self.thinking,
             "thinking_budget": self.thinking_budget,
@@ -75,7 +81,7 @@ class ServedModel:
         }
 
 
-async def find_served(
+async def probe_model(
     base_url: str,
     model: str | None,
     *,
@@ -84,7 +90,7 @@ async def find_served(
     chat_template: str | None = None,
     thinking: bool = True,
     thinking_budget: int | None = None,
-) -> ServedModel:
+) -> ServerModelSpec:
     """Ask the server what it can do; raises `UsageError` where the model is unknown, or its size and nobody says it."""
     async with HttpClient(base_url, api_key=api_key, retry=IMPATIENT) as client:
         name, entry = await find_model(client, model)
@@ -97,7 +103,7 @@ async def find_served(
         raise UsageError(f"{client.base_url} answers neither chat nor completions for {name!r}")
     if thinking_budget is not None and DIALECTS[found.dialect].thinking_budget is None:
         raise UsageError(f"{found.server} cannot bound thinking: leave out --thinking-budget")
-    return ServedModel(
+    return ServerModelSpec(
         base_url=client.base_url,
         model=name,
         parameters=_parameters(name, found, parameters),
@@ -109,20 +115,20 @@ async def find_served(
     )
 
 
-def restore_served(plain: Mapping[str, Any], base_url: str) -> ServedModel:
-    """The model that `ServedModel.plain` described, at a server of now."""
+def spec_from_dict(plain: Mapping[str, Any], base_url: str) -> ServerModelSpec:
+    """The model that `ServerModelSpec.to_dict` described, at a server of now."""
     names = {field.name for field in fields(Capabilities)}
     found = Capabilities(**{name: value for name, value in plain["capabilities"].items() if name in names})
-    return ServedModel(**{**plain, "capabilities": found}, base_url=base_url)
+    return ServerModelSpec(**{**plain, "capabilities": found}, base_url=base_url)
 
 
-async def open_served(
-    served: ServedModel,
+async def connect_model(
+    served: ServerModelSpec,
     client: HttpClient,
     *,
     delimiter: str,
     instruction: str = "",
-    ceiling: Ceiling | None = None,
+    ceiling: SpendLimit | None = None,
     prices: Prices | None = None,
 ) -> ServerModel:
     """The model behind `client`, which must be of the server that `served` was found on."""
@@ -137,12 +143,12 @@ async def open_served(
         template if found.rendered else None,
         delimiter,
         instruction,
-        ceiling or Ceiling(),
+        ceiling or SpendLimit(),
         prices,
     )
 
 
-def _route(served: ServedModel, client: HttpClient, template: Template | None) -> Route:
+def _route(served: ServerModelSpec, client: HttpClient, template: PromptTemplate | None) -> Route:
     found, dialect = served.capabilities, DIALECTS[served.capabilities.dialect]
     if template is not None and found.rendered and served.thinking_budget is None:
         if found.server == LLAMA.name:
@@ -170,13 +176,13 @@ def _route(served: ServedModel, client: HttpClient, template: Template | None) -
 
 async def _template(
     client: HttpClient, model: str, found: Capabilities, given: str | None, thinking: bool
-) -> Template | None:
+) -> PromptTemplate | None:
     """What is given, else the server's own where it renders for others; None where nobody does."""
     if given == PLAIN:
         return PlainTemplate()
     if given is not None:
         return read_template(Path(given), thinking=thinking)
-    template: Template
+    template: PromptTemplate
     if found.server == LLAMA.name:
         template = LlamaTemplate(client, _fixed(thinking))
     elif found.server == VLLM.name:
@@ -192,7 +198,7 @@ async def _template(
     return template
 
 
-async def _local(client: HttpClient, thinking: bool) -> Template | None:
+async def _local(client: HttpClient, thinking: bool) -> PromptTemplate | None:
     """From the directory that SGLang serves, where it is on this machine."""
     held = await client.get("/get_model_info")
     path = Path(str(held.get("model_path", ""))) if isinstance(held, dict) else Path()

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from computewise.errors import CeilingError, ModelError, ServerError
+from computewise.errors import ModelError, ServerError, SpendLimitError
 from computewise.http.concurrency import worth_retrying
 
 
@@ -26,7 +26,7 @@ class Spent(NamedTuple):
 
 
 @dataclass(slots=True)
-class Ceiling:
+class SpendLimit:
     """At most `tokens` sampled and `dollars` spent, by all models of a run together; None is no bound.
 
     A request holds the most it may spend until it is answered; where that does not fit beside what others hold, it
@@ -41,10 +41,10 @@ class Ceiling:
     _waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     async def hold(self, most: Spent) -> None:
-        """Wait until `most` more fits; raises `CeilingError` where it will not."""
+        """Wait until `most` more fits; raises `SpendLimitError` where it will not."""
         while not self._fits(most.and_also(self._held)):
             if not self._fits(most):
-                raise CeilingError(self._reached(most))
+                raise SpendLimitError(self._reached(most))
             freed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(freed)
             await freed
@@ -88,7 +88,7 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Lost:
+class FailedSamples:
     """What was lost while one problem was solved, and how much was not.
 
     `until` is the event loop's time at which what is not there counts as lost.
@@ -100,7 +100,7 @@ class Lost:
     late: bool = False
     errors: list[ModelError] = field(default_factory=list)
 
-    async def tried(self, ask: Callable[[], Awaitable[T]], samples: int) -> T | None:
+    async def attempt(self, ask: Callable[[], Awaitable[T]], samples: int) -> T | None:
         """What `ask` brings; None, and a note, where its `samples` are lost.
 
         Raises what the server would refuse all others with too, and `TimeoutError` where the time was over already.
@@ -112,19 +112,19 @@ class Lost:
                 answer = await ask()
         except TimeoutError:
             self.late = True
-            self.note(ModelError("not answered in time"), samples)
+            self.record(ModelError("not answered in time"), samples)
             return None
         except ModelError as error:
-            self.note(error, samples)
+            self.record(error, samples)
             return None
         self.answered += samples
         return answer
 
-    def nothing(self) -> bool:
+    def all_failed(self) -> bool:
         """Whether there is nothing to go on with."""
         return bool(self.errors) and not self.answered
 
-    def note(self, error: ModelError, samples: int) -> None:
+    def record(self, error: ModelError, samples: int) -> None:
         """Go on without them; raises `error` where the server, which has answered nothing yet, refuses the request."""
         self.samples += samples
         self.errors.append(error)
@@ -143,7 +143,7 @@ MOST = 1 << 23
 """Ids kept in all: 32 MB."""
 
 
-class Memory:
+class TokenIdCache:
     """Ids by the text they spell; where there are more than `most`, the oldest are forgotten."""
 
     def __init__(self, most: int = MOST) -> None:

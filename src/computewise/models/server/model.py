@@ -15,20 +15,28 @@ from computewise.http.client import HttpClient
 from computewise.http.servers import tokenize
 from computewise.models.messages import Message, conversation
 from computewise.models.server.capabilities import LLAMA, Capabilities
-from computewise.models.server.limits import Ceiling, Lost, Memory, Spent
-from computewise.models.server.protocol import CHARACTERS_A_TOKEN, Answered, Asked, Generated, Route, Tokens, shared_out
-from computewise.models.server.templates import Rendered, Template
-from computewise.session import together
+from computewise.models.server.limits import FailedSamples, SpendLimit, Spent, TokenIdCache
+from computewise.models.server.protocol import (
+    CHARACTERS_A_TOKEN,
+    Generation,
+    Request,
+    Response,
+    Route,
+    Tokens,
+    shared_out,
+)
+from computewise.models.server.templates import PromptTemplate, Rendered
+from computewise.session import gather
 
 
-def cut(generated: Generated, delimiter: str) -> tuple[Step, ...]:
+def cut(generated: Generation, delimiter: str) -> tuple[Step, ...]:
     """Its steps, delimiters included; what is blank belongs to the step before it.
 
     Tokens go to the step in which they begin; where the server does not show each, or some are of thinking, they are
     shared out by length.
     """
     texts = _pieces(generated.text, delimiter)
-    if len(texts) > 1 and (spelled := generated.spelled):
+    if len(texts) > 1 and (spelled := generated.aligned_tokens):
         return _by_tokens(texts, spelled)
     count = generated.sampled
     logprob = sum(generated.tokens.logprobs) if generated.tokens else 0.0
@@ -86,7 +94,7 @@ _END_OF_THINKING = "</think>"
 
 
 @dataclass(slots=True)
-class Observed:
+class ServerReportedUsage:
     """What a server said of its own accounts, beside what was counted: a cross-check."""
 
     requests: int = 0
@@ -114,21 +122,21 @@ class ServerModel:
     parameters: int
     capabilities: Capabilities
     route: Route
-    template: Template | None
+    template: PromptTemplate | None
     """None where the server renders: conversations are sent as such."""
     delimiter: str
     instruction: str = ""
-    ceiling: Ceiling = field(default_factory=Ceiling)
+    ceiling: SpendLimit = field(default_factory=SpendLimit)
     prices: Prices | None = None
-    observed: Observed = field(default_factory=Observed)
+    observed: ServerReportedUsage = field(default_factory=ServerReportedUsage)
     before: tuple[Message, ...] = ()
     """Turns of a conversation whose next is the problem."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """What goes into every request as it is."""
-    lost: Lost | None = None
+    lost: FailedSamples | None = None
     """Where samples that a server loses are noted; without it one of them is the end of all."""
     _starts: OrderedDict[tuple[Message, ...], Rendered] = field(default_factory=OrderedDict)
-    _memory: Memory = field(default_factory=Memory)
+    _memory: TokenIdCache = field(default_factory=TokenIdCache)
 
     async def sample(
         self,
@@ -155,19 +163,19 @@ class ServerModel:
         except ModelError as error:
             if self.lost is None:
                 raise
-            self.lost.note(error, n)
-            if self.lost.nothing():
+            self.lost.record(error, n)
+            if self.lost.all_failed():
                 raise
             return [Completion((), "failed", Usage())] * n
         answers = await self._draw(asked, list(seeds))
-        if self.lost is not None and self.lost.nothing():
+        if self.lost is not None and self.lost.all_failed():
             raise TimeoutError if self.lost.late else self.lost.errors[0]
         read = next((a.prompt_tokens for a in answers if a.prompt_tokens is not None), None)
         if read is None:
             read = len(asked.ids) if asked.ids is not None else -(-len(asked.text) // CHARACTERS_A_TOKEN)
         found = [one for answer in answers for one in answer.found]
         blank = [index for index, one in enumerate(found) if _blank(one)]
-        gone_on = await together(self._gone_on(asked, found[index], seeds[index]) for index in blank)
+        gone_on = await gather(self._continue(asked, found[index], seeds[index]) for index in blank)
         for index, one in zip(blank, gone_on, strict=True):
             found[index] = one
         fresh = 0 if prefix and not attempts else read
@@ -185,10 +193,10 @@ class ServerModel:
         stop: str | None,
         max_tokens: int,
         temperature: float,
-    ) -> Asked:
+    ) -> Request:
         """One continuation of the prompt, as the server is to be asked for it."""
         messages = (*self.before, *conversation(prompt, attempts, self.instruction))
-        asked = Asked(messages, "", None, 1, stop, max_tokens, temperature, 0, self.fields)
+        asked = Request(messages, "", None, 1, stop, max_tokens, temperature, 0, self.fields)
         if self.template is None:
             return self._behind(asked, prefix) if prefix else asked
         start = await self._start(self.template, messages, keep=not attempts)
@@ -198,7 +206,7 @@ class ServerModel:
             return asked
         return await self._fitted(asked, self.template, self.capabilities.context, len(start.ids) + len(prefix))
 
-    async def _fitted(self, asked: Asked, template: Template, context: int, at_most: int) -> Asked:
+    async def _fitted(self, asked: Request, template: PromptTemplate, context: int, at_most: int) -> Request:
         """The same within the context, as a server refuses what might not fit; the prompt has `at_most` tokens."""
         if asked.ids is None and at_most + asked.max_tokens > context:
             asked = replace(asked, ids=await self._tokenized(asked.text, template.special))
@@ -209,7 +217,7 @@ class ServerModel:
             raise ModelError(f"{len(asked.ids)} tokens of prompt fill the {context} of {self.name}")
         return replace(asked, max_tokens=min(asked.max_tokens, room))
 
-    def _behind(self, asked: Asked, more: str) -> Asked:
+    def _behind(self, asked: Request, more: str) -> Request:
         """The same, with `more` put behind what the model goes on from."""
         text = asked.text + more
         if self.template is not None:
@@ -219,7 +227,7 @@ class ServerModel:
             before, last = [*before, last], Message("assistant", "")
         return replace(asked, messages=(*before, Message("assistant", last.content + more)), text=text)
 
-    async def _start(self, template: Template, messages: tuple[Message, ...], *, keep: bool) -> Rendered:
+    async def _start(self, template: PromptTemplate, messages: tuple[Message, ...], *, keep: bool) -> Rendered:
         """Rendered once; where attempts are shown it is not kept, since nobody asks for it again."""
         if (held := self._starts.get(messages)) is not None:
             return held
@@ -236,28 +244,28 @@ class ServerModel:
         kind = "llama" if self.capabilities.server == LLAMA.name else "openai"
         return await tokenize(self.client, kind, self.name, text, special=special)
 
-    async def _draw(self, asked: Asked, seeds: list[int]) -> list[Answered]:
+    async def _draw(self, asked: Request, seeds: list[int]) -> list[Response]:
         """As many continuations as there are seeds; a server that ignores `n` is asked for each alone."""
         # vLLM refuses more than one of what is not drawn.
         each = self.capabilities.n if asked.temperature > 0 else 1
         parts = [seeds[at : at + each] for at in range(0, len(seeds), each)]
-        answers = await together(self._ask(replace(asked, n=len(part), seed=part[0] & _SEED)) for part in parts)
+        answers = await gather(self._ask(replace(asked, n=len(part), seed=part[0] & _SEED)) for part in parts)
         missing = [seed for part, answer in zip(parts, answers, strict=True) for seed in part[len(answer.found) :]]
         if missing:
             # Which seed goes with which continuation does not matter: they are as good as independent.
-            answers += await together(self._ask(replace(asked, n=1, seed=seed & _SEED)) for seed in missing)
+            answers += await gather(self._ask(replace(asked, n=1, seed=seed & _SEED)) for seed in missing)
         if sum(len(answer.found) for answer in answers) != len(seeds):
             raise ModelError(f"{self.name} gave another number of continuations than the {len(seeds)} asked for")
         return answers
 
-    async def _ask(self, asked: Asked) -> Answered:
+    async def _ask(self, asked: Request) -> Response:
         """One request; where it is lost, and that is only noted, as many lost continuations."""
         if self.lost is None:
             return await self._request(asked)
-        answer = await self.lost.tried(lambda: self._request(asked), asked.n)
-        return answer or Answered([Generated("", "failed", None, 0)] * asked.n, None, None, None)
+        answer = await self.lost.attempt(lambda: self._request(asked), asked.n)
+        return answer or Response([Generation("", "failed", None, 0)] * asked.n, None, None, None)
 
-    async def _request(self, asked: Asked) -> Answered:
+    async def _request(self, asked: Request) -> Response:
         """One request, within the ceiling."""
         at_most = _most(asked)
         held, spent = self._spent(at_most), Spent()
@@ -282,7 +290,7 @@ class ServerModel:
         dollars = PriceCost(self.prices).cost(usage, 0) if self.prices else 0.0
         return Spent(usage.completion_tokens, dollars)
 
-    async def _gone_on(self, asked: Asked, found: Generated, seed: int) -> Generated:
+    async def _continue(self, asked: Request, found: Generation, seed: int) -> Generation:
         """A step that is only a delimiter is none: the model is asked to go on behind it."""
         for again in range(1, BLANKS + 1):
             if (room := asked.max_tokens - found.sampled) < 1:
@@ -294,7 +302,7 @@ class ServerModel:
                 break
         return found
 
-    def _completion(self, found: Generated, asked: Asked, read: int, cached: int) -> Completion:
+    def _completion(self, found: Generation, asked: Request, read: int, cached: int) -> Completion:
         if found.ended == "failed":
             return Completion((), "failed", Usage())
         found = _thought(found)
@@ -312,14 +320,14 @@ class ServerModel:
         usage = Usage(samples=1, prompt_tokens=read, cached_prompt_tokens=cached, completion_tokens=count)
         return Completion(_ends(steps, asked), reason, usage, found.thinking)
 
-    def _remember(self, asked: Asked, found: Generated) -> None:
+    def _remember(self, asked: Request, found: Generation) -> None:
         """The token ids of a prompt that a search will go on from."""
-        spelled = found.spelled
+        spelled = found.aligned_tokens
         if asked.ids is not None and spelled is not None and spelled.ids is not None:
             self._memory.keep(asked.text + found.text, asked.ids + spelled.ids)
 
 
-def _most(asked: Asked) -> Usage:
+def _most(asked: Request) -> Usage:
     """What a request may take: a token of a prompt is a byte at least, but for the template's around a message."""
     said = sum(len(message.content.encode(errors="replace")) + _AROUND for message in asked.messages)
     text = len(asked.text.encode(errors="replace"))
@@ -327,16 +335,16 @@ def _most(asked: Asked) -> Usage:
     return Usage(prompt_tokens=read, completion_tokens=asked.n * asked.max_tokens)
 
 
-def _blank(found: Generated) -> bool:
+def _blank(found: Generation) -> bool:
     return found.ended == "stop" and not found.text.strip()
 
 
-def _joined(first: Generated, then: Generated) -> Generated:
+def _joined(first: Generation, then: Generation) -> Generation:
     both = first.tokens.and_then(then.tokens) if first.tokens is not None and then.tokens is not None else None
     return replace(then, text=first.text + then.text, tokens=both, count=first.sampled + then.sampled)
 
 
-def _thought(found: Generated) -> Generated:
+def _thought(found: Generation) -> Generation:
     """Thinking that came in the text, as raw prompts give it, kept apart from the solution."""
     if found.ended != "end" or _END_OF_THINKING not in found.text:
         return found
@@ -344,7 +352,7 @@ def _thought(found: Generated) -> Generated:
     return replace(found, text=text.lstrip("\n"), thinking=thinking.removeprefix("<think>").strip())
 
 
-def _ends(steps: tuple[Step, ...], asked: Asked) -> tuple[Step, ...]:
+def _ends(steps: tuple[Step, ...], asked: Request) -> tuple[Step, ...]:
     """A model that ended right behind a delimiter adds its end's tokens to the step before, which the session does."""
     blank = len(steps) == 1 and not steps[0].text.strip() and asked.stop is not None
     return (replace(steps[0], text=""),) if blank else steps

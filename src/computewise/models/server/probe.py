@@ -8,7 +8,7 @@ from typing import Any
 
 from computewise.errors import UsageError
 from computewise.http.client import HttpClient
-from computewise.http.servers import asked, kind_of
+from computewise.http.servers import get_or_none, kind_of
 from computewise.models.server.capabilities import (
     FEWEST,
     LLAMA,
@@ -39,7 +39,7 @@ Body = dict[str, Any]
 
 async def find_model(client: HttpClient, model: str | None) -> tuple[str, Mapping[str, Any]]:
     """The model's name and what the server's list says of it; the only one listed where none is named."""
-    held = await asked(client, "models")
+    held = await get_or_none(client, "models")
     listed = held.get("data") if isinstance(held, dict) else None
     by_name = {str(one.get("id")): one for one in listed or [] if isinstance(one, dict)}
     if model is None:
@@ -68,18 +68,20 @@ async def probe(client: HttpClient, model: str, entry: Mapping[str, Any], *, thi
         return await _llama(client, found)
     if dialect.name == OLLAMA.name:
         # /v1/completions would put the template around a prompt: /api/generate takes it raw, one continuation each.
-        held = await asked(client, "/api/generate", {"model": model, "prompt": _PROMPT, "raw": True, "stream": False})
+        held = await get_or_none(
+            client, "/api/generate", {"model": model, "prompt": _PROMPT, "raw": True, "stream": False}
+        )
         return replace(found, raw=held is not None, n=1, logprobs=False)
     return await _completions(client, model, dialect, found)
 
 
 async def _version(client: HttpClient, dialect: Dialect) -> str | None:
-    held = await asked(client, _VERSIONS[dialect.name]) if dialect.name in _VERSIONS else None
+    held = await get_or_none(client, _VERSIONS[dialect.name]) if dialect.name in _VERSIONS else None
     return str(held["version"]) if isinstance(held, dict) and "version" in held else None
 
 
 async def _llama(client: HttpClient, found: Capabilities) -> Capabilities:
-    held = await asked(client, "/props")
+    held = await get_or_none(client, "/props")
     props = held if isinstance(held, dict) else {}
     settings = props.get("default_generation_settings") or {}
     return replace(
@@ -104,7 +106,7 @@ async def _completions(client: HttpClient, model: str, dialect: Dialect, found: 
     """What `/v1/completions` takes: the richest request that is not refused."""
     for way in (dialect, OPENAI, FEWEST):
         for fields in ({"n": 2, "logprobs": 1}, {"logprobs": 1}, {"n": 2}, {}):
-            held = await asked(client, "completions", _body(model, way, prompt="1", **way.token_ids, **fields))
+            held = await get_or_none(client, "completions", _body(model, way, prompt="1", **way.token_ids, **fields))
             if held is not None:
                 return await _raw(client, model, way, held, found)
     return found
@@ -114,9 +116,9 @@ async def _raw(client: HttpClient, model: str, dialect: Dialect, held: Any, foun
     choices, counts = envelope_of(held)
     if counts.prompt_tokens is not None and counts.prompt_tokens > _LITTLE:
         return found  # a template was put around it
-    ids = await asked(client, "/tokenize", {"model": model, "prompt": _PROMPT, "add_special_tokens": True})
+    ids = await get_or_none(client, "/tokenize", {"model": model, "prompt": _PROMPT, "add_special_tokens": True})
     ids = ids.get("tokens") if isinstance(ids, dict) else None
-    taken = ids and await asked(client, "completions", _body(model, dialect, prompt=ids))
+    taken = ids and await get_or_none(client, "completions", _body(model, dialect, prompt=ids))
     return await _stops(
         client,
         model,
@@ -136,12 +138,12 @@ async def _raw(client: HttpClient, model: str, dialect: Dialect, held: Any, foun
 async def _stops(client: HttpClient, model: str, dialect: Dialect, found: Capabilities) -> Capabilities:
     """Stop a greedy continuation at a text that is known to come, and see what is said of it."""
     fields: Body = {"prompt": _PROMPT, "max_tokens": 16, "temperature": 0.0}
-    held = await asked(client, "completions", _body(model, dialect, **fields))
+    held = await get_or_none(client, "completions", _body(model, dialect, **fields))
     text = "" if held is None else envelope_of(held)[0][0].text or ""
     if not text.strip():
         return replace(found, says_which_stop=dialect.fired is not None, keeps_stop=bool(dialect.keep_stop))
     stop = next((letter for letter in text[len(text) // 2 :] if not letter.isspace()), text.strip()[0])
-    held = await asked(client, "completions", _body(model, dialect, **fields, stop=[stop], **dialect.keep_stop))
+    held = await get_or_none(client, "completions", _body(model, dialect, **fields, stop=[stop], **dialect.keep_stop))
     if held is None:
         return found
     choice = envelope_of(held)[0][0]
@@ -156,7 +158,7 @@ async def _chat(client: HttpClient, model: str, dialect: Dialect, found: Capabil
     messages = [{"role": "user", "content": _PROMPT}]
     for way in (dialect, OPENAI, FEWEST, THINKING):
         fields = {way.limit: 24, "temperature": 0.0 if way.greedy else 1.0}
-        held = await asked(client, "chat/completions", _body(model, way, messages=messages, **fields))
+        held = await get_or_none(client, "chat/completions", _body(model, way, messages=messages, **fields))
         if held is not None:
             break
     else:
@@ -177,7 +179,7 @@ async def _chat_options(client: HttpClient, body: Body, found: Capabilities) -> 
     """Asked for apart from the greedy answer: vLLM refuses more than one of those."""
     shown: Body = {"logprobs": True, "top_logprobs": 1}
     for more in ({"n": 2, **shown}, shown, {"n": 2}):
-        held = await asked(client, "chat/completions", {**body, **more})
+        held = await get_or_none(client, "chat/completions", {**body, **more})
         if held is not None:
             choices, _ = envelope_of(held)
             return replace(found, n=MANY if len(choices) == 2 else 1, logprobs=tokens_of(choices[0]) is not None)
@@ -192,7 +194,7 @@ async def _prefill(client: HttpClient, model: str, dialect: Dialect, text: str, 
         last = {"role": "assistant", "content": begun, **({"prefix": True} if marked else {})}
         messages = [{"role": "user", "content": _PROMPT}, last]
         fields = {"messages": messages, dialect.limit: most, "temperature": 0.0, **dialect.prefill}
-        held = await asked(client, "chat/completions", _body(model, dialect, **fields))
+        held = await get_or_none(client, "chat/completions", _body(model, dialect, **fields))
         if held is None:
             return "", None
         choices, counts = envelope_of(held)

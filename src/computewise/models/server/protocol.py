@@ -25,7 +25,7 @@ CHARACTERS_A_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Request:
     """`n` continuations of a rendered prompt, or of its token ids, or of a conversation, until `stop`.
 
     `messages` is what `text` was rendered of; its last turn is the assistant's where the model goes on from a prefix.
@@ -61,7 +61,7 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
-class Generated:
+class Generation:
     """One continuation. `text` holds the stop text where that ended it; `thinking` is not part of it.
 
     `tokens` are None where the server shows none; `count` is then what its usage says, None where it has none.
@@ -83,7 +83,7 @@ class Generated:
         return -(-len(self.text + self.thinking) // CHARACTERS_A_TOKEN)
 
     @property
-    def spelled(self) -> Tokens | None:
+    def aligned_tokens(self) -> Tokens | None:
         """The tokens, where they spell the text: not where a stop ends inside one, or thinking was taken out.
 
         The end token is shown by a name that is no part of the text.
@@ -107,10 +107,10 @@ def shared_out(total: int, weights: Sequence[int]) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class Response:
     """The continuations of one request; `prompt_tokens` and `cached_tokens` are None where the server does not say."""
 
-    found: Sequence[Generated]
+    found: Sequence[Generation]
     prompt_tokens: int | None
     cached_tokens: int | None
     completion_tokens: int | None
@@ -120,7 +120,7 @@ class Answered:
 class Route(Protocol):
     """One of a server's ways to generate."""
 
-    async def generate(self, asked: Asked) -> Answered:
+    async def generate(self, asked: Request) -> Response:
         """One request; may return fewer continuations than asked for. Raises `ServerError` or `ModelError`."""
         ...
 

@@ -11,12 +11,12 @@ from msgspec import Struct, field
 from computewise.http.client import HttpClient
 from computewise.models.server.capabilities import LLAMA, OLLAMA, Dialect
 from computewise.models.server.protocol import (
-    Answered,
-    Asked,
     Choice,
     ChoiceMessage,
     Ended,
-    Generated,
+    Generation,
+    Request,
+    Response,
     Tokens,
     ended,
     envelope_of,
@@ -45,14 +45,14 @@ class ChatRoute:
         self._logprobs, self._echoes = logprobs, echoes
         self._thinking = {} if thinking_budget is None else {str(dialect.thinking_budget): thinking_budget}
 
-    async def generate(self, asked: Asked) -> Answered:
+    async def generate(self, asked: Request) -> Response:
         """See `Route.generate`."""
         choices, counts = envelope_of(await self._client.post("chat/completions", self._body(asked)))
         each = counts.each([len((one.message or ChoiceMessage()).content or "") for one in choices])
         found = [self._read(choice, asked, count) for choice, count in zip(choices, each, strict=True)]
-        return Answered(found, counts.prompt_tokens, counts.cached_tokens, counts.completion_tokens)
+        return Response(found, counts.prompt_tokens, counts.cached_tokens, counts.completion_tokens)
 
-    def _body(self, asked: Asked) -> dict[str, Any]:
+    def _body(self, asked: Request) -> dict[str, Any]:
         dialect = self._dialect
         messages: list[dict[str, Any]] = [{"role": one.role, "content": one.content} for one in asked.messages]
         body: dict[str, Any] = {
@@ -78,7 +78,7 @@ class ChatRoute:
             body |= {"stop": [asked.stop], **dialect.keep_stop}
         return body
 
-    def _read(self, choice: Choice, asked: Asked, count: int | None) -> Generated:
+    def _read(self, choice: Choice, asked: Request, count: int | None) -> Generation:
         message = choice.message or ChoiceMessage()
         text, last = message.content or "", asked.messages[-1]
         if self._echoes and last.role == "assistant":
@@ -86,7 +86,7 @@ class ChatRoute:
         how = ended(choice, self._dialect, asked.stop, text, says=False)
         if how == "stop" and asked.stop and not text.endswith(asked.stop):
             text += asked.stop
-        return Generated(text, how, tokens_of(choice), count, message.thinking)
+        return Generation(text, how, tokens_of(choice), count, message.thinking)
 
 
 class CompletionsRoute:
@@ -101,14 +101,14 @@ class CompletionsRoute:
         self._client, self._model, self._dialect = client, model, dialect
         self._logprobs, self._special, self._says = logprobs, special, says
 
-    async def generate(self, asked: Asked) -> Answered:
+    async def generate(self, asked: Request) -> Response:
         """See `Route.generate`."""
         choices, counts = envelope_of(await self._client.post("completions", self._body(asked)))
         each = counts.each([len(one.text or "") for one in choices])
         found = [self._read(choice, asked, count) for choice, count in zip(choices, each, strict=True)]
-        return Answered(found, counts.prompt_tokens, counts.cached_tokens, counts.completion_tokens)
+        return Response(found, counts.prompt_tokens, counts.cached_tokens, counts.completion_tokens)
 
-    def _body(self, asked: Asked) -> dict[str, Any]:
+    def _body(self, asked: Request) -> dict[str, Any]:
         dialect = self._dialect
         body: dict[str, Any] = {
             "model": self._model,
@@ -131,14 +131,14 @@ class CompletionsRoute:
             body |= {"stop": [asked.stop], **dialect.keep_stop}
         return body
 
-    def _read(self, choice: Choice, asked: Asked, count: int | None) -> Generated:
+    def _read(self, choice: Choice, asked: Request, count: int | None) -> Generation:
         text = choice.text or ""
         how = ended(choice, self._dialect, asked.stop, text, says=self._says)
         if how == "stop" and asked.stop and not text.endswith(asked.stop):
             text += asked.stop
         if choice.token_ids is not None:
             count = len(choice.token_ids)
-        return Generated(text, how, tokens_of(choice), count)
+        return Generation(text, how, tokens_of(choice), count)
 
 
 class _OllamaCompletion(Struct):
@@ -154,7 +154,7 @@ class OllamaRoute:
     def __init__(self, client: HttpClient, model: str) -> None:
         self._client, self._model = client, model
 
-    async def generate(self, asked: Asked) -> Answered:
+    async def generate(self, asked: Request) -> Response:
         """See `Route.generate`."""
         options = {
             "temperature": asked.temperature,
@@ -169,8 +169,8 @@ class OllamaRoute:
         how: Ended = "end" if asked.stop is None else "unsaid"
         if found.done_reason == "length":
             how = "length"
-        generated = Generated(found.response, how, None, found.eval_count)
-        return Answered([generated], found.prompt_eval_count, None, found.eval_count)
+        generated = Generation(found.response, how, None, found.eval_count)
+        return Response([generated], found.prompt_eval_count, None, found.eval_count)
 
 
 _FIELDS = ["index", "content", "tokens", "stop_type", "tokens_evaluated", "timings/cache_n", "completion_probabilities"]
@@ -205,7 +205,7 @@ class LlamaRoute:
         self._client, self._logprobs = client, logprobs
         self._spelt: dict[tuple[int, ...], str] = {}
 
-    async def generate(self, asked: Asked) -> Answered:
+    async def generate(self, asked: Request) -> Response:
         """See `Route.generate`."""
         body = {
             "prompt": asked.text if asked.ids is None else asked.ids,
@@ -226,15 +226,15 @@ class LlamaRoute:
         found.sort(key=lambda one: one.index)
         generated = [await self._read(one, asked.stop) for one in found]
         first = found[0] if found else _LlamaCompletion("", [], "limit")
-        return Answered(generated, first.tokens_evaluated, first.cached, sum(one.sampled for one in generated))
+        return Response(generated, first.tokens_evaluated, first.cached, sum(one.sampled for one in generated))
 
-    async def _read(self, held: _LlamaCompletion, stop: str | None) -> Generated:
+    async def _read(self, held: _LlamaCompletion, stop: str | None) -> Generation:
         """The stop text is cut off, and so are the log-probabilities of its tokens: they count as certain."""
         how, ids = _ENDED[held.stop_type], tuple(held.tokens)
         text = held.content + (stop or "" if how == "stop" else "")
         seen = held.completion_probabilities[: len(ids)]
         if not seen:
-            return Generated(text, how, None, len(ids))
+            return Generation(text, how, None, len(ids))
         texts = [one.token for one in seen]
         unseen = ids[len(seen) :]
         rest = text[sum(map(len, texts)) :]
@@ -243,7 +243,7 @@ class LlamaRoute:
         tokens = Tokens(tuple(texts), tuple(logprobs), ids)
         if how == "stop" and await self._spelling(unseen) != rest:
             tokens = replace(tokens, ids=None)  # the last of them goes on behind the stop
-        return Generated(text, how, tokens, len(ids))
+        return Generation(text, how, tokens, len(ids))
 
     async def _spelling(self, ids: Sequence[int]) -> str:
         """What the tokens of a stop spell: they are few, and asked for once."""

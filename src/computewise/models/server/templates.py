@@ -28,7 +28,7 @@ class Rendered:
     ids: tuple[int, ...] | None = None
 
 
-class Template(Protocol):
+class PromptTemplate(Protocol):
     """A way to render."""
 
     @property

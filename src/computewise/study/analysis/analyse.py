@@ -15,9 +15,9 @@ from computewise.difficulty import rank_bins
 from computewise.difficulty.evaluate import compare_estimators
 from computewise.errors import RunError
 from computewise.metrics import within_problem_aurocs
-from computewise.runs import Key, Record, key_of
-from computewise.setups.base import Models
-from computewise.study.analysis.controller import Controlled, Rivals, Runs, compare, drawn
+from computewise.runs import Key, Record, make_key
+from computewise.setups.base import Roles
+from computewise.study.analysis.controller import Baselines, ControllerEvaluation, Runs, compare, drawn
 from computewise.study.analysis.revisions import ChainPool
 from computewise.study.analysis.rows import (
     RatioRow,
@@ -29,7 +29,7 @@ from computewise.study.analysis.rows import (
     search_rows,
     weighs_probability,
 )
-from computewise.study.analysis.tables import Floats, Pool, Row, currencies, usage_columns
+from computewise.study.analysis.tables import Floats, SamplePool, StrategyRow, cost_metrics, usage_columns
 from computewise.study.plan import LEAST_PROBLEMS, Run, StudyConfig, left_out, plan, search_seeds
 
 CHOSEN_AMONG = ("none", "majority", "weighted", "hierarchical")
@@ -48,11 +48,11 @@ class Difficulty:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class BinChoice:
     """A rule at one budget: its row, and the action it would take in each bin, fitted on all problems."""
 
-    row: Row
-    actions: list[Row]
+    row: StrategyRow
+    actions: list[StrategyRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +60,23 @@ class Analysis:
     """Everything a summary says."""
 
     problems: list[str]
-    models: Models
-    pools: list[Pool]
+    models: Roles
+    pools: list[SamplePool]
     difficulty: Difficulty
-    rows: list[Row]
+    rows: list[StrategyRow]
     ratios: list[RatioRow]
     chains: list[ChainPool]
-    large: Row | None
-    policies: dict[str, list[Choice]]
-    halves: dict[str, list[Choice]]
+    large: StrategyRow | None
+    policies: dict[str, list[BinChoice]]
+    halves: dict[str, list[BinChoice]]
     """The policy by predicted bins among one mechanism's actions alone: sampling and search, or revisions.
 
     Nothing where there is no larger model to compare with.
     """
-    best_fixed: list[Choice]
-    oracle_per_problem: list[Row]
+    best_fixed: list[BinChoice]
+    oracle_per_problem: list[StrategyRow]
     aurocs: dict[str, Floats]
-    controlled: dict[str, Controlled]
+    controller: dict[str, ControllerEvaluation]
     """The controller beside the others, by currency."""
     arms: list[dict[str, Runs]]
     """What a controller may draw by, one for each seed."""
@@ -90,7 +90,7 @@ class Analysis:
 def analyse(
     config: StudyConfig,
     records: Sequence[Record],
-    models: Models,
+    models: Roles,
     *,
     prompts: Mapping[str, str] | None = None,
     shipped: Policy | None = None,
@@ -115,17 +115,17 @@ def analyse(
     if len(problems) < LEAST_PROBLEMS:
         why = f": {failed[0].error}" if failed else ""
         raise RunError(f"only {len(problems)} problems did not fail, at least {LEAST_PROBLEMS} are needed{why}")
-    pools = [Pool(same) for same in of("pool", "small")]
+    pools = [SamplePool(same) for same in of("pool", "small")]
     chains = [ChainPool(same) for same in of("chains", "revision")]
     a_generation = np.mean([pool.tokens.mean(1) for pool in pools], axis=0)
-    difficulty = _difficulty(Pool(of("difficulty", "small")[0]), problems, models, a_generation)
+    difficulty = _difficulty(SamplePool(of("difficulty", "small")[0]), problems, models, a_generation)
     ratios = [one for n in config.budgets for one in ratio_rows(n, chains, models, a_generation)]
     rows = pool_rows(config, pools, models, a_generation)
     rows += search_rows([(run, groups[_key(run)]) for run in runs], models, a_generation)
     rows += [one.row for one in ratios if one.row.selection == "hierarchical"]
     large = large_row(of("greedy", "large"), models, a_generation)
     bins, folds = difficulty.bins["predicted"], difficulty.bins["oracle"]
-    rivals = Rivals(
+    rivals = Baselines(
         [row for row in rows if row.selection in CHOSEN_AMONG],
         large,
         difficulty.bins,
@@ -133,7 +133,7 @@ def analyse(
         config.repeats,
         config.seed,
     )
-    arms, counted = _arms(runs, groups), currencies(models)
+    arms, counted = _arms(runs, groups), cost_metrics(models)
     uniform = [pool_row(pools, "weighted", k, models, a_generation) for k in _doublings(config.budgets[-1])]
     return Analysis(
         problems=problems,
@@ -149,7 +149,7 @@ def analyse(
         best_fixed=_policy(config, rows, np.zeros(len(problems), np.int64), folds),
         oracle_per_problem=[_ceiling(rows, budget) for budget in config.budgets],
         aurocs=_aurocs(pools),
-        controlled=compare(arms, counted, uniform, rivals, shipped),
+        controller=compare(arms, counted, uniform, rivals, shipped),
         arms=arms,
         estimators=compare_estimators(
             drawn({"samples": arms[0]["samples"]}, counted["flops"], prompts), difficulty.ease["oracle"], config.seed
@@ -159,7 +159,9 @@ def analyse(
     )
 
 
-def _halves(config: StudyConfig, rows: list[Row], bins: np.ndarray, folds: np.ndarray) -> dict[str, list[Choice]]:
+def _halves(
+    config: StudyConfig, rows: list[StrategyRow], bins: np.ndarray, folds: np.ndarray
+) -> dict[str, list[BinChoice]]:
     each = {
         "sampling and search": [row for row in rows if not revises(row)],
         "revisions": [row for row in rows if revises(row)],
@@ -167,7 +169,7 @@ def _halves(config: StudyConfig, rows: list[Row], bins: np.ndarray, folds: np.nd
     return {name: _policy(config, half, bins, folds) for name, half in each.items() if half}
 
 
-def _aurocs(pools: Sequence[Pool]) -> dict[str, Floats]:
+def _aurocs(pools: Sequence[SamplePool]) -> dict[str, Floats]:
     right = np.concatenate([pool.correct for pool in pools], 1)
     index = np.broadcast_to(np.arange(len(right))[:, None], right.shape)
     scores = {"prm": np.concatenate([pool.values for pool in pools], 1)}
@@ -203,10 +205,10 @@ def _doublings(largest: int) -> list[int]:
 
 
 def _key(what: Run | Record) -> Key:
-    return key_of(what.purpose, what.model, what.strategy, what.seed, "")
+    return make_key(what.purpose, what.model, what.strategy, what.seed, "")
 
 
-def _difficulty(probe: Pool, problems: list[str], models: Models, a_generation: Floats) -> Difficulty:
+def _difficulty(probe: SamplePool, problems: list[str], models: Roles, a_generation: Floats) -> Difficulty:
     n = probe.values.shape[1]
     ease = {"oracle": probe.correct.mean(1), "predicted": probe.values.mean(1)}
     return Difficulty(
@@ -219,13 +221,13 @@ def _difficulty(probe: Pool, problems: list[str], models: Models, a_generation: 
     )
 
 
-def at_budget(rows: Sequence[Row], budget: int) -> list[Row]:
+def at_budget(rows: Sequence[StrategyRow], budget: int) -> list[StrategyRow]:
     """The actions a policy chooses among at a budget, the cheapest first."""
     actions = [row for row in rows if row.n == budget and row.selection in CHOSEN_AMONG]
     return sorted(actions, key=lambda row: float(row.usage["flops"].mean()))
 
 
-def _policy(config: StudyConfig, rows: list[Row], bins: np.ndarray, folds: np.ndarray) -> list[Choice]:
+def _policy(config: StudyConfig, rows: list[StrategyRow], bins: np.ndarray, folds: np.ndarray) -> list[BinChoice]:
     choices = []
     # Revisions inside the search alone begin at the second budget.
     for budget in [budget for budget in config.budgets if at_budget(rows, budget)]:
@@ -233,17 +235,17 @@ def _policy(config: StudyConfig, rows: list[Row], bins: np.ndarray, folds: np.nd
         accuracy = np.stack([row.accuracy for row in actions], 1)
         validated = cross_validate(accuracy, bins, folds, repeats=config.repeats, seed=config.seed)
         fitted = [actions[index] for index in best_per_bin(accuracy, bins)]
-        choices.append(Choice(_average(validated, actions, budget), fitted))
+        choices.append(BinChoice(_average(validated, actions, budget), fitted))
     return choices
 
 
-def _average(validated: CrossValidated, actions: list[Row], budget: int) -> Row:
+def _average(validated: CrossValidated, actions: list[StrategyRow], budget: int) -> StrategyRow:
     usage = {name: validated.average(np.stack([row.usage[name] for row in actions], 1)) for name in actions[0].usage}
     accuracy = validated.average(np.stack([row.accuracy for row in actions], 1))
-    return Row("policy", {"name": "policy"}, "chosen", budget, accuracy, usage)
+    return StrategyRow("policy", {"name": "policy"}, "chosen", budget, accuracy, usage)
 
 
-def _ceiling(rows: list[Row], budget: int) -> Row:
+def _ceiling(rows: list[StrategyRow], budget: int) -> StrategyRow:
     """The best action of every problem in hindsight: luck included, so no rule can be asked to reach it."""
     actions = at_budget(rows, budget)
     accuracy = np.stack([row.accuracy for row in actions], 1)

@@ -8,16 +8,16 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from computewise.controller.bin_policy import allocate, cross_validate
-from computewise.controller.controller import ComputeOptimal, Policy
-from computewise.controller.file import Arm, Fitted
-from computewise.controller.frontier import Path, join
-from computewise.controller.replay import Workload
+from computewise.controller.controller import ControllerFit, Policy
+from computewise.controller.file import Controller, ControllerArm
+from computewise.controller.frontier import StoppingPath, join
+from computewise.controller.replay import RecordedPool
 from computewise.core import Usage
 from computewise.metrics import UNANSWERED
-from computewise.runs import Outcome, Record, Settings
-from computewise.samples import LEAST_PROBABILITY, Drawn, Draws, Floats, Ints
-from computewise.strategies import Greedy, Single, StepRevisions, describe
-from computewise.study.analysis.tables import Currency, Row
+from computewise.runs import CandidateRecord, Record, StrategyParams
+from computewise.samples import LEAST_PROBABILITY, Floats, Ints, ProblemSamples, SampleArrays
+from computewise.strategies import Greedy, Single, StepRevisions, strategy_to_dict
+from computewise.study.analysis.tables import CostMetric, StrategyRow
 from computewise.study.plan import SEARCH
 
 Runs = Sequence[Sequence[Record]]
@@ -25,20 +25,22 @@ Runs = Sequence[Sequence[Record]]
 """One arm's records: of one or more runs, each of the same problems in the same order."""
 
 
-def drawn(arms: Mapping[str, Runs], currency: Currency, prompts: Mapping[str, str] | None = None) -> list[Drawn]:
+def drawn(
+    arms: Mapping[str, Runs], currency: CostMetric, prompts: Mapping[str, str] | None = None
+) -> list[ProblemSamples]:
     """One for each problem. `prompts` by the problems' ids; those of the embedded tasks are their own prompts."""
     problems = [record.problem for record in next(iter(arms.values()))[0]]
     found = []
     for index, problem in enumerate(problems):
         numbers: dict[str, int] = {}
         each = {name: _sample_arrays([run[index] for run in runs], numbers, currency) for name, runs in arms.items()}
-        found.append(Drawn(problem, (prompts or {}).get(problem, problem), each))
+        found.append(ProblemSamples(problem, (prompts or {}).get(problem, problem), each))
     return found
 
 
-def _sample_arrays(records: Sequence[Record], numbers: dict[str, int], currency: Currency) -> Draws:
+def _sample_arrays(records: Sequence[Record], numbers: dict[str, int], currency: CostMetric) -> SampleArrays:
     """What several runs drew, one after the other."""
-    parts: list[Draws] = []
+    parts: list[SampleArrays] = []
     blocks = chains = 0
     for record in records:
         parts.append(_draws_of(record, numbers, currency, blocks, chains))
@@ -46,22 +48,24 @@ def _sample_arrays(records: Sequence[Record], numbers: dict[str, int], currency:
             int(parts[-1].blocks.max(initial=blocks - 1)) + 1,
             int(parts[-1].chains.max(initial=chains - 1)) + 1,
         )
-    return Draws(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Draws)))
+    return SampleArrays(
+        *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(SampleArrays))
+    )
 
 
-def _draws_of(record: Record, numbers: dict[str, int], currency: Currency, blocks: int, chains: int) -> Draws:
+def _draws_of(record: Record, numbers: dict[str, int], currency: CostMetric, blocks: int, chains: int) -> SampleArrays:
     outcomes = record.candidates
     count, whole = len(outcomes), is_search(record)
     usages = [record.usage, *[Usage()] * (count - 1)] if whole else draw_usages(record)
-    waited = [record.sequential, *[0] * (count - 1)] if whole else [one.sampled for one in outcomes]
+    waited = [record.sequential, *[0] * (count - 1)] if whole else [one.completion_tokens for one in outcomes]
     chain = {name: number for number, name in enumerate(dict.fromkeys(one.chain for one in outcomes))}
-    return Draws(
+    return SampleArrays(
         answers=np.array([_number(one, numbers) for one in outcomes], np.int64),
         values=np.array([one.value for one in outcomes], float),
         correct=np.array([one.correct for one in outcomes], np.bool_),
-        means=np.array([one.mean for one in outcomes], float),
-        lows=np.array([one.low for one in outcomes], float),
-        logprobs=np.log(np.maximum([one.logprob for one in outcomes], LEAST_PROBABILITY)),
+        means=np.array([one.score_mean for one in outcomes], float),
+        lows=np.array([one.score_min for one in outcomes], float),
+        logprobs=np.log(np.maximum([one.mean_token_prob for one in outcomes], LEAST_PROBABILITY)),
         tokens=np.array([one.tokens for one in outcomes], float),
         costs=np.array([currency.cost(u, w, record.model) for u, w in zip(usages, waited, strict=True)], float),
         blocks=blocks + (np.zeros(count, np.int64) if whole else np.arange(count)),
@@ -79,21 +83,21 @@ def draw_usages(record: Record) -> list[Usage]:
 
     A revision reads its prompt and the steps it keeps again, and so does its verifier.
     """
-    prompt = record.candidates[0].read
+    prompt = record.candidates[0].uncached_prompt_tokens
     return [
         Usage(
             samples=1,
-            prompt_tokens=max(one.read, prompt),
-            cached_prompt_tokens=0 if one.read else prompt,
-            completion_tokens=one.sampled,
+            prompt_tokens=max(one.uncached_prompt_tokens, prompt),
+            cached_prompt_tokens=0 if one.uncached_prompt_tokens else prompt,
+            completion_tokens=one.completion_tokens,
             verifier_tokens=prompt + one.tokens,
-            cached_verifier_tokens=0 if one.read else prompt,
+            cached_verifier_tokens=0 if one.uncached_prompt_tokens else prompt,
         )
         for one in record.candidates
     ]
 
 
-def _number(outcome: Outcome, numbers: dict[str, int]) -> int:
+def _number(outcome: CandidateRecord, numbers: dict[str, int]) -> int:
     return UNANSWERED if outcome.answer is None else numbers.setdefault(outcome.answer, len(numbers))
 
 
@@ -101,19 +105,19 @@ def fit_policy(
     seeds: Sequence[Mapping[str, Runs]],
     scope: str,
     task: str,
-    currency: Currency,
+    currency: CostMetric,
     labels: Mapping[str, str],
     seed: int,
-) -> Fitted:
+) -> Controller:
     """A controller that chooses among the arms of a scope, see `controlled.SCOPES`; `labels` name models by role."""
     names = [name for name in SCOPES[scope] if all(name in each for each in seeds)]
     problems = [one for each in seeds for one in drawn({name: each[name] for name in names}, currency)]
-    workload = Workload(problems)
-    policy = ComputeOptimal(larger=LARGER, seed=seed).fit(workload)
-    return Fitted(
+    workload = RecordedPool(problems)
+    policy = ControllerFit(larger=LARGER, seed=seed).fit(workload)
+    return Controller(
         policy,
         arms=tuple(
-            Arm(
+            ControllerArm(
                 arm.name,
                 labels[_role(arm.name)],
                 _strategy(arm.name, seeds[0]),
@@ -133,17 +137,17 @@ def _role(arm: str) -> str:
     return "large" if arm in LARGER else "small"
 
 
-def _strategy(arm: str, runs: Mapping[str, Runs]) -> Settings:
+def _strategy(arm: str, runs: Mapping[str, Runs]) -> StrategyParams:
     """What draws one increment of it."""
     match arm:
         case "particle filter":
-            return describe(SEARCH)
+            return strategy_to_dict(SEARCH)
         case "step revisions":
-            return {**describe(StepRevisions()), **runs[arm][0][0].strategy, "chains": 1}
+            return {**strategy_to_dict(StepRevisions()), **runs[arm][0][0].strategy, "chains": 1}
         case "large, greedy":
-            return describe(Greedy())
+            return strategy_to_dict(Greedy())
         case _:
-            return describe(Single())
+            return strategy_to_dict(Single())
 
 
 FOLDS = 5
@@ -162,7 +166,7 @@ SCOPES = {
 
 LARGER = ("large, greedy", "large, samples")
 
-SHIPPED = "with escalation, the shipped policy"
+SHIPPED_SCOPE = "with escalation, the shipped policy"
 
 """The same choice by the policy that was fitted on validation problems; counted in FLOPs, as it was."""
 
@@ -187,7 +191,7 @@ def scopes_of(arms: Collection[str]) -> dict[str, list[str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class AccuracyAndCost:
     """Accuracy and cost of a rule, (problems,) each."""
 
     accuracy: Floats
@@ -195,44 +199,44 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
-class AtBudget:
+class BudgetPoint:
     """Every rule within the cost of `n` samples by best-of-N weighted."""
 
     n: int
     budget: float
-    controllers: dict[str, Spent]
-    best_fixed: dict[str, Spent]
+    controllers: dict[str, AccuracyAndCost]
+    best_fixed: dict[str, AccuracyAndCost]
     """By scope: the controller's rival."""
-    at_rivals_cost: dict[str, Spent]
+    at_rivals_cost: dict[str, AccuracyAndCost]
     """The controller at no more than its rival spent, where that is enough for its first draw."""
-    tables: dict[str, Spent]
+    tables: dict[str, AccuracyAndCost]
     """The paper's policy, by who estimates difficulty; that estimate is not charged."""
-    uniform: Spent
+    uniform: AccuracyAndCost
     """Best-of-N weighted."""
-    ceiling: Spent
+    ceiling: AccuracyAndCost
     """The best actions of all problems in hindsight, shared out: luck included."""
 
 
 @dataclass(frozen=True, slots=True)
-class Controlled:
+class ControllerEvaluation:
     """One currency: budgets from the least up, and where each controller's draws went at each."""
 
-    currency: Currency
-    budgets: list[AtBudget]
+    currency: CostMetric
+    budgets: list[BudgetPoint]
     draws: dict[str, list[dict[str, float]]]
     """By scope and budget: mean increments a problem by each arm."""
-    beside_large: Spent | None
+    beside_large: AccuracyAndCost | None
     """The controller that may escalate, at no more than one greedy answer by the larger model costs."""
     needed: dict[str, float | None]
     """By scope: the least budget from which on it is as accurate as best-of-N weighted at the largest, if any."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rivals:
+class Baselines:
     """What is compared with: all rows, the larger model's answer if there is one, bins, folds."""
 
-    rows: Sequence[Row]
-    large: Row | None
+    rows: Sequence[StrategyRow]
+    large: StrategyRow | None
     bins: Mapping[str, Ints]
     folds: Ints
     repeats: int
@@ -241,18 +245,18 @@ class Rivals:
 
 def compare(
     seeds: Sequence[Mapping[str, Runs]],
-    currencies: Mapping[str, Currency],
-    uniform: Sequence[Row],
-    rivals: Rivals,
+    currencies: Mapping[str, CostMetric],
+    uniform: Sequence[StrategyRow],
+    rivals: Baselines,
     shipped: Policy | None,
-) -> dict[str, Controlled]:
+) -> dict[str, ControllerEvaluation]:
     """By column of currency; none where all that is affordable is one sample: there is nothing to decide.
 
     `seeds` holds each seed's arms, `uniform` best-of-N weighted from two samples up.
     """
     if uniform[-1].n == 1:
         return {}
-    fitted: dict[str, tuple[Workload, list[Policy]]] = {}
+    fitted: dict[str, tuple[RecordedPool, list[Policy]]] = {}
     return {
         column: _compare(column, currency, seeds, uniform, rivals, fitted, shipped if column == "flops" else None)
         for column, currency in currencies.items()
@@ -261,34 +265,36 @@ def compare(
 
 def _compare(
     column: str,
-    currency: Currency,
+    currency: CostMetric,
     seeds: Sequence[Mapping[str, Runs]],
-    uniform: Sequence[Row],
-    rivals: Rivals,
-    fitted: dict[str, tuple[Workload, list[Policy]]],
+    uniform: Sequence[StrategyRow],
+    rivals: Baselines,
+    fitted: dict[str, tuple[RecordedPool, list[Policy]]],
     shipped: Policy | None,
-) -> Controlled:
+) -> ControllerEvaluation:
     paths, names = {}, {}
     for scope, arms in scopes_of([name for name in ESCALATING if all(name in each for each in seeds)]).items():
         held = {name: [each[name] for each in seeds] for name in arms}
         problems = [
             one for index in range(len(seeds)) for one in drawn({n: r[index] for n, r in held.items()}, currency)
         ]
-        workload = Workload(problems)
+        workload = RecordedPool(problems)
         names[scope] = workload.names
         paths[scope] = _cross_fit(workload, len(seeds), scope, rivals.seed, fitted)
         if shipped is not None and shipped.arms == tuple(workload.names):
-            names[SHIPPED] = workload.names
-            paths[SHIPPED] = shipped.follow(workload, repeats=ORDERS, seed=rivals.seed)
+            names[SHIPPED_SCOPE] = workload.names
+            paths[SHIPPED_SCOPE] = shipped.follow(workload, repeats=ORDERS, seed=rivals.seed)
     at = [_at_budget(column, row, paths, rivals, len(seeds)) for row in uniform]
     most, large = uniform[-1], rivals.large
-    return Controlled(
+    return ControllerEvaluation(
         currency,
         at,
         draws={
             scope: [_draws(path, path.price(one.budget), names[scope]) for one in at] for scope, path in paths.items()
         },
-        beside_large=_spend(paths.get(SHIPPED, paths["with escalation"]), float(large.usage[column].mean()), len(seeds))
+        beside_large=_spend(
+            paths.get(SHIPPED_SCOPE, paths["with escalation"]), float(large.usage[column].mean()), len(seeds)
+        )
         if large
         else None,
         needed={
@@ -298,7 +304,7 @@ def _compare(
     )
 
 
-def _needed(path: Path, accuracy: float, most: float) -> float | None:
+def _needed(path: StoppingPath, accuracy: float, most: float) -> float | None:
     least = None
     for budget in most * np.arange(1.0, 0.0, -1 / 64):
         if path.at(path.price(float(budget)))[0].mean() < accuracy:
@@ -308,12 +314,12 @@ def _needed(path: Path, accuracy: float, most: float) -> float | None:
 
 
 def _cross_fit(
-    workload: Workload, seeds: int, scope: str, seed: int, fitted: dict[str, tuple[Workload, list[Policy]]]
-) -> Path:
+    workload: RecordedPool, seeds: int, scope: str, seed: int, fitted: dict[str, tuple[RecordedPool, list[Policy]]]
+) -> StoppingPath:
     """One path for every entry of the workload, which holds every problem once a seed, seed by seed."""
     count = len(workload) // seeds
     part = np.tile(np.random.default_rng(seed).permutation(count) % FOLDS, seeds)
-    estimator = ComputeOptimal(larger=LARGER, seed=seed)
+    estimator = ControllerFit(larger=LARGER, seed=seed)
     if scope not in fitted:
         policies = [estimator.fit_unpriced(workload, np.flatnonzero(part != held)) for held in range(FOLDS)]
         fitted[scope] = workload, policies
@@ -326,13 +332,15 @@ def _cross_fit(
     return join(paths)
 
 
-def _at_budget(column: str, row: Row, paths: Mapping[str, Path], rivals: Rivals, seeds: int) -> AtBudget:
+def _at_budget(
+    column: str, row: StrategyRow, paths: Mapping[str, StoppingPath], rivals: Baselines, seeds: int
+) -> BudgetPoint:
     budget = float(row.usage[column].mean())
     small = [one for one in rivals.rows if one.usage[column].mean() <= budget * (1 + 1e-9)]
     large = rivals.large
     both = [*small, large] if large and large.usage[column].mean() <= budget else small
     best = {scope: _chosen(column, small if scope in ALONE else both, None, rivals) for scope in paths}
-    return AtBudget(
+    return BudgetPoint(
         n=row.n,
         budget=budget,
         controllers={scope: _spend(path, budget, seeds) for scope, path in paths.items()},
@@ -343,34 +351,34 @@ def _at_budget(column: str, row: Row, paths: Mapping[str, Path], rivals: Rivals,
             if path.spent[:, 0].mean() <= best[scope].cost.mean()
         },
         tables={kind: _chosen(column, small, bins, rivals) for kind, bins in rivals.bins.items()},
-        uniform=Spent(row.accuracy, row.usage[column]),
+        uniform=AccuracyAndCost(row.accuracy, row.usage[column]),
         ceiling=_ceiling(column, rivals.rows, budget),
     )
 
 
-def _spend(path: Path, budget: float, seeds: int) -> Spent:
+def _spend(path: StoppingPath, budget: float, seeds: int) -> AccuracyAndCost:
     accuracy, cost = path.at(path.price(budget))
-    return Spent(accuracy.reshape(seeds, -1).mean(0), cost.reshape(seeds, -1).mean(0))
+    return AccuracyAndCost(accuracy.reshape(seeds, -1).mean(0), cost.reshape(seeds, -1).mean(0))
 
 
-def _chosen(column: str, rows: Sequence[Row], bins: Ints | None, rivals: Rivals) -> Spent:
+def _chosen(column: str, rows: Sequence[StrategyRow], bins: Ints | None, rivals: Baselines) -> AccuracyAndCost:
     """Chosen on halves and measured on the others; with `bins`, one action for each."""
     rows = sorted(rows, key=lambda row: float(row.usage[column].mean()))
     accuracy = np.stack([row.accuracy for row in rows], 1)
     cost = np.stack([row.usage[column] for row in rows], 1)
     bins = np.zeros(len(accuracy), np.int64) if bins is None else bins
     validated = cross_validate(accuracy, bins, rivals.folds, repeats=rivals.repeats, seed=rivals.seed)
-    return Spent(validated.average(accuracy), validated.average(cost))
+    return AccuracyAndCost(validated.average(accuracy), validated.average(cost))
 
 
-def _ceiling(column: str, rows: Sequence[Row], budget: float) -> Spent:
+def _ceiling(column: str, rows: Sequence[StrategyRow], budget: float) -> AccuracyAndCost:
     accuracy = np.stack([row.accuracy for row in rows], 1)
     cost = np.stack([row.usage[column] for row in rows], 1)
     shares = allocate(accuracy, cost, budget)
-    return Spent((shares * accuracy).sum(1), (shares * cost).sum(1))
+    return AccuracyAndCost((shares * accuracy).sum(1), (shares * cost).sum(1))
 
 
-def _draws(path: Path, price: float, arms: Sequence[str]) -> dict[str, float]:
+def _draws(path: StoppingPath, price: float, arms: Sequence[str]) -> dict[str, float]:
     """Increments a problem by each arm, the first probe included."""
     taken = path.arms[:, :-1][np.arange(path.arms.shape[1] - 1) < path.stops(price)[:, None]]
     counts = np.bincount(taken, minlength=len(arms)) / len(path.arms)

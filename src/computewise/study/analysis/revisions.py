@@ -10,13 +10,13 @@ import numpy as np
 
 from computewise.core import Usage
 from computewise.metrics import Bools, Floats, Interval, bootstrap_ratio
-from computewise.runs import Outcome, Record
+from computewise.runs import CandidateRecord, Record
 from computewise.selection import Ballot, find_selection
 from computewise.session import Strategy
 from computewise.strategies import GatedRevisions, Revisions
 from computewise.strategies.ratio_pool import parallel_widths
 
-Chain = tuple[Outcome, ...]
+Chain = tuple[CandidateRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,11 @@ def _elected(group: Sequence[Chain], selection: str) -> bool:
 def _mean_usage(record: Record, chains: Sequence[Chain], ratio: Ratio, verified: bool) -> Usage:
     groups = _groups(chains, ratio)
     attempts = [attempt for group in groups for chain in group for attempt in chain]
-    prompt = record.candidates[0].read
+    prompt = record.candidates[0].uncached_prompt_tokens
     tokens = sum(attempt.tokens for attempt in attempts) / len(groups)
-    revised = sum(attempt.read for group in groups for chain in group for attempt in chain[1:]) / len(groups)
+    revised = sum(attempt.uncached_prompt_tokens for group in groups for chain in group for attempt in chain[1:]) / len(
+        groups
+    )
     again = prompt * (ratio.chains - 1)
     samples = len(attempts) / len(groups)
     rounds = sum(max(map(len, group)) for group in groups) / len(groups)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from computewise.core import Usage
-from computewise.runs import Key, Record, key_of
-from computewise.setups.base import Models
-from computewise.strategies import describe
+from computewise.runs import Key, Record, make_key
+from computewise.setups.base import Roles
+from computewise.strategies import strategy_to_dict
 from computewise.strategies.revisions import TRUST
 from computewise.study.analysis.revisions import ChainPool, Ratio, ratios
-from computewise.study.analysis.tables import Floats, Pool, Row, elected, usage_columns
+from computewise.study.analysis.tables import Floats, SamplePool, StrategyRow, elected, usage_columns
 from computewise.study.plan import Run, StudyConfig
 
 POOL_SELECTIONS = ("majority", "weighted, logprob", "best", "weighted")
@@ -28,30 +28,30 @@ class RatioRow:
     """A ratio of sequential to parallel, and what came of it."""
 
     ratio: Ratio
-    row: Row
+    row: StrategyRow
 
 
-def revises(row: Row) -> bool:
+def revises(row: StrategyRow) -> bool:
     """Whether its candidates are attempts, some of them made in view of others."""
     return row.model == "revision" or row.family.startswith(REVISED)
 
 
-def weighs_probability(pools: Sequence[Pool]) -> bool:
+def weighs_probability(pools: Sequence[SamplePool]) -> bool:
     """Whether the model says how probable its samples are: some servers do not."""
     return any(np.ptp(pool.logprobs) > 0 for pool in pools)
 
 
-def large_row(greedy: list[list[Record]], models: Models, a_generation: Floats) -> Row | None:
+def large_row(greedy: list[list[Record]], models: Roles, a_generation: Floats) -> StrategyRow | None:
     """The larger model's one answer, which nobody verifies."""
     for records in greedy:
         usages = [replace(r.usage, verifier_tokens=0, cached_verifier_tokens=0) for r in records]
         waited = [r.usage.completion_tokens for r in records]
         columns = usage_columns(usages, waited, models, a_generation, "large")
-        return Row("greedy", records[0].strategy, "none", 1, _accuracy([records], "best"), columns, "large")
+        return StrategyRow("greedy", records[0].strategy, "none", 1, _accuracy([records], "best"), columns, "large")
     return None
 
 
-def pool_rows(config: StudyConfig, pools: list[Pool], models: Models, a_generation: Floats) -> list[Row]:
+def pool_rows(config: StudyConfig, pools: list[SamplePool], models: Roles, a_generation: Floats) -> list[StrategyRow]:
     """Best-of-N at every budget, by every selection, from the same samples."""
     selections = [one for one in POOL_SELECTIONS if weighs_probability(pools) or one != "weighted, logprob"]
     return [
@@ -61,23 +61,23 @@ def pool_rows(config: StudyConfig, pools: list[Pool], models: Models, a_generati
     ]
 
 
-def pool_row(pools: list[Pool], selection: str, k: int, models: Models, a_generation: Floats) -> Row:
+def pool_row(pools: list[SamplePool], selection: str, k: int, models: Roles, a_generation: Floats) -> StrategyRow:
     """Best-of-k by one selection; a single sample where k is 1."""
     verified = selection in ("best", "weighted") and k > 1
     usages = [_mean(usages) for usages in zip(*(pool.usage(k, verified=verified) for pool in pools), strict=True)]
     accuracy = np.mean([pool.accuracy(selection, k) for pool in pools], axis=0)
     columns = usage_columns(usages, np.mean([pool.longest(k) for pool in pools], axis=0), models, a_generation)
     if k == 1:
-        return Row("single sample", {"name": "single"}, "none", k, accuracy, columns)
-    return Row("best-of-N", {"name": "best_of_n", "n": k}, selection, k, accuracy, columns)
+        return StrategyRow("single sample", {"name": "single"}, "none", k, accuracy, columns)
+    return StrategyRow("best-of-N", {"name": "best_of_n", "n": k}, selection, k, accuracy, columns)
 
 
-def search_rows(runs: list[tuple[Run, list[Record]]], models: Models, a_generation: Floats) -> list[Row]:
+def search_rows(runs: list[tuple[Run, list[Record]]], models: Roles, a_generation: Floats) -> list[StrategyRow]:
     """What was run by itself: greedy, the searches, the searches over attempts."""
     by_strategy: dict[Key, list[tuple[Run, list[Record]]]] = defaultdict(list)
     for run, records in runs:
         if run.purpose not in ("pool", "difficulty", "chains", "draws") and run.model != "large":
-            by_strategy[key_of(run.purpose, run.model, run.strategy, 0, "")].append((run, records))
+            by_strategy[make_key(run.purpose, run.model, run.strategy, 0, "")].append((run, records))
     rows = []
     for same in by_strategy.values():
         run, seeds = same[0][0], [records for _, records in same]
@@ -88,11 +88,11 @@ def search_rows(runs: list[tuple[Run, list[Record]]], models: Models, a_generati
         for selection in selections if run.purpose != "greedy" else ("best",):
             name = selection if run.purpose != "greedy" else "none"
             accuracy = _accuracy(seeds, selection)
-            rows.append(Row(run.purpose, run.strategy, name, run.budget, accuracy, columns, run.model))
+            rows.append(StrategyRow(run.purpose, run.strategy, name, run.budget, accuracy, columns, run.model))
     return rows
 
 
-def ratio_rows(n: int, chains: list[ChainPool], models: Models, a_generation: Floats) -> list[RatioRow]:
+def ratio_rows(n: int, chains: list[ChainPool], models: Roles, a_generation: Floats) -> list[RatioRow]:
     """Every ratio at a budget: by verifier, by majority, and with chains that end at a trusted attempt."""
     rows = []
     for ratio in ratios(n) if chains else ():
@@ -105,8 +105,8 @@ def ratio_rows(n: int, chains: list[ChainPool], models: Models, a_generation: Fl
             sequential = np.mean([c.longest(way) for c in chains], axis=0)
             columns = usage_columns(usages, sequential, models, a_generation, "revision")
             accuracy = np.mean([c.accuracy(way, selection) for c in chains], axis=0)
-            strategy = describe(way.strategy())
-            rows.append(RatioRow(way, Row(way.family, strategy, selection, n, accuracy, columns, "revision")))
+            strategy = strategy_to_dict(way.strategy())
+            rows.append(RatioRow(way, StrategyRow(way.family, strategy, selection, n, accuracy, columns, "revision")))
     return rows
 
 

@@ -9,12 +9,12 @@ import numpy as np
 from computewise.difficulty import BINS, bin_edges
 from computewise.metrics import bootstrap, pass_at_k
 from computewise.strategies.revisions import TRUST
-from computewise.study.analysis.analyse import Analysis, Choice
-from computewise.study.analysis.controller import AtBudget, Controlled, Spent, widest_alone
+from computewise.study.analysis.analyse import Analysis, BinChoice
+from computewise.study.analysis.controller import AccuracyAndCost, BudgetPoint, ControllerEvaluation, widest_alone
 from computewise.study.analysis.flops_matched import SHARES, exchange
 from computewise.study.analysis.revisions import Rate, along, gated
 from computewise.study.analysis.rows import REVISED, RatioRow
-from computewise.study.analysis.tables import Floats, Row, assumed
+from computewise.study.analysis.tables import Floats, StrategyRow, assumed
 from computewise.study.plan import StudyConfig
 
 POLICY_VERSION = 1
@@ -71,7 +71,7 @@ def summarise(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, A
         "oracle_per_problem": [_row(row, bins) for row in analysis.oracle_per_problem],
         "comparisons": _comparisons(analysis),
         "controller": {
-            column: controller_plain(one, analysis.large, column) for column, one in analysis.controlled.items()
+            column: controller_plain(one, analysis.large, column) for column, one in analysis.controller.items()
         },
         **_exchanges(analysis),
         "ratios": [
@@ -91,7 +91,7 @@ def summarise(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, A
     }
 
 
-def _row(row: Row, bins: np.ndarray) -> dict[str, Any]:
+def _row(row: StrategyRow, bins: np.ndarray) -> dict[str, Any]:
     return {
         "strategy": row.strategy["name"],
         "model": row.model,
@@ -107,7 +107,7 @@ def _row(row: Row, bins: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _choice(choice: Choice, bins: np.ndarray) -> dict[str, Any]:
+def _choice(choice: BinChoice, bins: np.ndarray) -> dict[str, Any]:
     return {**_row(choice.row, bins), "actions": [action.label for action in choice.actions]}
 
 
@@ -142,12 +142,12 @@ def _against_most(analysis: Analysis) -> list[dict[str, Any]]:
     return [_difference(side.n, side.label, side, f"best-of-{n}, weighted", rival) for rival in most for side in sides]
 
 
-def _compared(row: Row) -> bool:
+def _compared(row: StrategyRow) -> bool:
     """The strategies that are compared one by one, not only through a policy."""
     return row.family == "beam search, M = 4" or row.family.startswith(REVISED)
 
 
-def _difference(n: int, name: str, side: Row, rival: str, other: Row) -> dict[str, Any]:
+def _difference(n: int, name: str, side: StrategyRow, rival: str, other: StrategyRow) -> dict[str, Any]:
     difference = side.accuracy - other.accuracy
     return {
         "n": n,
@@ -210,12 +210,12 @@ def _rate(rate: Rate) -> dict[str, Any] | None:
     return None if np.isnan(rate.value) else {"value": rate.value, "ci95": list(rate.ci95)}
 
 
-def _spent(choices: list[Choice]) -> list[tuple[Floats, Floats]]:
+def _spent(choices: list[BinChoice]) -> list[tuple[Floats, Floats]]:
     return [(choice.row.accuracy, choice.row.usage["flops"]) for choice in choices]
 
 
 def _controlled(analysis: Analysis) -> list[tuple[Floats, Floats]]:
-    budgets = analysis.controlled["flops"].budgets if analysis.controlled else []
+    budgets = analysis.controller["flops"].budgets if analysis.controller else []
     each = [at.controllers[widest_alone(at.controllers)] for at in budgets]
     return [(one.accuracy, one.cost) for one in each]
 
@@ -234,7 +234,7 @@ def _exchanges(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _exchange(analysis: Analysis, large: Row, curve: list[tuple[Floats, Floats]]) -> dict[str, Any]:
+def _exchange(analysis: Analysis, large: StrategyRow, curve: list[tuple[Floats, Floats]]) -> dict[str, Any]:
     """Of `small` along a curve of accuracy and FLOPs for `large`."""
     greedy = next(row for row in analysis.rows if row.family == "greedy")
     unit, found = exchange(
@@ -246,13 +246,13 @@ def _exchange(analysis: Analysis, large: Row, curve: list[tuple[Floats, Floats]]
     )
     at = [
         {
-            **found.overall.at(share).plain(),
+            **found.overall.at(share).to_dict(),
             "small_flops": found.overall.at(share).k * unit,
-            "by_bin": [match.at(share).plain() for _, match in sorted(found.bins.items())],
+            "by_bin": [match.at(share).to_dict() for _, match in sorted(found.bins.items())],
         }
         for share in SHARES
     ]
-    return {"unit_flops": unit, "at": at, **found.plain()}
+    return {"unit_flops": unit, "at": at, **found.to_dict()}
 
 
 def policy_file(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, Any]:
@@ -287,7 +287,7 @@ def policy_file(config: StudyConfig, task: str, analysis: Analysis) -> dict[str,
     }
 
 
-def controller_plain(one: Controlled, large: Row | None, column: str) -> dict[str, Any]:
+def controller_plain(one: ControllerEvaluation, large: StrategyRow | None, column: str) -> dict[str, Any]:
     """One currency: accuracies in [0, 1], costs a problem in the currency's unit."""
     scopes = list(one.draws)
     held: dict[str, Any] = {
@@ -297,7 +297,7 @@ def controller_plain(one: Controlled, large: Row | None, column: str) -> dict[st
             _at(at, {scope: one.draws[scope][index] for scope in scopes}) for index, at in enumerate(one.budgets)
         ],
         "mean_minus_best_fixed": {scope: _mean(one.budgets, scope) for scope in scopes},
-        "beside_large": _beside(one.beside_large, Spent(large.accuracy, large.usage[column]))
+        "beside_large": _beside(one.beside_large, AccuracyAndCost(large.accuracy, large.usage[column]))
         if large and one.beside_large
         else None,
         "needed": {
@@ -305,14 +305,14 @@ def controller_plain(one: Controlled, large: Row | None, column: str) -> dict[st
             for scope, needed in one.needed.items()
         },
     }
-    return {**held, "sentence": sentence(held)}
+    return {**held, "sentence": summary_sentence(held)}
 
 
-def _beside(controller: Spent, large: Spent) -> dict[str, Any]:
+def _beside(controller: AccuracyAndCost, large: AccuracyAndCost) -> dict[str, Any]:
     return {"controller": _point(controller), "large": _point(large), **_controller_difference(controller, large)}
 
 
-def _at(at: AtBudget, draws: dict[str, dict[str, float]]) -> dict[str, Any]:
+def _at(at: BudgetPoint, draws: dict[str, dict[str, float]]) -> dict[str, Any]:
     return {
         "n": at.n,
         "budget": at.budget,
@@ -330,7 +330,7 @@ def _at(at: AtBudget, draws: dict[str, dict[str, float]]) -> dict[str, Any]:
     }
 
 
-def _point(spent: Spent) -> dict[str, Any]:
+def _point(spent: AccuracyAndCost) -> dict[str, Any]:
     return {
         "cost": float(spent.cost.mean()),
         "accuracy": float(spent.accuracy.mean()),
@@ -338,17 +338,17 @@ def _point(spent: Spent) -> dict[str, Any]:
     }
 
 
-def _controller_difference(spent: Spent, rival: Spent) -> dict[str, Any]:
+def _controller_difference(spent: AccuracyAndCost, rival: AccuracyAndCost) -> dict[str, Any]:
     paired = spent.accuracy - rival.accuracy
     return {"difference": float(paired.mean()), "difference_ci95": list(bootstrap(paired))}
 
 
-def _mean(budgets: list[AtBudget], scope: str) -> dict[str, Any] | None:
+def _mean(budgets: list[BudgetPoint], scope: str) -> dict[str, Any] | None:
     """Over all budgets where both can be had, so that none is picked: controller minus best fixed at the same cost.
 
     A larger budget of which the rival has no use is no further comparison.
     """
-    both: list[tuple[Spent, Spent]] = []
+    both: list[tuple[AccuracyAndCost, AccuracyAndCost]] = []
     for at in budgets:
         rival = at.best_fixed[scope]
         if scope in at.at_rivals_cost and not (both and rival.cost.mean() <= 1.01 * both[-1][1].cost.mean()):
@@ -359,7 +359,7 @@ def _mean(budgets: list[AtBudget], scope: str) -> dict[str, Any] | None:
     return {"difference": float(paired.mean()), "difference_ci95": list(bootstrap(paired))}
 
 
-def sentence(held: dict[str, Any]) -> str:
+def summary_sentence(held: dict[str, Any]) -> str:
     """What adaptivity bought, counted so."""
     parts = []
     for scope, mean in held["mean_minus_best_fixed"].items():

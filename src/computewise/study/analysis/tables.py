@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from computewise.core import Usage
 from computewise.costs import NO_VERIFIER, CostModel, FlopsCost, LatencyCost, MemoryCost, PriceCost, flops
 from computewise.metrics import UNANSWERED, best_at_k, vote_at_k
-from computewise.runs import Outcome, Record, Settings
+from computewise.runs import CandidateRecord, Record, StrategyParams
 from computewise.selection import Ballot, find_selection
-from computewise.setups.base import Models
+from computewise.setups.base import Roles
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ BATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Currency:
+class CostMetric:
     """A way to count, for every model that is run."""
 
     name: str
@@ -38,23 +38,23 @@ class Currency:
         return self.models[model].cost(usage, sequential)
 
 
-def currencies(models: Models) -> dict[str, Currency]:
+def cost_metrics(models: Roles) -> dict[str, CostMetric]:
     """Each by the column it is kept in: FLOPs, and what else is known of all the models."""
     roles, shapes = models.generators, models.shapes
     prm = models.sizes["prm"]
-    found = {"flops": Currency("FLOPs", "FLOPs", {role: FlopsCost(models.sizes[role], prm) for role in roles})}
+    found = {"flops": CostMetric("FLOPs", "FLOPs", {role: FlopsCost(models.sizes[role], prm) for role in roles})}
     verifier = shapes.get("prm", None if prm else NO_VERIFIER)
     if verifier and shapes.keys() >= set(roles):
         traffic = {role: MemoryCost(shapes[role], verifier, BATCH) for role in roles}
-        found["bytes"] = Currency("memory traffic", "bytes", traffic)
+        found["bytes"] = CostMetric("memory traffic", "bytes", traffic)
     if prices := _of_all(models.prices, roles):
-        found["dollars"] = Currency("price", "$", {role: PriceCost(held) for role, held in prices.items()})
+        found["dollars"] = CostMetric("price", "$", {role: PriceCost(held) for role, held in prices.items()})
     if speeds := _of_all(models.speeds, roles):
-        found["seconds"] = Currency("latency", "s", {role: LatencyCost(held) for role, held in speeds.items()})
+        found["seconds"] = CostMetric("latency", "s", {role: LatencyCost(held) for role, held in speeds.items()})
     return found
 
 
-def assumed(models: Models) -> dict[str, Any]:
+def assumed(models: Roles) -> dict[str, Any]:
     """What the currencies count with, as plain data: by role dollars a million tokens, and seconds a token."""
     numbers = {shape.bytes_per_number for shape in models.shapes.values()}
     return {
@@ -79,11 +79,11 @@ TOKEN_FIELDS = tuple(field.name for field in fields(Usage))
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StrategyRow:
     """One way to spend at one budget: (problems,) accuracies in [0, 1] and mean usages, averaged over seeds."""
 
     family: str
-    strategy: Settings
+    strategy: StrategyParams
     selection: str
     n: int
     accuracy: Floats
@@ -96,13 +96,13 @@ class Row:
         return self.family if self.family in ("single sample", "greedy") else f"{self.family}, {self.selection}"
 
 
-class Pool:
+class SamplePool:
     """Samples of every problem with one seed: arrays (problems, samples)."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
         self.values = _array(records, lambda outcome: outcome.value)
-        self.logprobs = _array(records, lambda outcome: outcome.logprob)
+        self.logprobs = _array(records, lambda outcome: outcome.mean_token_prob)
         self.tokens = _array(records, lambda outcome: outcome.tokens)
         self.correct = _array(records, lambda outcome: outcome.correct).astype(np.bool_)
         self.answers = np.full(self.values.shape, UNANSWERED, np.int64)
@@ -150,7 +150,7 @@ def _share(usage: Usage, k: int, n: int, verified: bool) -> Usage:
     return part if verified else replace(part, verifier_tokens=0, cached_verifier_tokens=0)
 
 
-def _array(records: Sequence[Record], read: Callable[[Outcome], float]) -> Floats:
+def _array(records: Sequence[Record], read: Callable[[CandidateRecord], float]) -> Floats:
     width = max(len(record.candidates) for record in records)
     padded = np.zeros((len(records), width))
     for row, record in enumerate(records):
@@ -168,7 +168,7 @@ def elected(record: Record, selection: str) -> bool:
 def usage_columns(
     usages: Iterable[Usage],
     sequential: Iterable[float],
-    models: Models,
+    models: Roles,
     tokens_a_generation: Floats,
     model: str = "small",
 ) -> dict[str, Floats]:
@@ -181,7 +181,7 @@ def usage_columns(
     columns["generations"] = columns["completion_tokens"] / tokens_a_generation
     sizes = models.sizes[model], models.sizes["prm"]
     columns["flops_uncached"] = np.array([flops(usage, *sizes).uncached_total for usage in held])
-    for name, currency in currencies(models).items():
+    for name, currency in cost_metrics(models).items():
         columns[name] = np.array(
             [currency.cost(u, min(w, u.completion_tokens), model) for u, w in zip(held, waited, strict=True)]
         )

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from computewise.grading.normalize import canonical
+from computewise.grading.normalize import normalize
 from computewise.samples import Bools, Floats, Ints
 from computewise.study.recorded.rows import CHARACTERS_A_TOKEN, Finding, RecordedProblem, Sample, counted
 
@@ -230,8 +230,8 @@ def _contradicts_itself(problem: RecordedProblem) -> bool:
     answered = [(sample, sample.answer) for sample in problem.samples if sample.answer is not None]
     right = {sample.answer_class for sample, _ in answered if sample.correct}
     wrong = {sample.answer_class for sample, _ in answered if not sample.correct}
-    texts = {canonical(answer) for sample, answer in answered if not sample.correct}
-    return len(right) > 1 or bool(right & wrong) or canonical(problem.answer) in texts
+    texts = {normalize(answer) for sample, answer in answered if not sample.correct}
+    return len(right) > 1 or bool(right & wrong) or normalize(problem.answer) in texts
 
 
 def _no_right_answer(problems: Problems) -> Finding | None:

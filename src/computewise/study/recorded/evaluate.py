@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from computewise.controller.bin_policy import always, oracle, plain_rule, uniform
-from computewise.controller.controller import ComputeOptimal, Policy
-from computewise.controller.frontier import Path, join
-from computewise.controller.replay import Workload
+from computewise.controller.bin_policy import always, confidence_rule, oracle, uniform
+from computewise.controller.controller import ControllerFit, Policy
+from computewise.controller.frontier import StoppingPath, join
+from computewise.controller.replay import RecordedPool
 from computewise.difficulty import rank_bins
 from computewise.errors import UsageError
 from computewise.flops_matched import Pretrained, by_flops, from_problems
 from computewise.metrics import bootstrap
-from computewise.samples import Drawn, Draws, Floats, Ints
+from computewise.samples import Floats, Ints, ProblemSamples, SampleArrays
 
 FOLDS = 5
 
-Outcome = tuple[Floats, Floats]
+PerProblem = tuple[Floats, Floats]
 
 """Accuracy and mean cost, (problems,) each."""
 
@@ -29,7 +29,7 @@ Outcome = tuple[Floats, Floats]
 class Split:
     """One way to fit on some problems and measure on others: every measured problem once."""
 
-    controller: Path
+    controller: StoppingPath
     fitted_prices: list[Policy]
     """The policies in the order of `parts`."""
     parts: list[Ints]
@@ -40,16 +40,16 @@ class Split:
 class Measured:
     """What each rule did on the same problems, in the same orders of their draws."""
 
-    problems: Workload
+    problems: RecordedPool
     splits: list[Split]
-    always: Path
-    plain: Path
+    always: StoppingPath
+    confidence_path: StoppingPath
 
-    def controller(self, budget: float) -> Outcome:
+    def controller(self, budget: float) -> PerProblem:
         """At a mean cost of at most `budget` over the workload, by one price for all of it."""
         return _mean([split.controller.at(split.controller.price(budget)) for split in self.splits])
 
-    def controller_at_fitted_price(self, budget: float) -> Outcome:
+    def controller_at_fitted_price(self, budget: float) -> PerProblem:
         """At the price that came to `budget` on the problems each policy was fitted on."""
         return _mean([_by_fitted_price(split, budget) for split in self.splits])
 
@@ -57,13 +57,13 @@ class Measured:
         """The share of problems that drew by an arm at that budget."""
         return float(np.mean([_took(split.controller, arm, budget) for split in self.splits]))
 
-    def plain_rule(self, budget: float) -> Outcome:
+    def confidence_rule(self, budget: float) -> PerProblem:
         """At the confidence that spends at most `budget`."""
-        return self.plain.at(self.plain.price(budget))
+        return self.confidence_path.at(self.confidence_path.price(budget))
 
 
-def measure(
-    fit: Workload, evaluate: Workload | None, estimator: ComputeOptimal, *, orders: int, splits: int
+def evaluate_rules(
+    fit: RecordedPool, evaluate: RecordedPool | None, estimator: ControllerFit, *, orders: int, splits: int
 ) -> Measured:
     """Fit on `fit` and measure on `evaluate`; without that, on `splits` random partitions of `fit` into five parts."""
     measured = evaluate or fit
@@ -77,7 +77,7 @@ def measure(
         measured,
         found,
         always(measured, repeats=orders, seed=estimator.seed),
-        plain_rule(measured, repeats=orders, seed=estimator.seed),
+        confidence_rule(measured, repeats=orders, seed=estimator.seed),
     )
 
 
@@ -87,7 +87,7 @@ def check_splittable(problems: int) -> None:
         raise UsageError(f"{problems} problems are too few to split into fitting and measuring: at least {2 * FOLDS}")
 
 
-def _split(workload: Workload, estimator: ComputeOptimal, orders: int, number: int) -> Split:
+def _split(workload: RecordedPool, estimator: ControllerFit, orders: int, number: int) -> Split:
     part = np.random.default_rng((estimator.seed, number)).permutation(len(workload)) % FOLDS
     parts = [np.flatnonzero(part == held) for held in range(FOLDS)]
     policies = [estimator.fit(workload, np.flatnonzero(part != held)) for held in range(FOLDS)]
@@ -98,7 +98,7 @@ def _split(workload: Workload, estimator: ComputeOptimal, orders: int, number: i
     return Split(join(followed), policies, parts)
 
 
-def _by_fitted_price(split: Split, budget: float) -> Outcome:
+def _by_fitted_price(split: Split, budget: float) -> PerProblem:
     accuracy, cost = (np.zeros(sum(map(len, split.parts))) for _ in range(2))
     for policy, part in zip(split.fitted_prices, split.parts, strict=True):
         affordable = [priced.price for priced in policy.prices if priced.mean_cost <= budget + 1e-9]
@@ -107,17 +107,17 @@ def _by_fitted_price(split: Split, budget: float) -> Outcome:
     return accuracy, cost
 
 
-def _took(path: Path, arm: int, budget: float) -> float:
+def _took(path: StoppingPath, arm: int, budget: float) -> float:
     drawn = np.arange(path.arms.shape[1]) < path.stops(path.price(budget))[:, None]
     return float(((path.arms == arm) & drawn).any(1).mean())
 
 
-def _mean(outcomes: Sequence[Outcome]) -> Outcome:
+def _mean(outcomes: Sequence[PerProblem]) -> PerProblem:
     accuracy, cost = zip(*outcomes, strict=True)
     return np.mean(accuracy, 0), np.mean(cost, 0)
 
 
-def reached(curve: Sequence[Outcome], accuracy: float) -> Outcome | None:
+def reached(curve: Sequence[PerProblem], accuracy: float) -> PerProblem | None:
     """The first of a curve, cheapest first, from which on its accuracy stays at least that; None where none."""
     first = None
     for outcome in reversed(curve):
@@ -155,13 +155,13 @@ def frontier(measured: Measured) -> dict[str, Any]:
         "frontier": {
             "uniform": [_point(budget, same[budget]) for budget in BUDGETS],
             "controller": [_point(budget, controller[budget]) for budget in BUDGETS],
-            "plain_rule": [_point(budget, measured.plain_rule(budget)) for budget in BUDGETS],
+            "plain_rule": [_point(budget, measured.confidence_rule(budget)) for budget in BUDGETS],
             "oracle": [_point(budget, outcome) for budget, outcome in zip(BUDGETS, known, strict=True)],
         },
         "controller_at_fitted_price": [
             _point(budget, measured.controller_at_fitted_price(budget)) for budget in BUDGETS
         ],
-        "plain_rule_at_0.9": point(measured.plain.at(1 - CONFIDENCE)),
+        "plain_rule_at_0.9": point(measured.confidence_path.at(1 - CONFIDENCE)),
         "controller_minus_uniform": [
             {"mean_samples": budget, **difference(controller[budget], same[budget])} for budget in BUDGETS
         ],
@@ -174,11 +174,11 @@ def frontier(measured: Measured) -> dict[str, Any]:
     }
 
 
-def _point(budget: int, outcome: Outcome) -> dict[str, Any]:
+def _point(budget: int, outcome: PerProblem) -> dict[str, Any]:
     return {"budget": budget, **point(outcome)}
 
 
-def point(outcome: Outcome) -> dict[str, Any]:
+def point(outcome: PerProblem) -> dict[str, Any]:
     """One point of a curve."""
     accuracy, cost = outcome
     return {
@@ -188,13 +188,13 @@ def point(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def difference(outcome: Outcome, rival: Outcome) -> dict[str, Any]:
+def difference(outcome: PerProblem, rival: PerProblem) -> dict[str, Any]:
     """Paired, of accuracies."""
     paired: Floats = outcome[0] - rival[0]
     return {"difference": float(paired.mean()), "ci95": list(bootstrap(paired))}
 
 
-def _saved(curve: list[Outcome], budget: int, rival: Outcome) -> dict[str, Any]:
+def _saved(curve: list[PerProblem], budget: int, rival: PerProblem) -> dict[str, Any]:
     """The controller's mean draws for the accuracy of that many draws for everybody."""
     needed = reached(curve, float(rival[0].mean()))
     spent = None if needed is None else float(needed[1].mean())
@@ -207,7 +207,7 @@ def _saved(curve: list[Outcome], budget: int, rival: Outcome) -> dict[str, Any]:
     }
 
 
-def sentence(summary: dict[str, Any]) -> str:
+def frontier_sentence(summary: dict[str, Any]) -> str:
     """What adaptivity bought, in one sentence, at the budgets that the recorded samples suffice for."""
     recorded = [
         one["budget"] for one in summary["frontier"]["uniform"] if one["mean_samples"] > SUFFICES * one["budget"]
@@ -233,7 +233,7 @@ def sentence(summary: dict[str, Any]) -> str:
 SMALL, LARGE = "samples", "large"
 
 
-def in_samples_of_small(problems: Sequence[Drawn], parameters: tuple[float, float]) -> list[Drawn]:
+def in_samples_of_small(problems: Sequence[ProblemSamples], parameters: tuple[float, float]) -> list[ProblemSamples]:
     """The same problems, costs counted in FLOPs and given in mean samples of the small model.
 
     2 operations a parameter and token; what prompts take is left out, since nobody recorded it.
@@ -241,7 +241,7 @@ def in_samples_of_small(problems: Sequence[Drawn], parameters: tuple[float, floa
     unit = parameters[0] * np.concatenate([problem.arms[SMALL].tokens for problem in problems]).mean()
     weights = dict(zip((SMALL, LARGE), parameters, strict=True))
 
-    def priced(name: str, draws: Draws) -> Draws:
+    def priced(name: str, draws: SampleArrays) -> SampleArrays:
         return replace(draws, costs=draws.tokens * weights[name] / unit)
 
     return [
@@ -251,8 +251,8 @@ def in_samples_of_small(problems: Sequence[Drawn], parameters: tuple[float, floa
 
 
 def escalation(
-    fit: Sequence[Drawn],
-    evaluate: Sequence[Drawn] | None,
+    fit: Sequence[ProblemSamples],
+    evaluate: Sequence[ProblemSamples] | None,
     parameters: tuple[float, float],
     *,
     orders: int,
@@ -262,7 +262,7 @@ def escalation(
     """The controller that may escalate beside the large model alone and the small one alone, at equal FLOPs."""
     fit_on = in_samples_of_small(fit, parameters)
     held = None if evaluate is None else in_samples_of_small(evaluate, parameters)
-    estimator = ComputeOptimal(larger=(LARGE,), seed=seed)
+    estimator = ControllerFit(larger=(LARGE,), seed=seed)
     both = _measure(fit_on, held, (SMALL, LARGE), estimator, orders, splits)
     alone = _measure(fit_on, held, (SMALL,), estimator, orders, splits)
     large = always(_workload(held or fit_on, (LARGE,)), repeats=orders, seed=seed)
@@ -280,22 +280,22 @@ def escalation(
 
 
 def _measure(
-    fit: list[Drawn],
-    evaluate: list[Drawn] | None,
+    fit: list[ProblemSamples],
+    evaluate: list[ProblemSamples] | None,
     arms: tuple[str, ...],
-    estimator: ComputeOptimal,
+    estimator: ControllerFit,
     orders: int,
     splits: int,
 ) -> Measured:
     held = None if evaluate is None else _workload(evaluate, arms)
-    return measure(_workload(fit, arms), held, estimator, orders=orders, splits=splits)
+    return evaluate_rules(_workload(fit, arms), held, estimator, orders=orders, splits=splits)
 
 
-def _workload(problems: list[Drawn], arms: tuple[str, ...]) -> Workload:
-    return Workload([replace(problem, arms={arm: problem.arms[arm] for arm in arms}) for problem in problems])
+def _workload(problems: list[ProblemSamples], arms: tuple[str, ...]) -> RecordedPool:
+    return RecordedPool([replace(problem, arms={arm: problem.arms[arm] for arm in arms}) for problem in problems])
 
 
-def _beside(n: int, large: Outcome, both: Measured, alone: Measured) -> dict[str, Any]:
+def _beside(n: int, large: PerProblem, both: Measured, alone: Measured) -> dict[str, Any]:
     """At no more than `n` samples of the large model cost."""
     cost = float(large[1].mean())
     escalating, staying = both.controller(cost), alone.controller(cost)
@@ -307,7 +307,7 @@ def _beside(n: int, large: Outcome, both: Measured, alone: Measured) -> dict[str
     }
 
 
-def _escalated(outcome: Outcome) -> dict[str, Any]:
+def _escalated(outcome: PerProblem) -> dict[str, Any]:
     accuracy, cost = outcome
     return {"cost": float(cost.mean()), "accuracy": float(accuracy.mean()), "ci95": list(bootstrap(accuracy))}
 
@@ -323,4 +323,4 @@ def _exchange(alone: Measured, large: Floats, parameters: tuple[float, float]) -
     small = np.stack([curve[index][0] for index in kept], 1)
     rate = by_flops(Pretrained(parameters[0], 1.0), Pretrained(parameters[1], 1.0))
     found = from_problems(rate, spent[kept], small, large, bins)
-    return found.plain()
+    return found.to_dict()

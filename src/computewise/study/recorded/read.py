@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from computewise.errors import RunError, UsageError
-from computewise.grading.equivalence import PATIENCE, Equality
-from computewise.grading.normalize import canonical
+from computewise.grading.equivalence import KEY_SECONDS, AnswerEquivalence
+from computewise.grading.normalize import normalize
 from computewise.study.recorded.checks import check, without_duplicates
 from computewise.study.recorded.rows import Finding, RecordedProblem, Recording, Sample, read_row, schema_of
 from computewise.tasks.files import read_rows
@@ -22,7 +22,7 @@ def read_recording(path: Path) -> Recording:
     """
     problems: list[RecordedProblem] = []
     schema = None
-    with Equality() as equal:
+    with AnswerEquivalence() as equal:
         for where, row in read_rows(path):
             try:
                 schema = schema or schema_of(list(row))
@@ -34,7 +34,7 @@ def read_recording(path: Path) -> Recording:
     return Recording(path, tuple(map(without_duplicates, problems)), (*_grading(equal), *check(problems)))
 
 
-def _grading(equal: Equality) -> list[Finding]:
+def _grading(equal: AnswerEquivalence) -> list[Finding]:
     findings = []
     if equal.asked and not equal.by_mathematics:
         findings.append(
@@ -52,7 +52,7 @@ def _grading(equal: Equality) -> list[Finding]:
                 "grading",
                 equal.given_up,
                 None,
-                f"{equal.given_up} answers were not understood within {PATIENCE:g} s and count as equal to none.",
+                f"{equal.given_up} answers were not understood within {KEY_SECONDS:g} s and count as equal to none.",
             )
         )
     return findings
@@ -107,7 +107,7 @@ def _text(problem: RecordedProblem) -> str:
 
 def _id(problem: RecordedProblem) -> tuple[str, str]:
     # An id alone may be a row's number, which two files of different problems share.
-    return problem.id, canonical(problem.answer)
+    return problem.id, normalize(problem.answer)
 
 
 def _numbered_alike(pair: Pair) -> Pair:
@@ -121,7 +121,7 @@ def _renumbered(problem: RecordedProblem, known: dict[str, int]) -> RecordedProb
     texts: dict[int, list[str]] = {}
     for sample in problem.samples:
         if sample.answer is not None and sample.answer_class is not None and not sample.correct:
-            texts.setdefault(sample.answer_class, []).append(canonical(sample.answer))
+            texts.setdefault(sample.answer_class, []).append(normalize(sample.answer))
     numbers = {}
     for old, held in texts.items():
         numbers[old] = next((known[text] for text in held if text in known), _RIGHT + 1 + len(set(known.values())))

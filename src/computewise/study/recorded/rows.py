@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 
 from computewise.errors import RunError, UsageError
-from computewise.grading.equivalence import Equality
+from computewise.grading.equivalence import AnswerEquivalence
 from computewise.grading.extraction import boxed
-from computewise.grading.normalize import canonical
+from computewise.grading.normalize import normalize
 from computewise.metrics import UNANSWERED
-from computewise.samples import Drawn, Draws, Floats, Ints
+from computewise.samples import Floats, Ints, ProblemSamples, SampleArrays
 from computewise.tasks.files import RawRow
 
 
@@ -87,7 +87,7 @@ def counted(sample: Sample) -> bool:
     return (sample.tokens or 0) > 0 or not sample.text
 
 
-def to_draws(problem: RecordedProblem, aggregation: str) -> Draws:
+def to_draws(problem: RecordedProblem, aggregation: str) -> SampleArrays:
     """One arm: each sample on its own, at a cost of 1, in the order they were recorded.
 
     `aggregation` makes a sample's value of its step scores: last, min, prod or mean. Raises `UsageError` for another.
@@ -101,7 +101,7 @@ def to_draws(problem: RecordedProblem, aggregation: str) -> Draws:
     scores = np.clip(np.nan_to_num(np.concatenate(steps)), 0, 1)
     answers = np.array([UNANSWERED if sample.answer_class is None else sample.answer_class for sample in samples])
     each = np.arange(len(samples))
-    return Draws(
+    return SampleArrays(
         answers=answers,
         values=AGGREGATIONS[aggregation](scores, begins, lengths),
         correct=np.array([sample.correct for sample in samples]) & (answers != UNANSWERED),
@@ -115,9 +115,9 @@ def to_draws(problem: RecordedProblem, aggregation: str) -> Draws:
     )
 
 
-def to_drawn(problem: RecordedProblem, aggregation: str, arm: str = "samples") -> Drawn:
+def to_drawn(problem: RecordedProblem, aggregation: str, arm: str = "samples") -> ProblemSamples:
     """The problem with its samples as the only arm."""
-    return Drawn(problem.id, problem.prompt, {arm: to_draws(problem, aggregation)})
+    return ProblemSamples(problem.id, problem.prompt, {arm: to_draws(problem, aggregation)})
 
 
 def _tokens(sample: Sample) -> float:
@@ -155,7 +155,7 @@ class _Samples(msgspec.Struct, frozen=True):
     samples: Annotated[tuple[_Graded, ...], AtLeastOne]
     unique_id: Name | None = None
 
-    def read(self, equal: Equality) -> RecordedProblem:
+    def read(self, equal: AnswerEquivalence) -> RecordedProblem:
         return _problem(self, [Sample(**msgspec.structs.asdict(sample)) for sample in self.samples])
 
 
@@ -180,7 +180,7 @@ class _Columns(msgspec.Struct, frozen=True):
         if len(set(lengths.values())) > 1:
             raise ValueError(f"lists of unequal length: {lengths}")
 
-    def read(self, equal: Equality) -> RecordedProblem:
+    def read(self, equal: AnswerEquivalence) -> RecordedProblem:
         answers, correct = self.answers, self.correct
         if answers is None or correct is None:
             answers = tuple(boxed(text) for text in self.completions)
@@ -206,7 +206,7 @@ class _Columns(msgspec.Struct, frozen=True):
 class Schema(Protocol):
     """A row as a file holds it."""
 
-    def read(self, equal: Equality) -> RecordedProblem:
+    def read(self, equal: AnswerEquivalence) -> RecordedProblem:
         """Its problem, graded where the file does not grade."""
 
 
@@ -223,7 +223,7 @@ def schema_of(columns: Sequence[str]) -> type[Any]:
     raise UsageError(f"columns {', '.join(columns) or '(none)'} are not understood: needed are {listed}")
 
 
-def read_row(row: RawRow, schema: type[Any], where: str, equal: Equality) -> RecordedProblem:
+def read_row(row: RawRow, schema: type[Any], where: str, equal: AnswerEquivalence) -> RecordedProblem:
     """The problem in one row; raises `RunError` where it is malformed."""
     try:
         held: Schema = msgspec.convert(row, schema)
@@ -241,7 +241,7 @@ def classify(answers: Sequence[str | None], equal: Callable[[str, str], bool]) -
         if answer is None:
             found.append(None)
             continue
-        text = canonical(answer)
+        text = normalize(answer)
         if text not in numbers:
             same = (number for number, other in enumerate(representatives) if equal(other, answer))
             numbers[text] = next(same, len(representatives))

@@ -11,14 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from computewise.controller.controller import ComputeOptimal
-from computewise.controller.file import Arm, Fitted, write_policy
-from computewise.controller.replay import Workload
+from computewise.controller.controller import ControllerFit
+from computewise.controller.file import Controller, ControllerArm, write_controller
+from computewise.controller.replay import RecordedPool
 from computewise.difficulty.evaluate import compare_estimators
 from computewise.errors import UsageError
 from computewise.runs import RunDirectory
-from computewise.samples import Drawn
-from computewise.study.recorded.evaluate import LARGE, SMALL, check_splittable, escalation, frontier, measure, sentence
+from computewise.samples import ProblemSamples
+from computewise.study.recorded.evaluate import (
+    LARGE,
+    SMALL,
+    check_splittable,
+    escalation,
+    evaluate_rules,
+    frontier,
+    frontier_sentence,
+)
 from computewise.study.recorded.read import join, read_recording
 from computewise.study.recorded.rows import AGGREGATIONS, Finding, Recording, to_drawn, to_draws
 
@@ -62,7 +70,7 @@ class ReplayConfig:
                 f"parameters {self.parameters} are not allowed: above 0 and finite, the larger model's second"
             )
 
-    def plain(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, object]:
         """As JSON keeps it."""
         return {
             "kind": "replay",
@@ -85,26 +93,26 @@ def run_replay(config: ReplayConfig, out: Path) -> dict[str, Any]:
     if evaluate is None:
         for problems in (fit.problems, *(problems for problems, _ in both)):
             check_splittable(len(problems))
-    directory = RunDirectory(out, config.plain(), resume=True)
+    directory = RunDirectory(out, config.to_dict(), resume=True)
     findings = [*_found("fit", fit), *(() if evaluate is None else _found("evaluate", evaluate))]
     if evaluate is not None:
         findings += _overlap(fit, evaluate)
     fit_on = [to_drawn(problem, config.aggregation) for problem in fit.problems]
     held = None if evaluate is None else [to_drawn(problem, config.aggregation) for problem in evaluate.problems]
-    estimator = ComputeOptimal(seed=config.seed)
-    workload = Workload(fit_on)
-    measured = measure(
-        workload, None if held is None else Workload(held), estimator, orders=config.orders, splits=config.splits
+    estimator = ControllerFit(seed=config.seed)
+    workload = RecordedPool(fit_on)
+    measured = evaluate_rules(
+        workload, None if held is None else RecordedPool(held), estimator, orders=config.orders, splits=config.splits
     )
     summary: dict[str, Any] = {
         "version": VERSION,
-        **config.plain(),
+        **config.to_dict(),
         "problems": {"fit": len(fit_on), "evaluate": len(fit_on if held is None else held)},
         "samples": _samples(fit_on if held is None else held),
         **frontier(measured),
         "difficulty": _difficulty(fit_on if held is None else held, config.seed),
     }
-    summary["sentence"] = sentence(summary)
+    summary["sentence"] = frontier_sentence(summary)
     if larger is not None and config.parameters is not None:
         findings += _found("large", larger)
         findings += [finding for _, found in both for finding in found]
@@ -119,7 +127,7 @@ def run_replay(config: ReplayConfig, out: Path) -> dict[str, Any]:
         )
     summary["findings"] = findings
     directory.write("summary.json", json.dumps(summary, indent=1) + "\n")
-    directory.write("policy.json", write_policy(_fitted(estimator, workload, config)))
+    directory.write("policy.json", write_controller(_fitted(estimator, workload, config)))
     return summary
 
 
@@ -130,21 +138,21 @@ def _read(config: ReplayConfig) -> tuple[Recording, Recording | None, Recording 
     return fit, evaluate, larger
 
 
-def _both(small: Recording, large: Recording, aggregation: str) -> tuple[list[Drawn], list[dict[str, object]]]:
+def _both(small: Recording, large: Recording, aggregation: str) -> tuple[list[ProblemSamples], list[dict[str, object]]]:
     """The problems that both models were recorded on, with one numbering of their answers."""
     joined = join(small, large)
     problems = [
-        Drawn(one.id, one.prompt, {SMALL: to_draws(one, aggregation), LARGE: to_draws(other, aggregation)})
+        ProblemSamples(one.id, one.prompt, {SMALL: to_draws(one, aggregation), LARGE: to_draws(other, aggregation)})
         for one, other in joined.pairs
     ]
     return problems, [_plain("large", finding) for finding in joined.findings]
 
 
-def _fitted(estimator: ComputeOptimal, workload: Workload, config: ReplayConfig) -> Fitted:
+def _fitted(estimator: ControllerFit, workload: RecordedPool, config: ReplayConfig) -> Controller:
     samples = workload.arms[0]
-    return Fitted(
+    return Controller(
         estimator.fit(workload),
-        arms=(Arm(samples.name, config.fit.name, {"name": "single"}, int(samples.lengths.max())),),
+        arms=(ControllerArm(samples.name, config.fit.name, {"name": "single"}, int(samples.lengths.max())),),
         verifier=f"recorded, {config.aggregation}",
         task=config.fit.name,
         currency="samples",
@@ -152,7 +160,7 @@ def _fitted(estimator: ComputeOptimal, workload: Workload, config: ReplayConfig)
     )
 
 
-def _difficulty(problems: Sequence[Drawn], seed: int) -> list[dict[str, Any]]:
+def _difficulty(problems: Sequence[ProblemSamples], seed: int) -> list[dict[str, Any]]:
     """Estimates from the first half of each problem's samples, against pass@1 over the others."""
     halves = [len(problem.arms[SMALL]) // 2 for problem in problems]
     first = [
@@ -165,7 +173,7 @@ def _difficulty(problems: Sequence[Drawn], seed: int) -> list[dict[str, Any]]:
     return compare_estimators(first, np.array(ease), seed)
 
 
-def _samples(problems: Sequence[Drawn]) -> dict[str, float]:
+def _samples(problems: Sequence[ProblemSamples]) -> dict[str, float]:
     counts = [len(problem.arms[SMALL]) for problem in problems]
     return {"least": min(counts), "median": float(np.median(counts)), "most": max(counts)}
 

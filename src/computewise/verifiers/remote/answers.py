@@ -8,7 +8,7 @@ from typing import Any
 from computewise.core import Usage
 from computewise.errors import ModelError, UsageError
 from computewise.http.client import HttpClient
-from computewise.http.servers import asked, kind_of, tokenize
+from computewise.http.servers import get_or_none, kind_of, tokenize
 from computewise.verifiers.templates import Labels
 
 
@@ -30,7 +30,7 @@ async def _single(client: HttpClient, kind: str, model: str, text: str) -> int:
 
 async def server_kind(client: HttpClient) -> str:
     """vllm, sglang, llama, or openai for anything else; raises `ServerError` where nothing answers."""
-    listed = await asked(client, "models")
+    listed = await get_or_none(client, "models")
     models = listed.get("data") if isinstance(listed, dict) else None
     first = models[0] if isinstance(models, list) and models else None
     kind = await kind_of(client, first if isinstance(first, dict) else {})

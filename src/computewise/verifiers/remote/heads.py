@@ -10,8 +10,8 @@ from computewise.core import Usage
 from computewise.errors import ModelError
 from computewise.http.client import HttpClient
 from computewise.http.servers import tokenize
-from computewise.session import together
-from computewise.verifiers.prompt import Solution, lay_out
+from computewise.session import gather
+from computewise.verifiers.prompt import ScoredSteps, render_prompt
 from computewise.verifiers.remote.answers import at, number, read_usage, rows
 from computewise.verifiers.remote.labels import of_two
 from computewise.verifiers.templates import Head, Layout
@@ -30,9 +30,9 @@ class EmbeddingsReader:
         self._layout = layout
         self._ids: dict[str, tuple[int, ...]] = {}
 
-    async def read(self, question: str, solutions: Sequence[Solution]) -> tuple[list[tuple[float, ...]], Usage]:
+    async def read(self, question: str, solutions: Sequence[ScoredSteps]) -> tuple[list[tuple[float, ...]], Usage]:
         """See `computewise.verifiers.base.Reader.read`."""
-        laid = [lay_out(self._layout, question, solution.steps) for solution in solutions]
+        laid = [render_prompt(self._layout, question, solution.steps) for solution in solutions]
         ids_of = await self._tokenize({piece for one in laid for piece in one.pieces})
         inputs = [[id for piece in one.pieces for id in ids_of[piece]] for one in laid]
         answer = await self._client.post(
@@ -52,7 +52,7 @@ class EmbeddingsReader:
     async def _tokenize(self, pieces: set[str]) -> dict[str, tuple[int, ...]]:
         known = {piece: self._ids[piece] for piece in pieces if piece in self._ids}
         new = sorted(pieces - known.keys())
-        found = await together(tokenize(self._client, "vllm", self._model, piece, special=False) for piece in new)
+        found = await gather(tokenize(self._client, "vllm", self._model, piece, special=False) for piece in new)
         if len(self._ids) > REMEMBERED:
             self._ids.clear()
         self._ids.update(zip(new, found, strict=True))
@@ -83,14 +83,14 @@ class PoolingReader:
         self._layout = layout
         self._head = head
 
-    async def read(self, question: str, solutions: Sequence[Solution]) -> tuple[list[tuple[float, ...]], Usage]:
+    async def read(self, question: str, solutions: Sequence[ScoredSteps]) -> tuple[list[tuple[float, ...]], Usage]:
         """See `computewise.verifiers.base.Reader.read`."""
         parts = [solutions[start : start + INPUTS] for start in range(0, len(solutions), INPUTS)]
-        found = await together(self._part(question, part) for part in parts)
+        found = await gather(self._part(question, part) for part in parts)
         return [scores for part, _ in found for scores in part], sum((usage for _, usage in found), Usage())
 
-    async def _part(self, question: str, part: Sequence[Solution]) -> tuple[list[tuple[float, ...]], Usage]:
-        texts = [lay_out(self._layout, question, solution.steps).text for solution in part]
+    async def _part(self, question: str, part: Sequence[ScoredSteps]) -> tuple[list[tuple[float, ...]], Usage]:
+        texts = [render_prompt(self._layout, question, solution.steps).text for solution in part]
         body = {
             "model": self._model,
             "input": texts,
@@ -104,7 +104,7 @@ class PoolingReader:
             answer, texts
         )
 
-    def _scores(self, solution: Solution, at_markers: Any) -> tuple[float, ...]:
+    def _scores(self, solution: ScoredSteps, at_markers: Any) -> tuple[float, ...]:
         count = len(at_markers) if isinstance(at_markers, list) else 0
         if count != len(solution.steps):
             raise ModelError(
@@ -130,9 +130,9 @@ class VllmCompletions:
         self._model = model
         self._ids = ids
 
-    async def good(self, prompts: Sequence[str]) -> tuple[list[float], Usage]:
-        """See `LabelServer.good`."""
-        found = await together(map(self._one, prompts))
+    async def probability(self, prompts: Sequence[str]) -> tuple[list[float], Usage]:
+        """See `LabelServer.probability`."""
+        found = await gather(map(self._one, prompts))
         return [score for score, _ in found], sum((usage for _, usage in found), Usage())
 
     async def _one(self, prompt: str) -> tuple[float, Usage]:
@@ -173,8 +173,8 @@ class VllmScoring:
         self._model = model
         self._ids = ids
 
-    async def good(self, prompts: Sequence[str]) -> tuple[list[float], Usage]:
-        """See `LabelServer.good`."""
+    async def probability(self, prompts: Sequence[str]) -> tuple[list[float], Usage]:
+        """See `LabelServer.probability`."""
         body = {
             "model": self._model,
             "query": "",

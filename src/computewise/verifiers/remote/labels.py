@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from computewise.core import Usage
 from computewise.errors import ModelError
 from computewise.http.client import HttpClient
-from computewise.session import together
-from computewise.verifiers.prompt import Laid, Solution, lay_out
+from computewise.session import gather
+from computewise.verifiers.prompt import ScoredSteps, StepPrompt, render_prompt
 from computewise.verifiers.remote.answers import at, number, read_usage
 from computewise.verifiers.templates import Layout
 
@@ -19,7 +19,7 @@ from computewise.verifiers.templates import Layout
 class LabelServer(Protocol):
     """A server's way to say how likely the good label is, of the two."""
 
-    async def good(self, prompts: Sequence[str]) -> tuple[list[float], Usage]:
+    async def probability(self, prompts: Sequence[str]) -> tuple[list[float], Usage]:
         """P(good) / (P(good) + P(bad)) as the next token after each prompt, and what reading cost."""
         ...
 
@@ -31,17 +31,17 @@ class LabelReader:
         self._layout = layout
         self._server = server
 
-    async def read(self, question: str, solutions: Sequence[Solution]) -> tuple[list[tuple[float, ...]], Usage]:
+    async def read(self, question: str, solutions: Sequence[ScoredSteps]) -> tuple[list[tuple[float, ...]], Usage]:
         """See `computewise.verifiers.base.Reader.read`."""
         prompts = [prompt for solution in solutions for prompt in self._prompts(question, solution)]
-        scores, usage = await self._server.good(prompts)
+        scores, usage = await self._server.probability(prompts)
         if len(scores) != len(prompts):
             raise ModelError(f"the server gave {len(scores)} scores for {len(prompts)} prompts")
         rest = iter(scores)
         return [tuple(islice(rest, solution.new)) for solution in solutions], usage
 
-    def _prompts(self, question: str, solution: Solution) -> list[str]:
-        laid: Laid = lay_out(self._layout, question, solution.steps)
+    def _prompts(self, question: str, solution: ScoredSteps) -> list[str]:
+        laid: StepPrompt = render_prompt(self._layout, question, solution.steps)
         return [laid.prefix(step) for step in range(solution.known, len(solution.steps))]
 
 
@@ -93,9 +93,9 @@ class OpenaiCompletions:
         self._model = model
         self._labels = labels
 
-    async def good(self, prompts: Sequence[str]) -> tuple[list[float], Usage]:
-        """See `computewise.verifiers.remote.labels.LabelServer.good`."""
-        found = await together(map(self._one, prompts))
+    async def probability(self, prompts: Sequence[str]) -> tuple[list[float], Usage]:
+        """See `computewise.verifiers.remote.labels.LabelServer.probability`."""
+        found = await gather(map(self._one, prompts))
         return [score for score, _ in found], sum((usage for _, usage in found), Usage())
 
     async def _one(self, prompt: str) -> tuple[float, Usage]:
@@ -138,8 +138,8 @@ class SglangScore:
         self._model = model
         self._ids = ids
 
-    async def good(self, prompts: Sequence[str]) -> tuple[list[float], Usage]:
-        """See `computewise.verifiers.remote.labels.LabelServer.good`."""
+    async def probability(self, prompts: Sequence[str]) -> tuple[list[float], Usage]:
+        """See `computewise.verifiers.remote.labels.LabelServer.probability`."""
         body = {
             "model": self._model,
             "query": "",
@@ -170,9 +170,9 @@ class LlamaCompletion:
         self._client = client
         self._ids = ids
 
-    async def good(self, prompts: Sequence[str]) -> tuple[list[float], Usage]:
-        """See `computewise.verifiers.remote.labels.LabelServer.good`."""
-        found = await together(map(self._one, prompts))
+    async def probability(self, prompts: Sequence[str]) -> tuple[list[float], Usage]:
+        """See `computewise.verifiers.remote.labels.LabelServer.probability`."""
+        found = await gather(map(self._one, prompts))
         return [score for score, _ in found], sum((usage for _, usage in found), Usage())
 
     async def _one(self, prompt: str) -> tuple[float, Usage]:

@@ -90,7 +90,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class VerifierTemplate:
     """One verifier: `name` as on the Hugging Face hub; `aggregation` is its authors', where they have one."""
 
     name: str
@@ -104,14 +104,14 @@ class Template:
 
 
 @cache
-def known_templates() -> dict[str, Template]:
+def known_templates() -> dict[str, VerifierTemplate]:
     """The shipped ones by their short names, which are those of the files."""
     folder = files("computewise.verifiers").joinpath("templates")
     names = sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
     return {name: read_template(folder.joinpath(f"{name}.toml").read_text("utf-8"), name) for name in names}
 
 
-def find_template(name_or_path: str) -> Template:
+def find_template(name_or_path: str) -> VerifierTemplate:
     """A shipped template by its short or its hub's name, or a TOML file; `UsageError` for neither, with the names."""
     if name_or_path.endswith(".toml"):
         try:
@@ -129,20 +129,20 @@ def find_template(name_or_path: str) -> Template:
     return found
 
 
-def read_template(text: str, where: str) -> Template:
+def read_template(text: str, where: str) -> VerifierTemplate:
     """Parse and check; raises `UsageError` that says what of the file `where` is wrong."""
     try:
         held = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where} is not TOML: {error}") from None
-    template = _build(Template, held, where)
+    template = _build(VerifierTemplate, held, where)
     reason = _fault(template)
     if reason:
         raise UsageError(f"{where}: {reason}")
     return template
 
 
-def _fault(template: Template) -> str:
+def _fault(template: VerifierTemplate) -> str:
     """What does not go together, "" where all does."""
     layout, judge = template.layout, template.judge
     needed = {"label": template.labels, "classification": template.head, "judge": judge, "value": True}
