@@ -1,8 +1,9 @@
 """Pretraining against inference: a small model that infers more, or a larger one (Snell et al. 2024, section 7).
 
 R is D_inference / D_pretrain, tokens of inference over tokens of pretraining; k(R) how many times the large model's
-tokens of inference the small one may sample, so that both have cost the same by the end. `MatchedComparison` sets a small
-model's curve against a large one's answers; `from_problems` and `from_curves` make one for all problems and one a bin.
+tokens of inference the small one may sample, so that both have cost the same by the end. `MatchedComparison` sets a
+small model's curve against a large one's answers; `from_problems` and `from_curves` make one for all problems and one
+a bin.
 """
 
 from __future__ import annotations
