@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from doubles import ByText
 from serve_doubles import PROMPT, SimulatedBackend, fitted
-from test_serve_solving import PERFECT, RIGHT, of, perfect, tried
+from test_execution import PERFECT, RIGHT, of, perfect, tried
 
 from computewise.serve.accounting import account, usage_of
 

@@ -20,7 +20,7 @@ from computewise.session import derive_seed
 from computewise.testing import SimulatedModel, SimulatedPRM
 
 KILLS = 20
-DRIVER = Path(__file__).with_name("kill_driver.py")
+DRIVER = Path(__file__).parents[1] / "support" / "kill_driver.py"
 
 
 def start(directory: Path) -> subprocess.Popen[str]:
