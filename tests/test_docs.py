@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from computewise.strategies import BeamSearch
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SOLVE = re.findall(r"^\.venv/bin/computewise (solve .*)$", README, re.MULTILINE)
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", re.DOTALL)
@@ -57,3 +58,22 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_the_test_command_is_the_one_that_is_checked() -> None:
     command = next(block for block in re.findall(r"```sh\n(.*?)\n```", README, re.DOTALL) if "pytest" in block)
     assert command in (ROOT / "scripts/check").read_text()
+
+
+def test_the_group_of_test_dependencies_is_the_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    assert project["dependency-groups"]["test"] == project["project"]["optional-dependencies"]["test"]
+
+
+def test_commit_hooks_run_what_is_checked() -> None:
+    hooks = re.findall(r"entry: (.+)", (ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
+    lines = (ROOT / "scripts/check").read_text("utf-8").splitlines()
+    assert hooks
+    assert set(hooks) <= set(lines)
+
+
+def test_the_citation_is_of_this_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"version: {project['version']}\n" in citation
+    assert f"license: {project['license']}\n" in citation

@@ -14,7 +14,7 @@ from computewise.serve.app import application
 from computewise.serve.backends import EmbeddedBackend
 from computewise.serve.settings import ServerSettings
 
-schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis, of the extra [dev]")
+schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis, of the dependency group slow")
 general = pytest.importorskip("schemathesis.checks")
 conformance = pytest.importorskip("schemathesis.specs.openapi.checks")
 
