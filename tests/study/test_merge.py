@@ -176,8 +176,7 @@ def test_a_merge_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_study_in_shards_is_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learner = partial(ControllerFit, numbers=50_000, recipe=Recipe(trees=5))
-    for module in ("controlled", "fitted"):
-        monkeypatch.setattr(f"computewise.study.{module}.ComputeOptimal", learner)
+    monkeypatch.setattr("computewise.study.analysis.controller.ControllerFit", learner)
     config = StudyConfig(problems=15, budgets=(1, 4), difficulty_samples=8, repeats=3)
     source = SimulatedSource(of_models=("large",))
     problems = source.task().problems("test", config.problems, config.seed)

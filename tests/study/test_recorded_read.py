@@ -333,7 +333,7 @@ def test_a_comparison_that_hangs_is_given_up_and_its_neighbours_are_not() -> Non
 
 def test_what_was_given_up_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
-    monkeypatch.setattr("computewise.study.recorded.read.Equality", lambda: AnswerEquivalence(patience=1e-3))
+    monkeypatch.setattr("computewise.study.recorded.read.AnswerEquivalence", lambda: AnswerEquivalence(patience=1e-3))
     recording = read_recording(lines(tmp_path / "x.jsonl", columns(completions=[r"\boxed{\sqrt{7}}", "a", "b", "c"])))
     [finding] = [finding for finding in recording.findings if finding.kind == "grading"]
     assert "count as equal to none" in finding.text

@@ -44,8 +44,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, value in vars(Watched()).items():
         setattr(WATCHED, name, value)
     learner = partial(ControllerFit, numbers=50_000, recipe=Recipe(trees=5))
-    for module in ("controlled", "fitted"):
-        monkeypatch.setattr(f"computewise.study.{module}.ComputeOptimal", learner)
+    monkeypatch.setattr("computewise.study.analysis.controller.ControllerFit", learner)
     yield
     assert WATCHED.running == 0, "a model was left running"
     assert WATCHED.opened == WATCHED.closed, "a source was left open"

@@ -151,6 +151,6 @@ def test_a_constant_verifier_is_refused(tiny_prm: Weights, tmp_path: Path, monke
     """A head of zeros scores everything .5, and nothing else would notice."""
     constant = {name: tensor * (0 if name.startswith("head.") else 1) for name, tensor in tiny_prm.tensors.items()}
     save_weights(tmp_path / "prm.safetensors", Weights(tiny_prm.config, constant))
-    monkeypatch.setattr("computewise.verifiers.embedded.SHIPPED", tmp_path)
+    monkeypatch.setattr("computewise.verifiers.embedded.WEIGHTS_DIRECTORY", tmp_path)
     with pytest.raises(WeightsError, match=r"right solution 0\.500, a wrong one 0\.500"):
         EmbeddedPRM(EngineLoop())

@@ -15,18 +15,21 @@ app = App(
     version_flags=["--version"],
     default_parameter=Parameter(consume_multiple=True, negative=()),
 )
-for _name, _help in {
-    "study": "The main job: measure, fit the policy, prove it, write the report.",
-    "replay": "Fit and prove a policy on recorded samples: no model is run.",
-    "check": "Find out what an OpenAI-compatible server can do, and which strategies that allows.",
-    "serve": "Serve compute-optimal answers at an OpenAI-compatible URL; clients' keys: COMPUTEWISE_SERVE_KEYS.",
-    "solve": "Solve one problem and show the search, or what a policy decides.",
-    "merge": "Put together what `study --shard` measured in several places.",
-    "export": "Write an embedded model or a run's records in a form that other software reads.",
-    "report": "Write the report of a finished run again.",
-    "train": "Train an embedded model; needs PyTorch, the extra [train].",
+for _name, (_module, _help) in {
+    "study": ("study", "The main job: measure, fit the policy, prove it, write the report."),
+    "replay": ("replay", "Fit and prove a policy on recorded samples: no model is run."),
+    "check": ("check", "Find out what an OpenAI-compatible server can do, and which strategies that allows."),
+    "serve": (
+        "serve",
+        "Serve compute-optimal answers at an OpenAI-compatible URL; clients' keys: COMPUTEWISE_SERVE_KEYS.",
+    ),
+    "solve": ("solve", "Solve one problem and show the search, or what a policy decides."),
+    "merge": ("runs", "Put together what `study --shard` measured in several places."),
+    "export": ("runs", "Write an embedded model or a run's records in a form that other software reads."),
+    "report": ("runs", "Write the report of a finished run again."),
+    "train": ("train", "Train an embedded model; needs PyTorch, the extra [train]."),
 }.items():
-    app.command(f"computewise.cli.{_name}:{_name}", name=_name, help=_help)
+    app.command(f"computewise.cli.{_module}:{_name}", name=_name, help=_help)
 
 
 def main() -> None:

@@ -317,12 +317,12 @@ def _context(summary: Entry) -> dict[str, Any]:
 
 
 def _escalation(held: Entry) -> dict[str, Any]:
-    exchange = held["exchange"]
+    found = held["exchange"]
     return {
         "sentence": " ".join(equal_cost(held)),
         "table": equal_cost_table(held),
-        "over": " ".join(exchange.meaning(exchange, PLAIN)),
-        "over_table": exchange.break_even_table(exchange | {"at": _at(exchange["curve"])}, PLAIN),
+        "over": " ".join(exchange.meaning(found, PLAIN)),
+        "over_table": exchange.break_even_table(found | {"at": _at(found["curve"])}, PLAIN),
     }
 
 
