@@ -28,7 +28,6 @@ from computewise.costs import flops
 from computewise.metrics import Bools, Floats, bootstrap, within_problem_aurocs
 from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
-from computewise.models.forgetful import Forgetful
 from computewise.selection import SELECTIONS, Ballot
 from computewise.session import Strategy
 from computewise.solve import solve
@@ -119,11 +118,10 @@ def solved(name: str, strategy: Strategy, count: int, budget: int | None, first:
 async def _solved(name: str, strategy: Strategy, problems: list[Problem], budget: int | None) -> list[Solved]:
     loop = EngineLoop()
     generator, verifier = EmbeddedModel(name, loop), EmbeddedPRM(loop)
-    model = generator if generator.revises else Forgetful(generator)
     orm = EmbeddedORM(loop) if strategy.name == "revisions" and generator.revises else None
 
     async def one(problem: Problem) -> Solved:
-        result = await solve(problem, strategy, model, verifier, TASK, budget=budget)
+        result = await solve(problem, strategy, generator, verifier, TASK, budget=budget)
         judged = await _judged(orm, problem, result.candidates) if orm else []
         return Solved(problem, result, judged, (generator.parameters, verifier.parameters))
 

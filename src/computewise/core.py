@@ -182,6 +182,21 @@ class Model(Protocol):
         """How many numbers were learned: what FLOPs are counted from."""
         ...
 
+    @property
+    def revises(self) -> bool:
+        """Whether it can be shown its earlier attempts and write a new one."""
+        ...
+
+    @property
+    def revises_steps(self) -> bool:
+        """Whether it can be shown them too where it goes on from steps that are kept of the last attempt."""
+        ...
+
+    @property
+    def steps(self) -> bool:
+        """Whether it can go on from the beginning of a solution, and stop where a step ends."""
+        ...
+
     async def sample(
         self,
         prompt: str,
@@ -196,7 +211,8 @@ class Model(Protocol):
     ) -> list[Completion]:
         """Sample `n` continuations of `prefix`, each until `stop` (None: to the solution's end) or `max_tokens`.
 
-        `attempts`, oldest first, are earlier solutions to revise: a model that cannot raises `UsageError`.
+        `attempts`, oldest first, are earlier solutions to revise. A model raises `UsageError` where it is given what it
+        cannot read: attempts, a prefix or a stop.
         """
         ...
 

@@ -112,18 +112,22 @@ class Session:
     ) -> list[Candidate]:
         """Children, one step longer: `n` of each candidate, or as many as `n` says for each.
 
-        A finished candidate stands for itself and is not sampled.
+        A finished candidate stands for itself and is not sampled. Of a model that only samples whole solutions, the
+        likeliest one comes whole, as there is nothing to choose between on the way.
         """
-        return await self._extend(candidates, n, stop=self._delimiter, temperature=0.0 if greedy else self._temperature)
+        temperature = 0.0 if greedy else self._temperature
+        whole = not self._model.steps and temperature == 0 and not any(c.steps for c in candidates)
+        return await self._extend(candidates, n, stop=None if whole else self._delimiter, temperature=temperature)
 
     async def revise(self, chains: Sequence[Sequence[Candidate]], *, keep_prefix: bool = False) -> list[Candidate]:
         """A whole new attempt in view of the last four of each chain, oldest first; the child of its last.
 
-        With `keep_trusted`, it takes over the last attempt's steps before the one that the verifier doubts most, scores
-        included, and goes on from there.
+        With `keep_prefix`, it takes over the last attempt's steps before the one that the verifier doubts most, scores
+        included, and goes on from there. A model that cannot be shown attempts beside such steps sees the steps alone.
         """
         begun = [_begin(chain[-MAX_ATTEMPTS_SHOWN:], keep_prefix) for chain in chains]
-        return await self._extend(begun, 1, stop=None, temperature=self._temperature)
+        shown = self._model.revises_steps or not keep_prefix
+        return await self._extend(begun, 1, stop=None, temperature=self._temperature, shown=shown)
 
     async def score(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The same candidates with a score for every step; unchanged where there is no verifier."""
@@ -182,12 +186,19 @@ class Session:
         )
 
     async def _extend(
-        self, candidates: Sequence[Candidate], n: int | Sequence[int], *, stop: str | None, temperature: float
+        self,
+        candidates: Sequence[Candidate],
+        n: int | Sequence[int],
+        *,
+        stop: str | None,
+        temperature: float,
+        shown: bool = True,
     ) -> list[Candidate]:
+        """Children of each; `shown` says whether the model sees the attempts that a candidate revises."""
         each = [n] * len(candidates) if isinstance(n, int) else n
         growing = [(c, count) for c, count in zip(candidates, each, strict=True) if not c.finished]
         share = self._share(sum(count for _, count in growing))
-        drawn = await gather(self._draw(parent, count, share, stop, temperature) for parent, count in growing)
+        drawn = await gather(self._draw(parent, count, share, stop, temperature, shown) for parent, count in growing)
         children = iter(drawn)
         return [child for c in candidates for child in ([c] if c.finished else next(children))]
 
@@ -202,7 +213,7 @@ class Session:
         return share
 
     async def _draw(
-        self, parent: Candidate, n: int, share: int | None, stop: str | None, temperature: float
+        self, parent: Candidate, n: int, share: int | None, stop: str | None, temperature: float, shown: bool
     ) -> list[Candidate]:
         if n == 0:
             return []
@@ -219,8 +230,10 @@ class Session:
             max_tokens=room if share is None else min(room, share),
             temperature=temperature,
             seeds=[derive_seed(self._seed, self.problem.id, id) for id in ids],
-            attempts=parent.history,
+            attempts=parent.history if shown else (),
         )
+        if parent.history and parent.steps and not shown:
+            completions = _read_again(completions)
         children = [self._child(id, parent, c) for id, c in zip(ids, completions, strict=True)]
         self.ledger.explored.update((child.id, child) for child in children)
         for child, completion in zip(children, completions, strict=True):
@@ -249,6 +262,12 @@ class Session:
         over = None if reason == "step" else reason
         thinking = completion.thinking or parent.thinking
         return Candidate(id, parent.id or None, steps, scores, over, parent.history, thinking)
+
+
+def _read_again(completions: Sequence[Completion]) -> list[Completion]:
+    """With the steps that were kept of an attempt charged as read once more, as where the attempt is shown."""
+    first, *others = completions
+    return [replace(first, usage=replace(first.usage, cached_prompt_tokens=0)), *others]
 
 
 def _begin(chain: Sequence[Candidate], keep_prefix: bool) -> Candidate:

@@ -32,6 +32,13 @@ class SimulatedModel:
     mend: float = 0.3
     name: str = "simulated"
     parameters: int = 1_000
+    revises: bool = True
+    steps: bool = True
+
+    @property
+    def revises_steps(self) -> bool:
+        """Whether it can be shown its attempts at all."""
+        return self.revises
 
     async def sample(
         self,
@@ -46,6 +53,10 @@ class SimulatedModel:
         attempts: Sequence[Attempt] = (),
     ) -> list[Completion]:
         """See `computewise.core.Model.sample`; temperature 0 takes the likelier step every time."""
+        if attempts and not self.revises:
+            raise UsageError(f"{self.name} cannot be shown its attempts")
+        if not self.steps and (prefix or stop):
+            raise UsageError(f"{self.name} only samples whole solutions")
         depth = read_prompt(prompt)[1]
         done = prefix.count("\n")
         if done >= depth or not (prefix == "" or prefix.endswith("\n")):

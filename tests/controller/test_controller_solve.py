@@ -18,7 +18,6 @@ from computewise.controller.state import Action, LiveState, Option
 from computewise.controller.trees import Forest
 from computewise.core import Completion, Model
 from computewise.errors import UsageError
-from computewise.models.forgetful import Forgetful
 from computewise.session import Ledger
 from computewise.testing import SimulatedModel, SimulatedPRM
 
@@ -31,7 +30,7 @@ ARMS = (
     ControllerArm("large", "large", {"name": "greedy"}, 1, larger=True),
 )
 MODELS: dict[str, Model] = {
-    "small": Forgetful(SimulatedModel(skill=0.5, name="small", parameters=1)),
+    "small": SimulatedModel(skill=0.5, name="small", parameters=1, revises=False),
     "large": SimulatedModel(skill=1.0, name="large", parameters=14),
 }
 
@@ -220,6 +219,8 @@ class Saying:
     """Says something, the next thing each time, for ever the last; ended by the model unless a text is "..."."""
 
     name, parameters = "small", 1
+    revises = revises_steps = False
+    steps = True
 
     def __init__(self, *texts: str) -> None:
         self.texts = list(texts)

@@ -37,6 +37,9 @@ class Counting:
     called: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     name: str = "counting"
     parameters: int = 5
+    revises: bool = True
+    revises_steps: bool = True
+    steps: bool = True
 
     async def sample(self, prompt: str, prefix: str, n: int, **settings: Any) -> list[Completion]:
         self.asked.append(list(settings["seeds"]))

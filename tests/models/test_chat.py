@@ -9,20 +9,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from doubles import TASK, Recording, problem, solved
+from doubles import TASK, ByText, Recording, problem, solved
 from servers import Hosted, served
 
-from computewise.core import Attempt, Result
+from computewise.core import Attempt, Result, Usage
 from computewise.errors import UsageError
-from computewise.models.forgetful import Forgetful
 from computewise.models.messages import Message, conversation, feedback
 from computewise.models.server.model import ServerModel
 from computewise.session import Strategy
+from computewise.solve import solve
 from computewise.strategies import (
     STRATEGIES,
     BeamSearch,
     BestOfN,
     GatedRevisions,
+    Greedy,
     Revisions,
     Single,
     StepRevisions,
@@ -31,36 +32,40 @@ from computewise.strategies import (
 from computewise.testing import RIGHT, WRONG, SimulatedModel, SimulatedPRM, all_right, read_prompt
 
 
-async def test_a_forgetful_model_is_asked_the_same_but_for_the_attempts_and_reads_what_is_kept() -> None:
-    inner = Recording()
-    model = Forgetful(inner)
-    shown = [Attempt("0", ("wrong\n", "wrong 41735"))]
-    asked = await model.sample(
-        problem(2).prompt, "right\n", 3, stop="\n", max_tokens=50, temperature=0.5, seeds=[1, 2, 3], attempts=shown
-    )
-    assert (model.name, model.parameters) == (inner.name, inner.parameters)
-    (call,) = inner.calls
-    assert (call.prompt, call.prefix, call.n, call.stop) == (problem(2).prompt, "right\n", 3, "\n")
-    assert (call.max_tokens, call.temperature, call.attempts) == (50, 0.5, ())
-    straight = await inner.sample(
-        problem(2).prompt, "right\n", 3, stop="\n", max_tokens=50, temperature=0.5, seeds=[1, 2, 3]
-    )
-    assert [one.steps for one in asked] == [one.steps for one in straight]
-    assert [one.usage.cached_prompt_tokens for one in straight] == [asked[1].usage.prompt_tokens] * 3
-    assert asked[0].usage.cached_prompt_tokens == 0
-    assert asked[1:] == straight[1:]
-    unshown = await model.sample(
-        problem(2).prompt, "right\n", 3, stop="\n", max_tokens=50, temperature=0.5, seeds=[1, 2, 3]
-    )
-    assert unshown == straight
-
-
-async def test_a_forgetful_model_goes_on_from_the_steps_kept() -> None:
-    inner = Recording(SimulatedModel(skill=0.6))
-    result = await solved(StepRevisions(6, 3, 1.0), model=Forgetful(inner), of=problem(6))
+async def test_kept_steps_are_read_again_where_the_attempts_are_not_shown() -> None:
+    """Everything but the attempts reaches the model; what it goes on from is charged as read once more."""
+    inner = Recording(SimulatedModel(skill=0.6), revises_steps=False)
+    result = await solved(StepRevisions(6, 3, 1.0), model=inner, of=problem(6))
     assert any(candidate.revises for candidate in result.explored)
-    assert any(call.prefix for call in inner.calls)
     assert all(call.attempts == () for call in inner.calls)
+    kept = [call.completions[0].usage for call in inner.calls if call.prefix]
+    assert kept
+    assert all(usage.cached_prompt_tokens == usage.prompt_tokens for usage in kept)
+    every = sum((one.usage for call in inner.calls for one in call.completions), Usage())
+    read_again = sum(usage.prompt_tokens for usage in kept)
+    assert result.usage.prompt_tokens == every.prompt_tokens
+    assert result.usage.cached_prompt_tokens == every.cached_prompt_tokens - read_again
+
+
+async def test_a_model_that_can_is_shown_its_attempts_beside_the_kept_steps() -> None:
+    inner = Recording(SimulatedModel(skill=0.6))
+    await solved(StepRevisions(6, 3, 1.0), model=inner, of=problem(6))
+    assert any(call.attempts and call.prefix for call in inner.calls)
+
+
+@pytest.mark.parametrize("strategy", [Revisions(2, 2), GatedRevisions(2, 2, 1.0)])
+async def test_revisions_of_a_model_that_cannot_be_shown_its_attempts_are_refused(strategy: Strategy) -> None:
+    with pytest.raises(UsageError, match="simulated cannot be shown its attempts"):
+        await solved(strategy, model=SimulatedModel(skill=0.1, revises=False))
+
+
+async def test_the_likeliest_solution_of_a_model_without_steps_comes_whole() -> None:
+    inner = Recording(SimulatedModel(steps=False), steps=False)
+    result = await solved(Greedy(), model=inner)
+    assert [(call.stop, call.temperature) for call in inner.calls] == [(None, 0.0)]
+    assert [c.text for c in result.candidates] == [c.text for c in (await solved(Greedy())).candidates]
+    with pytest.raises(UsageError, match="only samples whole solutions"):
+        await solved(BeamSearch(4, 2), model=inner)
 
 
 STEPS = ("3*9-6\n", "28-6\n", "22")
@@ -196,10 +201,12 @@ async def test_every_strategy_that_is_not_refused_runs_over_a_chat_and_no_other(
     assert {name for name in refused if refused[name] is None} >= {
         kind.name for kind in (Single, BestOfN, Revisions, GatedRevisions)
     }
+    keeps_one_step = ByText(lambda text: 0.8 if text.count("\n") == 1 else 0.1)
     for name in STRATEGIES:
         if refused[name] is None:
             result, _ = await chatted(make_strategy(name, {}), depth=4)
             assert result.candidates, name
-        elif refused[name] is not None and name != StepRevisions.name:
+            continue
+        async with mending() as (model, _):
             with pytest.raises(UsageError, match="cannot be searched by steps"):
-                await chatted(make_strategy(name, {}), depth=4)
+                await solve(problem(4), make_strategy(name, {}), model, keeps_one_step, TASK)

@@ -14,7 +14,6 @@ from test_server_model import PATHS, PROMPT, ask, texts
 
 from computewise.core import Problem, Usage
 from computewise.errors import ModelError, ServerError
-from computewise.models.forgetful import Forgetful
 from computewise.models.messages import Message
 from computewise.models.server.limits import FailedSamples
 from computewise.models.server.model import ServerModel
@@ -206,8 +205,8 @@ async def test_a_step_lost_while_going_on_from_a_blank_one_is_lost() -> None:
 # Searches
 
 
-def over(model: ServerModel, lost: FailedSamples) -> Forgetful:
-    return Forgetful(replace(model, lost=lost))
+def over(model: ServerModel, lost: FailedSamples) -> ServerModel:
+    return replace(model, lost=lost)
 
 
 @pytest.mark.parametrize(

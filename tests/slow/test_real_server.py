@@ -22,7 +22,6 @@ from computewise.models.embedded.engine import EngineLoop
 from computewise.models.embedded.model import EmbeddedModel, prompt_tokens
 from computewise.models.embedded.network import Trunk, log_softmax
 from computewise.models.embedded.weights import END, WEIGHTS_DIRECTORY, encode, load_weights
-from computewise.models.forgetful import Forgetful
 from computewise.models.server.connect import connect_model, probe_model
 from computewise.models.server.model import ServerModel
 from computewise.session import Strategy
@@ -101,10 +100,10 @@ async def opened(served: LlamaServer, client: HttpClient) -> ServerModel:
 
 async def runs(strategy: Strategy, model: Model) -> list[Run]:
     """By `model` and the embedded process reward model."""
-    verifier, forgetful = EmbeddedPRM(EngineLoop()), Forgetful(model)
+    verifier = EmbeddedPRM(EngineLoop())
 
     async def run(problem: Problem, seed: int) -> Run:
-        return Run(problem, await solve(problem, strategy, forgetful, verifier, TASK, seed=seed))
+        return Run(problem, await solve(problem, strategy, model, verifier, TASK, seed=seed))
 
     return await asyncio.gather(*(run(problem, seed) for problem in PROBLEMS for seed in SEEDS))
 

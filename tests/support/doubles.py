@@ -66,6 +66,9 @@ class Recording:
     peak: int = 0
     name: str = "recording"
     parameters: int = 0
+    revises: bool = True
+    revises_steps: bool = True
+    steps: bool = True
     _rows: int = 0
 
     async def sample(
@@ -106,6 +109,9 @@ class Jittery:
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     name: str = "jittery"
     parameters: int = 0
+    revises: bool = True
+    revises_steps: bool = True
+    steps: bool = True
 
     async def sample(
         self,
@@ -141,6 +147,9 @@ class Hanging:
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     name: str = "hanging"
     parameters: int = 0
+    revises: bool = True
+    revises_steps: bool = True
+    steps: bool = True
 
     async def sample(self, prompt: str, prefix: str, n: int, **settings: object) -> list[Completion]:
         self.asked.set()
@@ -157,6 +166,9 @@ class Failing:
     model: Model = field(default_factory=SimulatedModel)
     name: str = "failing"
     parameters: int = 0
+    revises: bool = True
+    revises_steps: bool = True
+    steps: bool = True
     _calls: int = 0
 
     async def sample(
@@ -198,6 +210,9 @@ class Scripted:
     script: Script
     name: str = "scripted"
     parameters: int = 0
+    revises: bool = True
+    revises_steps: bool = True
+    steps: bool = True
     _drawn: dict[str, int] = field(default_factory=dict)
 
     async def sample(self, prompt: str, prefix: str, n: int, **settings: object) -> list[Completion]:

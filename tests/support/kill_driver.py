@@ -37,6 +37,7 @@ class Paid:
 
     name = "paid"
     parameters = 0
+    revises = revises_steps = steps = True
 
     def __init__(self, log: Path) -> None:
         self._log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from simulated_source import SimulatedSource
@@ -23,6 +23,13 @@ class Noted:
     log: str
     name: str = "noted"
     parameters: int = 1_000
+    revises: bool = field(init=False)
+    revises_steps: bool = field(init=False)
+    steps: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.revises, self.revises_steps = self.model.revises, self.model.revises_steps
+        self.steps = self.model.steps
 
     async def sample(
         self,

@@ -64,6 +64,9 @@ class Losing:
     error: ModelError = field(default_factory=lambda: ModelError("the server is out of order"))
     name: str = "small"
     parameters: int = 1_000
+    revises: bool = True
+    revises_steps: bool = True
+    steps: bool = True
     _drawn: int = 0
 
     async def sample(
@@ -102,6 +105,9 @@ class Gated:
     cancelled: int = 0
     name: str = "small"
     parameters: int = 1_000
+    revises: bool = True
+    revises_steps: bool = True
+    steps: bool = True
     _calls: int = 0
 
     async def sample(

@@ -152,6 +152,9 @@ class Local:
     little: Little = field(default_factory=Little)
     name: str = "local"
     parameters: int = 1_000
+    revises: bool = False
+    revises_steps: bool = False
+    steps: bool = True
 
     async def sample(
         self,

@@ -44,9 +44,14 @@ class SomeModel:
     source: SimulatedSource
     name: str = field(init=False)
     parameters: int = field(init=False)
+    revises: bool = field(init=False)
+    revises_steps: bool = field(init=False)
+    steps: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.name, self.parameters = self.model.name, self.model.parameters
+        self.revises, self.revises_steps = self.model.revises, self.model.revises_steps
+        self.steps = self.source.steps
 
     async def sample(
         self,
@@ -119,7 +124,8 @@ class OpenedSimulation:
 
     def model(self, role: str) -> Model:
         """Better ones are right oftener."""
-        return SomeModel(SimulatedModel(SKILLS[role], name=role, parameters=SIZES[role]), self.source)
+        model = SimulatedModel(SKILLS[role], name=role, parameters=SIZES[role], revises=role == "revision")
+        return SomeModel(model, self.source)
 
     def verifier(self) -> Verifier:
         """Ranks fairly well."""

@@ -12,7 +12,6 @@ from computewise.core import Model, Problem, Task, Verifier
 from computewise.errors import UsageError
 from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
-from computewise.models.forgetful import as_needed
 from computewise.session import Limits
 from computewise.setups.server import ServerSpec
 from computewise.strategies import SHOWN_ATTEMPTS
@@ -39,9 +38,10 @@ class Players:
         """The verifier's parameters; 0 without one."""
         return self.verifier.parameters if self.verifier else 0
 
-    def solver(self, strategy: str) -> Model:
-        """The model as a strategy needs it."""
-        return as_needed(next(iter(self.models.values())), strategy)
+    @property
+    def solver(self) -> Model:
+        """The model that solves alone."""
+        return next(iter(self.models.values()))
 
 
 def question_of(text: str, task: Task) -> Problem:

@@ -23,7 +23,6 @@ from computewise.controller.solve import AdaptiveResult, Decision, solve_adaptiv
 from computewise.core import Candidate, Problem, Task
 from computewise.costs import flops
 from computewise.errors import UsageError
-from computewise.models.forgetful import Forgetful
 
 
 def draw(title: str, explored: Sequence[Candidate], chosen: Candidate | None = None) -> Tree:
@@ -184,7 +183,7 @@ def solve_by_policy(
             path = controller_path(policy)
             fitted = read_controller(path, models=list(players.models), verifier=players.verifier_name)
             asked = _price(fitted, price, mean_cost, accuracy)
-            models = {name: Forgetful(players.models[name]) for name in fitted.models}
+            models = {name: players.models[name] for name in fitted.models}
             solved = await solve_adaptively(
                 problem,
                 fitted,

@@ -157,7 +157,7 @@ def solve(
 
     async def run() -> tuple[Result, Flops]:
         async with open_players as players:
-            solver = players.solver(strategy)
+            solver = players.solver
             searching = asyncio.ensure_future(
                 solve_problem(
                     question,

@@ -30,6 +30,7 @@ class CachedModel:
     def __init__(self, model: Model, store: GenerationCache, identity: Mapping[str, Plain]) -> None:
         self.name = model.name
         self.parameters = model.parameters
+        self.revises, self.revises_steps, self.steps = model.revises, model.revises_steps, model.steps
         self.paid = Usage()
         self.saved = Usage()
         self._model = model

@@ -14,7 +14,6 @@ from computewise.errors import ProblemError, RunError, UsageError
 from computewise.http.client import HttpClient
 from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
-from computewise.models.forgetful import Forgetful, as_needed
 from computewise.models.messages import Message
 from computewise.models.server.connect import PLAIN, ServerModelSpec, connect_model
 from computewise.models.server.limits import FailedSamples
@@ -185,9 +184,9 @@ class EmbeddedBackend:
         problem = self.task.read(asked.prompt.strip())
         if strategy is None:
             assert self.fitted is not None
-            models: dict[str, Model] = {name: Forgetful(self._open(name)) for name in self.fitted.models}
+            models: dict[str, Model] = {name: self._open(name) for name in self.fitted.models}
             return Binding(models, problem, problem.prompt)
-        return Binding({model: as_needed(self._open(model), strategy)}, problem, "")
+        return Binding({model: self._open(model)}, problem, "")
 
     def _open(self, name: str) -> EmbeddedModel:
         """Read when it is first needed."""
@@ -253,17 +252,13 @@ class ServedBackend:
         stepwise = self._stepwise(strategy)
         players: dict[str, Model] = {}
         for name in [model] if strategy is not None else names:
-            way: Model = replace(
+            players[name if strategy is not None else self.labels[name]] = replace(
                 self._way(asked, self.ways[name], stepwise),
                 before=self._before(asked),
                 instruction="",
                 fields=asked.fields,
                 lost=lost,
             )
-            if strategy is None:
-                players[self.labels[name]] = Forgetful(way)
-            else:
-                players[name] = as_needed(way, strategy)
         return Binding(players, problem, transcript)
 
     def _stepwise(self, strategy: str | None) -> bool:

@@ -69,6 +69,7 @@ def watched_verifier(verifier: Verifier) -> Verifier:
 class _WatchedModel:
     def __init__(self, model: Model) -> None:
         self.name, self.parameters, self._model = model.name, model.parameters, model
+        self.revises, self.revises_steps, self.steps = model.revises, model.revises_steps, model.steps
 
     async def sample(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from computewise.core import Problem
@@ -98,8 +98,6 @@ class Run:
     seed: int
     budget: int
     verified: bool = True
-    whole: bool = False
-    """The model is asked for whole solutions only, whatever the strategy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +152,7 @@ def plan(config: StudyConfig, models: Roles) -> list[Run]:
         runs.append(Run("pool", "large", strategy_to_dict(BestOfN(LARGER)), seed, 8 * LARGER))
         if models.steps:
             runs += [Run("draws", "small", strategy_to_dict(SEARCH), other, SEARCH.n) for other in search_seeds(seed)]
-    return [replace(run, whole=not models.steps) for run in runs if run.model in models.sizes]
+    return [run for run in runs if run.model in models.sizes]
 
 
 def left_out(models: Roles) -> list[str]:

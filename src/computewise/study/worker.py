@@ -7,15 +7,13 @@ import gc
 import os
 import signal
 import threading
-from collections.abc import Sequence
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from statistics import fmean
 
-from computewise.core import Attempt, Candidate, Completion, Model, Problem, Result, Task, Usage, Verifier
+from computewise.core import Candidate, Model, Problem, Result, Task, Usage, Verifier
 from computewise.errors import ModelError, ProblemError
 from computewise.models.embedded.engine import one_thread
-from computewise.models.forgetful import Forgetful
 from computewise.runs import CandidateRecord, NodeRecord, Record, StrategyParams
 from computewise.session import gather
 from computewise.setups.base import Setup, SetupSpec
@@ -23,32 +21,6 @@ from computewise.solve import answer_of, solve
 from computewise.strategies import strategy_from_dict, strategy_to_dict
 from computewise.study.plan import TREE_OF, Job, Run
 from computewise.verifiers.logprob import mean_probabilities
-
-
-class Whole:
-    """Passes everything on to `model` but where to stop: the first step of a greedy solution is then all of it."""
-
-    def __init__(self, model: Model) -> None:
-        self.name = model.name
-        self.parameters = model.parameters
-        self._model = model
-
-    async def sample(
-        self,
-        prompt: str,
-        prefix: str,
-        n: int,
-        *,
-        stop: str | None,
-        max_tokens: int,
-        temperature: float,
-        seeds: Sequence[int],
-        attempts: Sequence[Attempt] = (),
-    ) -> list[Completion]:
-        """See `computewise.core.Model.sample`."""
-        return await self._model.sample(
-            prompt, prefix, n, stop=None, max_tokens=max_tokens, temperature=temperature, seeds=seeds, attempts=attempts
-        )
 
 
 def start_worker() -> None:
@@ -86,10 +58,6 @@ async def solve_job(source: SetupSpec, opened: Setup, job: Job) -> list[Record]:
     """
     verifier = opened.verifier() if job.run.verified else None
     model = opened.model(job.run.model)
-    if job.run.model != "revision":
-        model = Forgetful(model)
-    if job.run.whole:
-        model = Whole(model)
     return await gather(_record(source, job.run, problem, model, verifier) for problem in job.problems)
 
 

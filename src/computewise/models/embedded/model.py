@@ -23,7 +23,8 @@ class EmbeddedModel:
             raise WeightsError(f"weights of {weights.config.vocabulary} tokens: this package speaks {len(TOKENS)}")
         self.name = name
         self.parameters = weights.parameters
-        self.revises = weights.config.attempts > 0
+        self.revises = self.revises_steps = weights.config.attempts > 0
+        self.steps = True
         self._trunk = Trunk(weights)
         self._decoder = Decoder(self._trunk, loop, rows=rows)
 

@@ -138,6 +138,21 @@ class ServerModel:
     _starts: OrderedDict[tuple[Message, ...], Rendered] = field(default_factory=OrderedDict)
     _memory: TokenIdCache = field(default_factory=TokenIdCache)
 
+    @property
+    def revises(self) -> bool:
+        """Any model can be shown its attempts in a conversation."""
+        return True
+
+    @property
+    def revises_steps(self) -> bool:
+        """No: that conversation asks for a whole new solution."""
+        return False
+
+    @property
+    def steps(self) -> bool:
+        """Whether the server goes on from a prefix and stops at a delimiter."""
+        return self.capabilities.steps
+
     async def sample(
         self,
         prompt: str,
@@ -150,14 +165,9 @@ class ServerModel:
         seeds: Sequence[int],
         attempts: Sequence[Attempt] = (),
     ) -> list[Completion]:
-        """See `computewise.core.Model.sample`; `attempts` are shown as a conversation about them.
-
-        Without steps, the likeliest solution comes whole: there is nothing to choose from on the way.
-        """
-        if not self.capabilities.steps:
-            if prefix or (stop and temperature > 0):
-                raise UsageError(f"{self.name} cannot be searched by steps: {self.capabilities.why_no_steps}")
-            stop = None
+        """See `computewise.core.Model.sample`; `attempts` are shown as a conversation about them."""
+        if not self.steps and (prefix or stop):
+            raise UsageError(f"{self.name} cannot be searched by steps: {self.capabilities.why_no_steps}")
         try:
             asked = await self._asked(prompt, prefix, attempts, stop, max_tokens, temperature)
         except ModelError as error:
