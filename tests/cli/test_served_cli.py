@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from llama import llama_server
-from servers import SERVERS, VLLM, Hosted, Little, Ollama, Server
+from servers import SERVERS, VLLM, Hosted, Little, Ollama, Server, Stating
 
 from computewise import cli
 from computewise.controller.file import read_controller
@@ -56,17 +56,6 @@ RESULTS = ("config.json", "controller.json", "policy.json", "problems.jsonl", "r
 def _one_thread() -> Iterator[None]:
     with one_thread():
         yield
-
-
-class Stating(Little):
-    """Says its answer as graders find it."""
-
-    def _pieces(self, text: str, rng: random.Random, greedy: bool) -> list[str]:
-        pieces = Little._pieces(self, text, rng, greedy)
-        if "problem" not in text:
-            return pieces
-        stated = [letter for piece in pieces for letter in (" \\boxed{" if piece == " " else piece)]
-        return [*stated, "}", ""]
 
 
 class Two(VLLM):

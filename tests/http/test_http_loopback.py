@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
+from requests_to_servers import ask, texts
 from servers import VLLM, Little, encode, found_on
-from test_server_model import ask, texts
 
 from computewise.errors import ServerError
 from computewise.http.client import HttpClient

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 from doubles import TASK, ByText
+from requests_to_servers import PATHS, PROMPT, ask, texts
 from servers import VLLM, DeepSeek, Hosted, Little, LlamaServer, Server, Transformers, decode, rendered, served
-from test_server_model import PATHS, PROMPT, ask, texts
 
 from computewise.core import Problem, Usage
 from computewise.errors import ModelError, ServerError

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from doubles import TASK, problem
+from requests_to_servers import RUNGS, SAYS, texts
 from servers import SERVERS, VLLM, Hosted, Lenient, Little, LlamaServer, Local, Server, SGLang, served
-from test_server_model import RUNGS, SAYS, texts
 
 from computewise.core import Candidate, Model, Problem, Result
 from computewise.errors import ModelError, UsageError

@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
+from requests_to_servers import PROMPT, ask
 from servers import TEMPLATE, VLLM, LlamaServer, SGLang, found_on, rendered, served
-from test_server_model import PROMPT, ask
 
 from computewise.errors import ModelError, UsageError
 from computewise.models.messages import Message

@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
+from requests_to_servers import PROMPT, ask
 from servers import TGI, VLLM, Hosted, Little, served
-from test_server_model import PROMPT, ask
 
 from computewise.costs import Prices
 from computewise.errors import ModelError, ServerError, SpendLimitError

@@ -6,8 +6,7 @@ from collections import Counter
 
 import pytest
 from doubles import ByText
-from serve_doubles import PROMPT, SimulatedBackend, fitted
-from test_execution import PERFECT, RIGHT, of, perfect, tried
+from serve_doubles import PERFECT, PROMPT, RIGHT, SimulatedBackend, fitted, of, perfect, tried
 
 from computewise.serve.accounting import account, usage_of
 

@@ -9,50 +9,32 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from doubles import ByText, problem
-from serve_doubles import PROMPT, Gated, SimulatedBackend, asked, fitted
+from doubles import ByText
+from serve_doubles import (
+    LONG,
+    PERFECT,
+    PROMPT,
+    RIGHT,
+    Gated,
+    SimulatedBackend,
+    begun,
+    fitted,
+    of,
+    perfect,
+    tried,
+)
 
 from computewise.core import Candidate, Problem, Usage
 from computewise.errors import ModelError, ProblemError, ServerError
 from computewise.serve.accounting import account, failures, summarize_costs, usage_of
-from computewise.serve.backends import Backend
-from computewise.serve.endpoints import Api
 from computewise.serve.errors import ApiError
 from computewise.serve.execution import FUTILE, answer_request
-from computewise.serve.request import Answer, RequestState
-from computewise.serve.settings import ServerSettings
 from computewise.session import Limits
 from computewise.solve import answer_of, solve
 from computewise.strategies import BestOfN
 from computewise.testing import SimulatedModel, SimulatedPRM
 
-SOON, LONG = 0.2, 100.0
-RIGHT = str(problem().answer)
-
-
-def begun(backend: Backend, model: str = "small", **fields: Any) -> tuple[RequestState, str]:
-    return Api(backend, ServerSettings()).plan(asked(model=model, **fields), "client", "id")
-
-
-async def tried(backend: Backend, model: str = "small", *, seconds: float = LONG, **fields: Any) -> RequestState:
-    """A request's work, solved."""
-    work, name = begun(backend, model, **{"seed": 1, **fields})
-    work.answer = await answer_request(work, backend, name, seconds)
-    return work
-
-
-def of(work: RequestState) -> Answer:
-    assert work.answer is not None
-    return work.answer
-
-
-def perfect(**changes: Any) -> SimulatedBackend:
-    """Every step of every solution is right: all numbers are known."""
-    players = {
-        "small": SimulatedModel(skill=1.0, name="small", parameters=1_000),
-        "large": SimulatedModel(skill=1.0, name="large", parameters=14_000),
-    }
-    return SimulatedBackend(players=players, **changes)
+SOON = 0.2
 
 
 @dataclass(slots=True)
@@ -119,9 +101,6 @@ async def test_the_client_s_ceiling_bounds_what_it_sees_and_the_operator_s_both(
         found = of(work)
         assert found.text == PERFECT[:most]
         assert (found.finish, found.answer, found.confidence) == ("length", None, None)
-
-
-PERFECT = "right\n" * 4 + f"right {RIGHT}"
 
 
 async def test_where_nothing_answers_the_best_text_is_given() -> None:

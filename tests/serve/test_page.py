@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import chromium, photograph, press, resize, scheme, sideways, type_over, until
-from test_viewer_drawing import CONTRAST
+from browser import CONTRAST, chromium, photograph, press, resize, scheme, sideways, type_over, until
 
 TAB, ENTER, HOME, END, LEFT = "\ue004", "\ue007", "\ue011", "\ue010", "\ue012"
 HARD = "((18*7-39)*(46+25)-36*13)*7"

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from servers import VLLM, found_on
+from servers import VLLM, Stating, found_on
 from serving import (
     CHAT,
     COMPLETIONS,
@@ -28,7 +28,6 @@ from serving import (
     site_on,
     sums,
 )
-from test_served_cli import Stating
 
 from computewise.models.server.capabilities import Capabilities
 from computewise.serve.backends import EmbeddedBackend

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
-from servers import VLLM, encode, found_on
+from servers import VLLM, Stating, encode, found_on
 from serving import (
     MODEL,
     PATIENCE,
@@ -32,7 +32,6 @@ from serving import (
     serving,
     site_on,
 )
-from test_served_cli import Stating
 
 from computewise import cli
 from computewise.models.server.capabilities import Capabilities

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray_source import NotedSource
+from simulated_source import NotedSource
 
 from computewise.errors import RunError, SpendLimitError, UsageError
 from computewise.runs import RunDirectory, read_records, record_key

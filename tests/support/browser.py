@@ -16,6 +16,30 @@ T = TypeVar("T")
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 PATIENCE = 30.0
 """Seconds until what is waited for counts as never coming."""
+CONTRAST = """
+const luminance = (colour) => {
+  const [r, g, b] = colour.match(/[0-9.]+/g).map(Number).slice(0, 3).map((one) => one / 255)
+    .map((one) => (one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const behind = (element) => {
+  for (let at = element; at; at = at.parentElement) {
+    const colour = getComputedStyle(at).backgroundColor;
+    if (!colour.endsWith(", 0)")) return colour;
+  }
+  return "rgb(255, 255, 255)";
+};
+const found = [];
+for (const one of document.querySelectorAll("body *")) {
+  const own = [...one.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.textContent.trim());
+  if (!own || !one.getClientRects().length) continue;
+  const [a, b] = [luminance(getComputedStyle(one).color), luminance(behind(one))];
+  const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  if (ratio < 4.5) found.push([one.className, one.textContent.slice(0, 40), ratio]);
+}
+return found;
+"""
+"""Texts whose contrast with what is behind them is below 4.5."""
 
 
 @contextmanager

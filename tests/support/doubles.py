@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from computewise.core import Attempt, Candidate, Completion, Model, Problem, Result, Step, Usage
 from computewise.errors import ModelError
@@ -53,8 +54,9 @@ class Call:
     stop: str | None
     max_tokens: int
     temperature: float
+    seeds: Sequence[int]
     completions: Sequence[Completion]
-    attempts: tuple[Attempt, ...] = ()
+    attempts: Sequence[Attempt] = ()
 
 
 @dataclass(slots=True)
@@ -71,33 +73,13 @@ class Recording:
     steps: bool = True
     _rows: int = 0
 
-    async def sample(
-        self,
-        prompt: str,
-        prefix: str,
-        n: int,
-        *,
-        stop: str | None,
-        max_tokens: int,
-        temperature: float,
-        seeds: Sequence[int],
-        attempts: Sequence[Attempt] = (),
-    ) -> list[Completion]:
+    async def sample(self, prompt: str, prefix: str, n: int, **settings: Any) -> list[Completion]:
         self._rows += n
         self.peak = max(self.peak, self._rows)
         await asyncio.sleep(0)
-        completions = await self.model.sample(
-            prompt,
-            prefix,
-            n,
-            stop=stop,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            seeds=seeds,
-            attempts=attempts,
-        )
+        completions = await self.model.sample(prompt, prefix, n, **settings)
         self._rows -= n
-        self.calls.append(Call(prompt, prefix, n, stop, max_tokens, temperature, completions, tuple(attempts)))
+        self.calls.append(Call(prompt, prefix, n, completions=completions, **settings))
         return completions
 
 
@@ -113,30 +95,10 @@ class Jittery:
     revises_steps: bool = True
     steps: bool = True
 
-    async def sample(
-        self,
-        prompt: str,
-        prefix: str,
-        n: int,
-        *,
-        stop: str | None,
-        max_tokens: int,
-        temperature: float,
-        seeds: Sequence[int],
-        attempts: Sequence[Attempt] = (),
-    ) -> list[Completion]:
+    async def sample(self, prompt: str, prefix: str, n: int, **settings: Any) -> list[Completion]:
         for _ in range(self.rng.randrange(8)):
             await asyncio.sleep(0)
-        return await self.model.sample(
-            prompt,
-            prefix,
-            n,
-            stop=stop,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            seeds=seeds,
-            attempts=attempts,
-        )
+        return await self.model.sample(prompt, prefix, n, **settings)
 
 
 @dataclass(slots=True)
@@ -171,33 +133,13 @@ class Failing:
     steps: bool = True
     _calls: int = 0
 
-    async def sample(
-        self,
-        prompt: str,
-        prefix: str,
-        n: int,
-        *,
-        stop: str | None,
-        max_tokens: int,
-        temperature: float,
-        seeds: Sequence[int],
-        attempts: Sequence[Attempt] = (),
-    ) -> list[Completion]:
+    async def sample(self, prompt: str, prefix: str, n: int, **settings: Any) -> list[Completion]:
         if prompt == self.prompt:
             self._calls += 1
             if self._calls == self.at:
                 raise ModelError("the model is out of order")
         await asyncio.sleep(0)
-        return await self.model.sample(
-            prompt,
-            prefix,
-            n,
-            stop=stop,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            seeds=seeds,
-            attempts=attempts,
-        )
+        return await self.model.sample(prompt, prefix, n, **settings)
 
 
 Script = Callable[[str, int], Completion]

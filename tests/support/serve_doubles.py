@@ -18,12 +18,16 @@ from computewise.controller.file import Controller, ControllerArm
 from computewise.controller.frontier import PricePoint
 from computewise.controller.state import Option
 from computewise.controller.trees import Forest
-from computewise.core import Attempt, Completion, Model, Problem, Usage, Verifier
+from computewise.core import Completion, Model, Problem, Usage, Verifier
 from computewise.errors import ModelError
 from computewise.models.server.limits import FailedSamples
-from computewise.serve.backends import Binding, Upstream
+from computewise.serve.backends import Backend, Binding, Upstream
+from computewise.serve.endpoints import Api
+from computewise.serve.execution import answer_request
 from computewise.serve.planning import OFFERED
+from computewise.serve.request import Answer, RequestState
 from computewise.serve.schemas import ChatRequest, read_chat
+from computewise.serve.settings import ServerSettings
 from computewise.session import Limits
 from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask
 
@@ -31,6 +35,11 @@ PROMPT = problem().prompt
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 PRICES = (PricePoint(0.2, 1.5, 0.5), PricePoint(0.1, 4.0, 0.6), PricePoint(0.05, 10.0, 0.7), PricePoint(0.0, 40.0, 0.8))
 """What prices came to: the higher, the less is drawn and the less is right."""
+RIGHT = str(problem().answer)
+PERFECT = "right\n" * 4 + f"right {RIGHT}"
+"""The solution of `perfect`."""
+LONG = 100.0
+"""Seconds that no request takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +78,8 @@ class Losing:
     steps: bool = True
     _drawn: int = 0
 
-    async def sample(
-        self,
-        prompt: str,
-        prefix: str,
-        n: int,
-        *,
-        stop: str | None,
-        max_tokens: int,
-        temperature: float,
-        seeds: Sequence[int],
-        attempts: Sequence[Attempt] = (),
-    ) -> list[Completion]:
-        found = await self.model.sample(
-            prompt, prefix, n, stop=stop, max_tokens=max_tokens, temperature=temperature, seeds=seeds, attempts=attempts
-        )
+    async def sample(self, prompt: str, prefix: str, n: int, **settings: Any) -> list[Completion]:
+        found = await self.model.sample(prompt, prefix, n, **settings)
         for index in range(n):
             self._drawn += 1
             if not self.keeps or self._drawn % self.keeps:
@@ -110,18 +106,7 @@ class Gated:
     steps: bool = True
     _calls: int = 0
 
-    async def sample(
-        self,
-        prompt: str,
-        prefix: str,
-        n: int,
-        *,
-        stop: str | None,
-        max_tokens: int,
-        temperature: float,
-        seeds: Sequence[int],
-        attempts: Sequence[Attempt] = (),
-    ) -> list[Completion]:
+    async def sample(self, prompt: str, prefix: str, n: int, **settings: Any) -> list[Completion]:
         self._calls += 1
         if self._calls > self.free:
             self.waiting += 1
@@ -132,9 +117,7 @@ class Gated:
                 raise
             finally:
                 self.waiting -= 1
-        return await self.model.sample(
-            prompt, prefix, n, stop=stop, max_tokens=max_tokens, temperature=temperature, seeds=seeds, attempts=attempts
-        )
+        return await self.model.sample(prompt, prefix, n, **settings)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -216,3 +199,28 @@ def checked_error(response: httpx.Response) -> dict[str, Any]:
     assert inside["param"] is None or isinstance(inside["param"], str)
     assert inside["code"] is None or isinstance(inside["code"], str)
     return inside
+
+
+def begun(backend: Backend, model: str = "small", **fields: Any) -> tuple[RequestState, str]:
+    return Api(backend, ServerSettings()).plan(asked(model=model, **fields), "client", "id")
+
+
+async def tried(backend: Backend, model: str = "small", *, seconds: float = LONG, **fields: Any) -> RequestState:
+    """A request's work, solved."""
+    work, name = begun(backend, model, **{"seed": 1, **fields})
+    work.answer = await answer_request(work, backend, name, seconds)
+    return work
+
+
+def of(work: RequestState) -> Answer:
+    assert work.answer is not None
+    return work.answer
+
+
+def perfect(**changes: Any) -> SimulatedBackend:
+    """Every step of every solution is right: all numbers are known."""
+    players = {
+        "small": SimulatedModel(skill=1.0, name="small", parameters=1_000),
+        "large": SimulatedModel(skill=1.0, name="large", parameters=14_000),
+    }
+    return SimulatedBackend(players=players, **changes)

@@ -145,6 +145,17 @@ class Little:
         return f"<think>\n{self.thinks}\n</think>\n\n" if self.thinks else ""
 
 
+class Stating(Little):
+    """Says its answer as graders find it."""
+
+    def _pieces(self, text: str, rng: random.Random, greedy: bool) -> list[str]:
+        pieces = Little._pieces(self, text, rng, greedy)
+        if "problem" not in text:
+            return pieces
+        stated = [letter for piece in pieces for letter in (" \\boxed{" if piece == " " else piece)]
+        return [*stated, "}", ""]
+
+
 @dataclass(slots=True)
 class Local:
     """The same little model in this process, asked as a server is that continues one prompt at a time."""

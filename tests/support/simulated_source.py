@@ -1,15 +1,20 @@
-"""A source without a network: a study of any models in seconds. It can be told to fail in every way a server does."""
+"""A source without a network: a study of any models in seconds. It can be told to fail in every way a server does.
+
+`NotedSource` writes its calls into a file, with the node that makes them; Ray's workers import it from here.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from computewise.core import Attempt, Completion, Model, Problem, Task, Verifier
+from computewise.core import Completion, Model, Problem, Task, Verifier
 from computewise.costs import Prices
 from computewise.errors import ModelError, SpendLimitError, UsageError
 from computewise.session import Limits
@@ -53,18 +58,7 @@ class SomeModel:
         self.revises, self.revises_steps = self.model.revises, self.model.revises_steps
         self.steps = self.source.steps
 
-    async def sample(
-        self,
-        prompt: str,
-        prefix: str,
-        n: int,
-        *,
-        stop: str | None,
-        max_tokens: int,
-        temperature: float,
-        seeds: Sequence[int],
-        attempts: Sequence[Attempt] = (),
-    ) -> list[Completion]:
+    async def sample(self, prompt: str, prefix: str, n: int, **settings: Any) -> list[Completion]:
         """See `computewise.core.Model.sample`."""
         source = self.source
         WATCHED.calls += 1
@@ -72,7 +66,7 @@ class SomeModel:
             raise SpendLimitError(f"{source.ceiling} calls are spent")
         if WATCHED.calls == source.interrupted:
             signal.raise_signal(signal.SIGINT)
-        if not source.steps and (prefix or stop):
+        if not source.steps and (prefix or settings["stop"]):
             raise UsageError(f"{self.name} is a chat endpoint")
         WATCHED.running += 1
         WATCHED.peak = max(WATCHED.peak, WATCHED.running)
@@ -82,16 +76,7 @@ class SomeModel:
             WATCHED.running -= 1
         if source.gone or any(f" {lost} " in prompt for lost in source.lost):
             raise ModelError("the server is gone")
-        found = await self.model.sample(
-            prompt,
-            prefix,
-            n,
-            stop=stop,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            seeds=seeds,
-            attempts=attempts,
-        )
+        found = await self.model.sample(prompt, prefix, n, **settings)
         return found if source.logprobs else [_mute(completion) for completion in found]
 
 
@@ -185,3 +170,78 @@ class SimulatedSource(SetupSpec):
     def temperature(self) -> float:
         """At 0 the likelier step every time."""
         return self.heat
+
+
+@dataclass(slots=True)
+class Noted:
+    """Notes what it is asked for before it answers."""
+
+    model: Model
+    log: str
+    name: str = "noted"
+    parameters: int = 1_000
+    revises: bool = field(init=False)
+    revises_steps: bool = field(init=False)
+    steps: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.revises, self.revises_steps = self.model.revises, self.model.revises_steps
+        self.steps = self.model.steps
+
+    async def sample(self, prompt: str, prefix: str, n: int, **settings: Any) -> list[Completion]:
+        """See `computewise.core.Model.sample`."""
+        import ray
+
+        node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else "here"
+        note(self.log, f"call {settings['seeds'][0]} {node}")
+        return await self.model.sample(prompt, prefix, n, **settings)
+
+
+def note(log: str, line: str) -> None:
+    """Add a line, whoever else does at the time."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, f"{line}\n".encode())
+    os.close(descriptor)
+
+
+@dataclass(slots=True)
+class OpenedNoted:
+    """The models of one opening."""
+
+    opened: Setup
+    log: str
+
+    def model(self, role: str) -> Model:
+        """Noted."""
+        return Noted(self.opened.model(role), self.log)
+
+    def verifier(self) -> Verifier:
+        """As it was."""
+        return self.opened.verifier()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotedSource(SimulatedSource):
+    """Waits for servers, or with `computes` keeps a core busy."""
+
+    log: str
+    computes: bool = False
+    lanes: int = 4
+    shut: bool = False
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Setup]:
+        """Noted too."""
+        note(self.log, f"open {os.getpid()}")
+        if self.shut:
+            raise SpendLimitError("nothing may be spent")
+        async with SimulatedSource.open(self) as opened:
+            yield OpenedNoted(opened, self.log)
+
+    def kind(self) -> Literal["compute", "io"]:
+        """As it was told."""
+        return "compute" if self.computes else "io"
+
+    def in_flight(self) -> int:
+        """As it was told."""
+        return self.lanes

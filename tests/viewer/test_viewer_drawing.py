@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import chromium, press, resize, scheme, sideways
+from browser import CONTRAST, chromium, press, resize, scheme, sideways
 
 from computewise.viewer import assets
 
@@ -321,31 +321,6 @@ def test_a_phone_gets_an_outline_and_no_page_that_moves_sideways(page: Any, dark
     assert all(edge["x"] + edge["width"] <= 360 for edge in edges)
     tops = [edge["y"] for edge in edges]
     assert tops == sorted(set(tops))
-
-
-CONTRAST = """
-const luminance = (colour) => {
-  const [r, g, b] = colour.match(/[0-9.]+/g).map(Number).slice(0, 3).map((one) => one / 255)
-    .map((one) => (one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4));
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-};
-const behind = (element) => {
-  for (let at = element; at; at = at.parentElement) {
-    const colour = getComputedStyle(at).backgroundColor;
-    if (!colour.endsWith(", 0)")) return colour;
-  }
-  return "rgb(255, 255, 255)";
-};
-const found = [];
-for (const one of document.querySelectorAll("body *")) {
-  const own = [...one.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.textContent.trim());
-  if (!own || !one.getClientRects().length) continue;
-  const [a, b] = [luminance(getComputedStyle(one).color), luminance(behind(one))];
-  const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  if (ratio < 4.5) found.push([one.className, one.textContent.slice(0, 40), ratio]);
-}
-return found;
-"""
 
 
 @pytest.mark.parametrize("dark", [False, True])
