@@ -6,6 +6,7 @@ votes, which have no closed form, are means over many drawn subsets. Every inter
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -31,17 +32,23 @@ def bootstrap(per_problem: Floats, *, resamples: int = 4000, seed: int = 0) -> I
     """
     if len(per_problem) < 2:
         return Interval(np.nan, np.nan)
-    rng = np.random.default_rng(seed)
-    means = per_problem[rng.integers(len(per_problem), size=(resamples, len(per_problem)))].mean(1)
+    means = per_problem[_resampled(len(per_problem), resamples, seed)].mean(1)
     return Interval(*map(float, np.quantile(means, (0.025, 0.975))))
+
+
+@lru_cache(maxsize=8)
+def _resampled(problems: int, resamples: int, seed: int) -> Ints:
+    """The problems of each resample, (resamples, problems); an analysis asks for the same ones thousands of times."""
+    drawn = np.random.default_rng(seed).integers(problems, size=(resamples, problems))
+    drawn.setflags(write=False)
+    return drawn
 
 
 def bootstrap_ratio(events: Floats, chances: Floats, *, resamples: int = 4000, seed: int = 0) -> Interval:
     """Percentile bootstrap of sum(`events`) / sum(`chances`) over problems, (problems,) each: a conditional rate."""
     if len(events) < 2 or not chances.sum():
         return Interval(np.nan, np.nan)
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(events), size=(resamples, len(events)))
+    drawn = _resampled(len(events), resamples, seed)
     below = chances[drawn].sum(1)
     rates = events[drawn].sum(1)[below > 0] / below[below > 0]
     return Interval(*map(float, np.quantile(rates, (0.025, 0.975))))
