@@ -1,4 +1,4 @@
-"""Answers that were paid for, kept on disk: one SQLite file, written in groups, each key asked for once."""
+"""A cache of server answers on disk: one SQLite file, group commits, and one request for each key at a time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Key = bytes
 
 
 def cache_key(request: object) -> Key:
-    """A hash of plain data that decides an answer; the order of a mapping's names does not matter."""
+    """A hash of the plain data that determines an answer; the order of a mapping's keys does not matter."""
     text = json.dumps(request, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=20).digest()
 
@@ -35,21 +35,21 @@ T = TypeVar("T")
 
 
 class Codec(Generic[T]):
-    """Both ways for one type; raises `RunError` for bytes of another."""
+    """Encodes and decodes values of one type; raises `RunError` for bytes of another type."""
 
     def __init__(self, type: type[T]) -> None:
         self._encoder, self._decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(type)
 
     def pack(self, answer: T) -> bytes:
-        """As bytes."""
+        """Encode to bytes."""
         return self._encoder.encode(answer)
 
     def unpack(self, data: Any) -> T:
-        """As it was."""
+        """Decode from bytes."""
         try:
             return self._decoder.decode(data)
         except (msgspec.MsgspecError, TypeError) as error:
-            raise RunError(f"the cache holds what is no answer ({error}): name another file for the cache") from None
+            raise RunError(f"the cache holds an entry that is not an answer ({error}): use another file") from None
 
 
 Fetch = Callable[[list[Key]], Coroutine[Any, Any, dict[Key, T]]]
@@ -63,17 +63,17 @@ class _Flight(Generic[T]):
 
 
 class SingleFlight(Generic[T]):
-    """One loop's requests under way, by key.
+    """The requests in flight of one event loop, by key: callers that want the same key share one request.
 
-    A request that nobody waits for any more is cancelled; one of several who wait for it may go without harm to the
-    others. An error goes to all who wait.
+    A caller may be cancelled without harm to the others; a request is cancelled when its last caller is. An error is
+    raised to every caller.
     """
 
     def __init__(self) -> None:
         self._flights: dict[Key, _Flight[T]] = {}
 
     async def get(self, keys: Sequence[Key], fetch: Fetch[T]) -> list[T]:
-        """What belongs to `keys`: `fetch` is called with those that are not under way."""
+        """The values of `keys`; `fetch` is called with the keys that are not in flight."""
         mine = [key for key in dict.fromkeys(keys) if key not in self._flights]
         if mine:
             self._start(mine, fetch)
@@ -103,7 +103,7 @@ class SingleFlight(Generic[T]):
             flight.waiting -= 1
         unwanted = [flight for flight in flights if not flight.waiting and not flight.task.done()]
         for flight in unwanted:
-            self._forget(flight)  # at once: who asks now must not join what is about to be cancelled
+            self._forget(flight)  # at once: a new caller must not join a request that is about to be cancelled
             flight.task.cancel()
         await asyncio.gather(*(flight.task for flight in unwanted), return_exceptions=True)
 
@@ -114,10 +114,10 @@ B = TypeVar("B")
 
 
 class GroupCommit(Generic[A, B]):
-    """Calls `work`, in a thread of its own, with all that was asked for while it was at work.
+    """Calls `work` in a thread of its own, each time with all the arguments that arrived during the call before.
 
-    For a database, that is group commit: a thousand entries that come together are one transaction. What was asked for
-    is done, even if whoever asked is cancelled; an error is raised to all whose calls were done together.
+    For a database this is group commit: a thousand entries that arrive together are one transaction. An argument is
+    processed even if its caller is cancelled; an error is raised to every caller of the same batch.
     """
 
     def __init__(self, work: Callable[[list[A]], Sequence[B]]) -> None:
@@ -128,7 +128,7 @@ class GroupCommit(Generic[A, B]):
         self._batch: Future[Sequence[B]] = Future()
 
     async def __call__(self, argument: A) -> B:
-        """One result; any event loop may ask."""
+        """The result for one argument; may be called from any event loop."""
         batch, index = self._join(argument)
         return (await asyncio.shield(asyncio.wrap_future(batch)))[index]
 
@@ -145,25 +145,26 @@ class GroupCommit(Generic[A, B]):
         return self._work(waiting)
 
     def close(self) -> None:
-        """Do what has been asked for, then end."""
+        """Process what is queued, then end the thread."""
         self._thread.shutdown()
 
 
 APPLICATION = 0x63775F31
 
-"""What marks a file as ours (SQLite's application_id)."""
+"""SQLite's application_id of our files."""
 
 LOCK_SECONDS = 60.0
 
-"""Seconds to wait for other processes."""
+"""Seconds to wait for a lock that another process holds."""
 
 
 class Table:
-    """Keys and values, the first value of a key kept; any number of processes on one machine may use the file.
+    """Keys and values in one file; the first value of a key is kept. Several processes of one machine may share it.
 
-    WAL, so that reading waits for no writer. synchronous = FULL, so that what is returned as kept outlives a power cut
-    too: it costs one flush of the disk a transaction, and `GenerationCache` puts what comes together in one. A table is
-    used by one thread at a time. Raises `RunError` for whatever goes wrong with the file.
+    The journal is a write-ahead log (WAL), so readers do not wait for writers. synchronous = FULL, so an entry survives
+    a power failure once `put` has returned: this costs one flush of the disk a transaction, and `GenerationCache`
+    writes entries that arrive together in one transaction. A table is used by one thread at a time. Raises `RunError`
+    for every failure of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -190,7 +191,7 @@ class Table:
         execute("PRAGMA synchronous = FULL")
 
     def _write_ahead(self) -> None:
-        """SQLite's patience does not cover the change to WAL: while another process reads it is refused at once."""
+        """Switch to WAL. SQLite's lock timeout does not apply here: it fails at once while another process reads."""
         until = time.monotonic() + LOCK_SECONDS
         while True:
             try:
@@ -207,7 +208,7 @@ class Table:
         if execute("PRAGMA application_id").fetchone()[0] == APPLICATION:  # another process was first
             return
         if execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise RunError(f"{self.path} is a database of something else: name another file for the cache")
+            raise RunError(f"{self.path} is a database of another program: use another file for the cache")
         execute(f"PRAGMA application_id = {APPLICATION}")
         execute("CREATE TABLE held (key BLOB NOT NULL PRIMARY KEY, value BLOB NOT NULL)")
 
@@ -219,17 +220,17 @@ class Table:
             return {key: row[0] for key, row in found if row}
 
     def put(self, entries: Mapping[Key, bytes]) -> None:
-        """Keep all of them, or none; on the disk when this returns."""
+        """Write all entries or none; they are on the disk when this returns."""
         with self._explained("write"), self._transaction():
             self._connection.executemany("INSERT OR IGNORE INTO held VALUES (?, ?)", entries.items())
 
     def count(self) -> int:
-        """How many are held."""
+        """The number of entries."""
         with self._explained("read"):
             return int(self._connection.execute("SELECT count(*) FROM held").fetchone()[0])
 
     def close(self) -> None:
-        """The last to close a file leaves one file, without `-wal` and `-shm`."""
+        """Close the file; the last process to close it removes the `-wal` and `-shm` files."""
         self._connection.close()
 
     @contextmanager
@@ -247,15 +248,15 @@ class Table:
         try:
             yield
         except sqlite3.Error as error:
-            raise RunError(f"cannot {doing} the cache {self.path}: {error}; what it held before is kept") from None
+            raise RunError(f"cannot {doing} the cache {self.path}: {error}; its entries are kept") from None
 
 
 class GenerationCache:
-    """Answers by their keys, in one SQLite file that the threads and processes of one machine may share.
+    """Answers by key, in one SQLite file that the threads and processes of one machine may share.
 
-    No network file system: SQLite's shared memory does not work there. `find` and `keep` are for coroutines: they do
-    not hold up the event loop, and what many of them keep at a time is one transaction. Raises `RunError` for a file
-    that is corrupt, of something else, read-only or on a full disk; what it held before is kept.
+    The file must not be on a network file system, where SQLite's shared memory does not work. `find` and `keep` are for
+    coroutines: they do not block the event loop, and entries that arrive together are one transaction. Raises
+    `RunError` for a file that is corrupt, read-only, on a full disk or of another program; its entries are kept.
     """
 
     def __init__(self, path: Path) -> None:
@@ -275,25 +276,25 @@ class GenerationCache:
             return self._reader.get(keys)
 
     def put(self, entries: Mapping[Key, bytes]) -> None:
-        """Keep all of them, or none; on the disk when this returns. Of two values of one key the first is kept."""
+        """Write all entries or none; they are on the disk when this returns. The first value of a key is kept."""
         with self._writing:
             self._writer.put(entries)
 
     async def find(self, keys: Sequence[Key]) -> dict[Key, bytes]:
-        """As `get`."""
+        """`get` for coroutines."""
         return await self._find(keys)
 
     async def keep(self, entries: Mapping[Key, bytes]) -> None:
-        """As `put`; a caller that is cancelled meanwhile has it kept all the same."""
+        """`put` for coroutines; the entries are written even if the caller is cancelled."""
         await self._keep(entries)
 
     def __len__(self) -> int:
-        """How many are held."""
+        """The number of entries."""
         with self._reading:
             return self._reader.count()
 
     def close(self) -> None:
-        """Keep what was asked for, then close the file."""
+        """Write what is queued, then close the file."""
         self._find.close()
         self._keep.close()
         self._reader.close()

@@ -1,20 +1,20 @@
-"""Everything computewise raises on purpose.
+"""The exceptions that computewise raises.
 
 ComputewiseError
 |-- UsageError          a setting that cannot be used: unknown strategy, budget < 1, n not divisible by the width
 |-- ProblemError        a problem the task cannot read
 |-- WeightsError        a weights file that is missing, corrupt or of another kind
-|-- RunError            a run directory that is of another configuration, unreadable or cannot be written
-|-- CeilingError        a run has spent the tokens or the money it may; what is recorded is kept
-`-- ModelError          a model or verifier that failed on one problem; recorded, never fatal to its neighbours
-    `-- ServerError     a server that refused, or did not answer however often it was asked
+|-- RunError            a run directory or cache that cannot be read or written, or belongs to another configuration
+|-- SpendLimitError     a run that has reached its limit of tokens or dollars; what is recorded is kept
+`-- ModelError          a model or verifier that failed on one problem; it is recorded, and the other problems go on
+    `-- ServerError     a server that refused a request, or did not answer after every retry
 """
 
 from __future__ import annotations
 
 
 class ComputewiseError(Exception):
-    """Base of the tree; its text is one line for a person."""
+    """Base class; its text is one line for a person."""
 
 
 class UsageError(ComputewiseError, ValueError):
@@ -30,7 +30,7 @@ class WeightsError(ComputewiseError):
 
 
 class RunError(ComputewiseError):
-    """A run directory that is of another configuration, unreadable or cannot be written."""
+    """A run directory or cache that cannot be read or written, or belongs to another configuration."""
 
 
 class ModelError(ComputewiseError):
@@ -38,9 +38,9 @@ class ModelError(ComputewiseError):
 
 
 class ServerError(ModelError):
-    """A server that refused, or did not answer however often it was asked; `status` is None without an answer.
+    """A server that refused a request, or did not answer after every retry.
 
-    `wait` is how many seconds it asks to be left alone, where it says so.
+    `status` is the HTTP status, None where there was no answer; `wait` is the Retry-After in seconds, if there is one.
     """
 
     def __init__(self, text: str, status: int | None = None, wait: float | None = None) -> None:
@@ -50,4 +50,4 @@ class ServerError(ModelError):
 
 
 class SpendLimitError(ComputewiseError):
-    """A run has spent the tokens or the money it may."""
+    """A run has reached its limit of tokens or dollars."""

@@ -204,7 +204,7 @@ ON_SERVER = ("solve", QUESTION, "--base-url", HOME, *TASK)
 EMBEDDED = ("solve", "1+2*3")
 REFUSED = {
     "no server": (["check", "--base-url", "http://nowhere:1/v1"], "no answer from http://nowhere:1/v1/models"),
-    "no scheme": (["check", "--base-url", "home:8000/v1"], "is no URL of a server: give one such as"),
+    "no scheme": (["check", "--base-url", "home:8000/v1"], "is not the URL of a server: give one such as"),
     "key in the URL": (["check", "--base-url", "http://me:sk-x@home:8000/v1"], "keys are taken from the environment"),
     "unknown model": (["check", "--base-url", HOME, "--model", "other"], "has no model 'other': it lists little-1b"),
     "parameters": (["check", "--base-url", HOME, "--parameters", "inf"], "parameters = inf is not allowed"),

@@ -110,19 +110,19 @@ def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(key: str) -
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("localhost:8000/v1", "is no URL of a server"),
-        ("ftp://server/v1", "is no URL of a server"),
-        ("http://", "is no URL of a server"),
-        ("http:///v1", "is no URL of a server"),
-        ("", "is no URL of a server"),
-        ("http://[::1/v1", "is no URL"),
-        ("http://server:99999/v1", "is no URL of a server"),
-        ("http://server:0/v1", "is no URL of a server"),
-        ("http://a..b/v1", "is no URL"),
-        (f"http://{'a' * 64}.com/v1", "is no URL"),
-        (f"http://{KEY}@server/v1", "holds more than an address"),
-        (f"http://user:{KEY}@server/v1", "holds more than an address"),
-        (f"http://server/v1?key={KEY}", "holds more than an address"),
+        ("localhost:8000/v1", "is not the URL of a server"),
+        ("ftp://server/v1", "is not the URL of a server"),
+        ("http://", "is not the URL of a server"),
+        ("http:///v1", "is not the URL of a server"),
+        ("", "is not the URL of a server"),
+        ("http://[::1/v1", "is not a URL"),
+        ("http://server:99999/v1", "is not the URL of a server"),
+        ("http://server:0/v1", "is not the URL of a server"),
+        ("http://a..b/v1", "is not a URL"),
+        (f"http://{'a' * 64}.com/v1", "is not a URL"),
+        (f"http://{KEY}@server/v1", "holds a user name or a query"),
+        (f"http://user:{KEY}@server/v1", "holds a user name or a query"),
+        (f"http://server/v1?key={KEY}", "holds a user name or a query"),
     ],
 )
 def test_what_is_no_plain_url_is_refused_without_showing_a_key(url: str, said: str) -> None:
@@ -269,7 +269,7 @@ async def test_tries_are_bounded(waits: list[float]) -> None:
 async def test_what_is_no_json_is_an_error_and_not_tried_again(body: bytes) -> None:
     transport = Scripted(httpx.Response(200, content=body))
     async with client_of(transport) as client:
-        with pytest.raises(ServerError, match="answered 200 with something else than JSON") as error:
+        with pytest.raises(ServerError, match="answered 200, but not with JSON") as error:
             await client.get("models")
         assert client.limiter.under_way == 0
     assert error.value.status == 200

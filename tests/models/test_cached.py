@@ -249,7 +249,7 @@ async def test_a_store_of_other_bytes_is_one_line(store: GenerationCache) -> Non
     model = CachedModel(ready(), store, {})
     await sample(model, [1])
     store._writer._connection.execute("UPDATE held SET value = x'00'")
-    with pytest.raises(RunError, match="holds what is no answer"):
+    with pytest.raises(RunError, match="holds an entry that is not an answer"):
         await sample(model, [1])
 
 

@@ -1,1 +1,1 @@
-"""One server over HTTP: pooled, retried, never more at once than it bears."""
+"""HTTP to one server: pooled connections, retries, and a limit on the requests in flight that adapts to the server."""

@@ -26,7 +26,7 @@ KEYS = {
     "prm": "COMPUTEWISE_VERIFIER_API_KEY",
 }
 
-"""The environment's variables, by the role of what a server is asked for."""
+"""The environment variable with the key of a server, by the server's role."""
 
 
 def api_key_for(role: str) -> str | None:
@@ -38,7 +38,7 @@ CONCURRENCY = 256
 
 TIMEOUT = 600.0
 
-"""Seconds that one answer may take: a long solution on a busy server."""
+"""Seconds that one answer may take; a long solution on a busy server needs many."""
 
 CONNECT = 10.0
 
@@ -56,8 +56,8 @@ _ENCODER = msgspec.json.Encoder()
 class HttpClient:
     """Posts JSON to one server and returns the JSON it answers.
 
-    `base_url` ends in /v1 as a rule; a path with a leading slash is taken from the server's root. The key goes into the
-    Authorization header, to this server only (redirects are not followed), and never into an error's text.
+    `base_url` usually ends in /v1; a path with a leading slash starts at the server's root. The key is sent in the
+    Authorization header, to this server only (redirects are not followed), and never appears in an error's text.
     """
 
     def __init__(
@@ -85,8 +85,8 @@ class HttpClient:
             self._headers["authorization"] = f"Bearer {self._key}"
         self._extensions = {"timeout": httpx.Timeout(timeout, connect=CONNECT, pool=None).as_dict()}
         self._urls: dict[str, httpx.URL] = {}
-        # What httpx.AsyncClient adds to its transport (cookies, redirects, authentication) is not wanted here, and it
-        # takes a third of a request's time.
+        # httpx.AsyncClient adds cookies, redirects and authentication, which are not needed here and take a third of a
+        # request's time; so the transport is called directly.
         self._transport = transport or AiohttpTransport(KEPT, proxy_for(httpx.URL(self.base_url)))
 
     async def __aenter__(self) -> HttpClient:
@@ -102,7 +102,7 @@ class HttpClient:
         await self._transport.aclose()
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """What the server answers to `body`; raises `ServerError` once no further try is worth it."""
+        """The server's answer to `body`; raises `ServerError` after the last try."""
         try:
             content = _ENCODER.encode(body)
         except UnicodeEncodeError:
@@ -110,14 +110,14 @@ class HttpClient:
         return await self._ask("POST", path, content)
 
     async def get(self, path: str) -> Any:
-        """What the server answers."""
+        """The server's answer."""
         return await self._ask("GET", path, None)
 
     @asynccontextmanager
     async def forward(self, path: str, content: bytes, headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
-        """What the server answers to somebody else's request, as it is: one try, the body unread, any status.
+        """The unmodified response to a request of somebody else: one try, any status, the body not yet read.
 
-        Of `headers` it may be told; the key is this client's own. Raises `ServerError` where nothing is answered.
+        `headers` are sent along, with this client's own key. Raises `ServerError` where there is no response.
         """
         request = self._request("POST", self._url(path), {**self._headers, **headers}, content)
         async with self.limiter:
@@ -137,11 +137,11 @@ class HttpClient:
                 await response.aclose()
 
     def redact(self, content: bytes) -> bytes:
-        """What a server said, without the key."""
+        """A server's text, with the key replaced."""
         return content.replace(self._key.encode(), _NO_KEY.encode()) if self._key else content
 
     async def raw(self, response: httpx.Response) -> AsyncIterator[bytes]:
-        """The bytes of what was `passed_on`, as they come."""
+        """The body of a response of `forward`, as it arrives."""
         try:
             async for part in response.aiter_raw():
                 yield part
@@ -172,7 +172,7 @@ class HttpClient:
     async def _try(
         self, method: str, url: httpx.URL, content: bytes | None
     ) -> tuple[Any, ServerError | None, float | None]:
-        """The answer, or a failure and how long the server asks to wait."""
+        """The answer, or a failure and the seconds that the server asks to wait."""
         request = self._request(method, url, self._headers, content or b"")
         try:
             response = await self._transport.handle_async_request(request)
@@ -186,7 +186,7 @@ class HttpClient:
             try:
                 return _parsed(held), None, None
             except ValueError:
-                text = f"{url} answered {response.status_code} with something else than JSON: "
+                text = f"{url} answered {response.status_code}, but not with JSON: "
                 raise ServerError(text + self._shown(response.text), response.status_code) from None
         asked = asked_to_wait(response.headers)
         text = f"{url} answered {response.status_code}: {self._shown(_reason(response))}"
@@ -194,7 +194,7 @@ class HttpClient:
         return None, ServerError(text, response.status_code, asked), asked
 
     def _request(self, method: str, url: httpx.URL, headers: Mapping[str, str], content: bytes) -> httpx.Request:
-        """As a stream: what httpx would prepare else, the transport does, and it is a tenth of a request's time."""
+        """The content as a stream; for bytes httpx prepares headers that the transport sets, a tenth of the time."""
         body = httpx.ByteStream(content)
         request = httpx.Request(method, url, headers=headers, stream=body, extensions=self._extensions)
         request.read()
@@ -204,22 +204,22 @@ class HttpClient:
         return ServerError(f"no answer from {url}: {self._shown(str(error) or type(error).__name__)}")
 
     def _url(self, path: str) -> httpx.URL:
-        """Parsed once: that takes as long as to build a request."""
+        """The parsed URL of a path; parsing takes as long as building a request, so each is parsed once."""
         if path not in self._urls:
             self._urls[path] = httpx.URL(f"{self._root}{path}" if path.startswith("/") else f"{self.base_url}/{path}")
         return self._urls[path]
 
     def _shown(self, text: str) -> str:
-        """One line, not too long, without the key: servers repeat a wrong one in what they say about it."""
+        """The text as one line, shortened, without the key: servers repeat a wrong key in their errors."""
         text = " ".join((text.replace(self._key, _NO_KEY) if self._key else text).split())
         return text if len(text) <= _EXCERPT else text[:_EXCERPT] + "..."
 
 
 def _checked_key(key: str | None) -> str | None:
-    """The key without the line end that a file leaves behind it; its text is never part of an error."""
+    """The key without white space at the ends, such as a file's last line end; errors never hold its text."""
     key = (key or "").strip()
     if not (key.isascii() and key.isprintable()):
-        raise UsageError("the API key holds characters that no header can: it was cut out wrongly")
+        raise UsageError("the API key holds characters that an HTTP header cannot hold: check how it was copied")
     return key or None
 
 
@@ -227,19 +227,19 @@ def _checked(base_url: str) -> tuple[str, str]:
     """The URL without a trailing slash, and the server's root."""
     try:
         url = httpx.URL(base_url)
-        url.host.encode("idna")  # as whoever looks up its address does
+        url.host.encode("idna")  # as the address lookup does
     except (httpx.InvalidURL, UnicodeError):
-        raise UsageError(f"{base_url!r} is no URL: give one such as http://localhost:8000/v1") from None
+        raise UsageError(f"{base_url!r} is not a URL: give one such as http://localhost:8000/v1") from None
     if url.scheme not in ("http", "https") or not url.host or not (url.port is None or 0 < url.port < 1 << 16):
-        raise UsageError(f"{base_url!r} is no URL of a server: give one such as http://localhost:8000/v1")
+        raise UsageError(f"{base_url!r} is not the URL of a server: give one such as http://localhost:8000/v1")
     if url.userinfo or url.query:
-        raise UsageError(f"the URL of {url.host} holds more than an address: keys are taken from the environment")
+        raise UsageError(f"the URL of {url.host} holds a user name or a query: keys are taken from the environment")
     base = str(url).split("#")[0].rstrip("/")
     return base, base.removesuffix("/v1")
 
 
 def _parsed(held: bytes) -> Any:
-    """JSON; some servers write NaN, which is none. Halves of surrogate pairs are an error."""
+    """The parsed JSON. NaN, which some servers write, is accepted; half of a surrogate pair is an error."""
     try:
         return msgspec.json.decode(held)
     except msgspec.DecodeError:
@@ -249,7 +249,7 @@ def _parsed(held: bytes) -> Any:
 
 
 def _reason(response: httpx.Response) -> str:
-    """The message of an error in OpenAI's envelope, or in one of the others that servers use."""
+    """The message of an error, in OpenAI's envelope or another one that servers use."""
     try:
         held = json.loads(response.content)
     except ValueError:

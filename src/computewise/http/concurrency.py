@@ -1,4 +1,4 @@
-"""How many requests are in flight, in which turn, and when a failed one is sent again."""
+"""The limit on the requests in flight, the order of those that wait, and when a failed request is sent again."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ LEAST = 1.0
 
 fairness_key: ContextVar[str] = ContextVar("whose", default="")
 
-"""On whose behalf a request is made: who waits behind whom."""
+"""The owner of a request, such as a problem or a client: the owners of waiting requests take turns."""
 
 
 class Limiter:
-    """Additive increase, multiplicative decrease (Chiu and Jain 1989); first come first served, in turn by `whose`.
+    """Limits the requests in flight by additive increase, multiplicative decrease (Chiu and Jain 1989).
 
-    It begins with `most` at once. `overloaded` halves that, once for all requests that were already under way;
-    a window of answers adds one again.
+    The window begins at `most` requests. `overloaded` halves it, once for all requests that were in flight at the time;
+    a window's worth of answers adds one. Owners of waiting requests (`fairness_key`) take turns, and the requests of
+    one owner are served in order.
     """
 
     def __init__(self, most: int) -> None:
@@ -48,7 +49,7 @@ class Limiter:
             if place.cancelled():
                 self._given_up(owner, place)
             else:
-                self._leave()  # the place came together with the cancellation
+                self._leave()  # the place was given just before the cancellation
             raise
         finally:
             self.waiting -= 1
@@ -61,21 +62,21 @@ class Limiter:
 
     @property
     def epoch(self) -> int:
-        """Counts the times it was halved; a request remembers the one it began in."""
+        """How often the window was halved; a request notes the epoch in which it began."""
         return self._epoch
 
     def overloaded(self, began: int) -> None:
-        """A request that began in that epoch was turned away."""
+        """The server refused a request that began in epoch `began`, because it is overloaded."""
         if began == self._epoch:
             self._epoch += 1
             self.window = max(self.window / 2, LEAST)
 
     def answered(self) -> None:
-        """A request was answered."""
+        """The server answered a request."""
         self.window = min(self.window + 1 / self.window, self.most)
 
     def _given_up(self, owner: str, place: asyncio.Future[None]) -> None:
-        """Who no longer waits takes no turn from its owner's others."""
+        """Remove a request that no longer waits, so that it takes no turn from the others of its owner."""
         places = self._waiting.get(owner)
         if places and place in places:
             places.remove(place)
@@ -98,21 +99,22 @@ NOT_FOR_LONG = frozenset({408, 409, 425, 429})
 
 NEVER = frozenset({501, 505})
 
-"""Server errors that another try does not change."""
+"""Server errors that another try cannot change."""
 
 OVERLOADED = frozenset({429, 503, 529})
 
 
 def worth_retrying(status: int) -> bool:
-    """Whether the same request may be answered later."""
+    """Whether the same request may succeed later."""
     return status in NOT_FOR_LONG or (status >= 500 and status not in NEVER)
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """At most `tries` tries, and `seconds` of waits and failed tries in all; waits double from `first` to `longest`.
+    """At most `tries` tries, and at most `seconds` for failed tries and waits together.
 
-    So a request that the server let run into its time limit is not made again.
+    Waits double from `first` to `longest` seconds. Since failed tries count, a request that ran into the time limit is
+    not sent again.
     """
 
     tries: int = 6
@@ -121,13 +123,13 @@ class Retry:
     longest: float = 30.0
 
     def wait(self, failures: int, asked: float | None, rng: random.Random) -> float:
-        """Seconds before the next try after so many failures: full jitter, never less than the server asked for."""
+        """Seconds before the next try after so many failures, with full jitter; at least what the server asked for."""
         jitter = rng.uniform(0, min(self.longest, self.first * 2 ** (failures - 1)))
         return jitter if asked is None else asked + min(jitter, 1.0)
 
 
 def asked_to_wait(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds that `retry-after-ms` or `Retry-After` (seconds, or a date) asks for; None where they say nothing."""
+    """Seconds by `retry-after-ms` or `Retry-After` (seconds, or a date); None where neither is given."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         if (text := headers.get(name)) is None:
             continue

@@ -1,4 +1,4 @@
-"""Which kind of server answers, and what its tokenizer says: whoever speaks to a server needs one or the other."""
+"""Which kind of server answers at a URL, and the tokenizer routes that models and verifiers share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REFUSALS = (400, 403, 404, 405, 415, 422, 500, 501)
 
 
 async def get_or_none(client: HttpClient, path: str, body: Mapping[str, Any] | None = None) -> Any:
-    """The answer; None where the server refuses such a request, though it answers."""
+    """The answer; None where the server answers that it does not support such a request."""
     try:
         return await (client.get(path) if body is None else client.post(path, body))
     except ServerError as error:
@@ -29,9 +29,9 @@ async def get_or_none(client: HttpClient, path: str, body: Mapping[str, Any] | N
 
 
 async def kind_of(client: HttpClient, entry: Mapping[str, Any]) -> str:
-    """vllm, sglang, llama, ollama, or openai for anything else.
+    """The kind of server: "vllm", "sglang", "llama", "ollama", or "openai" for any other.
 
-    By what `entry` of the server's list of models says, else by a route that only such a server has.
+    It is read from `entry`, one entry of the server's list of models, else from a route that only one kind has.
     """
     if (known := _OWNERS.get(str(entry.get("owned_by")))) is not None:
         return known
@@ -43,7 +43,7 @@ async def kind_of(client: HttpClient, entry: Mapping[str, Any]) -> str:
 
 
 async def tokenize(client: HttpClient, kind: str, model: str, text: str, *, special: bool) -> tuple[int, ...]:
-    """The token ids of a text; with `special`, those that the server puts before a prompt."""
+    """The token ids of a text; `special` includes the special tokens that the server puts before a prompt."""
     body: dict[str, Any] = {"model": model, "prompt": text, "add_special_tokens": special}
     if kind == "llama":
         body = {"content": text, "add_special": special, "parse_special": True}
@@ -51,8 +51,8 @@ async def tokenize(client: HttpClient, kind: str, model: str, text: str, *, spec
 
 
 def ids_of(held: Any) -> tuple[int, ...]:
-    """The token ids of what `/tokenize` answered."""
+    """The token ids in an answer of `/tokenize`."""
     ids = held.get("tokens") if isinstance(held, dict) else None
     if not isinstance(ids, list) or not all(isinstance(id, int) for id in ids):
-        raise ModelError(f"/tokenize answered without tokens: {str(held)[:200]}")
+        raise ModelError(f"/tokenize answered no token ids: {str(held)[:200]}")
     return tuple(ids)

@@ -1,7 +1,7 @@
-"""httpx's words over aiohttp's connections.
+"""A transport for httpx that uses aiohttp's connections.
 
-httpx's own transport takes twice the processor time a request, and looks at every connection of its pool whenever one
-begins or ends: with 256 of them that takes most of a core (benchmarks/adapter.py, benchmarks/serve.py).
+httpx's own transport takes twice the processor time a request, and scans every connection of its pool whenever a
+request begins or ends: with 256 connections this takes most of a core (benchmarks/adapter.py, benchmarks/serve.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LARGE = 1 << 20
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """As many connections as there are requests under way; idle ones are kept `keepalive` seconds."""
+    """Opens as many connections as there are requests in flight; idle ones are kept `keepalive` seconds."""
 
     def __init__(self, keepalive: float, proxy: str | None) -> None:
         self._keepalive, self._proxy = keepalive, proxy
@@ -27,7 +27,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._urls: dict[str, yarl.URL] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """See `httpx.AsyncBaseTransport`: nothing is decoded, nor redirected. Raises `httpx.TransportError`."""
+        """See `httpx.AsyncBaseTransport`. Does not decode bodies or follow redirects. Raises `httpx.TransportError`."""
         session = self._session or self._opened(request.url.scheme)
         timeout = request.extensions["timeout"]
         with _in_words_of_httpx():
@@ -49,7 +49,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             self._session = None
 
     def _opened(self, scheme: str) -> aiohttp.ClientSession:
-        """At the first request, within the event loop that it is made in."""
+        """Open the session at the first request, so that it belongs to the event loop of that request."""
         ssl = httpx.create_ssl_context() if scheme == "https" else True
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=self._keepalive, ssl=ssl),
@@ -60,19 +60,19 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         return self._session
 
     def _url(self, text: str) -> yarl.URL:
-        """Parsed once: there are few."""
+        """The parsed URL; a client uses few URLs, so each is parsed once."""
         if text not in self._urls:
             self._urls[text] = yarl.URL(text, encoded=True)
         return self._urls[text]
 
 
 def _sent(content: bytes) -> bytes | BytesIO | None:
-    """A large body in parts, so that it does not hold up everybody else."""
+    """The body; a large one is sent in parts, so that it does not block other requests."""
     return BytesIO(content) if len(content) > _LARGE else content or None
 
 
 class _Body(httpx.AsyncByteStream):
-    """A response's, as it comes; closed before its end, its connection is closed too."""
+    """The body of a response, as it arrives; if it is closed before its end, the connection is closed too."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -83,7 +83,7 @@ class _Body(httpx.AsyncByteStream):
                 yield part
 
     async def aclose(self) -> None:
-        self._response.close()  # at its end the connection has been given back already
+        self._response.close()  # after the end of the body the connection is back in the pool, and this does nothing
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def _in_words_of_httpx() -> Iterator[None]:
 
 
 def proxy_for(url: httpx.URL) -> str | None:
-    """The environment's proxy (HTTPS_PROXY, NO_PROXY) for a server; None for this machine."""
+    """The environment's proxy (HTTPS_PROXY, NO_PROXY) for a server; None for a server on this machine."""
     if url.host in ("localhost", "127.0.0.1", "::1") or proxy_bypass(url.host):
         return None
     proxies = getproxies()
