@@ -232,7 +232,7 @@ REFUSED = {
     "prices of one": ([*BEST, "--large", "b", "--prices", "1", "1", "1", "1"], "prices are needed of both models"),
     "temperature": ([*BEST, "--temperature", "inf"], "temperature = inf is not allowed: at least 0"),
     "ceiling": ([*BEST, "--max-total-tokens", "0"], "max_total_tokens = 0 is not allowed: at least 1"),
-    "reached ceiling": ([*BEST, "--no-cache", "--max-total-tokens", "9"], "the ceiling of 9 tokens is reached"),
+    "reached ceiling": ([*BEST, "--no-cache", "--max-total-tokens", "9"], "the spending limit of 9 tokens is reached"),
     "thinking": ([*BEST, "--no-thinking", "--thinking-budget", "5"], "there is nothing to bound"),
     "cache": ([*BEST, "--cache", "x", "--no-cache"], "name --cache or --no-cache"),
     "no cache": ([*BEST, "--cache", "mine.jsonl"], "cannot use the cache mine.jsonl"),
@@ -327,7 +327,7 @@ def test_an_answer_that_the_grader_does_not_find_is_not_called_unfinished(shell:
 def test_steps_are_refused_where_the_server_has_none(shell: Shell) -> None:
     shell.net.servers["home:8000"] = Hosted(Stating(skill=0.7))
     said = shell("solve", QUESTION, *SERVED, "--strategy", "beam_search", "--n", "4").refusal
-    assert said.startswith("little-1b cannot be searched by steps: the server neither takes raw prompts")
+    assert said.startswith("little-1b cannot be searched by steps: the server neither accepts raw prompts")
     assert "answer: 41734" in shell(*BEST, "--n", "4").out
 
 
@@ -405,7 +405,7 @@ def test_a_ceiling_stops_a_run_that_a_higher_one_finishes(shell: Shell) -> None:
     command = [*STUDY, "--no-cache", "--out", "run", "--resume", "--max-total-tokens"]
     first = shell(*command, "4000")
     assert (first.code, first.out) == (2, "")
-    assert "computewise: the ceiling of 4000 tokens is reached" in first.err.splitlines()[-1]
+    assert "computewise: the spending limit of 4000 tokens is reached" in first.err.splitlines()[-1]
     assert first.err.rstrip().endswith("what is recorded is kept, go on with --resume")
     kept = shell.records("run")
     assert kept

@@ -106,7 +106,7 @@ async def test_more_than_one_is_not_asked_for_greedily_which_vllm_refuses() -> N
 
 
 REASONS: list[tuple[str, Callable[[], Server], str | None, str]] = [
-    ("no raw prompts and no prefill", Hosted, None, "neither takes raw prompts nor goes on"),
+    ("no raw prompts and no prefill", Hosted, None, "neither accepts raw prompts nor continues"),
     ("nobody tells the template", LMStudio, None, "give --chat-template FILE, or plain"),
     ("it thinks", lambda: VLLM(Little(thinks="hm")), None, "it thinks before it answers"),
 ]

@@ -86,7 +86,7 @@ async def test_a_template_reaches_nothing_but_the_conversation(source: str) -> N
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("{% if %}", "is no chat template"),
+        ("{% if %}", "is not a valid chat template"),
         ("{{ raise_exception('roles must\nalternate') }}", "cannot render a conversation: roles must alternate"),
         ("{{ nothing.of.it }}", "cannot render a conversation"),
         ("{{ 1 / 0 }}", "cannot render a conversation"),
@@ -184,12 +184,12 @@ async def test_a_rendering_that_cannot_be_read_is_a_models_error(path: str, nons
     server = VLLM()
     async with served(server) as model:
         server.intercept = lambda at, _: httpx.Response(200, json=nonsense) if at == path else None
-        with pytest.raises(ModelError, match=f"{path} answered without"):
+        with pytest.raises(ModelError, match=f"{path} answered no"):
             await ask(model)
     llama = LlamaServer()
     async with served(llama) as model:
         llama.intercept = lambda at, _: httpx.Response(200, json=nonsense) if at == "/apply-template" else None
-        with pytest.raises(ModelError, match="/apply-template answered without a prompt"):
+        with pytest.raises(ModelError, match="/apply-template answered no prompt"):
             await ask(model)
 
 

@@ -49,8 +49,8 @@ async def test_what_will_not_fit_any_more_is_an_error_of_one_line() -> None:
     with pytest.raises(SpendLimitError) as error:
         await waiting
     assert str(error.value) == (
-        "the ceiling of 10 tokens and $0.5 is reached: 6 tokens sampled, $0.1 spent, and the next request may take "
-        "5 tokens and $0.1"
+        "the spending limit of 10 tokens and $0.5 is reached: 6 tokens sampled, $0.1 spent, and the next request may "
+        "take 5 tokens and $0.1"
     )
     assert not isinstance(error.value, ModelError), "it must end the run, not one problem"
 
@@ -58,7 +58,7 @@ async def test_what_will_not_fit_any_more_is_an_error_of_one_line() -> None:
 async def test_dollars_bound_by_themselves() -> None:
     ceiling = SpendLimit(dollars=1.0)
     await ceiling.hold(Spent(10**9, 0.9))
-    with pytest.raises(SpendLimitError, match=r"ceiling of \$1 is reached"):
+    with pytest.raises(SpendLimitError, match=r"spending limit of \$1 is reached"):
         await ceiling.hold(Spent(0, 1.1))
 
 

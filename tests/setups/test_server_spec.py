@@ -220,7 +220,7 @@ async def test_one_ceiling_is_for_both_models(monkeypatch: pytest.MonkeyPatch) -
     async with replace(held, large=held.small).open() as opened:
         asked: dict[str, Any] = {"stop": None, "max_tokens": 40, "temperature": 1.0, "seeds": [1]}
         await opened.model("small").sample(PROBLEM, "", 1, **asked)
-        with pytest.raises(Exception, match="the ceiling of 60 tokens is reached"):
+        with pytest.raises(Exception, match="the spending limit of 60 tokens is reached"):
             await opened.model("large").sample(PROBLEM, "", 1, **asked)
 
 

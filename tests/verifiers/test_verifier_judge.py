@@ -133,7 +133,7 @@ async def test_a_second_answer_that_says_nothing_is_an_error() -> None:
         ({"choices": [{"message": {"content": ["x"]}}]}, "is a list: it must be text"),
         (answered("Yes", [{"token": "Yes"}]), "has no top_logprobs"),
         (answered("Yes", [{"token": "Yes", "top_logprobs": [{"token": "Yes", "logprob": "x"}]}]), "must be a number"),
-        (answered("Yes"), "gave no log-probabilities this time"),
+        (answered("Yes"), "returned no log-probabilities"),
     ],
 )
 async def test_a_malformed_answer_is_one_line(answer: dict[str, Any], reason: str) -> None:

@@ -273,7 +273,7 @@ async def test_a_marker_that_grows_together_with_what_follows_is_refused(tmp_pat
     [
         (Labels("good luck", "-"), r"the label 'good luck' is \d+ tokens: a label must be a single token"),
         (Labels("+", "+"), "are the same token"),
-        (Labels("+", "-", 648, 387), "the labels' ids 648 and 387 are beyond the vocabulary's"),
+        (Labels("+", "-", 648, 387), "the labels' ids 648 and 387 are not in the vocabulary of"),
     ],
 )
 def test_labels_that_are_no_two_tokens_are_refused(labels: Labels, reason: str, tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_a_missing_weight_is_not_left_random(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("template", "reason"),
     [
-        (QWEN, "has no score.0.weight: it is another kind of model"),
+        (QWEN, "has no tensor score.0.weight: it is another kind of model"),
         (SHEPHERD, r"lacks 1 weights of its model, lm_head\.weight"),
     ],
 )
@@ -306,12 +306,12 @@ def test_another_number_of_outputs_is_refused(tmp_path: Path) -> None:
     save_tokenizer(tmp_path, bos=False)
     head = classification_head().state_dict()
     save_trunk(tmp_path, {f"score.{name}": tensor for name, tensor in head.items()}, binary=False)
-    with pytest.raises(WeightsError, match="has 2 outputs, its template 3"):
+    with pytest.raises(WeightsError, match="has a head of 2 outputs, its template says 3"):
         load_reader(tmp_path, replace(QWEN, head=Head(3, 1)))
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"is no directory of a model: it has no config\.json"):
+    with pytest.raises(WeightsError, match=r"is not a directory of a model: it has no config\.json"):
         load_reader(tmp_path, QWEN)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(WeightsError, match="cannot read the tokenizer of") as caught:
@@ -320,7 +320,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"none")
     with pytest.raises(WeightsError, match="cannot read the weights of"):
         load_tensors(tmp_path, ["x"])
-    with pytest.raises(UsageError, match="is a judge and answers by chat"):
+    with pytest.raises(UsageError, match="is a judge, which needs a chat server"):
         load_reader(tmp_path, find_template("judge"))
 
 
@@ -340,7 +340,7 @@ async def test_a_local_verifier_is_opened_and_checked(tmp_path: Path) -> None:
         except UsageError as error:
             reasons.append(str(error))
     assert sorted(bool(reason) for reason in reasons) == [False, True]  # one of the two orders is wrong
-    assert "the wrong way round: likely the labels are in the wrong order" in max(reasons)
+    assert "in the wrong order: the good and the bad label are probably swapped" in max(reasons)
 
 
 def test_a_padded_batch_is_within_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,7 +183,7 @@ async def test_whole_solutions_go_to_the_pooling_route() -> None:
         ([[0.1, 0.9]] * 14, "read 14 markers of 2 steps"),
         ([[0.9], [0.9]], r"gave \[0.9\] at a marker: it must be 2 numbers"),
         ([["a", "b"], [0, 1]], "holds 'b' as a score"),
-        ([[-3.0, 4.0], [0.5, 0.5]], r"scored a step 4.0: a score is in \[0, 1\]"),
+        ([[-3.0, 4.0], [0.5, 0.5]], r"scored a step 4.0: a score must be in \[0, 1\]"),
         ([0.5, 0.5], "it must be 2 numbers"),
     ],
 )
@@ -306,7 +306,7 @@ async def test_a_verifier_is_opened_by_what_its_server_is() -> None:
 
 @pytest.mark.parametrize(
     ("good", "reason"),
-    [(lambda prompt: 0.5, "which is the same"), (lambda prompt: 0.9 if "36" in prompt else 0.1, "wrong way round")],
+    [(lambda prompt: 0.5, "which are equal"), (lambda prompt: 0.9 if "36" in prompt else 0.1, "in the wrong order")],
 )
 async def test_a_server_that_cannot_tell_is_refused(good: Callable[[str], float], reason: str) -> None:
     async with shepherd_server(good, []) as client:

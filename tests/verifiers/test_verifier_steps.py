@@ -55,7 +55,7 @@ async def test_a_solution_of_blanks_is_not_read_at_all() -> None:
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -0.01, 1.01])
 async def test_what_is_no_score_is_refused(score: float) -> None:
-    with pytest.raises(ModelError, match=r"fixed scored a step .*: a score is in \[0, 1\]"):
+    with pytest.raises(ModelError, match=r"fixed scored a step .*: a score must be in \[0, 1\]"):
         await verifier(FixedReader((score,))).score(PROBLEM, [candidate("a")])
 
 
@@ -113,14 +113,14 @@ async def test_a_verifier_that_knows_passes() -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "reason"),
     [
-        (0.50003, 0.50003, r"0.5000\), which is the same: likely the marker is wrong"),
+        (0.50003, 0.50003, r"0.5000\), which are equal: the marker is probably wrong"),
         (
             0.2,
             0.9,
-            r"right solution \(0.5000, 0.2000\) and a wrong one \(0.5000, 0.9000\), the wrong way round: .*label",
+            r"right solution \(0.5000, 0.2000\) and a wrong one \(0.5000, 0.9000\), in the wrong order: .*label",
         ),
-        (math.nan, 0.2, r"nan.*a score is in \[0, 1\]"),
-        (1.5, 0.2, r"1.5000.*a score is in \[0, 1\]"),
+        (math.nan, 0.2, r"nan.*a score must be in \[0, 1\]"),
+        (1.5, 0.2, r"1.5000.*a score must be in \[0, 1\]"),
     ],
 )
 async def test_a_verifier_that_does_not_know_is_refused(right: float, wrong: float, reason: str) -> None:
@@ -130,7 +130,7 @@ async def test_a_verifier_that_does_not_know_is_refused(right: float, wrong: flo
 
 
 async def test_a_verifier_of_other_steps_is_refused() -> None:
-    with pytest.raises(UsageError, match="of 2 and 2 steps"):
+    with pytest.raises(UsageError, match="for 2 and 2 steps"):
         await self_check(Judging(0.9, 0.2, steps=3))
 
 

@@ -1,7 +1,7 @@
-"""OpenTelemetry's GenAI spans: one for a request, one below it for every call of a model or the verifier.
+"""OpenTelemetry spans: one for each request, and below it one for every call of a model or the verifier.
 
-Needs the extra `otel`, the API alone; without it, or without a tracer provider, nothing is recorded and nothing is in
-the way. Names after OpenTelemetry's semantic conventions for generative AI.
+Needs the extra `otel` (the API package only). Without it, or without a tracer provider, nothing is recorded at no cost.
+Names follow OpenTelemetry's semantic conventions for generative AI.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ else:
     _PRESENT = True
 
 
-def _looked_at() -> bool:
-    """Whether spans go anywhere: those of the API alone go nowhere, and take their time all the same."""
+def _traced() -> bool:
+    """Whether a tracer provider is installed; without one, spans cost time and go nowhere."""
     return _PRESENT and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 @contextmanager
 def request_span(model: str, headers: Mapping[str, str]) -> Iterator[Any]:
-    """Around one request, below whatever span its headers name; yields it, None where there is none."""
-    if not _looked_at():
+    """A span around one request, below the span that its headers name; yields None without a tracer provider."""
+    if not _traced():
         yield None
         return
     tracer = trace.get_tracer("computewise")
@@ -42,13 +42,13 @@ def request_span(model: str, headers: Mapping[str, str]) -> Iterator[Any]:
             record_exception=False,
             set_status_on_exception=False,
         ) as span,
-        _told(span),
+        _error_recorded(span),
     ):
         yield span
 
 
 def describe_usage(span: Any, usage: Usage, more: Mapping[str, str | float | int]) -> None:
-    """What was spent; `more` is this package's own."""
+    """Set the span's token counts; `more` are attributes of this package."""
     if span is not None:
         span.set_attribute("gen_ai.usage.input_tokens", usage.prompt_tokens)
         span.set_attribute("gen_ai.usage.output_tokens", usage.completion_tokens)
@@ -57,13 +57,13 @@ def describe_usage(span: Any, usage: Usage, more: Mapping[str, str | float | int
 
 
 def watched_model(model: Model) -> Model:
-    """With a span around each call, where anybody looks."""
-    return _WatchedModel(model) if _looked_at() else model
+    """The model with a span around each call, where a tracer provider is installed."""
+    return _WatchedModel(model) if _traced() else model
 
 
 def watched_verifier(verifier: Verifier) -> Verifier:
-    """With a span around each call, where anybody looks."""
-    return _WatchedVerifier(verifier) if _looked_at() else verifier
+    """The verifier with a span around each call, where a tracer provider is installed."""
+    return _WatchedVerifier(verifier) if _traced() else verifier
 
 
 class _WatchedModel:
@@ -116,7 +116,7 @@ class _WatchedVerifier:
 
 @contextmanager
 def _call(model: str, operation: str, attributes: Mapping[str, int]) -> Iterator[Any]:
-    """A client's span; what fails in it is its error, and raised on."""
+    """A span around one call; an exception is recorded in it and raised again."""
     tracer = trace.get_tracer("computewise")
     described: dict[str, str | int] = {
         "gen_ai.operation.name": operation,
@@ -132,14 +132,14 @@ def _call(model: str, operation: str, attributes: Mapping[str, int]) -> Iterator
             record_exception=False,
             set_status_on_exception=False,
         ) as span,
-        _told(span),
+        _error_recorded(span),
     ):
         yield span
 
 
 @contextmanager
-def _told(span: Any) -> Iterator[None]:
-    """What fails in it, by its kind; what an error says may repeat a prompt, which is nobody's business here."""
+def _error_recorded(span: Any) -> Iterator[None]:
+    """Record the kind of an exception in the span, without its text, which may repeat a prompt."""
     try:
         yield
     finally:

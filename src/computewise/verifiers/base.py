@@ -1,4 +1,4 @@
-"""What every verifier is made of: its specification, step-by-step reading, and the self-check."""
+"""The parts of every verifier: its specification, scoring step by step, and the self-check."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ MODEL_FREE = ("none", LOGPROB)
 
 @dataclass(frozen=True, slots=True)
 class VerifierSpec:
-    """A verifier by its template and where it is: a served model, or one in a directory.
+    """A verifier by its template and its place: a served model, or one in a directory.
 
-    `template` is none (a majority vote), logprob (the generator's own opinion), a known template's name or a path to a
-    .toml file. `model` is what the server calls it, the template's name if None. `path` is a directory in the form of
-    the Hugging Face hub. `aggregation` and `samples` are the template's if None. `parameters` is what FLOPs are counted
-    from; 0 counts those of a model in process. Keys are no part of it.
+    `template` is "none" (a majority vote), "logprob" (the generator's own probability), the name of a known template or
+    a path to a .toml file. `model` is its name on the server, the template's name if None. `path` is a directory in the
+    form of the Hugging Face hub. `aggregation` and `samples` are the template's if None. FLOPs are counted from
+    `parameters`; for a model in this process, 0 means that they are counted. The specification holds no API key.
     """
 
     template: str
@@ -54,24 +54,24 @@ class VerifierSpec:
             raise UsageError(f"the verifier {self.template} needs a base_url or a path, and not both")
 
     def to_dict(self) -> dict[str, Any]:
-        """As keyword arguments that build it again."""
+        """The keyword arguments that build it again."""
         return asdict(self)
 
 
 UNREAD = 0.5
 
-"""The score of blank steps at the beginning: there is nothing to read yet."""
+"""The score of blank steps at the beginning, where there is nothing to read yet."""
 
 _ROUNDING = 1e-4
 
-"""How far half precision may carry a probability out of [0, 1]."""
+"""How far a probability in half precision may lie outside [0, 1]."""
 
 
 class Reader(Protocol):
-    """A model that reads steps."""
+    """A model that scores steps."""
 
     async def read(self, question: str, solutions: Sequence[ScoredSteps]) -> tuple[list[tuple[float, ...]], Usage]:
-        """The scores of each solution's new steps, and what reading cost; every solution has new ones."""
+        """The scores of each solution's new steps, and the usage; every solution has at least one new step."""
         ...
 
 
@@ -87,7 +87,7 @@ class StepVerifier:
         self._reader = reader
 
     async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
-        """See `computewise.core.Verifier.score`; every candidate with anything new is read, and charged, once."""
+        """See `computewise.core.Verifier.score`; each candidate with new steps is read, and charged, once."""
         solutions = [read_solution(candidate) for candidate in candidates]
         unread = [solution for solution in solutions if solution.new]
         read, usage = await self._reader.read(problem.prompt, unread) if unread else ([], Usage())
@@ -98,11 +98,11 @@ class StepVerifier:
         return [self._scores(c, s, scores) for c, s, scores in zip(candidates, solutions, new, strict=True)], usage
 
     def value(self, scores: Sequence[float]) -> float:
-        """As the verifier aggregates; 0 without a score."""
+        """The aggregate of the scores; 0 without a score."""
         return aggregate(scores, self.aggregation)
 
     def _scores(self, candidate: Candidate, solution: ScoredSteps, new: Sequence[float]) -> tuple[float, ...]:
-        """One for each step of the candidate, blank ones included."""
+        """One score for each step of the candidate, blank steps included."""
         if len(new) != solution.new:
             raise ModelError(f"{self.name} gave {len(new)} scores for {solution.new} steps")
         fresh, scores = iter(new), list(candidate.scores[: len(candidate.steps)])
@@ -111,8 +111,8 @@ class StepVerifier:
         return tuple(scores)
 
     def _checked(self, score: float) -> float:
-        if not -_ROUNDING <= score <= 1 + _ROUNDING:  # NaN neither
-            raise ModelError(f"{self.name} scored a step {score}: a score is in [0, 1]")
+        if not -_ROUNDING <= score <= 1 + _ROUNDING:  # also refuses NaN
+            raise ModelError(f"{self.name} scored a step {score}: a score must be in [0, 1]")
         return min(max(score, 0.0), 1.0)
 
 
@@ -122,31 +122,35 @@ SUM = Pair(
     wrong=("7 boxes hold 7 * 12 = 36 pencils.", "With the 5 loose ones that is 36 + 5 = 53. The answer is 53."),
 )
 
-"""Nothing that a verifier of reasoning could miss."""
+"""A problem so simple that every working verifier of reasoning ranks the two solutions."""
 
 CONSTANT = 1e-4
 
-"""Values closer than this are the same to every use of them."""
+"""Values that differ by less than this count as equal."""
 
 
 async def self_check(verifier: Verifier, pair: Pair = SUM) -> None:
-    """Raise `UsageError` for a verifier that is constant, gives no numbers or ranks the wrong solution above the right.
+    """Raise `UsageError` for a verifier that is constant, gives no numbers or ranks a wrong solution above a right one.
 
-    A wrong template looks like any score: a loader that reads the wrong place gives 0.50003 for everything.
+    A wrong template still gives plausible scores: one that reads the wrong place gives 0.50003 for everything.
     """
     problem = Problem("self-check", pair.question)
     candidates = [_solution("right", pair.right), _solution("wrong", pair.wrong)]
     (right, wrong), _ = await verifier.score(problem, candidates)
     seen = f"{verifier.name} scores a right solution {_shown(right)} and a wrong one {_shown(wrong)}"
     if (len(right), len(wrong)) != (len(pair.right), len(pair.wrong)):
-        raise UsageError(f"{seen}, of {len(pair.right)} and {len(pair.wrong)} steps: likely it splits steps otherwise")
+        raise UsageError(
+            f"{seen}, for {len(pair.right)} and {len(pair.wrong)} steps: it probably splits steps at other places"
+        )
     if not all(math.isfinite(score) and 0 <= score <= 1 for score in (*right, *wrong)):
-        raise UsageError(f"{seen}: a score is in [0, 1]; likely the weights are damaged or the data type overflows")
+        raise UsageError(
+            f"{seen}: a score must be in [0, 1]; the weights are probably damaged, or the data type overflows"
+        )
     better, worse = verifier.value(right), verifier.value(wrong)
     if abs(better - worse) < CONSTANT:
-        raise UsageError(f"{seen}, which is the same: likely the marker is wrong, so nothing of the steps is read")
+        raise UsageError(f"{seen}, which are equal: the marker is probably wrong, so that no step is read")
     if better < worse:
-        raise UsageError(f"{seen}, the wrong way round: likely the labels are in the wrong order")
+        raise UsageError(f"{seen}, in the wrong order: the good and the bad label are probably swapped")
 
 
 def _solution(name: str, steps: Sequence[str]) -> Candidate:

@@ -1,4 +1,4 @@
-"""A verifier that is asked for nothing it has scored before."""
+"""A verifier whose calls are cached on disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from computewise.errors import ModelError
 
 
 class Scored(NamedTuple):
-    """What one call came to."""
+    """The result of one call."""
 
     scores: list[tuple[float, ...]]
     usage: Usage
@@ -22,13 +22,13 @@ _PACKING = Codec(Scored)
 
 
 class CachedVerifier:
-    """Asks `verifier` for no call's scores that `store` holds, and keeps them before it returns them.
+    """Returns the scores that `store` holds for a call; else calls `verifier` and stores the result first.
 
-    `identity` is what decides its scores beside problem and candidates: model id and revision, template and the like.
-    A candidate is its steps, how many of them it brings scores for, whether it is finished, and the attempts before it.
-    What is kept is the call as a whole, since what it cost (one prompt for all) is no sum over its candidates: so a
-    search costs the same whatever was scored before it. `paid`, `saved`, equal requests at a time and errors are as
-    with `computewise.models.cached.CachedModel`.
+    `identity` holds what determines the scores beside problem and candidates: model id and revision, template and the
+    like. The key of a candidate is its steps, how many of them have scores, whether it is finished, and its history.
+    The call is cached as a whole, because its cost (one prompt for all candidates) is not a sum over them; so a search
+    costs the same whatever was scored before. For `paid`, `saved`, concurrent equal calls and errors see
+    `computewise.models.cached.CachedModel`.
     """
 
     def __init__(self, verifier: Verifier, store: GenerationCache, identity: Mapping[str, Plain]) -> None:

@@ -24,7 +24,7 @@ _BATCH_TOKENS = 4096
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What is kept of a text: both caches without their rows axis, the trunk's last state, every position's score."""
+    """What is kept of a text: both caches without their axis of rows, the trunk's last state, and all scores."""
 
     trunk: Floats
     head: Floats
@@ -45,7 +45,7 @@ class _Request:
 
 
 class Scorer:
-    """The stage of the engine loop that reads for the verifier."""
+    """The stage of the engine loop that runs the verifier."""
 
     def __init__(self, trunk: Trunk, head: VerifierHead, loop: EngineLoop, *, prefix_bytes: int = 128 << 20) -> None:
         self._trunk = trunk
@@ -57,7 +57,7 @@ class Scorer:
         loop.add(self)
 
     async def read(self, tokens: Tokens, prefix: Tokens, *, keep: bool) -> Floats:
-        """The score at every position; `prefix` is what may have been read before, `keep` what may be gone on from."""
+        """The score at every position. `prefix` may have been read before; `keep` is true for a text to be extended."""
         future: asyncio.Future[Floats] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Request(tokens, prefix, keep, future))
         self._new_tokens += len(tokens) - len(prefix)
@@ -65,21 +65,21 @@ class Scorer:
         return await future
 
     def read_alone(self, tokens: Tokens) -> float:
-        """The score at the end of one text, at once, beside the queue."""
+        """The score at the end of one text, computed at once, without the queue."""
         return float(self._read_all({tokens: None}, keep=())[0][tokens][-1])
 
     @property
     def busy(self) -> bool:
-        """Whether anything waits to be read."""
+        """Whether any text waits."""
         return bool(self._waiting)
 
     @property
     def ready(self) -> bool:
-        """Whether enough waits to fill a batch."""
+        """Whether enough tokens wait to fill a batch."""
         return self._new_tokens >= _BATCH_TOKENS
 
     def fail(self, error: BaseException) -> None:
-        """Give up everything queued."""
+        """Fail every queued request with `error`."""
         for request in self._waiting:
             if not request.future.done():
                 request.future.set_exception(error)
@@ -90,7 +90,7 @@ class Scorer:
         self._new_tokens = 0
 
     def advance(self) -> None:
-        """Read everything that waits: first the prefixes that nobody has read, then what extends them."""
+        """Read every waiting text: first the prefixes that are not kept, then the texts that extend them."""
         requests = [request for request in self._waiting if not request.future.done()]
         held = {request.prefix: self._store.get(request.prefix) for request in requests}
         unread: dict[Tokens, _Read | None] = {p: None for p, read in held.items() if p and read is None}
@@ -107,7 +107,7 @@ class Scorer:
     def _read_all(
         self, wanted: Mapping[Tokens, _Read | None], *, keep: Container[Tokens]
     ) -> tuple[dict[Tokens, Floats], dict[Tokens, _Read]]:
-        """The scores of each text, given what is held of its prefix, and the reads of those to keep."""
+        """The scores of each text, given what is kept of its prefix, and the reads of the texts to keep."""
         new = {tokens: len(tokens) - (0 if held is None else len(held.scores)) for tokens, held in wanted.items()}
         scores: dict[Tokens, Floats] = {}
         reads: dict[Tokens, _Read] = {}
@@ -151,7 +151,7 @@ class Scorer:
                 reads[tokens] = _Read(*caches, states[row, new[row] - 1].copy(), all_scores[tokens])
 
     def _surprise(self, expected: Floats, tokens: Ints, past: Ints) -> Floats:
-        """(rows, time, 3): log-probability of the token that came, of the likeliest, the entropy; 0 at the start."""
+        """(rows, time, 3): log-probability of the actual token and of the likeliest one, entropy; 0 at the start."""
         log_probabilities = log_softmax(self._trunk.logits(expected))
         came = np.take_along_axis(log_probabilities, tokens[..., None], -1)[..., 0]
         entropy = -(np.exp(log_probabilities) * log_probabilities).sum(-1)
@@ -161,7 +161,7 @@ class Scorer:
 
 
 def _chunks(texts: list[Tokens], new: Mapping[Tokens, int]) -> list[list[Tokens]]:
-    """Cut texts, sorted by how many tokens of them are new, so that no padded batch exceeds `_BATCH_TOKENS`."""
+    """Texts, sorted by their number of new tokens, in padded batches of at most `_BATCH_TOKENS` tokens."""
     chunks: list[list[Tokens]] = []
     for tokens in texts:
         if not chunks or (len(chunks[-1]) + 1) * new[tokens] > _BATCH_TOKENS:
@@ -171,9 +171,10 @@ def _chunks(texts: list[Tokens], new: Mapping[Tokens, int]) -> list[list[Tokens]
 
 
 class EmbeddedPRM:
-    """Scores every step by the chance that `small`, going on from it, ends right; the value is the last step's score.
+    """Scores a step by the probability that `small`, continuing from it, reaches the right answer.
 
-    A step is read at its delimiter; the last step of a finished solution at the end token.
+    The score of a step is read at its delimiter, that of the last step of a finished solution at the end token. The
+    value of a solution is its last step's score.
     """
 
     def __init__(self, loop: EngineLoop, *, name: str = "prm", path: Path | None = None) -> None:
@@ -186,7 +187,7 @@ class EmbeddedPRM:
             self._check()
 
     def _check(self) -> None:
-        """Refuse a shipped file that cannot tell a right solution from a wrong one: a constant looks like any score."""
+        """Refuse a weights file that does not rank a right solution above a wrong one, as damaged weights do."""
         question = prompt_tokens("3*(4+5)-6")
         right, wrong = (
             self._scorer.read_alone((*question, *encode(f"3*9-6\n27-6\n{answer}"), END)) for answer in ("21", "24")
@@ -195,9 +196,9 @@ class EmbeddedPRM:
             raise WeightsError(f"the verifier {self.name} scores a right solution {right:.3f}, a wrong one {wrong:.3f}")
 
     async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
-        """See `computewise.core.Verifier.score`; the steps a candidate brings scores for are not read again.
+        """See `computewise.core.Verifier.score`; steps that already have a score are not read again.
 
-        Every candidate is charged what it has beyond those, and the prompt once a call that starts from it.
+        Each candidate is charged its new tokens; a call charges the prompt once for all candidates that start from it.
         """
         contexts = [self._context(problem, candidate) for candidate in candidates]
         scored = await gather(map(self._score_one, contexts, candidates))
@@ -207,11 +208,11 @@ class EmbeddedPRM:
         return [scores for scores, _ in scored], usage + Usage(cached_verifier_tokens=again)
 
     def _context(self, problem: Problem, candidate: Candidate) -> tuple[int, ...]:
-        """The tokens read before the candidate's own."""
+        """The tokens that precede the candidate's own."""
         return prompt_tokens(problem.prompt)
 
     def _shared(self, candidate: Candidate, context: tuple[int, ...]) -> tuple[int, ...]:
-        """What of the context is worth keeping for other candidates."""
+        """The part of the context that is kept for other candidates."""
         return context
 
     def _known(self, candidate: Candidate) -> int:
@@ -230,7 +231,7 @@ class EmbeddedPRM:
         prefix = tokens[: ends[known - 1]] if known else self._shared(candidate, prompt)
         positions = await self._scorer.read(tokens, prefix, keep=not candidate.finished)
         scores = (*candidate.scores[:known], *(float(positions[end - 1]) for end in ends[known:]))
-        # What is kept of a finished attempt is in no cache: it is read again, and charged.
+        # A finished attempt is not in the prefix store, so its steps are read again and charged.
         cached = len(prefix) if known and not candidate.revises else 0
         usage = Usage(verifier_tokens=len(tokens), cached_verifier_tokens=cached)
         return scores, usage
@@ -241,10 +242,10 @@ class EmbeddedPRM:
 
 
 class EmbeddedORM(EmbeddedPRM):
-    """Scores an attempt by the chance that it is right, in view of its history (Snell et al. 2024, appendix I).
+    """Scores an attempt by the probability that it is right, given its history (Snell et al. 2024, appendix I).
 
-    Trained on whole attempts' outcomes; the scores of earlier steps are its opinion of the same so far. The value is
-    the last step's.
+    It was trained on the outcomes of whole attempts; the score of an earlier step is its prediction at that point. The
+    value of an attempt is its last step's score.
     """
 
     def __init__(self, loop: EngineLoop, *, path: Path | None = None) -> None:
@@ -255,9 +256,9 @@ class EmbeddedORM(EmbeddedPRM):
         return fitting_context(problem.prompt, [one.text for one in candidate.history], self.context - length)
 
     def _shared(self, candidate: Candidate, context: tuple[int, ...]) -> tuple[int, ...]:
-        """A history is hardly ever that of two candidates, and keeping it takes megabytes."""
+        """The context where there is no history: few candidates share a history, and keeping it takes megabytes."""
         return () if candidate.history else context
 
     def _known(self, candidate: Candidate) -> int:
-        """Nothing of what was scored in view of another history."""
+        """How many steps need not be read again: none of a revision, since its scores belong to another history."""
         return 0 if candidate.revises else len(candidate.scores)

@@ -1,4 +1,4 @@
-"""A chat model as a verifier: asked about the newest step, or about the whole solution once that has ended."""
+"""A chat model as a verifier: it judges a solution so far, or the whole solution once it has ended."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from computewise.verifiers.templates import Judge, Layout
 from computewise.verifiers.verdicts import TokenLogprobs, grade, yes_or_no, yes_share
 
 LISTED = 20
-"""As many of the likeliest tokens as chat endpoints give."""
+"""How many of the likeliest tokens are requested: the most that chat endpoints return."""
 Messages = list[dict[str, str]]
 
 
 class JudgeReader:
-    """One question a solution, about all its steps: what is new of them shares the answer.
+    """Asks one question about each solution; all its new steps get the answer as their score.
 
-    So a search by steps pays one call for each new step, and a solution sampled whole one call. Several samples are
-    averaged. An answer that says nothing of what was asked is asked for once more; `ModelError` after that.
+    A search by steps pays one call for each new step, a solution that was sampled whole pays one call. Several samples
+    are averaged. An answer without a verdict is requested once more; `ModelError` after that.
     """
 
     def __init__(self, client: HttpClient, model: str, layout: Layout, judge: Judge, *, samples: int) -> None:
@@ -41,7 +41,7 @@ class JudgeReader:
         return scores, sum((usage for _, usage in found), Usage())
 
     async def gives_logprobs(self) -> bool:
-        """Whether the server tells the log-probabilities of an answer: one token is asked for."""
+        """Whether the server returns log-probabilities; requests one token to find out."""
         answer = await self._client.post("chat/completions", self._body([_user("Reply with Yes.")], 0, 1))
         return _tokens(answer) is not None
 
@@ -61,7 +61,7 @@ class JudgeReader:
         return score, usage
 
     async def _ask(self, messages: Messages, seed: int) -> tuple[float | None, str, Usage]:
-        """The score, where the answer has one, and the answer."""
+        """The score, None where the answer has none, the answer's text, and its usage."""
         answer = await self._client.post("chat/completions", self._body(messages, seed, self._judge.max_tokens))
         tokens, text = _tokens(answer), _text(answer)
         usage = read_usage(answer, [*(message["content"] for message in messages), text], written=True)
@@ -70,7 +70,7 @@ class JudgeReader:
         if tokens is not None:
             return yes_share(tokens, self._judge.after), text, usage
         if self._judge.fallback:
-            raise ModelError("the server gave no log-probabilities this time")
+            raise ModelError("the server returned no log-probabilities, although it did at the start")
         return yes_or_no(text, self._judge.after), text, usage
 
     def _messages(self, question: str, solution: ScoredSteps) -> Messages:
@@ -99,7 +99,7 @@ def _user(text: str) -> dict[str, str]:
 
 
 def _text(answer: Any) -> str:
-    """The thoughts, where the server splits them off, and the answer."""
+    """The answer, preceded by the thinking where the server returns that in a field of its own."""
     message = at(answer, "choices", 0, "message")
     content = at(message, "content")
     thoughts = message.get("reasoning_content") or message.get("reasoning")
@@ -109,7 +109,7 @@ def _text(answer: Any) -> str:
 
 
 def _tokens(answer: Any) -> list[TokenLogprobs] | None:
-    """The answer's tokens; None where the server gives no log-probabilities."""
+    """The answer's tokens; None where the server returns no log-probabilities."""
     at(answer, "choices", 0, "message")
     logprobs = answer["choices"][0].get("logprobs")
     content = logprobs.get("content") if isinstance(logprobs, dict) else None

@@ -14,17 +14,17 @@ from computewise.verifiers.prompt import ScoredSteps, StepPrompt, render_prompt
 from computewise.verifiers.templates import Head, Labels, Layout, VerifierTemplate
 
 
-def encode_pieces(tokenizer: Any, laid: StepPrompt, *, separately: bool) -> tuple[list[int], list[int]]:
-    """Token ids and the index of each step's read-out: that of the last token before it."""
+def encode_pieces(tokenizer: Any, prompt: StepPrompt, *, separately: bool) -> tuple[list[int], list[int]]:
+    """Token ids, and for each step the index of the token where its score is read, the last one before its end."""
     if separately:
         lengths, ids = [0], []
-        for piece in laid.pieces:
+        for piece in prompt.pieces:
             ids += tokenizer.encode(piece, add_special_tokens=False)
             lengths.append(len(ids))
-        return ids, [lengths[end] - 1 for end in laid.ends]
-    encoded = tokenizer(laid.text, return_offsets_mapping=True)
+        return ids, [lengths[end] - 1 for end in prompt.ends]
+    encoded = tokenizer(prompt.text, return_offsets_mapping=True)
     last = {end: index for index, (start, end) in enumerate(encoded["offset_mapping"]) if end > start}
-    wanted = [len(laid.prefix(step)) for step in range(len(laid.ends))]
+    wanted = [len(prompt.prefix(step)) for step in range(len(prompt.ends))]
     missing = [step for step, end in enumerate(wanted, 1) if end not in last]
     if missing:
         raise ModelError(f"the tokenizer joins the marker of step {missing[0]} with what follows: wrong marker?")
@@ -38,7 +38,7 @@ def label_tokens(tokenizer: Any, labels: Labels) -> tuple[int, int]:
     if good == bad:
         raise UsageError(f"the labels {labels.good!r} and {labels.bad!r} are the same token, {good}")
     if max(good, bad) >= len(tokenizer):
-        raise UsageError(f"the labels' ids {good} and {bad} are beyond the vocabulary's {len(tokenizer)}")
+        raise UsageError(f"the labels' ids {good} and {bad} are not in the vocabulary of {len(tokenizer)} tokens")
     return good, bad
 
 
@@ -53,25 +53,25 @@ _SCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
 class ScoreHead(Protocol):
-    """From states, (read-outs, width), to scores, (read-outs,), in single precision."""
+    """Maps states (read-outs, width) to scores (read-outs,) in single precision."""
 
     @property
     def parameters(self) -> int:
-        """How many numbers it has beyond the trunk's."""
+        """The number of parameters beyond the trunk's."""
         ...
 
     def scores(self, states: Any) -> Any:
-        """See above."""
+        """The scores of states."""
         ...
 
 
 class LabelHead:
-    """Softmax over two tokens' logits: two rows of the output embedding, so no logits of the whole vocabulary."""
+    """Softmax over the logits of two tokens; only two rows of the output embedding are computed."""
 
     def __init__(self, model: Any, tokenizer: Any, labels: Labels) -> None:
         scaled = [name for name in _SCALED if getattr(model.config, name, None)]
         if scaled:
-            raise UsageError(f"this model transforms its logits ({scaled[0]}): serve it instead")
+            raise UsageError(f"this model transforms its logits ({scaled[0]}): serve it, and give its URL")
         output = model.get_output_embeddings()
         ids = list(label_tokens(tokenizer, labels))
         self._weight = output.weight[ids].detach()
@@ -85,13 +85,14 @@ class LabelHead:
 
 
 class ClassificationHead:
-    """Two linear layers with a ReLU between, `score.0` and `score.2`, as Qwen2ForProcessRewardModel has them."""
+    """Two linear layers with a ReLU between them, `score.0` and `score.2`, as in Qwen2ForProcessRewardModel."""
 
     def __init__(self, path: Path, model: Any, head: Head) -> None:
         torch = torch_module()
         held = load_tensors(path, [f"score.{layer}.{part}" for layer in (0, 2) for part in ("weight", "bias")])
         if held["score.2.weight"].shape[0] != head.outputs:
-            raise WeightsError(f"{path} has {held['score.2.weight'].shape[0]} outputs, its template {head.outputs}")
+            found = held["score.2.weight"].shape[0]
+            raise WeightsError(f"{path} has a head of {found} outputs, its template says {head.outputs}")
         parameter = next(model.parameters())
         self._held = {name: tensor.to(parameter) for name, tensor in held.items()}
         self._good = head.good
@@ -122,10 +123,10 @@ class ValueHead:
 
 
 def torch_module() -> Any:
-    """PyTorch, with transformers beside it."""
+    """PyTorch; raises `UsageError` where it or transformers is not installed."""
     try:
         import torch
-        import transformers  # noqa: F401 - to refuse here, in one line
+        import transformers  # noqa: F401 - so that its absence is reported here, in one line
     except ImportError:
         raise UsageError("a verifier in process needs transformers: pip install 'computewise[hf]'") from None
     return torch
@@ -141,12 +142,12 @@ def load_tokenizer(path: Path) -> Any:
     except (OSError, ValueError, ImportError) as error:
         raise WeightsError(f"cannot read the tokenizer of {path}: {_line(error)}") from None
     if not tokenizer.is_fast:
-        raise WeightsError(f"the tokenizer of {path} does not tell where in the text a token stands: no tokenizer.json")
+        raise WeightsError(f"the tokenizer of {path} has no token offsets: its tokenizer.json is missing")
     return tokenizer
 
 
 def load_model(path: Path, *, causal: bool, device: str, dtype: str) -> Any:
-    """The trunk, or the whole causal model; raises `WeightsError` where a weight is missing, not left random."""
+    """The trunk, or the whole causal model; raises `WeightsError` for a missing weight, which would be random."""
     torch = torch_module()
     from transformers import AutoModel, AutoModelForCausalLM
 
@@ -162,7 +163,7 @@ def load_model(path: Path, *, causal: bool, device: str, dtype: str) -> Any:
 
 
 def load_tensors(path: Path, names: Sequence[str]) -> dict[str, Any]:
-    """Tensors by name out of whatever weights files a directory has."""
+    """Tensors by name from the weights files of a directory."""
     torch = torch_module()
     from safetensors import SafetensorError, safe_open
 
@@ -179,12 +180,12 @@ def load_tensors(path: Path, names: Sequence[str]) -> dict[str, Any]:
         raise WeightsError(f"cannot read the weights of {path}: {_line(error)}") from None
     missing = [name for name in names if name not in found]
     if missing:
-        raise WeightsError(f"{path} has no {missing[0]}: it is another kind of model")
+        raise WeightsError(f"{path} has no tensor {missing[0]}: it is another kind of model")
     return found
 
 
 def pick_device(torch: Any, device: str) -> str:
-    """The first accelerator for "auto", else what was asked for."""
+    """The device of that name; for "auto" the first accelerator, else the processor."""
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -192,7 +193,7 @@ def pick_device(torch: Any, device: str) -> str:
 
 def _check_directory(path: Path) -> None:
     if not (path / "config.json").is_file():
-        raise WeightsError(f"{path} is no directory of a model: it has no config.json")
+        raise WeightsError(f"{path} is not a directory of a model: it has no config.json")
 
 
 def _line(error: Exception) -> str:
@@ -206,14 +207,14 @@ BATCH_TOKENS = 16_384
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """One solution as ids; `ends` are the read-outs of its new steps."""
+    """One solution as token ids; `ends` are the read-outs of its new steps."""
 
     ids: list[int]
     ends: list[int]
 
 
 class LocalReader:
-    """Reads every solution from its beginning, once: nothing is kept between calls, so nothing counts as cached."""
+    """Reads every solution from its beginning; nothing is kept between calls, so no token counts as cached."""
 
     def __init__(self, trunk: Any, head: ScoreHead, tokenizer: Any, layout: Layout) -> None:
         self.parameters = sum(one.numel() for one in trunk.parameters()) + head.parameters
@@ -238,15 +239,15 @@ class LocalReader:
         return [scores[place] for place in range(len(rows))], usage
 
     def _row(self, question: str, solution: ScoredSteps) -> TokenRow:
-        laid = render_prompt(self._layout, question, solution.steps, chat_template=self._chat_template)
-        ids, ends = encode_pieces(self._tokenizer, laid, separately=self._layout.separately)
+        prompt = render_prompt(self._layout, question, solution.steps, chat_template=self._chat_template)
+        ids, ends = encode_pieces(self._tokenizer, prompt, separately=self._layout.separately)
         limit = getattr(self._trunk.config, "max_position_embeddings", None) or len(ids)
         if len(ids) > limit:
             raise ModelError(f"a solution of {len(ids)} tokens is longer than the verifier's context of {limit}")
         return TokenRow(ids, ends[solution.known :])
 
     def _forward(self, rows: Sequence[TokenRow]) -> list[tuple[float, ...]]:
-        """Padded on the right, without a mask: in a causal model, what comes later changes nothing."""
+        """The scores of a batch, padded on the right; a causal model needs no mask, since padding comes last."""
         torch = torch_module()
         width = max(len(row.ids) for row in rows)
         padded = torch.tensor([row.ids + [0] * (width - len(row.ids)) for row in rows])
@@ -263,7 +264,7 @@ def load_reader(path: Path, template: VerifierTemplate, *, device: str = "auto",
     """Read a model's directory; raises `WeightsError` for one of another kind, `UsageError` for wrong labels."""
     torch_module()
     if template.judge is not None:
-        raise UsageError(f"{template.name} is a judge and answers by chat: give a base_url, not a path")
+        raise UsageError(f"{template.name} is a judge, which needs a chat server: give a base_url, not a path")
     tokenizer = load_tokenizer(path)
     model = load_model(path, causal=template.labels is not None, device=device, dtype=dtype)
     if template.labels is not None:
@@ -273,12 +274,15 @@ def load_reader(path: Path, template: VerifierTemplate, *, device: str = "auto",
 
 
 def _own_chat_template(tokenizer: Any) -> str:
-    """The tokenizer's, "" where it has none or several."""
+    """The tokenizer's chat template, "" where it has none or several."""
     return tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else ""
 
 
 def batches(rows: Sequence[TokenRow]) -> list[list[int]]:
-    """Places of rows of like length, the longest first; no padded batch of several exceeds `BATCH_TOKENS`."""
+    """Batches of row indices, rows of similar length together, the longest first.
+
+    A padded batch of several rows has at most `BATCH_TOKENS` tokens.
+    """
     found: list[list[int]] = []
     for place in sorted(range(len(rows)), key=lambda place: -len(rows[place].ids)):
         if not found or (len(found[-1]) + 1) * len(rows[found[-1][0]].ids) > BATCH_TOKENS:

@@ -1,4 +1,4 @@
-"""The generator's own opinion as a verifier: it costs nothing, and every learned one must beat it."""
+"""The generator's own probability as a verifier: it costs nothing, and every learned verifier must beat it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from computewise.core import Candidate, Problem, Usage
 
 
 class LogprobVerifier:
-    """Scores a step by the mean probability (geometric, a token) of everything up to its end.
+    """Scores a step by the geometric mean of the token probabilities up to its end.
 
-    Self-certainty (Kang et al. 2025) is another measure: the mean divergence of the uniform distribution from that of
-    each next token. It needs the log-probabilities of the whole vocabulary, of which a `ViewStep` carries the sampled
-    token's alone.
+    Self-certainty (Kang et al. 2025) is another measure: the mean divergence between the uniform distribution and that
+    of each next token. It needs the log-probabilities of the whole vocabulary; a `Step` holds only those of the sampled
+    tokens.
     """
 
     name = "logprob"
@@ -31,7 +31,7 @@ class LogprobVerifier:
 def mean_probabilities(candidate: Candidate) -> tuple[float, ...]:
     """exp of the mean token log-probability up to the end of each step; 1 before the first token.
 
-    A step has no token where a server's count was shared out by length and the step is short.
+    A short step can have 0 tokens where a server's token count was divided by length.
     """
     scores, logprob, tokens = [], 0.0, 0
     for step in candidate.steps:

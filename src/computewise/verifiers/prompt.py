@@ -1,4 +1,4 @@
-"""A question and its steps as a verifier reads them: pieces of text, and where among them each step's score is read."""
+"""The prompt of a verifier: pieces of text, and the place among them where the score of each step is read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from computewise.verifiers.templates import Layout
 
 @dataclass(frozen=True, slots=True)
 class ScoredSteps:
-    """What of a candidate is read: its steps that say anything, stripped; the first `known` have their scores."""
+    """The steps of a candidate that a verifier reads, stripped, without blank ones; the first `known` have scores."""
 
     steps: tuple[str, ...]
     known: int
@@ -22,29 +22,29 @@ class ScoredSteps:
 
     @property
     def new(self) -> int:
-        """How many scores are wanted."""
+        """How many steps need a score."""
         return len(self.steps) - self.known
 
 
 @dataclass(frozen=True, slots=True)
 class StepPrompt:
-    """`ends` holds for each step how many of the pieces stand before its read-out; what follows is not read."""
+    """The pieces of a prompt; `ends` holds for each step how many pieces precede its read-out."""
 
     pieces: tuple[str, ...]
     ends: tuple[int, ...]
 
     @property
     def text(self) -> str:
-        """The whole."""
+        """The whole prompt."""
         return "".join(self.pieces)
 
     def prefix(self, step: int) -> str:
-        """The text up to the read-out of a step: the beginning of the text up to any later one, byte for byte."""
+        """The text up to the read-out of a step; the text up to a later one begins with it, byte for byte."""
         return "".join(self.pieces[: self.ends[step]])
 
 
 def read_solution(candidate: Candidate) -> ScoredSteps:
-    """Without the steps that are blank: a delimiter at the end makes no step, and nothing is read there."""
+    """The steps of a candidate without blank ones, which a delimiter at the end can leave behind."""
     said = [index for index, step in enumerate(candidate.steps) if step.text.strip()]
     known = sum(index < len(candidate.scores) for index in said)
     steps = tuple(candidate.steps[index].text.strip() for index in said)
@@ -52,9 +52,10 @@ def read_solution(candidate: Candidate) -> ScoredSteps:
 
 
 def escape(text: str, layout: Layout) -> str:
-    """The text without anything that would count as a marker or as a special token.
+    """The text without anything that the verifier would read as a marker or a special token.
 
-    A reserved text gets a space behind its first character; where the marker is of line breaks, blank lines go.
+    A reserved text gets a space after its first character; blank lines are removed where the marker is made of line
+    breaks.
     """
     for reserved in (*layout.reserved, layout.marker):
         if reserved.strip():
@@ -65,18 +66,18 @@ def escape(text: str, layout: Layout) -> str:
 
 
 def render_prompt(layout: Layout, question: str, steps: Sequence[str], *, chat_template: str = "") -> StepPrompt:
-    """The pieces for a verifier; `chat_template` stands in for the layout's own."""
+    """The prompt for a verifier; `chat_template` replaces the layout's own."""
     question = escape(question.strip(), layout)
     steps = [escape(step, layout) for step in steps]
     template = chat_template or layout.chat_template
-    laid = (
+    prompt = (
         _many_turns(layout, template, question, steps) if layout.turns == "many" else _marked(layout, question, steps)
     )
-    return _in_turn(layout, template, question, laid) if layout.turns == "one" else laid
+    return _in_turn(layout, template, question, prompt) if layout.turns == "one" else prompt
 
 
 def fill(pattern: str, **values: str) -> str:
-    """Each `{name}` replaced by its value; other braces stand for themselves."""
+    """Replace each `{name}` by its value; other braces are kept."""
     return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), pattern)
 
 
@@ -99,12 +100,12 @@ def _in_turn(layout: Layout, template: str, question: str, body: StepPrompt) -> 
     messages = [*_opening(layout, fill(layout.head, question=question)), {"role": "assistant", "content": body.text}]
     before, found, after = render_chat(template, messages, generation=False).rpartition(body.text)
     if not found:
-        raise UsageError("the chat template changes what the assistant says: no step's place can be told")
+        raise UsageError("the chat template changes the assistant's message, so the places of the steps are lost")
     return StepPrompt((before, *body.pieces, after), tuple(end + 1 for end in body.ends))
 
 
 def _many_turns(layout: Layout, template: str, question: str, steps: Sequence[str]) -> StepPrompt:
-    """Every step a turn of the user; the first behind the question."""
+    """Every step as a turn of the user; the first turn begins with the question."""
     messages: list[TemplateMessage] = _opening(layout, "")[:-1]
     pieces: list[str] = []
     for index, step in enumerate(steps, 1):
@@ -113,7 +114,7 @@ def _many_turns(layout: Layout, template: str, question: str, steps: Sequence[st
         messages.append({"role": "user", "content": head + said})
         text, before = render_chat(template, messages, generation=True), "".join(pieces)
         if not text.startswith(before):
-            raise ModelError("the chat template does not render a conversation as the beginning of a longer one")
+            raise ModelError("the chat template renders a longer conversation with another beginning")
         pieces.append(text[len(before) :])
         messages.append({"role": "assistant", "content": layout.reply})
     return StepPrompt(tuple(pieces), tuple(range(1, len(pieces) + 1)))

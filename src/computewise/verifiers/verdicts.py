@@ -1,4 +1,4 @@
-"""What a judge's answer says, as a number in [0, 1]; None where it says nothing that was asked for."""
+"""A judge's answer as a score in [0, 1]; None where the answer holds no verdict."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _GRADE = re.compile(r"[^\w-]*(?:(?:grade|score|rating)\b[^\w-]*)?(\d+(?:\.\d+)?)
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """One token of an answer with the log-probabilities of what might have stood there."""
+    """One token of an answer, with the log-probabilities of the likeliest tokens at its place."""
 
     text: str
     likely: Mapping[str, float]
 
 
 def yes_share(tokens: Sequence[TokenLogprobs], after: str) -> float | None:
-    """P(yes) / (P(yes) + P(no)) at the first word behind the last `after`, or behind the thoughts where that is "".
+    """P(yes) / (P(yes) + P(no)) at the first word after the last `after`, or after the thinking where that is "".
 
-    Spellings of a word count together. A word that is not among the listed is given all it can have: no more than the
-    least of the listed, nor than what they leave of 1.
+    Spellings of a word are summed. A word that is not listed gets the most it can have: the least of the listed
+    probabilities, or what all of them leave of 1, whichever is smaller.
     """
     said = "".join(token.text for token in tokens)
     place = _behind(said, after)
@@ -40,14 +40,14 @@ def yes_share(tokens: Sequence[TokenLogprobs], after: str) -> float | None:
 
 
 def yes_or_no(text: str, after: str) -> float | None:
-    """1 for a yes and 0 for a no, where all there is is the text."""
+    """1 for a yes and 0 for a no, from the text alone."""
     place = _behind(text, after)
     found = re.match(r"\W*(yes|no)\b", text[place:], re.IGNORECASE) if place is not None else None
     return None if found is None else float(found[1].lower() == YES)
 
 
 def grade(text: str, after: str) -> float | None:
-    """A number from 0 to 10, alone or with a word or "/10" around it, as a tenth of it."""
+    """A tenth of a number from 0 to 10 that stands alone, after a word such as "grade", or before "/10"."""
     place = _behind(text, after)
     found = _GRADE.fullmatch(text[place:].strip()) if place is not None else None
     value = float(found[1]) if found else math.inf

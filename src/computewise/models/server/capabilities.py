@@ -1,4 +1,4 @@
-"""What kinds of server call things, and what a probed server can do."""
+"""The request fields of each kind of server, and the capabilities that a probe found."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ def _untouched() -> Fields:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Fields of a request, by what they are for.
+    """The request fields of one kind of server, by purpose.
 
-    `sampling` switches off what a server would otherwise filter or penalise by its own defaults (llama.cpp keeps the
-    likeliest 40 tokens, vLLM takes the model repository's settings): sent with every request.
+    `sampling` is sent with every request and switches off the filters and penalties that a server applies by default
+    (llama.cpp keeps the 40 likeliest tokens, vLLM uses the settings of the model's repository).
     """
 
     name: str
     sampling: Fields = field(default_factory=_none)
     keep_stop: Fields = field(default_factory=_none)
-    """Leave the stop text in the text."""
+    """Keep the stop text in the returned text."""
     token_ids: Fields = field(default_factory=_none)
-    """Return the ids of what was sampled."""
+    """Return the ids of the sampled tokens."""
     special: str | None = None
-    """The field that says whether special tokens are put before a prompt."""
+    """The field that decides whether special tokens are put before a prompt."""
     prefill: Fields = field(default_factory=_none)
-    """Go on from the last message of a chat, which is the assistant's."""
+    """Continue the last message of a chat, which is the assistant's."""
     marked_prefill: bool = False
-    """Whether that message says so itself: `"prefix": true`."""
+    """Whether that message carries `"prefix": true`."""
     fired: str | None = None
-    """The field of a choice that names the stop text which ended it; null or a number where the model ended."""
+    """The field of a choice with the stop text that ended it; null or a number where the model ended it."""
     thinking_budget: str | None = None
-    """The field that bounds the tokens of thinking."""
+    """The field that limits the tokens of thinking."""
     limit: str = "max_tokens"
-    """The field of a chat that bounds what is sampled."""
+    """The field of a chat that limits the sampled tokens."""
     greedy: bool = True
-    """Whether a temperature of 0 is taken."""
+    """Whether the server accepts a temperature of 0."""
     fixed: Fields = field(default_factory=_untouched)
-    """Sent with every request, beside temperature."""
+    """Fields that are sent with every request, beside the temperature."""
 
 
 VLLM = Dialect(
@@ -79,15 +79,15 @@ OLLAMA = Dialect("Ollama", sampling={"top_k": 0, "min_p": 0.0, "repeat_penalty":
 
 OPEN = Dialect("OpenAI-compatible", sampling={"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0})
 
-"""A server that says of itself no more than that."""
+"""A server of unknown kind."""
 
 OPENAI = Dialect("OpenAI's fields only")
 
-"""One that refuses what is not OpenAI's."""
+"""A server that refuses fields which OpenAI's API does not have."""
 
 FEWEST = Dialect("fewest fields", fixed={})
 
-"""One that refuses what changes nothing: TGI takes no top_p of 1."""
+"""A server that refuses values without effect: TGI does not accept a top_p of 1."""
 
 THINKING = Dialect("OpenAI's thinking models", limit="max_completion_tokens", greedy=False, fixed={})
 
@@ -95,53 +95,57 @@ DIALECTS = {dialect.name: dialect for dialect in (VLLM, SGLANG, LLAMA, OLLAMA, O
 
 THINKING_OFF: Fields = {"chat_template_kwargs": {"enable_thinking": False}}
 
-"""Sent with every request that a template is put around, where the model is not to think."""
+"""Sent with every request that the server puts a template around, where the model must not think."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """One model of one server."""
+    """What one model on one server can do."""
 
     server: str
     version: str | None = None
     dialect: str
     raw: bool = False
-    """A prompt is taken as it is, no template put around it."""
+    """The server continues a raw prompt, without a template."""
     token_ids: bool = False
     n: int = 1
-    """Continuations that one request may ask for."""
+    """The most continuations that one request returns."""
     says_which_stop: bool = False
     keeps_stop: bool = False
     prefill: bool = False
-    """A chat goes on from the assistant's last message."""
+    """The server continues the assistant's last message of a chat."""
     echoes: bool = False
-    """What comes back then begins with that message."""
+    """The answer then begins with that message."""
     keeps_separator: bool = False
-    """The blank line at that message's end is not trimmed."""
+    """The template keeps a blank line at the end of that message."""
     marked_prefill: bool = False
     logprobs: bool = False
     cached_tokens: bool = False
     template: str | None = None
-    """Who renders a conversation as raw text; None where nobody can."""
+    """What renders a conversation as raw text; None where nothing can."""
     chat: bool = True
     thinks: bool = False
-    """It thinks before it answers, apart from the answer or between <think> and </think>."""
+    """The model thinks before it answers, in a field of its own or between <think> and </think>."""
     parameters: int | None = None
     context: int | None = None
 
     @property
     def slots(self) -> int | None:
-        """Continuations that llama.cpp works on at once: further requests only wait there. None for other servers."""
+        """Continuations that llama.cpp generates at the same time; None for other servers. Further requests wait."""
         return self.n if self.server == LLAMA.name else None
 
     @property
     def rendered(self) -> bool:
-        """Whether prompts are rendered here, once, and extended."""
+        """Whether this package renders prompts itself, once, and extends them."""
         return self.raw and self.template is not None
 
     @property
     def rung(self) -> str:
-        """A: raw prompts that say which stop fired. B: raw prompts. C: chat that goes on. D: whole solutions only."""
+        """The interface that the server offers.
+
+        A: raw prompts, and the stop text that fired is reported. B: raw prompts. C: a chat whose last message is
+        continued. D: whole solutions only.
+        """
         if self.rendered:
             return "A" if self.says_which_stop else "B"
         return "C" if self.prefill and self.keeps_separator else "D"
@@ -153,14 +157,14 @@ class Capabilities:
 
     @property
     def why_no_steps(self) -> str:
-        """For a person; to be read after "cannot be searched by steps: "."""
+        """The reason for a person, which follows "cannot be searched by steps: "."""
         if self.thinks:
             return "it thinks before it answers, and steps would cut its thinking (--no-thinking, if its template can)"
         if self.raw:
-            return "nobody has told its chat template: give --chat-template FILE, or plain for a base model"
+            return "its chat template is unknown: give --chat-template FILE, or plain for a base model"
         if self.prefill:
             return "its chat template trims the blank line that ends a step"
-        return "the server neither takes raw prompts nor goes on from an assistant's message"
+        return "the server neither accepts raw prompts nor continues an assistant's message"
 
     def strategies(self) -> dict[str, str | None]:
         """Every strategy, with why it is refused; None where it is not."""

@@ -1,4 +1,4 @@
-"""What bounds a served model: a spending limit, failed samples, the memory for token ids."""
+"""Limits of a served model: the spending limit, the samples that may fail, and the cache of token ids."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Spent(NamedTuple):
     dollars: float = 0.0
 
     def and_also(self, other: Spent) -> Spent:
-        """Both together."""
+        """The sum of both."""
         return Spent(self.tokens + other.tokens, self.dollars + other.dollars)
 
 
 @dataclass(slots=True)
 class SpendLimit:
-    """At most `tokens` sampled and `dollars` spent, by all models of a run together; None is no bound.
+    """At most `tokens` sampled and `dollars` spent by all models of a run together; None is no limit.
 
-    A request holds the most it may spend until it is answered; where that does not fit beside what others hold, it
-    waits for them. What a server makes of a request that fails or is cancelled, nobody tells: it counts as nothing.
+    A request reserves the most it may spend until it is answered; where that does not fit beside the reservations of
+    others, it waits. A request that fails or is cancelled counts as 0, since the server does not report what it spent.
     """
 
     tokens: int | None = None
@@ -41,7 +41,7 @@ class SpendLimit:
     _waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     async def hold(self, most: Spent) -> None:
-        """Wait until `most` more fits; raises `SpendLimitError` where it will not."""
+        """Wait until `most` fits, and reserve it; raises `SpendLimitError` where it can never fit."""
         while not self._fits(most.and_also(self._held)):
             if not self._fits(most):
                 raise SpendLimitError(self._reached(most))
@@ -52,10 +52,10 @@ class SpendLimit:
         self._holders += 1
 
     def release(self, most: Spent, spent: Spent) -> None:
-        """The request that held `most` is over, and took `spent`."""
+        """End a request that reserved `most` and spent `spent`."""
         self.spent = self.spent.and_also(spent)
         self._holders -= 1
-        # Nothing is held by nobody: what rounding leaves of the dollars would have the last one wait for ever.
+        # Without holders the reservation is exactly 0: a rounding error in dollars could make a request wait forever.
         left = Spent(self._held.tokens - most.tokens, self._held.dollars - most.dollars)
         self._held = left if self._holders else Spent()
         waiting, self._waiting = self._waiting, []
@@ -79,7 +79,7 @@ class SpendLimit:
             more.append(f"${most.dollars:.2g}")
         spent = f"{self.spent.tokens} tokens sampled, ${self.spent.dollars:.4g} spent"
         return (
-            f"the ceiling of {' and '.join(bounds)} is reached: {spent}, and the next request may take "
+            f"the spending limit of {' and '.join(bounds)} is reached: {spent}, and the next request may take "
             f"{' and '.join(more)}"
         )
 
@@ -89,9 +89,9 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class FailedSamples:
-    """What was lost while one problem was solved, and how much was not.
+    """Counts the samples of one problem that failed and those that were answered.
 
-    `until` is the event loop's time at which what is not there counts as lost.
+    `until` is the deadline in the event loop's time; samples that arrive later count as failed.
     """
 
     until: float | None = None
@@ -101,9 +101,9 @@ class FailedSamples:
     errors: list[ModelError] = field(default_factory=list)
 
     async def attempt(self, ask: Callable[[], Awaitable[T]], samples: int) -> T | None:
-        """What `ask` brings; None, and a note, where its `samples` are lost.
+        """The result of `ask`; None where its `samples` fail, which is recorded.
 
-        Raises what the server would refuse all others with too, and `TimeoutError` where the time was over already.
+        Raises an error that every other request would meet too, and `TimeoutError` if the deadline has already passed.
         """
         if self.until is not None and asyncio.get_running_loop().time() >= self.until:
             raise TimeoutError
@@ -121,11 +121,11 @@ class FailedSamples:
         return answer
 
     def all_failed(self) -> bool:
-        """Whether there is nothing to go on with."""
+        """Whether samples failed and none was answered."""
         return bool(self.errors) and not self.answered
 
     def record(self, error: ModelError, samples: int) -> None:
-        """Go on without them; raises `error` where the server, which has answered nothing yet, refuses the request."""
+        """Record failed samples; raises `error` where it is a permanent refusal and nothing was answered before."""
         self.samples += samples
         self.errors.append(error)
         if _for_good(error) and not self.answered:
@@ -133,18 +133,18 @@ class FailedSamples:
 
 
 def _for_good(error: ModelError) -> bool:
-    """Whether it is the request that the server does not take."""
+    """Whether the server refuses this kind of request, so that a retry cannot help."""
     status = error.status if isinstance(error, ServerError) else None
     return status is not None and status >= 400 and not worth_retrying(status)
 
 
 MOST = 1 << 23
 
-"""Ids kept in all: 32 MB."""
+"""The most ids that are kept: 32 MB."""
 
 
 class TokenIdCache:
-    """Ids by the text they spell; where there are more than `most`, the oldest are forgotten."""
+    """Token ids by the text they encode; the oldest entries are dropped beyond `most` ids."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
@@ -152,7 +152,7 @@ class TokenIdCache:
         self._ids: OrderedDict[bytes, array[int]] = OrderedDict()
 
     def keep(self, text: str, ids: Sequence[int]) -> None:
-        """Remember."""
+        """Keep the ids of a text."""
         key = _digest(text)
         self._kept += len(ids) - len(self._ids.pop(key, ()))
         self._ids[key] = array("i", ids)
@@ -160,7 +160,7 @@ class TokenIdCache:
             self._kept -= len(self._ids.popitem(last=False)[1])
 
     def find(self, text: str) -> tuple[int, ...] | None:
-        """Those of exactly this text; None where they are not known."""
+        """The ids of exactly this text; None where they are not kept."""
         held = self._ids.get(_digest(text))
         return None if held is None else tuple(held)
 

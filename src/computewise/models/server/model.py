@@ -17,7 +17,7 @@ from computewise.models.messages import Message, conversation
 from computewise.models.server.capabilities import LLAMA, Capabilities
 from computewise.models.server.limits import FailedSamples, SpendLimit, Spent, TokenIdCache
 from computewise.models.server.protocol import (
-    CHARACTERS_A_TOKEN,
+    UNCOUNTED_CHARACTERS_A_TOKEN,
     Generation,
     Request,
     Response,
@@ -182,7 +182,7 @@ class ServerModel:
             raise TimeoutError if self.lost.late else self.lost.errors[0]
         read = next((a.prompt_tokens for a in answers if a.prompt_tokens is not None), None)
         if read is None:
-            read = len(asked.ids) if asked.ids is not None else -(-len(asked.text) // CHARACTERS_A_TOKEN)
+            read = len(asked.ids) if asked.ids is not None else -(-len(asked.text) // UNCOUNTED_CHARACTERS_A_TOKEN)
         found = [one for answer in answers for one in answer.found]
         blank = [index for index, one in enumerate(found) if _blank(one)]
         gone_on = await gather(self._continue(asked, found[index], seeds[index]) for index in blank)

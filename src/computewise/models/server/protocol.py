@@ -1,4 +1,4 @@
-"""What is asked of a server and what comes back, as typed data, whatever the route."""
+"""Requests to a server and its responses as typed data, the same for every route."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from computewise.models.server.capabilities import Dialect
 
 Ended = Literal["end", "stop", "length", "unsaid", "failed"]
 
-"""The model's own end, the stop text, the token limit; "unsaid" where a server does not tell the first two apart;
-"failed" where it was lost."""
+"""Why a generation ended: the model's own end, the stop text or the token limit; "unsaid" where a server does not
+distinguish the first two; "failed" where the sample was lost."""
 
-CHARACTERS_A_TOKEN = 4
+UNCOUNTED_CHARACTERS_A_TOKEN = 4
 
-"""Where a server says nothing at all of tokens."""
+"""Charges text for which a server reports no tokens: a round number, which does not depend on the model. Recorded
+solutions without token counts are measured by another ratio (`study.recorded.rows`), that of recorded mathematics."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`n` continuations of a rendered prompt, or of its token ids, or of a conversation, until `stop`.
+    """A request for `n` continuations of a rendered prompt, of its token ids or of a conversation, until `stop`.
 
-    `messages` is what `text` was rendered of; its last turn is the assistant's where the model goes on from a prefix.
-    `fields` go into the request as they are, over what a dialect sends of its own.
+    `text` is rendered from `messages`, whose last turn is the assistant's where the model continues a prefix. `fields`
+    are sent unchanged and override the fields of the dialect.
     """
 
     messages: tuple[Message, ...]
@@ -45,7 +46,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Sampled tokens, column by column; `ids` is None where the server does not tell them."""
+    """Sampled tokens as columns; `ids` is None where the server does not return them."""
 
     texts: tuple[str, ...]
     logprobs: tuple[float, ...]
@@ -55,16 +56,16 @@ class Tokens:
         return len(self.texts)
 
     def and_then(self, more: Tokens) -> Tokens:
-        """Both, one behind the other."""
+        """These tokens followed by `more`."""
         ids = None if self.ids is None or more.ids is None else self.ids + more.ids
         return Tokens(self.texts + more.texts, self.logprobs + more.logprobs, ids)
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One continuation. `text` holds the stop text where that ended it; `thinking` is not part of it.
+    """One continuation. `text` includes the stop text where that ended it, and does not include `thinking`.
 
-    `tokens` are None where the server shows none; `count` is then what its usage says, None where it has none.
+    `tokens` is None where the server returns no tokens; `count` is then the number by its usage, None without a usage.
     """
 
     text: str
@@ -75,18 +76,18 @@ class Generation:
 
     @property
     def sampled(self) -> int:
-        """How many tokens it took, thinking included."""
+        """The number of sampled tokens, thinking included."""
         if self.tokens is not None:
             return len(self.tokens)
         if self.count is not None:
             return self.count
-        return -(-len(self.text + self.thinking) // CHARACTERS_A_TOKEN)
+        return -(-len(self.text + self.thinking) // UNCOUNTED_CHARACTERS_A_TOKEN)
 
     @property
     def aligned_tokens(self) -> Tokens | None:
-        """The tokens, where they spell the text: not where a stop ends inside one, or thinking was taken out.
+        """The tokens if their texts join to `text`, else None: a stop text may end inside a token, or thinking was cut.
 
-        The end token is shown by a name that is no part of the text.
+        The name that a server shows for the end token is not part of the text, so it is replaced by "".
         """
         if not self.tokens:
             return None
@@ -99,7 +100,7 @@ class Generation:
 
 
 def shared_out(total: int, weights: Sequence[int]) -> list[int]:
-    """`total` in whole numbers by weight; evenly where nothing weighs anything."""
+    """`total` split into whole numbers in proportion to the weights; evenly where all weights are 0."""
     if not sum(weights):
         weights = [1] * len(weights)
     ends = [round(total * end / sum(weights)) for end in accumulate(weights)]
@@ -114,14 +115,14 @@ class Response:
     prompt_tokens: int | None
     cached_tokens: int | None
     completion_tokens: int | None
-    """What the server's usage says: a cross-check, since some count one continuation of n."""
+    """The number by the server's usage: a cross-check only, since some servers count one of n continuations."""
 
 
 class Route(Protocol):
-    """One of a server's ways to generate."""
+    """One of a server's routes to generate text."""
 
     async def generate(self, asked: Request) -> Response:
-        """One request; may return fewer continuations than asked for. Raises `ServerError` or `ModelError`."""
+        """Send one request. May return fewer continuations than requested. Raises `ServerError` or `ModelError`."""
         ...
 
 
@@ -132,7 +133,7 @@ _CUT = ("length", "abort", "content_filter", "error")
 
 
 class ChoiceMessage(Struct):
-    """What the assistant says, and what it thought, under both names that servers have for it."""
+    """The assistant's message, and its thinking under either of the names that servers use."""
 
     content: str | None = None
     reasoning: str | None = None
@@ -140,12 +141,12 @@ class ChoiceMessage(Struct):
 
     @property
     def thinking(self) -> str:
-        """What was thought."""
+        """The thinking, "" without one."""
         return self.reasoning or self.reasoning_content or ""
 
 
 class Choice(Struct):
-    """One continuation, of a completion or a chat. `stop_reason` is vLLM's, `matched_stop` SGLang's."""
+    """One continuation of a completion or a chat. `stop_reason` is vLLM's field, `matched_stop` SGLang's."""
 
     index: int | None = None
     text: str | None = None
@@ -158,14 +159,14 @@ class Choice(Struct):
 
 
 class Details(Struct):
-    """Of the prompt's tokens, and of those that were sampled."""
+    """Details of the prompt's tokens and of the sampled tokens."""
 
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
 
 
 class Counts(Struct):
-    """Tokens by the server's count; None for what it does not say."""
+    """The server's token counts; None where it does not report one."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -174,23 +175,23 @@ class Counts(Struct):
 
     @property
     def cached_tokens(self) -> int | None:
-        """Those of the prompt that the server's cache held."""
+        """Prompt tokens that were in the server's prefix cache."""
         return self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details else None
 
     @property
     def thinking_tokens(self) -> int:
-        """Those that were sampled but are not shown."""
+        """Sampled tokens of the thinking, which is not part of the text."""
         return self.completion_tokens_details.reasoning_tokens or 0 if self.completion_tokens_details else 0
 
     def each(self, lengths: Sequence[int]) -> Sequence[int | None]:
-        """What each of several continuations took of the sampled tokens, shared out by their lengths."""
+        """The sampled tokens of each continuation: the total divided in proportion to their lengths."""
         if self.completion_tokens is None:
             return [None] * len(lengths)
         return shared_out(self.completion_tokens, lengths)
 
 
 class Envelope(Struct):
-    """OpenAI's."""
+    """The envelope of OpenAI's responses."""
 
     choices: list[Choice]
     usage: Counts | None = None
@@ -203,7 +204,7 @@ class _Shown(Struct):
 
 
 class _Logprobs(Struct):
-    """A chat's `content`, or the columns of a completion."""
+    """Log-probabilities: `content` in a chat, columns in a completion."""
 
     content: list[_Shown] | None = None
     tokens: list[str] | None = None
@@ -211,15 +212,17 @@ class _Logprobs(Struct):
 
 
 def read(held: Any, kind: type[T], what: str) -> T:
-    """`held` as `kind`; raises `ModelError` where it is something else."""
+    """`held` converted to `kind`; raises `ModelError` where it does not fit."""
     try:
         return msgspec.convert(held, kind)
     except msgspec.ValidationError as error:
-        raise ModelError(f"the server answered no {what} ({error}): {' '.join(str(held).split())[:200]}") from None
+        raise ModelError(
+            f"the server's answer has no valid {what} ({error}): {' '.join(str(held).split())[:200]}"
+        ) from None
 
 
 def envelope_of(held: Any) -> tuple[list[Choice], Counts]:
-    """The choices in the order of their index, at least one, and the usage."""
+    """The choices, at least one, sorted by index, and the usage."""
     found = read(held, Envelope, "choices")
     if not found.choices:
         raise ModelError(f"the server answered without choices: {str(held)[:200]}")
@@ -227,9 +230,9 @@ def envelope_of(held: Any) -> tuple[list[Choice], Counts]:
 
 
 def ended(choice: Choice, dialect: Dialect, stop: str | None, text: str, *, says: bool) -> Ended:
-    """What ended a choice: its finish_reason alone is "stop" for the model's end and for a stop text alike.
+    """Why a choice ended. Its finish_reason is "stop" both for the model's own end and for a stop text.
 
-    `says` tells that this server says it where it was the stop text.
+    `says` is true for a server that marks a choice which a stop text ended.
     """
     if choice.finish_reason in _CUT:
         return "length"
@@ -244,7 +247,7 @@ def ended(choice: Choice, dialect: Dialect, stop: str | None, text: str, *, says
 
 
 def tokens_of(choice: Choice) -> Tokens | None:
-    """The sampled tokens, where log-probabilities came in either of the two shapes; with their ids, where those did."""
+    """The sampled tokens, with ids where the server returns them; None without log-probabilities of a known shape."""
     if not isinstance(choice.logprobs, dict):
         return None
     held = read(choice.logprobs, _Logprobs, "log-probabilities")
@@ -257,6 +260,6 @@ def tokens_of(choice: Choice) -> Tokens | None:
     else:
         return None
     if len(values) != len(texts):
-        raise ModelError(f"the server answered {len(values)} log-probabilities of {len(texts)} tokens")
+        raise ModelError(f"the server answered {len(values)} log-probabilities for {len(texts)} tokens")
     known = tuple(ids) if ids and len(ids) == len(texts) else None
     return Tokens(tuple(texts), tuple([value or 0.0 for value in values]), known)

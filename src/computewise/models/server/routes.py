@@ -1,4 +1,4 @@
-"""The routes by which a server is asked: completions, chat, llama.cpp's and Ollama's own."""
+"""The routes to generate text: OpenAI's completions and chat, and the own routes of llama.cpp and Ollama."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from computewise.models.server.protocol import (
 
 
 class ChatRoute:
-    """Rungs C and D. `echoes` says that a server's answer begins with the message it goes on from (llama.cpp's does).
+    """The chat route (rungs C and D).
 
-    `thinking_budget` bounds the tokens of thinking where the dialect has a field for it.
+    `echoes` is true for a server whose answer repeats the message it continues, as llama.cpp's does.
+    `thinking_budget` limits the tokens of thinking where the dialect has a field for it.
     """
 
     def __init__(
@@ -90,9 +91,10 @@ class ChatRoute:
 
 
 class CompletionsRoute:
-    """Rungs A and B: the prompt is extended as it is, no template touches it.
+    """The completions route (rungs A and B): the server continues the raw prompt, without a chat template.
 
-    `special` has the server put its special tokens before it; `says` tells that it says which stop fired.
+    `special` makes the server put its special tokens before the prompt; `says` is true for a server that reports which
+    stop text ended a choice.
     """
 
     def __init__(
@@ -149,7 +151,7 @@ class _OllamaCompletion(Struct):
 
 
 class OllamaRoute:
-    """Rung B: raw prompts, one continuation a request, and no word on which stop fired."""
+    """Ollama's own route (rung B): raw prompts, one continuation a request, no report of which stop text fired."""
 
     def __init__(self, client: HttpClient, model: str) -> None:
         self._client, self._model = client, model
@@ -199,7 +201,7 @@ class _Text(Struct):
 
 
 class LlamaRoute:
-    """Rung A on a llama-server; `n` is bounded by its slots."""
+    """llama-server's own route (rung A); `n` is at most its number of slots."""
 
     def __init__(self, client: HttpClient, *, logprobs: bool) -> None:
         self._client, self._logprobs = client, logprobs
@@ -229,7 +231,7 @@ class LlamaRoute:
         return Response(generated, first.tokens_evaluated, first.cached, sum(one.sampled for one in generated))
 
     async def _read(self, held: _LlamaCompletion, stop: str | None) -> Generation:
-        """The stop text is cut off, and so are the log-probabilities of its tokens: they count as certain."""
+        """The server cuts off the stop text and the log-probabilities of its tokens: these count as 0."""
         how, ids = _ENDED[held.stop_type], tuple(held.tokens)
         text = held.content + (stop or "" if how == "stop" else "")
         seen = held.completion_probabilities[: len(ids)]
@@ -242,11 +244,11 @@ class LlamaRoute:
         logprobs = [*(one.logprob or 0.0 for one in seen), *[0.0] * len(unseen)]
         tokens = Tokens(tuple(texts), tuple(logprobs), ids)
         if how == "stop" and await self._spelling(unseen) != rest:
-            tokens = replace(tokens, ids=None)  # the last of them goes on behind the stop
+            tokens = replace(tokens, ids=None)  # the last token holds more than the end of the stop text
         return Generation(text, how, tokens, len(ids))
 
     async def _spelling(self, ids: Sequence[int]) -> str:
-        """What the tokens of a stop spell: they are few, and asked for once."""
+        """The text of a stop's tokens; stops are few, so each is requested once."""
         key = tuple(ids)
         if key not in self._spelt:
             held = await self._client.post("/detokenize", {"tokens": key})

@@ -1,7 +1,7 @@
-"""A conversation as the raw text a model goes on from, rendered once: what follows extends it byte for byte.
+"""Chat templates: a conversation is rendered once as raw text, and solutions extend that text byte for byte.
 
-To let a server render a chat that ends in an unfinished solution loses that solution's last delimiter with many
-templates, which trim what they are given.
+The server does not render a chat that ends in an unfinished solution: many templates trim messages, and the solution
+would lose its last delimiter.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from computewise.models.server.capabilities import Fields
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What the model goes on from; `ids` where the server has told them."""
+    """The text that the model continues; `ids` are its tokens, where the server returned them."""
 
     text: str
     ids: tuple[int, ...] | None = None
 
 
 class PromptTemplate(Protocol):
-    """A way to render."""
+    """Renders conversations."""
 
     @property
     def name(self) -> str:
-        """Where it comes from, for a person."""
+        """Where the template comes from, for a person."""
         ...
 
     @property
     def special(self) -> bool:
-        """Whether the server is to put its special tokens before the text."""
+        """Whether the server must put its special tokens before the text."""
         ...
 
     async def render(self, messages: Sequence[Message]) -> Rendered:
-        """Of the conversation, ending where the assistant's next message begins."""
+        """Render the conversation up to where the assistant's next message begins."""
         ...
 
 
 class PlainTemplate:
-    """No template: contents one under the other, as a base model reads them."""
+    """No template: the contents of the messages, one a line, for a base model."""
 
     name = "plain"
     special = True
@@ -58,7 +58,7 @@ class PlainTemplate:
 
 
 class RawTemplate:
-    """Nothing at all: the model goes on from what is there."""
+    """No template: the contents of the messages, joined without a separator."""
 
     name = "raw"
     special = True
@@ -87,7 +87,7 @@ class JinjaTemplate:
         try:
             self._template = environment.from_string(source)
         except FAILURES as error:
-            raise UsageError(f"{name} is no chat template: {one_line(error)}") from None
+            raise UsageError(f"{name} is not a valid chat template: {one_line(error)}") from None
 
     async def render(self, messages: Sequence[Message]) -> Rendered:
         """See `Template.render`."""
@@ -99,7 +99,7 @@ class JinjaTemplate:
 
 
 class LlamaTemplate:
-    """Rendered by a llama-server, in whose model file the template is."""
+    """Rendered by llama-server, from the template in its model file."""
 
     name = "the server's, by /apply-template"
     special = True
@@ -112,12 +112,12 @@ class LlamaTemplate:
         body = {"messages": [message._asdict() for message in messages], **self._fixed}
         held = await self._client.post("/apply-template", body)
         if not isinstance(held, dict) or not isinstance(held.get("prompt"), str):
-            raise ModelError(f"/apply-template answered without a prompt: {str(held)[:200]}")
+            raise ModelError(f"/apply-template answered no prompt: {str(held)[:200]}")
         return Rendered(held["prompt"])
 
 
 class TokenizeTemplate:
-    """Rendered by vLLM, which tells the token ids of a conversation, and their text."""
+    """Rendered by vLLM, which returns the token ids of a conversation and their text."""
 
     name = "the server's, by /tokenize"
     special = False
@@ -136,12 +136,12 @@ class TokenizeTemplate:
         ids = ids_of(await self._client.post("/tokenize", body))
         held = await self._client.post("/detokenize", {"model": self._model, "tokens": list(ids)})
         if not isinstance(held, dict) or not isinstance(held.get("prompt"), str):
-            raise ModelError(f"/detokenize answered without a prompt: {str(held)[:200]}")
+            raise ModelError(f"/detokenize answered no prompt: {str(held)[:200]}")
         return Rendered(held["prompt"], ids)
 
 
 def read_template(path: Path, *, thinking: bool = True) -> JinjaTemplate:
-    """From a .jinja file, or a model's directory (chat_template.jinja, tokenizer_config.json)."""
+    """Read a template from a .jinja file or a model's directory (chat_template.jinja, tokenizer_config.json)."""
     settings: dict[str, Any] = {}
     try:
         if path.is_dir():
@@ -161,7 +161,7 @@ def read_template(path: Path, *, thinking: bool = True) -> JinjaTemplate:
 
 
 def _default(held: Any) -> Any:
-    """The template, where there are several by name."""
+    """The template named "default" where there are several."""
     if not isinstance(held, list):
         return held
     return next((one.get("template") for one in held if isinstance(one, dict) and one.get("name") == "default"), None)

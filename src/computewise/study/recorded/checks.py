@@ -12,7 +12,7 @@ import numpy as np
 
 from computewise.grading.normalize import normalize
 from computewise.samples import Bools, Floats, Ints
-from computewise.study.recorded.rows import CHARACTERS_A_TOKEN, Finding, RecordedProblem, Sample, counted
+from computewise.study.recorded.rows import RECORDED_CHARACTERS_A_TOKEN, Finding, RecordedProblem, Sample, counted
 
 ECHO = 0.3
 
@@ -307,6 +307,6 @@ def _tokens(problems: Problems) -> Finding | None:
     return _finding(
         "tokens",
         found,
-        f"{_share(found, problems)} have no token count, or one of 0 or less: characters / {CHARACTERS_A_TOKEN} are "
-        "used instead.",
+        f"{_share(found, problems)} have no token count, or one of 0 or less: "
+        f"characters / {RECORDED_CHARACTERS_A_TOKEN} are used instead.",
     )

@@ -65,9 +65,12 @@ class Recording:
     findings: tuple[Finding, ...]
 
 
-CHARACTERS_A_TOKEN = 3.6
+RECORDED_CHARACTERS_A_TOKEN = 3.6
 
-"""Of English and LaTeX together."""
+"""The mean over recorded solutions, English and LaTeX together; used where a file holds no token counts.
+
+Servers that report no tokens are charged by another ratio (`models.server.protocol`), which is a round number.
+"""
 
 
 Aggregate = Callable[[Floats, Ints, Ints], Floats]
@@ -121,7 +124,7 @@ def to_drawn(problem: RecordedProblem, aggregation: str, arm: str = "samples") -
 
 
 def _tokens(sample: Sample) -> float:
-    return float(sample.tokens or 0) if counted(sample) else len(sample.text) / CHARACTERS_A_TOKEN
+    return float(sample.tokens or 0) if counted(sample) else len(sample.text) / RECORDED_CHARACTERS_A_TOKEN
 
 
 ClassNumber = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]

@@ -1,4 +1,4 @@
-"""Reading servers' answers: fields by path, usage, token ids."""
+"""Reads the answers of servers: fields by path, usage, token ids."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def _single(client: HttpClient, kind: str, model: str, text: str) -> int:
 
 
 async def server_kind(client: HttpClient) -> str:
-    """vllm, sglang, llama, or openai for anything else; raises `ServerError` where nothing answers."""
+    """The kind of server: "vllm", "sglang", "llama", or "openai" for any other; `ServerError` if none answers."""
     listed = await get_or_none(client, "models")
     models = listed.get("data") if isinstance(listed, dict) else None
     first = models[0] if isinstance(models, list) and models else None
@@ -39,11 +39,11 @@ async def server_kind(client: HttpClient) -> str:
 
 BYTES_A_TOKEN = 4
 
-"""The estimate where a server does not say how many tokens it read."""
+"""The estimate where a server does not report how many tokens it read."""
 
 
 def at(answer: Any, *path: str | int) -> Any:
-    """What stands at a path of names and indices."""
+    """The value at a path of names and indices; raises `ModelError` where there is none."""
     held = answer
     for place in path:
         known = isinstance(held, dict) if isinstance(place, str) else isinstance(held, list)
@@ -54,14 +54,14 @@ def at(answer: Any, *path: str | int) -> Any:
 
 
 def number(value: Any, what: str) -> float:
-    """The value as a number; NaN and infinities pass, for whoever checks the range."""
+    """The value as a number; NaN and infinities are returned, since the caller checks the range."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ModelError(f"the server's answer holds {str(value)[:60]!r} as {what}: it must be a number")
     return float(value)
 
 
 def rows(answer: Any, name: str, count: int, key: str) -> list[Any]:
-    """`key` of each of the `count` entries of the list `name`, in the order of their index."""
+    """The field `key` of each of the `count` entries of the list `name`, sorted by index."""
     held = at(answer, name)
     if not isinstance(held, list) or len(held) != count:
         found = len(held) if isinstance(held, list) else type(held).__name__
@@ -73,9 +73,9 @@ def rows(answer: Any, name: str, count: int, key: str) -> list[Any]:
 
 
 def read_usage(answer: Any, texts: Sequence[str], *, written: bool = False) -> Usage:
-    """What the server says it read, of which cached; without that, a token for every four bytes of `texts`.
+    """The tokens that the server read, and how many of them were cached; estimated from `texts` where not reported.
 
-    `written` adds what it wrote. Cached tokens are 0 where it does not tell: vLLM does with
+    `written` adds the tokens that it wrote. Cached tokens are 0 where they are not reported: vLLM reports them with
     --enable-prompt-tokens-details, SGLang with --enable-cache-report.
     """
     said = answer.get("usage") if isinstance(answer, dict) else None
@@ -90,7 +90,7 @@ def read_usage(answer: Any, texts: Sequence[str], *, written: bool = False) -> U
 
 
 def estimate(text: str) -> int:
-    """Tokens of a text, roughly."""
+    """An estimate of the number of tokens of a text."""
     return -(-len(text.encode()) // BYTES_A_TOKEN)
 
 

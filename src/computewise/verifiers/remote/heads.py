@@ -1,4 +1,4 @@
-"""Verifiers with a reward head, by the pooling and embedding APIs of servers."""
+"""Verifiers with a reward head, through the pooling and embedding APIs of servers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from computewise.verifiers.templates import Head, Layout
 
 REMEMBERED = 4096
 
-"""Pieces whose ids are kept: questions and steps come again with every step that is added."""
+"""Pieces whose ids are kept: questions and steps are read again with every step that is added."""
 
 
 class EmbeddingsReader:
-    """Whole solutions as token ids, the pieces tokenised one by one by the server; sigmoid at the steps' ends."""
+    """Sends whole solutions as token ids, each piece tokenised by the server; a score is a sigmoid at a step's end."""
 
     def __init__(self, client: HttpClient, model: str, layout: Layout) -> None:
         self._client = client
@@ -32,16 +32,16 @@ class EmbeddingsReader:
 
     async def read(self, question: str, solutions: Sequence[ScoredSteps]) -> tuple[list[tuple[float, ...]], Usage]:
         """See `computewise.verifiers.base.Reader.read`."""
-        laid = [render_prompt(self._layout, question, solution.steps) for solution in solutions]
-        ids_of = await self._tokenize({piece for one in laid for piece in one.pieces})
-        inputs = [[id for piece in one.pieces for id in ids_of[piece]] for one in laid]
+        prompts = [render_prompt(self._layout, question, solution.steps) for solution in solutions]
+        ids_of = await self._tokenize({piece for one in prompts for piece in one.pieces})
+        inputs = [[id for piece in one.pieces for id in ids_of[piece]] for one in prompts]
         answer = await self._client.post(
             "embeddings", {"model": self._model, "input": inputs, "encoding_format": "float"}
         )
-        usage = read_usage(answer, [one.text for one in laid])
+        usage = read_usage(answer, [one.text for one in prompts])
         values = rows(answer, "data", len(inputs), "embedding")
         scores = []
-        for one, solution, ids, read in zip(laid, solutions, inputs, values, strict=True):
+        for one, solution, ids, read in zip(prompts, solutions, inputs, values, strict=True):
             if not isinstance(read, list) or len(read) != len(ids):
                 found = len(read) if isinstance(read, list) else 0
                 raise ModelError(f"the server gave {found} values for {len(ids)} tokens: is it served as a value head?")
@@ -60,22 +60,22 @@ class EmbeddingsReader:
 
 
 def sigmoid(value: float) -> float:
-    """1 / (1 + exp(-value)), also far from 0."""
+    """1 / (1 + exp(-value)), without overflow for values far from 0."""
     return 1 / (1 + math.exp(-value)) if value > -700 else 0.0
 
 
 def _value(held: Any) -> float:
-    """A number, or a list of the one."""
+    """A number, or the only number of a list."""
     return number(held[0] if isinstance(held, list) and len(held) == 1 else held, "a value")
 
 
 INPUTS = 32
 
-"""Solutions a request: enough to fill a batch, few enough to spread over the replicas of a server."""
+"""Solutions in a request: enough to fill a batch, few enough to spread over the replicas of a server."""
 
 
 class PoolingReader:
-    """Whole solutions, each with all its markers. vLLM reads no prefix cache here: every call reads all over again."""
+    """Sends whole solutions with all their markers. vLLM uses no prefix cache here, so every call reads all tokens."""
 
     def __init__(self, client: HttpClient, model: str, layout: Layout, head: Head) -> None:
         self._client = client
@@ -120,9 +120,9 @@ class PoolingReader:
 
 
 class VllmCompletions:
-    """One-token completions with `logprob_token_ids`: exact, and the prefix cache is read.
+    """One-token completions with `logprob_token_ids`: exact, and vLLM uses its prefix cache.
 
-    One request a prompt: for a list of prompts, vLLM reports the cached tokens of the last one only.
+    Each prompt is a request of its own, because for a list of prompts vLLM reports the cached tokens of the last only.
     """
 
     def __init__(self, client: HttpClient, model: str, ids: tuple[int, int]) -> None:
@@ -161,11 +161,11 @@ class VllmCompletions:
 
 
 class VllmScoring:
-    """`/generative_scoring`: many prompts a request, but vLLM does not report what of them was cached.
+    """`/generative_scoring`: many prompts in a request, but vLLM does not report how many of their tokens were cached.
 
-    It tokenises query and items apart, so the query stays empty (it becomes the begin-of-text token, where there is
-    one) and every item is a whole prompt. A prompt that is too long is cut at its end without a word, and then read at
-    the wrong place; of `VllmCompletions` the server refuses it.
+    It tokenises query and items apart, so the query is empty (it becomes the begin-of-text token, where there is one)
+    and every item is a whole prompt. A prompt that is too long is cut at its end without an error, and the score is
+    then read at the wrong place; `VllmCompletions` gets an error for such a prompt.
     """
 
     def __init__(self, client: HttpClient, model: str, ids: tuple[int, int]) -> None:

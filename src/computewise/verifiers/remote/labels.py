@@ -1,4 +1,4 @@
-"""Verifiers that give a probability to a label token, by the API of each server."""
+"""Verifiers that are read by the probability of a label token, through the API of each server."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from computewise.verifiers.templates import Layout
 
 
 class LabelServer(Protocol):
-    """A server's way to say how likely the good label is, of the two."""
+    """The API of a server that returns how likely the good label is, of the two."""
 
     async def probability(self, prompts: Sequence[str]) -> tuple[list[float], Usage]:
-        """P(good) / (P(good) + P(bad)) as the next token after each prompt, and what reading cost."""
+        """P(good) / (P(good) + P(bad)) as the next token after each prompt, and the usage."""
         ...
 
 
 class LabelReader:
-    """One prompt for each new step, cut off at its read-out: each begins the next one, for the prefix cache."""
+    """Sends one prompt for each new step, up to its read-out: each is a prefix of the next, for the prefix cache."""
 
     def __init__(self, layout: Layout, server: LabelServer) -> None:
         self._layout = layout
@@ -41,12 +41,12 @@ class LabelReader:
         return [tuple(islice(rest, solution.new)) for solution in solutions], usage
 
     def _prompts(self, question: str, solution: ScoredSteps) -> list[str]:
-        laid: StepPrompt = render_prompt(self._layout, question, solution.steps)
-        return [laid.prefix(step) for step in range(solution.known, len(solution.steps))]
+        prompt: StepPrompt = render_prompt(self._layout, question, solution.steps)
+        return [prompt.prefix(step) for step in range(solution.known, len(solution.steps))]
 
 
 def of_two(good: float, bad: float) -> float:
-    """The first's share of two log-probabilities: softmax."""
+    """The softmax of two log-probabilities, at the first."""
     difference = bad - good
     if math.isnan(difference):
         return math.nan
@@ -54,10 +54,11 @@ def of_two(good: float, bad: float) -> float:
 
 
 def from_listed(listed: Mapping[str, float], good: str, bad: str) -> float:
-    """The good label's share, where a server lists its likeliest tokens with their log-probabilities.
+    """P(good) / (P(good) + P(bad)) from a server's list of the likeliest tokens with their log-probabilities.
 
-    Tokens that are a label but for blanks around it count as that label. A label that is not listed is given all it can
-    have: no more than the least of the listed, nor than what they leave of 1. Raises `ModelError` without either label.
+    Tokens that differ from a label only by blanks around it count as that label. A label that is not listed gets the
+    most it can have: the least of the listed probabilities, or what all of them leave of 1, whichever is smaller.
+    Raises `ModelError` where neither label is listed.
     """
     shares = {token: math.exp(min(logprob, 0.0)) for token, logprob in listed.items()}
     found = {label: [p for token, p in shares.items() if plain(token) == label] for label in (good, bad)}
@@ -72,20 +73,19 @@ def from_listed(listed: Mapping[str, float], good: str, bad: str) -> float:
 
 
 def plain(token: str) -> str:
-    """A token's text without blanks or what vocabularies write for them."""
+    """A token's text without blanks, or the characters that vocabularies write for them, at its ends."""
     return token.strip(" \n\t\u2581\u0120\u010a")
 
 
 OPENAI_TOP_TOKENS = 20
 
-"""As many of the likeliest tokens as servers give."""
+"""How many of the likeliest tokens are requested: the most that servers return."""
 
 
 class OpenaiCompletions:
-    """One-token completions with `logprobs`, of a raw prompt: a server that puts it into a chat template is of no use.
+    """One-token completions of a raw prompt with `logprobs`; the server must not put it into a chat template.
 
-    Labels are told by their text: see `computewise.verifiers.remote.labels.from_listed`, also for one that is not
-    listed.
+    Labels are recognised by their text: see `from_listed`, also for a label that is not listed.
     """
 
     def __init__(self, client: HttpClient, model: str, labels: tuple[str, str]) -> None:
@@ -111,7 +111,7 @@ class OpenaiCompletions:
 
 
 def _listed(logprobs: Any) -> dict[str, float]:
-    """By text, whichever of the two shapes; equal texts of different tokens keep the likelier."""
+    """Log-probabilities by text, from either of two shapes; of tokens with equal texts the likelier counts."""
     if isinstance(logprobs, dict) and "content" in logprobs:
         listed = at(logprobs, "content", 0, "top_logprobs")
         pairs = [(str(at(one, "token")), at(one, "logprob")) for one in listed] if isinstance(listed, list) else []
@@ -119,7 +119,7 @@ def _listed(logprobs: Any) -> dict[str, float]:
         found = at(logprobs, "top_logprobs", 0)
         pairs = list(found.items()) if isinstance(found, dict) else []
     if not pairs:
-        raise ModelError("the server listed no likeliest tokens: it gives no log-probabilities")
+        raise ModelError("the server listed no likeliest tokens: it returns no log-probabilities")
     by_text: dict[str, float] = {}
     for text, logprob in pairs:
         by_text[text] = max(number(logprob, "a log-probability"), by_text.get(text, -float("inf")))
@@ -127,10 +127,9 @@ def _listed(logprobs: Any) -> dict[str, float]:
 
 
 class SglangScore:
-    """Many prompts a request, joined to an empty query as text.
+    """SGLang's `score` route: many prompts in a request, as texts after an empty query.
 
-    `score_extraction_token`, which would read a whole solution at once, is not used: it needs a server without its
-    prefix cache.
+    `score_extraction_token` would read a whole solution at once, but works only on a server without a prefix cache.
     """
 
     def __init__(self, client: HttpClient, model: str, ids: tuple[int, int]) -> None:
@@ -160,11 +159,11 @@ class SglangScore:
 
 LLAMA_TOP_TOKENS = 64
 
-"""Likeliest tokens asked for: there is no upper limit, but each is a line of the answer."""
+"""How many of the likeliest tokens are requested: there is no upper limit, but each makes the answer longer."""
 
 
 class LlamaCompletion:
-    """One-token completions with `n_probs`, taken before any sampler; tokens are told apart by id."""
+    """One-token completions with `n_probs`, which are those before any sampler; tokens are compared by id."""
 
     def __init__(self, client: HttpClient, ids: tuple[int, int]) -> None:
         self._client = client
@@ -194,7 +193,7 @@ class LlamaCompletion:
 
 
 def _usage(answer: Any, prompt: str) -> Usage:
-    """`tokens_evaluated` is the whole prompt, `timings.cache_n` what of it was cached."""
+    """`tokens_evaluated` counts the whole prompt, `timings.cache_n` the cached tokens among them."""
     timings = answer.get("timings")
     cached = timings.get("cache_n") if isinstance(timings, dict) else None
     said = {"prompt_tokens": answer.get("tokens_evaluated"), "prompt_tokens_details": {"cached_tokens": cached}}

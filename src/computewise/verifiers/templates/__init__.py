@@ -1,4 +1,4 @@
-"""How a verifier wants to be asked, as data: one TOML file for each known one, or the user's own."""
+"""Verifier templates: the prompt and the read-out of a verifier as data, one TOML file for each."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Question and steps as text; `{question}`, `{step}` and `{index}` (from 1) are filled in.
+    """How question and steps become text; `{question}`, `{step}` and `{index}` (from 1) are filled in.
 
-    A step ends at its read-out: `marker` follows it and the score is read there, or, with `turns = "many"`, at the
-    position that predicts the assistant's reply. `turns` is "" for plain text; "one" where all steps are one turn of
-    the assistant; "many" where each is a turn of the user and `reply` the assistant's answer to it. `separately` is set
-    where pieces are tokenised one by one, `lines` where every line of a step is followed by the marker; the score is
-    then read at the last. `reserved` are texts that neither question nor step may hold.
+    `marker` follows each step, and the score is read there; with `turns = "many"` it is read where the assistant's
+    reply is predicted. `turns` is "" for plain text; "one" where all steps are one turn of the assistant; "many" where
+    each step is a turn of the user and `reply` the assistant's answer to it. With `separately`, pieces are tokenised
+    one by one. With `lines`, the marker follows every line of a step, and the score is read at the last. `reserved`
+    lists texts that must not occur in a question or step.
     """
 
     head: str = "{question}"
@@ -44,7 +44,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The next tokens that a causal model is read by. Without ids, each text must be a single token."""
+    """The two next tokens whose probabilities give the score. Without ids, each text must be a single token."""
 
     good: str
     bad: str
@@ -54,7 +54,7 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A classification head: how many numbers it has for a marker, and which of them is the good one's."""
+    """A classification head: the number of classes at a marker, and the index of the good class."""
 
     outputs: int = 2
     good: int = 1
@@ -62,10 +62,11 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """What a chat model is asked: `whole` about an ended solution, `partial` about one that goes on ("": the same).
+    """The question to a chat model: `whole` for an ended solution, `partial` for one that continues ("": the same).
 
-    `answer` is "yes-no" or "grade", looked for behind the last `after`. `fallback` names the template that is used
-    instead where the server gives no log-probabilities; without one, a yes is 1 and a no is 0.
+    `answer` is "yes-no" or "grade", and is read after the last `after`. `again` follows an answer without a verdict.
+    `fallback` names the template that is used where the server returns no log-probabilities; without one, a yes is 1
+    and a no is 0.
     """
 
     whole: str
@@ -82,7 +83,7 @@ class Judge:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A question with a right and a wrong solution: what a verifier proves itself on before it is used."""
+    """A question with a right and a wrong solution, which a verifier must rank before it is used."""
 
     question: str
     right: tuple[str, ...]
@@ -91,7 +92,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class VerifierTemplate:
-    """One verifier: `name` as on the Hugging Face hub; `aggregation` is its authors', where they have one."""
+    """One verifier: `name` is that on the Hugging Face hub; `aggregation` is its authors', where they state one."""
 
     name: str
     family: str
@@ -105,14 +106,14 @@ class VerifierTemplate:
 
 @cache
 def known_templates() -> dict[str, VerifierTemplate]:
-    """The shipped ones by their short names, which are those of the files."""
+    """The shipped templates by their short names, which are the names of the files."""
     folder = files("computewise.verifiers").joinpath("templates")
     names = sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
     return {name: read_template(folder.joinpath(f"{name}.toml").read_text("utf-8"), name) for name in names}
 
 
 def find_template(name_or_path: str) -> VerifierTemplate:
-    """A shipped template by its short or its hub's name, or a TOML file; `UsageError` for neither, with the names."""
+    """A shipped template by its short name or its name on the hub, or a TOML file; else `UsageError` with the names."""
     if name_or_path.endswith(".toml"):
         try:
             return read_template(Path(name_or_path).read_text("utf-8"), name_or_path)
@@ -130,7 +131,7 @@ def find_template(name_or_path: str) -> VerifierTemplate:
 
 
 def read_template(text: str, where: str) -> VerifierTemplate:
-    """Parse and check; raises `UsageError` that says what of the file `where` is wrong."""
+    """Parse and check a template; raises `UsageError` that says what in the file `where` is wrong."""
     try:
         held = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -143,7 +144,7 @@ def read_template(text: str, where: str) -> VerifierTemplate:
 
 
 def _fault(template: VerifierTemplate) -> str:
-    """What does not go together, "" where all does."""
+    """What is inconsistent in a template, "" where nothing is."""
     layout, judge = template.layout, template.judge
     needed = {"label": template.labels, "classification": template.head, "judge": judge, "value": True}
     faults = {
@@ -159,10 +160,11 @@ def _fault(template: VerifierTemplate) -> str:
         "layout.step must hold {step}": "{step}" not in layout.step,
         "layout.chat_template is missing": bool(layout.turns) and not layout.chat_template,
         "layout.marker is missing": template.family != "judge" and layout.turns != "many" and not layout.marker,
-        "a classification template is read at markers": template.family == "classification" and layout.turns == "many",
+        'a classification template needs markers: turns must not be "many"': template.family == "classification"
+        and layout.turns == "many",
         "judge.answer must be yes-no or grade": judge is not None and judge.answer not in ("yes-no", "grade"),
         "judge.samples must be at least 1": judge is not None and judge.samples < 1,
-        "a judge gives steps read at once the same score: aggregation must not be prod": judge is not None
+        "a judge gives all new steps the same score: aggregation must not be prod": judge is not None
         and template.aggregation == "prod",
         "head.good must be an index of head.outputs": template.head is not None
         and not 0 <= template.head.good < template.head.outputs,
@@ -171,7 +173,7 @@ def _fault(template: VerifierTemplate) -> str:
 
 
 def _build(kind: type[T], held: Mapping[str, Any], where: str) -> T:
-    """A dataclass of a TOML table, without coercion."""
+    """A dataclass built from a TOML table, without conversion of types."""
     hints = get_type_hints(kind)
     unknown = sorted(set(held) - set(hints))
     if unknown:
