@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from computewise.controller import frontier as walked
-from computewise.controller.file import POLICIES, read_controller, write_controller
+from computewise.controller.controller import read_controller
+from computewise.controller.file import POLICIES
 from computewise.controller.replay import RecordedPool
 from computewise.core import Usage
 from computewise.metrics import bootstrap
@@ -105,7 +106,7 @@ def fit(problems: int) -> None:
     one_thread()
     found = fit_policy([_of(held, records)], SCOPE, TASK, FLOPS, MODELS.labels, seed=0)
     path = POLICIES / f"{TASK}.json"
-    path.write_text(write_controller(found))
+    path.write_text(found.to_json())
     print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
 
 
@@ -116,7 +117,7 @@ def prove(problems: int, seeds: int) -> None:
     one_thread()
     fitted = read_controller(POLICIES / f"{TASK}.json", models=("small", "large"), verifier="prm")
     workload = RecordedPool([one for each in held for one in drawn(_of(each, records), FLOPS)])
-    path = fitted.policy.follow(workload, repeats=ORDERS, seed=0)
+    path = fitted.rule.follow(workload, repeats=ORDERS, seed=0)
     fixed = _fixed(held, records)
     unit = fitted.unit
     most, large = fixed["best-of-64 weighted"], fixed["large, greedy, not verified"]
@@ -141,7 +142,7 @@ def prove(problems: int, seeds: int) -> None:
     _quarter(path, most, seeds)
     print("\n| mean cost asked for | cost at the price solved on validation problems | accuracy |\n|---|---|---|")
     for asked in (2, 4, 8, 16, 32):
-        accuracy, spent = _by_problem(path.at(fitted.policy.price_for(asked)), seeds)
+        accuracy, spent = _by_problem(path.at(fitted.rule.price_for(asked)), seeds)
         print(f"| {asked} | {spent.mean() / unit:.2f} | {_percent(accuracy)} |")
 
 
@@ -151,7 +152,7 @@ def beside_large(problems: int) -> None:
     records = run("test", problems, _each(held))
     one_thread()
     fitted = read_controller(POLICIES / f"{TASK}.json", models=("small", "large"), verifier="prm")
-    path = fitted.policy.follow(RecordedPool(drawn(_of(held, records), FLOPS)), repeats=ORDERS, seed=0)
+    path = fitted.rule.follow(RecordedPool(drawn(_of(held, records), FLOPS)), repeats=ORDERS, seed=0)
     fixed = _fixed([held], records, others=False)
     most, large = fixed["best-of-64 weighted"], fixed["large, greedy, not verified"]
     print(f"{problems} test problems, one seed\n")

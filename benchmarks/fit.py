@@ -10,8 +10,8 @@ import time
 
 import numpy as np
 
-from computewise.controller.controller import ControllerFit
 from computewise.controller.replay import RecordedPool
+from computewise.controller.rule import RuleFitter
 from computewise.controller.state import LiveState, ObservedSample
 from computewise.models.embedded.engine import one_thread
 from computewise.samples import ProblemSamples, SampleArrays
@@ -49,7 +49,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     problems = [problem(number, rng) for number in range(PROBLEMS)]
     start = time.perf_counter()
-    policy = ControllerFit().fit(RecordedPool(problems))
+    policy = RuleFitter().fit(RecordedPool(problems))
     print(
         f"fit on {PROBLEMS} problems x {SAMPLES} samples x {STRATEGIES} strategies: {time.perf_counter() - start:.1f} s"
     )

@@ -20,7 +20,7 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
 
 POLICY = ["solve", "1+2*3", "--policy", "expressions"]
 MISTAKES = {
-    "unknown policy": (["solve", "1+2*3", "--policy", "chess"], "allowed are a policy file, or expressions"),
+    "unknown policy": (["solve", "1+2*3", "--policy", "chess"], "allowed are a controller file, or expressions"),
     "policy and strategy": ([*POLICY, "--strategy", "single"], "leave out strategy"),
     "two prices": ([*POLICY, "--price", "0.1", "--accuracy", "0.8"], "name one of --price, --mean-cost and --accuracy"),
     "negative price": ([*POLICY, "--price", "-1"], "at least 0"),

@@ -19,7 +19,7 @@ from llama import llama_server
 from servers import SERVERS, VLLM, Hosted, Little, Ollama, Server, Stating
 
 from computewise import cli
-from computewise.controller.file import read_controller
+from computewise.controller.controller import read_controller
 from computewise.http import client as http_client
 from computewise.http.transport import AiohttpTransport
 from computewise.models.embedded.engine import one_thread

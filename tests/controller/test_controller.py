@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from worlds import RIGHT, add, draws, increments, sampled, workload
 
 from computewise.controller.bin_policy import always, uniform
-from computewise.controller.controller import TIE_BREAK, ControllerFit, Policy
 from computewise.controller.frontier import PricePoint, StoppingPath
 from computewise.controller.replay import RecordedPool, ReplayEnv, collect
+from computewise.controller.rule import TIE_BREAK, RuleFitter, StoppingRule
 from computewise.controller.state import FEATURES, LiveState, ObservedSample, Option, doubt
 from computewise.controller.trees import Forest, Recipe
 from computewise.errors import UsageError
 from computewise.samples import Ints, SampleArrays
 
-QUICK = ControllerFit(numbers=200_000, recipe=Recipe(trees=30, depth=3))
+QUICK = RuleFitter(numbers=200_000, recipe=Recipe(trees=30, depth=3))
 
 EASY, BETWEEN, HOPELESS = 0, 1, 2
 CHANCES = (0.99, 0.4, 0.0)
@@ -52,12 +52,12 @@ def two_armed(seed: int, problems: int = 90) -> RecordedPool:
 
 
 @cache
-def controller() -> Policy:
+def controller() -> StoppingRule:
     return QUICK.fit(one_armed(0))
 
 
 @cache
-def escalating() -> Policy:
+def escalating() -> StoppingRule:
     return replace(QUICK, larger=("large",)).fit(two_armed(0))
 
 
@@ -177,7 +177,9 @@ def test_it_says_that_it_escalates() -> None:
     assert escalating().choose(state, price).kind != "escalate"
 
 
-def walked(policy: Policy, held: RecordedPool, row: int, walk: ReplayEnv, price: float) -> tuple[list[str], str | None]:
+def walked(
+    policy: StoppingRule, held: RecordedPool, row: int, walk: ReplayEnv, price: float
+) -> tuple[list[str], str | None]:
     """What `choose` draws by, one increment after the other, in the order of a walk's row; and its answer."""
     drawn = held.problems[walk.problems[row]].arms
     waiting = {
@@ -224,12 +226,14 @@ ARMS = ("small", "search", "large")
 
 def constant(
     confidence: float, small: float, search: float, large: float, *, prices: tuple[PricePoint, ...] = ()
-) -> Policy:
+) -> StoppingRule:
     """Predicts the same everywhere: so much would one draw of each arm gain, of cost 1, 2 and 10."""
     options = (Option("small", 1, 1.0), Option("search", 1, 2.0), Option("large", 1, 10.0))
     base = np.array([confidence, small, search, large])
     nothing = np.zeros((0, 0))
-    return Policy(ARMS, ("large",), options, Forest(base, nothing.astype(int), nothing, np.zeros((0, 1, 4))), prices)
+    return StoppingRule(
+        ARMS, ("large",), options, Forest(base, nothing.astype(int), nothing, np.zeros((0, 1, 4))), prices
+    )
 
 
 def probed(small: int = 5, search: int = 5, large: int = 5) -> LiveState:
@@ -345,7 +349,7 @@ def test_what_no_price_comes_to_is_refused_with_what_they_do_come_to() -> None:
         constant(0.3, 0, 0, 0).price_for(2)
 
 
-def same(first: Policy, second: Policy) -> bool:
+def same(first: StoppingRule, second: StoppingRule) -> bool:
     parts = zip(
         (first.forest.features, first.forest.thresholds, first.forest.leaves, first.forest.base),
         (second.forest.features, second.forest.thresholds, second.forest.leaves, second.forest.base),

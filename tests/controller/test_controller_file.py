@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import sampled, workload
 
-from computewise.controller.controller import ControllerFit, Policy
-from computewise.controller.file import Controller, ControllerArm, read_controller, write_controller
+from computewise.controller.controller import Controller, read_controller
+from computewise.controller.file import ControllerArm
 from computewise.controller.replay import RecordedPool, ReplayEnv
+from computewise.controller.rule import RuleFitter, StoppingRule
 from computewise.controller.state import FEATURES, Option
 from computewise.controller.trees import Forest, Recipe, grow
 from computewise.errors import RunError
@@ -47,14 +48,14 @@ def held() -> RecordedPool:
 
 @cache
 def fitted() -> Controller:
-    estimator = ControllerFit(larger=("large",), numbers=60_000, recipe=Recipe(trees=20, depth=3))
+    estimator = RuleFitter(larger=("large",), numbers=60_000, recipe=Recipe(trees=20, depth=3))
     return Controller(estimator.fit(held()), ARMS, "a PRM", "sums", "FLOPs", 12.5)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     file = tmp_path / "policy.json"
-    file.write_text(write_controller(fitted()))
+    file.write_text(fitted().to_json())
     return file
 
 
@@ -82,14 +83,14 @@ def test_a_policy_that_is_read_back_is_for_the_same_and_by_the_same_arms(path: P
         *(ARMS, "a PRM", "sums", "FLOPs", 12.5),
     )
     assert (again.models, again.limits) == (MODELS, {"small": 8, "search": 2, "large": 2})
-    assert (again.policy.arms, again.policy.larger) == (("small", "search", "large"), ("large",))
+    assert (again.rule.arms, again.rule.larger) == (("small", "search", "large"), ("large",))
 
 
 def test_a_policy_that_is_read_back_predicts_the_same_to_four_digits(path: Path) -> None:
     """But for a value that lies between a split and the same rounded, which hardly any does."""
     walk = ReplayEnv(held(), 3, seed=1)
     every = np.arange(len(walk.problems))
-    before, after = fitted().policy, read(path).policy
+    before, after = fitted().rule, read(path).rule
     for arm in (0, 0, 0, 1, 2, 0, 0, 0):
         walk.draw(arm, every)
         features = walk.tally.features(every)
@@ -101,7 +102,7 @@ def test_a_policy_that_is_read_back_predicts_the_same_to_four_digits(path: Path)
 
 
 def test_a_policy_that_is_read_back_stops_where_it_did(path: Path) -> None:
-    before, after = (policy.follow(held(), repeats=3, seed=2) for policy in (fitted().policy, read(path).policy))
+    before, after = (policy.follow(held(), repeats=3, seed=2) for policy in (fitted().rule, read(path).rule))
     for price in (0.003, 0.01, 0.03, 0.1):
         assert (before.stops(price) != after.stops(price)).mean() < 0.06
         for measured, again in zip(before.at(price), after.at(price), strict=True):
@@ -115,22 +116,22 @@ def test_a_share_of_draws_that_a_tree_splits_at_stays_on_its_side(path: Path) ->
     rows[:, 0] = shares
     targets = np.column_stack([np.cumsum(np.ones(len(shares))) % 7, shares]) / 7
     forest = grow(rows, targets, Recipe(trees=40, depth=3, rate=0.5))
-    policy = Policy(("small",), (), (Option("small", 1, 1.0),), forest, ())
-    path.write_text(write_controller(Controller(policy, ARMS[:1], "a PRM", "sums", "FLOPs", 1.0)))
-    away = np.abs(read(path).policy.forest.predict(rows) - forest.predict(rows))
+    policy = StoppingRule(("small",), (), (Option("small", 1, 1.0),), forest, ())
+    path.write_text(Controller(policy, ARMS[:1], "a PRM", "sums", "FLOPs", 1.0).to_json())
+    away = np.abs(read(path).rule.forest.predict(rows) - forest.predict(rows))
     assert away.max() < 1e-3
 
 
 def test_what_was_read_is_written_as_it_was(path: Path) -> None:
-    assert write_controller(read(path)) == path.read_text()
+    assert read(path).to_json() == path.read_text()
 
 
 @given(st.one_of(st.integers(-20, 20).map(lambda n: n / 7), st.floats(-1e4, 1e4, allow_subnormal=False)))
 def test_a_split_is_never_rounded_down_and_by_a_thousandth_at_most(split: float) -> None:
     thresholds = np.array([[split]])
     forest = Forest(np.zeros(1), np.zeros((1, 1), np.int64), thresholds, np.array([[[1.0], [2.0]]]))
-    odd = Controller(Policy(("small",), (), (), forest, ()), ARMS[:1], None, "", "", 1.0)
-    written = json.loads(write_controller(odd))["trees"][0]["split"]
+    odd = Controller(StoppingRule(("small",), (), (), forest, ()), ARMS[:1], None, "", "", 1.0)
+    written = json.loads(odd.to_json())["trees"][0]["split"]
     assert split <= written <= split + abs(split) * 1.0001e-3
 
 
@@ -163,15 +164,15 @@ def test_it_has_a_line_for_every_tree_and_every_price(path: Path) -> None:
 
 @pytest.mark.parametrize("version", [1, 3])
 def test_another_version_is_refused(path: Path, version: int) -> None:
-    refused(edited(path, lambda held: held.update(version=version)), f"of version {version} .*this reads version 2")
+    refused(edited(path, lambda held: held.update(version=version)), f"of version {version} .*version 2 of a")
 
 
 def test_another_kind_of_file_is_refused(path: Path) -> None:
     refused(
-        edited(path, lambda held: held.update(kind="table of bins")), r"\(table of bins\): this reads version 2 of a"
+        edited(path, lambda held: held.update(kind="table of bins")), r"\(table of bins\): version 2 of a"
     )
     refused(edited(path, lambda held: held.pop("kind")), r"\(another kind\)")
-    refused(edited(path, lambda held: held.pop("version")), "no policy file: .*`version`")
+    refused(edited(path, lambda held: held.pop("version")), "not a controller file: .*`version`")
 
 
 def test_a_policy_for_other_models_is_refused_by_their_names(path: Path) -> None:
@@ -189,12 +190,12 @@ def test_a_policy_for_another_verifier_is_refused(path: Path) -> None:
 @pytest.mark.parametrize("garbage", [b"", b"{", b"no JSON", b"\xff\xfe\x00", b"[1, 2]", b'{"version": "two"}', b"null"])
 def test_garbage_is_refused(path: Path, garbage: bytes) -> None:
     path.write_bytes(garbage)
-    refused(path, "is no policy file")
+    refused(path, "is not a controller file")
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    refused(tmp_path / "none.json", "cannot read the policy .*No such file")
-    refused(tmp_path, "cannot read the policy .*[Dd]irectory")
+    refused(tmp_path / "none.json", "cannot read the controller .*No such file")
+    refused(tmp_path, "cannot read the controller .*[Dd]irectory")
 
 
 def first_split(contents: dict[str, Any]) -> dict[str, Any]:
@@ -224,4 +225,4 @@ def first_split(contents: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_a_part_that_does_not_fit_is_refused(path: Path, edit: Callable[[dict[str, Any]], object], match: str) -> None:
-    refused(edited(path, edit), f"is no policy file: .*{match}")
+    refused(edited(path, edit), f"is not a controller file: .*{match}")

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from doubles import TASK, completion, problem
 
-from computewise.controller.controller import Policy
-from computewise.controller.file import Controller, ControllerArm
+from computewise.controller.controller import Controller
+from computewise.controller.file import ControllerArm
+from computewise.controller.rule import StoppingRule
 from computewise.controller.solve import AdaptiveResult, Decision, solve_adaptively
 from computewise.controller.state import Action, LiveState, Option
 from computewise.controller.trees import Forest
@@ -41,7 +42,7 @@ def fitted(worth: Mapping[str, float], confidence: float = 0.2) -> Controller:
     options = tuple(Option(arm.name, 1, 1.0) for arm in arms)
     base = np.array([confidence, *(worth.get(arm.name, 0.0) for arm in arms)])
     forest = Forest(base, np.zeros((0, 0), np.int64), np.zeros((0, 0)), np.zeros((0, 1, len(base))))
-    policy = Policy(tuple(arm.name for arm in arms), ("large",), options, forest, ())
+    policy = StoppingRule(tuple(arm.name for arm in arms), ("large",), options, forest, ())
     return Controller(policy, arms, "prm", "simulated", "samples", 1.0)
 
 
@@ -163,7 +164,7 @@ async def test_each_kind_of_arm_keeps_to_what_is_left(arm: str, budget: int) -> 
     assert 0 < sampled(result) <= budget
 
 
-class Told(Policy):
+class Told(StoppingRule):
     """Draws by these arms in turn."""
 
     def choose(self, state: LiveState, price: float, *, min_confidence: float = 0.0) -> Action:
@@ -178,7 +179,7 @@ class Told(Policy):
 async def test_a_chain_that_goes_on_is_told_what_is_left_by_now() -> None:
     """Its session is as old as its first attempt; meanwhile another arm has drawn."""
     policy = fitted({"step revisions": 0.0, "large": 0.0})
-    told = msgspec.structs.replace(policy, policy=Told(**{name: getattr(policy.policy, name) for name in FIELDS}))
+    told = msgspec.structs.replace(policy, rule=Told(**{name: getattr(policy.rule, name) for name in FIELDS}))
     whole = await capped(told, None)
     assert [decision.action.arm for decision in whole.decisions] == [*Told.told, None]
     first, chain, large, again = [decision.drawn[0] for decision in whole.decisions[:4]]

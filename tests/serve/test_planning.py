@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from serve_doubles import PRICES, asked, fitted
 
-from computewise.controller.file import Controller
+from computewise.controller.controller import Controller
 from computewise.selection import best, hierarchical, majority, weighted
 from computewise.serve.errors import ApiError
 from computewise.serve.planning import (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from simulated_source import SimulatedSource
 
-from computewise.controller.controller import ControllerFit
+from computewise.controller.rule import RuleFitter
 from computewise.controller.trees import Recipe
 from computewise.core import Problem, Usage
 from computewise.errors import RunError, UsageError
@@ -175,8 +175,8 @@ def test_a_merge_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_study_in_shards_is_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    learner = partial(ControllerFit, numbers=50_000, recipe=Recipe(trees=5))
-    monkeypatch.setattr("computewise.study.analysis.controller.ControllerFit", learner)
+    learner = partial(RuleFitter, numbers=50_000, recipe=Recipe(trees=5))
+    monkeypatch.setattr("computewise.study.analysis.controller.RuleFitter", learner)
     config = StudyConfig(problems=15, budgets=(1, 4), difficulty_samples=8, repeats=3)
     source = SimulatedSource(of_models=("large",))
     problems = source.task().problems("test", config.problems, config.seed)

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from computewise.controller.file import read_controller
+from computewise.controller.controller import read_controller
 from computewise.errors import RunError
 from computewise.models.embedded.engine import one_thread
 from computewise.report.replay_page import confidence_rule, write_replay_report

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from simulated_source import LABELS, WATCHED, SimulatedSource, Watched
 
-from computewise.controller.controller import ControllerFit
+from computewise.controller.rule import RuleFitter
 from computewise.controller.trees import Recipe
 from computewise.costs import NO_VERIFIER, Prices, Shape, Speeds
 from computewise.errors import ModelError, RunError, SpendLimitError, UsageError
@@ -43,8 +43,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing watched yet, and controllers that learn less than they do in a study."""
     for name, value in vars(Watched()).items():
         setattr(WATCHED, name, value)
-    learner = partial(ControllerFit, numbers=50_000, recipe=Recipe(trees=5))
-    monkeypatch.setattr("computewise.study.analysis.controller.ControllerFit", learner)
+    learner = partial(RuleFitter, numbers=50_000, recipe=Recipe(trees=5))
+    monkeypatch.setattr("computewise.study.analysis.controller.RuleFitter", learner)
     yield
     assert WATCHED.running == 0, "a model was left running"
     assert WATCHED.opened == WATCHED.closed, "a source was left open"

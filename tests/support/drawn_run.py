@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import msgspec
 
-from computewise.controller.controller import ControllerFit
+from computewise.controller.rule import RuleFitter
 from computewise.controller.trees import Recipe
 from computewise.core import Usage
 from computewise.models.embedded.engine import one_thread
@@ -94,7 +94,7 @@ def _tree(rng: random.Random, outcomes: list[CandidateRecord]) -> list[NodeRecor
 
 def analysed(records: list[Record], config: StudyConfig = CONFIG) -> Analysis:
     """With controllers that learn less than they do in a study: how good they are is not what is tested."""
-    hasty = partial(ControllerFit, numbers=100_000, recipe=Recipe(trees=10))
+    hasty = partial(RuleFitter, numbers=100_000, recipe=Recipe(trees=10))
     with one_thread(), patch.object(controller, "ComputeOptimal", hasty):
         return analyse(config, records, MODELS)
 

@@ -13,9 +13,10 @@ import numpy as np
 from doubles import problem
 from starlette.applications import Starlette
 
-from computewise.controller.controller import Policy
-from computewise.controller.file import Controller, ControllerArm
+from computewise.controller.controller import Controller
+from computewise.controller.file import ControllerArm
 from computewise.controller.frontier import PricePoint
+from computewise.controller.rule import StoppingRule
 from computewise.controller.state import Option
 from computewise.controller.trees import Forest
 from computewise.core import Completion, Model, Problem, Usage, Verifier
@@ -59,7 +60,7 @@ def fitted(worth: Mapping[str, float], confidence: float = 0.9, prices: tuple[Pr
     options = tuple(Option(arm.name, 1, 1.0) for arm in arms)
     base = np.array([confidence, *(worth.get(arm.name, 0.0) for arm in arms)])
     forest = Forest(base, np.zeros((0, 0), np.int64), np.zeros((0, 0)), np.zeros((0, 1, len(base))))
-    policy = Policy(tuple(arm.name for arm in arms), ("large",), options, forest, prices)
+    policy = StoppingRule(tuple(arm.name for arm in arms), ("large",), options, forest, prices)
     return Controller(policy, arms, "simulated_prm", "simulated", "samples", 1.0)
 
 

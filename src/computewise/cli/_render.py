@@ -18,7 +18,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from computewise.cli._players import Players
-from computewise.controller.file import Controller, controller_path, read_controller
+from computewise.controller.controller import Controller, read_controller
+from computewise.controller.file import controller_path
 from computewise.controller.solve import AdaptiveResult, Decision, solve_adaptively
 from computewise.core import Candidate, Problem, Task
 from computewise.costs import flops
@@ -213,8 +214,8 @@ def _price(fitted: Controller, price: float | None, mean_cost: float | None, acc
     if price is not None:
         return price
     if accuracy is not None:
-        return fitted.policy.price_for_accuracy(accuracy)
-    return fitted.policy.price_for(MEAN_COST if mean_cost is None else mean_cost)
+        return fitted.rule.price_for_accuracy(accuracy)
+    return fitted.rule.price_for(MEAN_COST if mean_cost is None else mean_cost)
 
 
 def _plain(

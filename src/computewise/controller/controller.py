@@ -1,161 +1,60 @@
-"""The compute-optimal controller: what to do next for a problem, by what has been drawn for it so far.
-
-Snell et al. 2024 choose a strategy by the bin of difficulty of a prompt and give every prompt the same budget. Here
-difficulty is whatever the draws so far say, and the choice is made anew after each: a blinkered value of computation
-(Hay et al. 2012, "Selecting computations"), learned by regression. For each option - so many further draws of an arm -
-the controller predicts by how much the chance of a right answer would rise, divides it by what the option costs and
-compares the best of these quotients with the price.
-"""
+"""The controller: fitted to recorded samples, it decides after every draw whether to draw again or to stop."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection
+from pathlib import Path
 
-import numpy as np
+import msgspec
 
-from computewise.controller.frontier import PricePoint, StoppingPath, join, price_list, rollout
-from computewise.controller.replay import RecordedPool, ReplayEnv, Transitions, collect
-from computewise.controller.state import Action, LiveState, Option, doubt
-from computewise.controller.trees import Forest, Recipe, grow
-from computewise.errors import UsageError
-from computewise.samples import Floats, Ints
-
-LISTED = 128
-"""Draws a problem, of all arms, up to which the list of prices says what a price comes to."""
-
-TIE_BREAK = 0.01
-"""What a draw is worth beyond the prediction, where two answers are level."""
+from computewise.controller.file import ControllerData, read_data, write_data
+from computewise.errors import RunError
+from computewise.runs import write_atomically
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """A fitted controller; `prices` says what each price came to on problems it was not fitted on."""
+class Controller(ControllerData, frozen=True):
+    """A fitted rule, and the models, the verifier and the task that it was fitted for.
 
-    arms: tuple[str, ...]
-    """The first is the probe."""
-    larger: tuple[str, ...]
-    """Those by a larger model."""
-    options: tuple[Option, ...]
-    forest: Forest
-    """Features to (the leader is right, and by how much more so after each option)."""
-    prices: tuple[PricePoint, ...]
-
-    def worth(self, features: Floats, left: Ints) -> tuple[Floats, Ints, Floats]:
-        """(rows,) each: worth of the best option, its number (-1 where no arm has anything left), and confidence.
-
-        Neither the worth nor the option depends on a price: it only says where on one path to stop, so a higher price
-        never spends more.
-        """
-        predicted = self.forest.predict(features)
-        costs = np.array([option.costs for option in self.options])
-        arm = np.array([self.arms.index(option.arm) for option in self.options])
-        quotients = np.where(left[:, arm] > 0, predicted[:, 1:] / costs, -np.inf)
-        best = quotients.argmax(1)
-        # Where next to nothing is left to gain the regression's errors decide; the vote's own doubt decides better.
-        quotient = quotients[np.arange(len(best)), best]
-        worth = np.where(np.isfinite(quotient), np.maximum(quotient, 0.0) + TIE_BREAK * doubt(features), quotient)
-        return worth, np.where(np.isfinite(worth), best, -1), np.clip(predicted[:, 0], 0.0, 1.0)
-
-    def choose(self, state: LiveState, price: float, *, min_confidence: float = 0.0) -> Action:
-        """What to do next, where one draw of the probe arm is worth `price` in accuracy.
-
-        `min_confidence` allows to abstain: where stopping is best and the leader's chance is under it.
-        """
-        if not price >= 0:
-            raise UsageError(f"price {price} is not allowed: at least 0, in accuracy by draw")
-        if tuple(state.arms) != self.arms:
-            raise UsageError(f"a policy for {', '.join(self.arms)} cannot choose for draws by {', '.join(state.arms)}")
-        if state.last is None:
-            return Action("more", self.arms[0], float("inf"), 0.0)
-        worth, option, confidence = self.worth(state.features(), state.left)
-        sure, gain = float(confidence[0]), float(worth[0])
-        if gain <= price or option[0] < 0:
-            return Action("stop" if sure >= min_confidence else "abstain", None, gain, sure)
-        arm = self.options[option[0]].arm
-        if arm == state.last:
-            return Action("more", arm, gain, sure)
-        return Action("escalate" if arm in self.larger else "switch", arm, gain, sure)
-
-    def follow(
-        self, workload: RecordedPool, *, repeats: int, seed: int, only: Ints | None = None, most: int | None = None
-    ) -> StoppingPath:
-        """Where this goes on a workload, in `repeats` random orders of each problem's draws, at most so many draws."""
-        if tuple(workload.names) != self.arms:
-            raise UsageError(f"a policy for {', '.join(self.arms)} cannot follow draws by {', '.join(workload.names)}")
-        arms = [self.arms.index(option.arm) for option in self.options]
-        return rollout(lambda *state: self.worth(*state)[:2], arms, ReplayEnv(workload, repeats, seed, only), most)
-
-    def repriced(self, before: RecordedPool, after: RecordedPool) -> Policy:
-        """The same where draws cost what they do in `after`, no longer what in `before`; without a list of prices."""
-        ratio = {
-            arm.name: new.mean_cost / after.arms[0].mean_cost / (arm.mean_cost / before.arms[0].mean_cost)
-            for arm, new in zip(before.arms, after.arms, strict=True)
-        }
-        options = tuple(replace(option, costs=option.costs * ratio[option.arm]) for option in self.options)
-        return replace(self, options=options, prices=())
-
-    def price_for(self, mean_cost: float) -> float:
-        """The price that spent at most `mean_cost` draws' worth a problem on average where it was not fitted."""
-        return self._listed([p for p in self.prices if p.mean_cost <= mean_cost], f"a mean cost of {mean_cost}")[-1]
-
-    def price_for_accuracy(self, accuracy: float) -> float:
-        """The highest price that reached `accuracy` where it was not fitted."""
-        return self._listed([p for p in self.prices if p.accuracy >= accuracy], f"an accuracy of {accuracy}")[0]
-
-    def _listed(self, found: Sequence[PricePoint], target: str) -> list[float]:
-        if not self.prices:
-            raise UsageError(f"no price comes to {target}: the policy was fitted without a list of prices")
-        if not found:
-            least, most = self.prices[0], self.prices[-1]
-            raise UsageError(
-                f"no price comes to {target}: they go from {least.mean_cost:.2f} draws a problem and an accuracy of "
-                f"{least.accuracy:.3f} to {most.mean_cost:.2f} and {most.accuracy:.3f}"
-            )
-        return [priced.price for priced in found]
-
-
-@dataclass(slots=True)
-class ControllerFit:
-    """Fits a `Policy` to recorded draws.
-
-    Random orders of each problem's draws are walked through: 20, or as many as make `numbers` numbers to learn from.
-    For the policy's list of prices each of `folds` parts of the problems is predicted by a fit of the others.
+    `unit` is the mean cost of one draw by the first arm, in `currency`.
     """
 
-    larger: tuple[str, ...] = ()
-    numbers: int = 3_000_000
-    folds: int = 3
-    recipe: Recipe = field(default_factory=Recipe)
-    seed: int = 0
+    @classmethod
+    def load(cls, path: Path | str) -> Controller:
+        """The controller in a file; raises `RunError` where it cannot be read."""
+        return cls(**msgspec.structs.asdict(read_data(Path(path))))
 
-    def fit(self, workload: RecordedPool, only: Ints | None = None) -> Policy:
-        """A policy, from `only` those problems; its list of prices comes of problems it was not fitted on."""
-        problems = np.arange(len(workload)) if only is None else only
-        if len(problems) < self.folds:
-            raise UsageError(f"{len(problems)} problems are too few to fit on: at least {self.folds}")
-        walked = collect(workload, problems, self.numbers, self.seed)
-        fold = np.random.default_rng(self.seed).permutation(len(problems)) % self.folds
-        paths = []
-        for held in range(self.folds):
-            part = self._fit(workload, walked.of(problems[fold != held], max(1, len(walked.problems) // self.folds)))
-            held_out = problems[fold == held]
-            paths.append(part.follow(workload, repeats=2, seed=self.seed, only=held_out, most=LISTED))
-        return replace(self._fit(workload, walked), prices=price_list(join(paths), float(walked.units.mean())))
+    def to_json(self) -> str:
+        """The text of the file that `load` reads."""
+        return write_data(self)
 
-    def fit_unpriced(self, workload: RecordedPool, only: Ints) -> Policy:
-        """As `fit`, without the list of prices: where a workload's budget says what the price is."""
-        return self._fit(workload, collect(workload, only, self.numbers, self.seed))
+    def save(self, path: Path | str) -> None:
+        """Write the file that `load` reads."""
+        try:
+            write_atomically(Path(path), self.to_json())
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {error.strerror or error}") from None
 
-    def _fit(self, workload: RecordedPool, walked: Transitions) -> Policy:
-        options = _options(workload, walked)
-        forest = grow(walked.features, np.column_stack([walked.right, walked.gains]), self.recipe)
-        return Policy(tuple(workload.names), self.larger, options, forest, ())
+    @property
+    def models(self) -> list[str]:
+        """The names of the models that its arms draw by, that of the first arm first."""
+        return list(dict.fromkeys(arm.model for arm in self.arms))
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """The greatest number of increments of each arm, as `LiveState` takes it."""
+        return {arm.name: arm.limit for arm in self.arms}
+
+    def check_names(self, models: Collection[str], verifier: str | None, *, called: str = "the controller") -> None:
+        """Raise `RunError` unless it was fitted for some of these models and for this verifier."""
+        foreign = next((model for model in self.models if model not in models), None)
+        if foreign is not None:
+            raise RunError(f"{called} is for the model {foreign!r}, not for {', '.join(models)}: fit one for it")
+        if self.verifier != verifier:
+            raise RunError(f"{called} is for the verifier {self.verifier!r}, not for {verifier!r}: fit one for it")
 
 
-def _options(workload: RecordedPool, walked: Transitions) -> tuple[Option, ...]:
-    """What each costs on average, in draws of the probe arm for the same problem."""
-    return tuple(
-        Option(workload.names[arm], amount, float(walked.costs[:, column].mean() / walked.units.mean()))
-        for column, (arm, amount) in enumerate(walked.options)
-    )
+def read_controller(path: Path, *, models: Collection[str], verifier: str | None) -> Controller:
+    """The controller in a file that was fitted for these models and this verifier; raises `RunError` for any other."""
+    controller = Controller.load(path)
+    controller.check_names(models, verifier, called=f"the controller {path}")
+    return controller

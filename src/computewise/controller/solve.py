@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
-from computewise.controller.file import Controller, ControllerArm
+from computewise.controller.controller import Controller
+from computewise.controller.file import ControllerArm
 from computewise.controller.state import Action, LiveState, ObservedSample
 from computewise.core import Candidate, Model, Problem, Task, Usage, Verifier
 from computewise.errors import UsageError
@@ -87,7 +88,7 @@ async def solve_adaptively(
         ledgers.update((name, arm.ledger) for name, arm in arms.items())
     state, decisions, futile = LiveState(fitted.limits), list[Decision](), 0.0
     while True:
-        action = fitted.policy.choose(state, price, min_confidence=min_confidence)
+        action = fitted.rule.choose(state, price, min_confidence=min_confidence)
         left = None if budget is None else budget - sum(one.ledger.usage.completion_tokens for one in arms.values())
         spent = action.arm is not None and left == 0
         if spent or (action.arm and give_up_after is not None and futile >= give_up_after and state.leader is None):

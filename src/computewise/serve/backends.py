@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
-from computewise.controller.file import Controller, controller_path, read_controller
+from computewise.controller.controller import Controller, read_controller
+from computewise.controller.file import controller_path
 from computewise.core import Model, Problem, Verifier
 from computewise.errors import ProblemError, RunError, UsageError
 from computewise.http.client import HttpClient
@@ -110,7 +111,7 @@ class Backend(Protocol):
 def open_policy(policy: str, models: Sequence[str], verifier: str) -> Controller:
     """The policy of a file, or the shipped one of that name; raises `RunError` where it is not for these models."""
     fitted = read_controller(controller_path(policy), models=models, verifier=verifier)
-    if not fitted.policy.prices:
+    if not fitted.rule.prices:
         raise RunError(f"the policy {policy} has no list of prices: what an effort is worth cannot be read from it")
     return fitted
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields
 from http import HTTPStatus
 from typing import NamedTuple
 
-from computewise.controller.controller import Policy
-from computewise.controller.file import Controller
+from computewise.controller.controller import Controller
+from computewise.controller.rule import StoppingRule
 from computewise.errors import UsageError
 from computewise.selection import Select, find_selection
 from computewise.serve.errors import ApiError
@@ -232,11 +232,11 @@ def _by_effort(asked: ChatRequest, fitted: Controller | None, settings: ServerSe
         raise ApiError(f"{' and '.join(given)} both stand for a price: name one", param=f"computewise.{given[1]}")
     if given:
         _refuse_effort(asked, given[0])
-    price = _price(fitted.policy, draws, wishes)
-    return ByController(price, least, _mean_cost(fitted.policy, price))
+    price = _price(fitted.rule, draws, wishes)
+    return ByController(price, least, _mean_cost(fitted.rule, price))
 
 
-def _price(policy: Policy, draws: float, wishes: ComputewiseOptions) -> float:
+def _price(policy: StoppingRule, draws: float, wishes: ComputewiseOptions) -> float:
     if wishes.price is not None:
         return wishes.price
     try:
@@ -251,7 +251,7 @@ def _price(policy: Policy, draws: float, wishes: ComputewiseOptions) -> float:
     return policy.price_for(max(draws, policy.prices[0].mean_cost))
 
 
-def _mean_cost(policy: Policy, price: float) -> float:
+def _mean_cost(policy: StoppingRule, price: float) -> float:
     """What a price came to where the policy was proved: that of the nearest price in its list."""
     return min(policy.prices, key=lambda priced: abs(priced.price - price)).mean_cost
 

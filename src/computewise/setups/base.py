@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from computewise.controller.controller import Policy
+from computewise.controller.rule import StoppingRule
 from computewise.core import Model, Task, Verifier
 from computewise.costs import Prices, Shape, Speeds
 from computewise.session import Limits
@@ -103,6 +103,6 @@ class SetupSpec(ABC):
         """How many problems are worked on at the same time, where servers do the work."""
         return IN_FLIGHT
 
-    def shipped(self) -> Policy | None:
+    def shipped(self) -> StoppingRule | None:
         """A controller that was fitted beforehand for these very models and this task."""
         return None

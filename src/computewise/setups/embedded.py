@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Literal
 
-from computewise.controller.controller import Policy
-from computewise.controller.file import POLICIES, read_controller
+from computewise.controller.controller import read_controller
+from computewise.controller.file import POLICIES
+from computewise.controller.rule import StoppingRule
 from computewise.core import Model, Task, Verifier
 from computewise.costs import Prices, Shape, Speeds
 from computewise.models.embedded.engine import EngineLoop
@@ -111,7 +112,7 @@ class EmbeddedSpec(SetupSpec):
         """The engine computes in Python's thread: a process for each core."""
         return "compute"
 
-    def shipped(self) -> Policy | None:
+    def shipped(self) -> StoppingRule | None:
         """The shipped controller of the task, if there is one."""
         path = POLICIES / f"{self.name}.json"
-        return read_controller(path, models=("small", "large"), verifier="prm").policy if path.exists() else None
+        return read_controller(path, models=("small", "large"), verifier="prm").rule if path.exists() else None

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from computewise.controller.file import write_controller
 from computewise.core import Problem
 from computewise.errors import RunError, SpendLimitError, UsageError
 from computewise.models.embedded.engine import one_thread
@@ -157,7 +156,7 @@ def run_study(
     fitted = fit_policy(
         analysis.arms, "with escalation", task.name, cost_metrics(models)["flops"], models.labels, config.seed
     )
-    directory.write("controller.json", write_controller(fitted))
+    directory.write("controller.json", fitted.to_json())
     directory.write("policy.json", json.dumps(policy_file(config, task.name, analysis), indent=2) + "\n")
     return StudyResult(summary)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from computewise.controller.bin_policy import CrossValidated, best_per_bin, cross_validate
-from computewise.controller.controller import Policy
+from computewise.controller.rule import StoppingRule
 from computewise.difficulty import rank_bins
 from computewise.difficulty.evaluate import compare_estimators
 from computewise.errors import RunError
@@ -93,7 +93,7 @@ def analyse(
     models: Roles,
     *,
     prompts: Mapping[str, str] | None = None,
-    shipped: Policy | None = None,
+    shipped: StoppingRule | None = None,
 ) -> Analysis:
     """Records in any order; problems that failed anywhere are left out everywhere, and named.
 

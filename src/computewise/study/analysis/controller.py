@@ -8,10 +8,11 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from computewise.controller.bin_policy import allocate, cross_validate
-from computewise.controller.controller import ControllerFit, Policy
-from computewise.controller.file import Controller, ControllerArm
+from computewise.controller.controller import Controller
+from computewise.controller.file import ControllerArm
 from computewise.controller.frontier import StoppingPath, join
 from computewise.controller.replay import RecordedPool
+from computewise.controller.rule import RuleFitter, StoppingRule
 from computewise.core import Usage
 from computewise.metrics import UNANSWERED
 from computewise.runs import CandidateRecord, Record, StrategyParams
@@ -113,7 +114,7 @@ def fit_policy(
     names = [name for name in SCOPES[scope] if all(name in each for each in seeds)]
     problems = [one for each in seeds for one in drawn({name: each[name] for name in names}, currency)]
     workload = RecordedPool(problems)
-    policy = ControllerFit(larger=LARGER, seed=seed).fit(workload)
+    policy = RuleFitter(larger=LARGER, seed=seed).fit(workload)
     return Controller(
         policy,
         arms=tuple(
@@ -248,7 +249,7 @@ def compare(
     currencies: Mapping[str, CostMetric],
     uniform: Sequence[StrategyRow],
     rivals: Baselines,
-    shipped: Policy | None,
+    shipped: StoppingRule | None,
 ) -> dict[str, ControllerEvaluation]:
     """By column of currency; none where all that is affordable is one sample: there is nothing to decide.
 
@@ -256,7 +257,7 @@ def compare(
     """
     if uniform[-1].n == 1:
         return {}
-    fitted: dict[str, tuple[RecordedPool, list[Policy]]] = {}
+    fitted: dict[str, tuple[RecordedPool, list[StoppingRule]]] = {}
     return {
         column: _compare(column, currency, seeds, uniform, rivals, fitted, shipped if column == "flops" else None)
         for column, currency in currencies.items()
@@ -269,8 +270,8 @@ def _compare(
     seeds: Sequence[Mapping[str, Runs]],
     uniform: Sequence[StrategyRow],
     rivals: Baselines,
-    fitted: dict[str, tuple[RecordedPool, list[Policy]]],
-    shipped: Policy | None,
+    fitted: dict[str, tuple[RecordedPool, list[StoppingRule]]],
+    shipped: StoppingRule | None,
 ) -> ControllerEvaluation:
     paths, names = {}, {}
     for scope, arms in scopes_of([name for name in ESCALATING if all(name in each for each in seeds)]).items():
@@ -314,12 +315,16 @@ def _needed(path: StoppingPath, accuracy: float, most: float) -> float | None:
 
 
 def _cross_fit(
-    workload: RecordedPool, seeds: int, scope: str, seed: int, fitted: dict[str, tuple[RecordedPool, list[Policy]]]
+    workload: RecordedPool,
+    seeds: int,
+    scope: str,
+    seed: int,
+    fitted: dict[str, tuple[RecordedPool, list[StoppingRule]]],
 ) -> StoppingPath:
     """One path for every entry of the workload, which holds every problem once a seed, seed by seed."""
     count = len(workload) // seeds
     part = np.tile(np.random.default_rng(seed).permutation(count) % FOLDS, seeds)
-    estimator = ControllerFit(larger=LARGER, seed=seed)
+    estimator = RuleFitter(larger=LARGER, seed=seed)
     if scope not in fitted:
         policies = [estimator.fit_unpriced(workload, np.flatnonzero(part != held)) for held in range(FOLDS)]
         fitted[scope] = workload, policies

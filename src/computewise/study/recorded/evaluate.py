@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from computewise.controller.bin_policy import always, confidence_rule, oracle, uniform
-from computewise.controller.controller import ControllerFit, Policy
 from computewise.controller.frontier import StoppingPath, join
 from computewise.controller.replay import RecordedPool
+from computewise.controller.rule import RuleFitter, StoppingRule
 from computewise.difficulty import rank_bins
 from computewise.errors import UsageError
 from computewise.flops_matched import Pretrained, by_flops, from_problems
@@ -30,7 +30,7 @@ class Split:
     """One way to fit on some problems and measure on others: every measured problem once."""
 
     controller: StoppingPath
-    fitted_prices: list[Policy]
+    fitted_prices: list[StoppingRule]
     """The policies in the order of `parts`."""
     parts: list[Ints]
     """The problems each of them was measured on."""
@@ -63,7 +63,7 @@ class Measured:
 
 
 def evaluate_rules(
-    fit: RecordedPool, evaluate: RecordedPool | None, estimator: ControllerFit, *, orders: int, splits: int
+    fit: RecordedPool, evaluate: RecordedPool | None, estimator: RuleFitter, *, orders: int, splits: int
 ) -> Measured:
     """Fit on `fit` and measure on `evaluate`; without that, on `splits` random partitions of `fit` into five parts."""
     measured = evaluate or fit
@@ -87,7 +87,7 @@ def check_splittable(problems: int) -> None:
         raise UsageError(f"{problems} problems are too few to split into fitting and measuring: at least {2 * FOLDS}")
 
 
-def _split(workload: RecordedPool, estimator: ControllerFit, orders: int, number: int) -> Split:
+def _split(workload: RecordedPool, estimator: RuleFitter, orders: int, number: int) -> Split:
     part = np.random.default_rng((estimator.seed, number)).permutation(len(workload)) % FOLDS
     parts = [np.flatnonzero(part == held) for held in range(FOLDS)]
     policies = [estimator.fit(workload, np.flatnonzero(part != held)) for held in range(FOLDS)]
@@ -262,7 +262,7 @@ def escalation(
     """The controller that may escalate beside the large model alone and the small one alone, at equal FLOPs."""
     fit_on = in_samples_of_small(fit, parameters)
     held = None if evaluate is None else in_samples_of_small(evaluate, parameters)
-    estimator = ControllerFit(larger=(LARGE,), seed=seed)
+    estimator = RuleFitter(larger=(LARGE,), seed=seed)
     both = _measure(fit_on, held, (SMALL, LARGE), estimator, orders, splits)
     alone = _measure(fit_on, held, (SMALL,), estimator, orders, splits)
     large = always(_workload(held or fit_on, (LARGE,)), repeats=orders, seed=seed)
@@ -283,7 +283,7 @@ def _measure(
     fit: list[ProblemSamples],
     evaluate: list[ProblemSamples] | None,
     arms: tuple[str, ...],
-    estimator: ControllerFit,
+    estimator: RuleFitter,
     orders: int,
     splits: int,
 ) -> Measured:

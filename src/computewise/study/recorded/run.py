@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from computewise.controller.controller import ControllerFit
-from computewise.controller.file import Controller, ControllerArm, write_controller
+from computewise.controller.controller import Controller
+from computewise.controller.file import ControllerArm
 from computewise.controller.replay import RecordedPool
+from computewise.controller.rule import RuleFitter
 from computewise.difficulty.evaluate import compare_estimators
 from computewise.errors import UsageError
 from computewise.runs import RunDirectory
@@ -99,7 +100,7 @@ def run_replay(config: ReplayConfig, out: Path) -> dict[str, Any]:
         findings += _overlap(fit, evaluate)
     fit_on = [to_drawn(problem, config.aggregation) for problem in fit.problems]
     held = None if evaluate is None else [to_drawn(problem, config.aggregation) for problem in evaluate.problems]
-    estimator = ControllerFit(seed=config.seed)
+    estimator = RuleFitter(seed=config.seed)
     workload = RecordedPool(fit_on)
     measured = evaluate_rules(
         workload, None if held is None else RecordedPool(held), estimator, orders=config.orders, splits=config.splits
@@ -127,7 +128,7 @@ def run_replay(config: ReplayConfig, out: Path) -> dict[str, Any]:
         )
     summary["findings"] = findings
     directory.write("summary.json", json.dumps(summary, indent=1) + "\n")
-    directory.write("policy.json", write_controller(_fitted(estimator, workload, config)))
+    directory.write("policy.json", _fitted(estimator, workload, config).to_json())
     return summary
 
 
@@ -148,7 +149,7 @@ def _both(small: Recording, large: Recording, aggregation: str) -> tuple[list[Pr
     return problems, [_plain("large", finding) for finding in joined.findings]
 
 
-def _fitted(estimator: ControllerFit, workload: RecordedPool, config: ReplayConfig) -> Controller:
+def _fitted(estimator: RuleFitter, workload: RecordedPool, config: ReplayConfig) -> Controller:
     samples = workload.arms[0]
     return Controller(
         estimator.fit(workload),
