@@ -168,9 +168,7 @@ def test_another_version_is_refused(path: Path, version: int) -> None:
 
 
 def test_another_kind_of_file_is_refused(path: Path) -> None:
-    refused(
-        edited(path, lambda held: held.update(kind="table of bins")), r"\(table of bins\): version 2 of a"
-    )
+    refused(edited(path, lambda held: held.update(kind="table of bins")), r"\(table of bins\): version 2 of a")
     refused(edited(path, lambda held: held.pop("kind")), r"\(another kind\)")
     refused(edited(path, lambda held: held.pop("version")), "not a controller file: .*`version`")
 

@@ -63,7 +63,9 @@ def _spent(run: Run) -> int:
 def _chains(rng: random.Random, n: int, skill: float) -> list[CandidateRecord]:
     """As `RatioPool` draws them: an attempt gets a little worse with each revision."""
     return [
-        msgspec.structs.replace(_outcome(rng, skill * 0.97**attempt), chain=str(chain), read=20 + 33 * min(attempt, 4))
+        msgspec.structs.replace(
+            _outcome(rng, skill * 0.97**attempt), chain=str(chain), uncached_prompt_tokens=20 + 33 * min(attempt, 4)
+        )
         for chain, length in enumerate(chain_lengths(n))
         for attempt in range(length)
     ]
@@ -95,7 +97,7 @@ def _tree(rng: random.Random, outcomes: list[CandidateRecord]) -> list[NodeRecor
 def analysed(records: list[Record], config: StudyConfig = CONFIG) -> Analysis:
     """With controllers that learn less than they do in a study: how good they are is not what is tested."""
     hasty = partial(RuleFitter, numbers=100_000, recipe=Recipe(trees=10))
-    with one_thread(), patch.object(controller, "ComputeOptimal", hasty):
+    with one_thread(), patch.object(controller, "RuleFitter", hasty):
         return analyse(config, records, MODELS)
 
 

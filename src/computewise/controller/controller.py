@@ -2,21 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import numpy as np
 
-from computewise.controller.file import ControllerData, read_data, write_data
-from computewise.errors import RunError
+from computewise.controller.bin_policy import always, uniform
+from computewise.controller.file import ControllerArm, ControllerData, read_data, write_data
+from computewise.controller.frontier import Frontier, FrontierPoint, join
+from computewise.controller.replay import RecordedPool
+from computewise.controller.rows import observe, read_samples, scored
+from computewise.controller.rule import RuleFitter
+from computewise.controller.state import Action, LiveState
+from computewise.errors import RunError, UsageError
+from computewise.metrics import bootstrap
 from computewise.runs import write_atomically
+
+UNNAMED = "unnamed"
+"""The model and the verifier of a controller that was fitted without their names."""
+
+FOLDS = 5
+ORDERS = 20
 
 
 class Controller(ControllerData, frozen=True):
     """A fitted rule, and the models, the verifier and the task that it was fitted for.
 
-    `unit` is the mean cost of one draw by the first arm, in `currency`.
+    `unit` is the mean cost of one draw by the first arm, in `currency`. `pool` holds the samples that `fit` read; the
+    file does not hold them.
     """
+
+    pool: RecordedPool | None = None
+
+    @classmethod
+    def fit(
+        cls,
+        samples: Iterable[Mapping[str, Any]] | Path | str,
+        *,
+        model: str | None = None,
+        verifier: str | None = None,
+        task: str = "question",
+        seed: int = 0,
+    ) -> Controller:
+        """Learn when to stop from independent samples whose answers were graded.
+
+        `samples` are rows, a .jsonl or .parquet file of rows, or the run directory of a study. A row is
+        ``{"problem", "answer", "samples": [{"answer", "correct", "score", "tokens"}, ...]}``; a sample without a
+        score in [0, 1] counts as one vote, and equal answers are equal text. `model` and `verifier` are the names
+        that `solve` and `serve` know them by: a controller without names can only be followed with `start`. Raises
+        `UsageError` for fewer than three problems, `RunError` for malformed rows.
+        """
+        problems = read_samples(samples)
+        if not problems:
+            raise UsageError("there are no samples to fit on")
+        pool = RecordedPool(problems)
+        rule = RuleFitter(seed=seed).fit(pool)
+        arm = pool.arms[0]
+        return cls(
+            rule=rule,
+            arms=(ControllerArm(arm.name, model or UNNAMED, {"name": "single"}, int(arm.lengths.max())),),
+            verifier=verifier or (UNNAMED if scored(problems) else None),
+            task=task,
+            currency="samples",
+            unit=1.0,
+            pool=pool,
+        )
 
     @classmethod
     def load(cls, path: Path | str) -> Controller:
@@ -33,6 +85,66 @@ class Controller(ControllerData, frozen=True):
             write_atomically(Path(path), self.to_json())
         except OSError as error:
             raise RunError(f"cannot write {path}: {error.strerror or error}") from None
+
+    def start(
+        self, *, price: float | None = None, mean_cost: float | None = None, min_confidence: float = 0.0
+    ) -> Episode:
+        """Begin one problem, at a price or at the price that costs `mean_cost` draws a problem on average.
+
+        The price is what one draw must gain in accuracy. Where the confidence at the end is below `min_confidence`,
+        the episode gives no answer.
+        """
+        if (price is None) == (mean_cost is None):
+            raise UsageError("give either price or mean_cost")
+        at = price if price is not None else self.price_for(mean_cost=mean_cost)
+        return Episode(self, at, min_confidence=min_confidence)
+
+    def price_for(self, *, mean_cost: float | None = None, accuracy: float | None = None) -> float:
+        """The price for a mean cost, in draws a problem, or for an accuracy; raises `UsageError` where none reaches it.
+
+        Cost and accuracy of each price were measured on problems that its rule was not fitted on.
+        """
+        if mean_cost is not None and accuracy is None:
+            return self.rule.price_for(mean_cost)
+        if accuracy is not None and mean_cost is None:
+            return self.rule.price_for_accuracy(accuracy)
+        raise UsageError("give either mean_cost or accuracy")
+
+    def frontier(self, budgets: Sequence[int]) -> Frontier:
+        """Accuracy at mean budgets, in draws a problem, beside the same number of draws for every problem.
+
+        Five-fold cross-validation over the problems that `fit` read; 95 % intervals are bootstrapped over problems.
+        """
+        if self.pool is None:
+            raise UsageError("a controller from a file holds no samples: call frontier on the result of Controller.fit")
+        if not budgets or min(budgets) < 1:
+            raise UsageError(f"budgets {list(budgets)} are not allowed: at least one, each at least 1")
+        pool, problems = self.pool, len(self.pool)
+        if problems < 2 * FOLDS:
+            raise UsageError(f"{problems} problems are too few to cross-validate: at least {2 * FOLDS}")
+        part = np.random.default_rng(0).permutation(problems) % FOLDS
+        paths = []
+        for held in range(FOLDS):
+            rule = RuleFitter().fit_unpriced(pool, np.flatnonzero(part != held))
+            paths.append(rule.follow(pool, repeats=ORDERS, seed=0, only=np.flatnonzero(part == held)))
+        path, same = join(paths), always(pool, repeats=ORDERS, seed=0)
+        points = []
+        for budget in budgets:
+            accuracy, cost = path.at(path.price(budget))
+            rival, spent = uniform(same, budget)
+            points.append(
+                FrontierPoint(
+                    budget,
+                    float(cost.mean()),
+                    float(accuracy.mean()),
+                    bootstrap(accuracy),
+                    float(spent.mean()),
+                    float(rival.mean()),
+                    bootstrap(rival),
+                    bootstrap(accuracy - rival),
+                )
+            )
+        return Frontier(tuple(points))
 
     @property
     def models(self) -> list[str]:
@@ -58,3 +170,52 @@ def read_controller(path: Path, *, models: Collection[str], verifier: str | None
     controller = Controller.load(path)
     controller.check_names(models, verifier, called=f"the controller {path}")
     return controller
+
+
+class Episode:
+    """One problem in a caller's own sampling loop: ask `next`, draw, `observe`, until the action draws no more.
+
+    ``while (action := episode.next()).draw: episode.observe(answer=...)``
+    """
+
+    def __init__(self, controller: Controller, price: float, *, min_confidence: float = 0.0) -> None:
+        self._rule = controller.rule
+        self._price = price
+        self._min_confidence = min_confidence
+        self._state = LiveState(controller.limits)
+        self._action: Action | None = None
+
+    def next(self) -> Action:
+        """What to do now; the same action until a draw is observed."""
+        if self._action is None:
+            self._action = self._rule.choose(self._state, self._price, min_confidence=self._min_confidence)
+        return self._action
+
+    def observe(
+        self,
+        *,
+        answer: str | float | None,
+        score: float | None = None,
+        tokens: int = 0,
+        step_scores: Sequence[float] = (),
+        logprob: float = 0.0,
+    ) -> None:
+        """Report the draw that `next` named: its answer, None for none, and what else the rows of the fit held."""
+        action = self.next()
+        if action.arm is None:
+            raise UsageError("the episode has ended: there is no draw to observe")
+        if not all(0 <= one <= 1 for one in (*step_scores, 0.0 if score is None else score)):
+            raise UsageError(f"score {score} is not allowed: scores are in [0, 1]")
+        self._state.add(action.arm, [observe(answer, score, tokens, step_scores, logprob)])
+        self._action = None
+
+    @property
+    def answer(self) -> str | None:
+        """The leading answer so far; None where no draw has answered or the episode abstained."""
+        abstained = self._action is not None and self._action.kind == "abstain"
+        return None if abstained else self._state.leader
+
+    @property
+    def confidence(self) -> float:
+        """The estimated chance that the leading answer is right; 0 before the first draw."""
+        return self.next().confidence

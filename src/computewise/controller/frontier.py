@@ -1,27 +1,29 @@
-"""Where a controller stops at a price, what that costs, and which price spends a given budget."""
+"""Stopping paths: where a rule stops at each price, what that costs, and which price spends a given budget."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from computewise.controller.replay import ReplayEnv
+from computewise.metrics import Interval
 from computewise.samples import Bools, Floats, Ints
 
 Worth = Callable[[Floats, Ints], tuple[Floats, Ints]]
-"""Features and increments left, (rows, ..) each, to the worth of the best option and its number, -1 for none."""
+"""Maps features and increments left, (rows, ...) each, to the best option's worth and its number, -1 for none."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoppingPath:
-    """What came of walking to the end: (rows, stops) each, a stop before any draw but the first.
+    """Replays to the end: arrays (rows, stops), with a possible stop after each draw.
 
-    `worth` is the least that going on was worth up to there: a row stops at its first stop where that is not above the
-    price. `spent` and `right` are of stopping there; a row that has ended repeats its last stop, worth minus infinity.
+    `worth` is the least worth of going on up to that stop: a row stops at the first stop where it is not above the
+    price. `spent` and `right` are the cost and the correctness of stopping there. A row that has ended repeats its last
+    stop, with a worth of minus infinity.
     """
 
     problems: Ints
@@ -29,10 +31,10 @@ class StoppingPath:
     spent: Floats
     right: Bools
     arms: Ints
-    """What was drawn by next; -1 at the end."""
+    """The arm of the next draw; -1 at the end."""
 
     def stops(self, price: float) -> Ints:
-        """(rows,): where each stops."""
+        """(rows,): the stop of each row at this price."""
         return (self.worth > price).sum(1)
 
     def at(self, price: float) -> tuple[Floats, Floats]:
@@ -41,9 +43,9 @@ class StoppingPath:
         return self.by_problem(self.right[rows, stops]), self.by_problem(self.spent[rows, stops])
 
     def price(self, mean_cost: float) -> float:
-        """The least price from 0 up that spends at most `mean_cost` a problem; found without a look at what is right.
+        """The lowest price, at least 0, that spends at most `mean_cost` a problem; correctness is not used.
 
-        At a price of 0 all is drawn that is expected to gain anything: that may cost less.
+        A price of 0 draws everything that is expected to gain, which may cost less.
         """
         steps = np.diff(self.spent, axis=1)
         _, problem, counts = np.unique(self.problems, return_inverse=True, return_counts=True)
@@ -54,11 +56,11 @@ class StoppingPath:
         affordable = np.searchsorted(total, mean_cost * (1 + 1e-9), side="right")
         if affordable == len(order):
             return 0.0
-        # Where several are worth the same, all or none are drawn: that is what a price can say.
+        # A price cannot tell draws of equal worth apart: it draws all of them or none.
         return max(float(worth[order[affordable]]), 0.0)
 
     def only(self, problems: Ints) -> StoppingPath:
-        """The rows of some problems."""
+        """The rows of these problems."""
         rows = np.isin(self.problems, problems)
         return StoppingPath(self.problems[rows], self.worth[rows], self.spent[rows], self.right[rows], self.arms[rows])
 
@@ -69,7 +71,7 @@ class StoppingPath:
 
 
 def join(paths: Sequence[StoppingPath]) -> StoppingPath:
-    """Paths of different problems, or orders, as one."""
+    """One path from paths of different problems, or of different orders."""
     stops = max(path.worth.shape[1] for path in paths)
 
     def joined(name: str, missing: float | None) -> NDArray[Any]:
@@ -88,7 +90,7 @@ def join(paths: Sequence[StoppingPath]) -> StoppingPath:
 
 
 def rollout(worth: Worth, arms: Sequence[int], walk: ReplayEnv, most: int | None = None) -> StoppingPath:
-    """Draw what is worth most until nothing is, or `most` times; `arms` says which arm each option draws by."""
+    """Draw the best option until none is worth anything, or `most` times; `arms` is the arm of each option."""
     every = np.arange(len(walk.problems))
     walk.draw(0, every)
     least = np.full(len(every), np.inf)
@@ -115,7 +117,7 @@ def rollout(worth: Worth, arms: Sequence[int], walk: ReplayEnv, most: int | None
 
 @dataclass(frozen=True, slots=True)
 class PricePoint:
-    """What a price came to: mean cost in draws of the probe arm, and accuracy."""
+    """A price with its mean cost, in draws of the probe arm, and its accuracy."""
 
     price: float
     mean_cost: float
@@ -123,7 +125,7 @@ class PricePoint:
 
 
 def price_list(path: StoppingPath, unit: float) -> tuple[PricePoint, ...]:
-    """What prices come to, forty steps from the first draw's cost to all; `unit` is what a probe's draw costs."""
+    """Prices at forty mean costs, from one draw to all draws; `unit` is the mean cost of a draw by the probe arm."""
     least, most = path.spent[:, 0].mean(), max(path.at(0.0)[1].mean(), path.spent[:, 0].mean())
     prices = {path.price(float(cost)) for cost in np.geomspace(least, most, 40)} | {0.0}
     return tuple(
@@ -131,3 +133,42 @@ def price_list(path: StoppingPath, unit: float) -> tuple[PricePoint, ...]:
         for price in sorted(prices, reverse=True)
         for accuracy, cost in [path.at(price)]
     )
+
+
+class FrontierPoint(NamedTuple):
+    """One budget, in draws a problem: cost and accuracy of the controller, and of equal draws for every problem.
+
+    `gain` is the interval of the paired difference of the two accuracies.
+    """
+
+    budget: int
+    cost: float
+    accuracy: float
+    interval: Interval
+    uniform_cost: float
+    uniform: float
+    uniform_interval: Interval
+    gain: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """Accuracy by budget; `str` is a table with 95 % intervals."""
+
+    points: tuple[FrontierPoint, ...]
+
+    def __str__(self) -> str:
+        lines = ["budget   draws  controller           uniform              controller - uniform"]
+        for point in self.points:
+            columns = (
+                f"{point.budget:6d}  {point.cost:6.2f}",
+                _percent(point.accuracy, point.interval),
+                _percent(point.uniform, point.uniform_interval),
+                _percent(point.accuracy - point.uniform, point.gain, "+"),
+            )
+            lines.append("  ".join(columns).rstrip())
+        return "\n".join(lines)
+
+
+def _percent(value: float, interval: Interval, sign: str = "") -> str:
+    return f"{100 * value:{sign}.1f} [{100 * interval.low:{sign}.1f}, {100 * interval.high:{sign}.1f}]".ljust(19)

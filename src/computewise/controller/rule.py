@@ -1,10 +1,10 @@
-"""The compute-optimal controller: what to do next for a problem, by what has been drawn for it so far.
+"""The stopping rule of a controller, and how it is learned from recorded samples.
 
-Snell et al. 2024 choose a strategy by the bin of difficulty of a prompt and give every prompt the same budget. Here
-difficulty is whatever the draws so far say, and the choice is made anew after each: a blinkered value of computation
-(Hay et al. 2012, "Selecting computations"), learned by regression. For each option - so many further draws of an arm -
-the controller predicts by how much the chance of a right answer would rise, divides it by what the option costs and
-compares the best of these quotients with the price.
+Snell et al. 2024 choose a strategy by the difficulty bin of a prompt and give every prompt the same budget. Here
+difficulty is estimated from the draws so far, and the choice is made again after each draw: a blinkered value of
+computation (Hay et al. 2012, "Selecting computations"), learned by regression. An option is a number of further draws
+by one arm. For each option the rule predicts by how much the chance of a right answer would rise, divides this gain by
+the option's cost and compares the largest quotient with the price.
 """
 
 from __future__ import annotations
@@ -22,50 +22,50 @@ from computewise.errors import UsageError
 from computewise.samples import Floats, Ints
 
 LISTED = 128
-"""Draws a problem, of all arms, up to which the list of prices says what a price comes to."""
+"""The list of prices is measured up to this many draws a problem, all arms together."""
 
 TIE_BREAK = 0.01
-"""What a draw is worth beyond the prediction, where two answers are level."""
+"""Added to the worth of a draw where two answers have equal weight."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoppingRule:
-    """A fitted controller; `prices` says what each price came to on problems it was not fitted on."""
+    """Predicts what further draws gain; `prices` lists the cost and accuracy of prices on problems outside the fit."""
 
     arms: tuple[str, ...]
-    """The first is the probe."""
+    """The first is the probe, which draws first."""
     larger: tuple[str, ...]
-    """Those by a larger model."""
+    """The arms that draw by a larger model."""
     options: tuple[Option, ...]
     forest: Forest
     """Features to (the leader is right, and by how much more so after each option)."""
     prices: tuple[PricePoint, ...]
 
     def worth(self, features: Floats, left: Ints) -> tuple[Floats, Ints, Floats]:
-        """(rows,) each: worth of the best option, its number (-1 where no arm has anything left), and confidence.
+        """(rows,) each: worth of the best option, its number (-1 where no arm has draws left), and confidence.
 
-        Neither the worth nor the option depends on a price: it only says where on one path to stop, so a higher price
-        never spends more.
+        The worth and the option do not depend on the price. The price only decides where on this path to stop, so a
+        higher price never spends more.
         """
         predicted = self.forest.predict(features)
         costs = np.array([option.costs for option in self.options])
         arm = np.array([self.arms.index(option.arm) for option in self.options])
         quotients = np.where(left[:, arm] > 0, predicted[:, 1:] / costs, -np.inf)
         best = quotients.argmax(1)
-        # Where next to nothing is left to gain the regression's errors decide; the vote's own doubt decides better.
+        # Where almost nothing is left to gain, the regression's errors would decide: the doubt of the vote is better.
         quotient = quotients[np.arange(len(best)), best]
         worth = np.where(np.isfinite(quotient), np.maximum(quotient, 0.0) + TIE_BREAK * doubt(features), quotient)
         return worth, np.where(np.isfinite(worth), best, -1), np.clip(predicted[:, 0], 0.0, 1.0)
 
     def choose(self, state: LiveState, price: float, *, min_confidence: float = 0.0) -> Action:
-        """What to do next, where one draw of the probe arm is worth `price` in accuracy.
+        """The next action, where one draw of the probe arm costs `price` in accuracy.
 
-        `min_confidence` allows to abstain: where stopping is best and the leader's chance is under it.
+        Where stopping is best and the leader's confidence is below `min_confidence`, the action is to abstain.
         """
         if not price >= 0:
             raise UsageError(f"price {price} is not allowed: at least 0, in accuracy by draw")
         if tuple(state.arms) != self.arms:
-            raise UsageError(f"a policy for {', '.join(self.arms)} cannot choose for draws by {', '.join(state.arms)}")
+            raise UsageError(f"a rule for {', '.join(self.arms)} cannot choose for draws by {', '.join(state.arms)}")
         if state.last is None:
             return Action("more", self.arms[0], float("inf"), 0.0)
         worth, option, confidence = self.worth(state.features(), state.left)
@@ -80,14 +80,14 @@ class StoppingRule:
     def follow(
         self, workload: RecordedPool, *, repeats: int, seed: int, only: Ints | None = None, most: int | None = None
     ) -> StoppingPath:
-        """Where this goes on a workload, in `repeats` random orders of each problem's draws, at most so many draws."""
+        """The path on recorded problems, in `repeats` random orders of each problem's draws, up to `most` draws."""
         if tuple(workload.names) != self.arms:
-            raise UsageError(f"a policy for {', '.join(self.arms)} cannot follow draws by {', '.join(workload.names)}")
+            raise UsageError(f"a rule for {', '.join(self.arms)} cannot follow draws by {', '.join(workload.names)}")
         arms = [self.arms.index(option.arm) for option in self.options]
         return rollout(lambda *state: self.worth(*state)[:2], arms, ReplayEnv(workload, repeats, seed, only), most)
 
     def repriced(self, before: RecordedPool, after: RecordedPool) -> StoppingRule:
-        """The same where draws cost what they do in `after`, no longer what in `before`; without a list of prices."""
+        """The same rule with the costs of draws in `after` in place of those in `before`; without a list of prices."""
         ratio = {
             arm.name: new.mean_cost / after.arms[0].mean_cost / (arm.mean_cost / before.arms[0].mean_cost)
             for arm, new in zip(before.arms, after.arms, strict=True)
@@ -96,16 +96,16 @@ class StoppingRule:
         return replace(self, options=options, prices=())
 
     def price_for(self, mean_cost: float) -> float:
-        """The price that spent at most `mean_cost` draws' worth a problem on average where it was not fitted."""
+        """The lowest listed price whose mean cost is at most `mean_cost` draws a problem."""
         return self._listed([p for p in self.prices if p.mean_cost <= mean_cost], f"a mean cost of {mean_cost}")[-1]
 
     def price_for_accuracy(self, accuracy: float) -> float:
-        """The highest price that reached `accuracy` where it was not fitted."""
+        """The highest listed price whose accuracy is at least `accuracy`."""
         return self._listed([p for p in self.prices if p.accuracy >= accuracy], f"an accuracy of {accuracy}")[0]
 
     def _listed(self, found: Sequence[PricePoint], target: str) -> list[float]:
         if not self.prices:
-            raise UsageError(f"no price comes to {target}: the policy was fitted without a list of prices")
+            raise UsageError(f"no price comes to {target}: the controller was fitted without a list of prices")
         if not found:
             least, most = self.prices[0], self.prices[-1]
             raise UsageError(
@@ -119,8 +119,8 @@ class StoppingRule:
 class RuleFitter:
     """Fits a `StoppingRule` to recorded draws.
 
-    Random orders of each problem's draws are walked through: 20, or as many as make `numbers` numbers to learn from.
-    For the policy's list of prices each of `folds` parts of the problems is predicted by a fit of the others.
+    Each problem's draws are replayed in up to 20 random orders, as many as give about `numbers` numbers to learn from.
+    The list of prices is cross-validated: each of `folds` parts of the problems is predicted by a fit of the others.
     """
 
     larger: tuple[str, ...] = ()
@@ -130,7 +130,7 @@ class RuleFitter:
     seed: int = 0
 
     def fit(self, workload: RecordedPool, only: Ints | None = None) -> StoppingRule:
-        """A policy, from `only` those problems; its list of prices comes of problems it was not fitted on."""
+        """A rule fitted to the problems `only`, or to all, with a cross-validated list of prices."""
         problems = np.arange(len(workload)) if only is None else only
         if len(problems) < self.folds:
             raise UsageError(f"{len(problems)} problems are too few to fit on: at least {self.folds}")
@@ -144,7 +144,7 @@ class RuleFitter:
         return replace(self._fit(workload, walked), prices=price_list(join(paths), float(walked.units.mean())))
 
     def fit_unpriced(self, workload: RecordedPool, only: Ints) -> StoppingRule:
-        """As `fit`, without the list of prices: where a workload's budget says what the price is."""
+        """As `fit`, without the list of prices: for callers that find the price from a budget."""
         return self._fit(workload, collect(workload, only, self.numbers, self.seed))
 
     def _fit(self, workload: RecordedPool, walked: Transitions) -> StoppingRule:
@@ -154,7 +154,7 @@ class RuleFitter:
 
 
 def _options(workload: RecordedPool, walked: Transitions) -> tuple[Option, ...]:
-    """What each costs on average, in draws of the probe arm for the same problem."""
+    """All options with their mean costs, in draws of the probe arm for the same problem."""
     return tuple(
         Option(workload.names[arm], amount, float(walked.costs[:, column].mean() / walked.units.mean()))
         for column, (arm, amount) in enumerate(walked.options)

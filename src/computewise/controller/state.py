@@ -41,6 +41,11 @@ class Action:
     worth: float
     confidence: float
 
+    @property
+    def draw(self) -> bool:
+        """Whether to draw once more, by `arm`."""
+        return self.arm is not None
+
 
 FEATURES = (
     "leader's share of draws",

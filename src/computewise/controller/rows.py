@@ -1,0 +1,151 @@
+"""The samples that a controller is fitted on: rows of plain data, a file of such rows, or a study's run directory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+
+from computewise.controller.state import ObservedSample
+from computewise.errors import RunError, UsageError
+from computewise.metrics import UNANSWERED
+from computewise.runs import CandidateRecord, last_records, read_config
+from computewise.samples import LEAST_PROBABILITY, ProblemSamples, SampleArrays
+from computewise.tasks.files import read_rows
+
+ARM = "samples"
+
+NO_SCORE = 1.0
+"""The value of a sample without a score: a vote among such samples is a majority vote."""
+
+FORM = (
+    'a row is {"problem": TEXT, "answer": TEXT, "samples": [{"answer": TEXT or None, "correct": BOOL, '
+    '"score": 0 to 1, "tokens": COUNT}, ...]}; score and tokens may be left out'
+)
+
+Score = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One sample of a row: the fields that `observe` takes, and those of a file of recorded samples."""
+
+    answer: str | int | float | None
+    correct: bool
+    score: Score | None = None
+    tokens: Count = 0
+    step_scores: tuple[Score, ...] = ()
+    logprob: float | None = None
+    answer_class: int | None = None
+    text: str = ""
+
+    def observed(self) -> ObservedSample:
+        answer = self.answer if self.answer_class is None else f"class {self.answer_class}"
+        return observe(answer, self.score, self.tokens, self.step_scores, self.logprob or 0.0)
+
+
+class _Row(msgspec.Struct, frozen=True):
+    problem: str
+    samples: Annotated[tuple[_Sample, ...], msgspec.Meta(min_length=1)]
+    answer: str | int | float | None = None
+    unique_id: str | int | None = None
+
+
+def read_samples(samples: Iterable[Mapping[str, Any]] | Path | str) -> list[ProblemSamples]:
+    """One arm of samples for each problem; every sample costs 1. Raises `UsageError` or `RunError`."""
+    if not isinstance(samples, (str, Path)):
+        return [_problem(row, f"row {number}") for number, row in enumerate(samples, 1)]
+    path = Path(samples)
+    if path.is_dir():
+        return _recorded(path)
+    return [_problem(row, f"{path}, {where}") for where, row in read_rows(path)]
+
+
+def scored(samples: Iterable[ProblemSamples]) -> bool:
+    """Whether a verifier scored any sample."""
+    return any((problem.arms[ARM].values != NO_SCORE).any() for problem in samples)
+
+
+def observe(
+    answer: str | float | None,
+    score: float | None,
+    tokens: int,
+    step_scores: Sequence[float] = (),
+    logprob: float = 0.0,
+) -> ObservedSample:
+    """What a controller sees of one sample, the same when it is fitted and when it is followed.
+
+    `score` is a verifier's for the whole sample and the weight of its vote; without it the last of `step_scores`, and
+    without both 1. `logprob` is the mean log-probability of a token. Equal answers are equal text.
+    """
+    value = score if score is not None else step_scores[-1] if step_scores else NO_SCORE
+    scores = step_scores or (value,)
+    text = None if answer is None else str(answer).strip()
+    return ObservedSample(text, value, fmean(scores), min(scores), logprob, tokens)
+
+
+def _problem(row: Mapping[str, Any], where: str) -> ProblemSamples:
+    try:
+        held = msgspec.convert(row, _Row)
+    except msgspec.ValidationError as error:
+        raise RunError(f"{where} is malformed: {error}; {FORM}") from None
+    name = held.problem if held.unique_id is None else str(held.unique_id)
+    observed = [sample.observed() for sample in held.samples]
+    right = {sample.answer for sample, held in zip(observed, held.samples, strict=True) if held.correct}
+    wrong = {sample.answer for sample, held in zip(observed, held.samples, strict=True) if not held.correct}
+    if (right & wrong) - {None}:
+        both = ", ".join(sorted(map(str, (right & wrong) - {None})))
+        raise RunError(f"{where} is malformed: the answer {both} is correct in one sample and wrong in another")
+    return ProblemSamples(name, held.problem, {ARM: _arrays(observed, [sample.correct for sample in held.samples])})
+
+
+def _recorded(run: Path) -> list[ProblemSamples]:
+    """The independent samples that a study recorded of its model, over all seeds."""
+    read_config(run)
+    found: dict[str, list[CandidateRecord]] = {}
+    for record in last_records(run):
+        if record.purpose == "pool" and record.model != "large" and not record.error:
+            found.setdefault(record.problem, []).extend(record.candidates)
+    if not found:
+        raise UsageError(f"{run} holds no recorded samples of a study")
+    return [ProblemSamples(name, name, {ARM: _of_records(candidates)}) for name, candidates in found.items()]
+
+
+def _of_records(candidates: Sequence[CandidateRecord]) -> SampleArrays:
+    observed = [
+        ObservedSample(
+            c.answer,
+            c.value,
+            c.score_mean,
+            c.score_min,
+            math.log(max(c.mean_token_prob, LEAST_PROBABILITY)),
+            c.tokens,
+        )
+        for c in candidates
+    ]
+    return _arrays(observed, [c.correct for c in candidates])
+
+
+def _arrays(samples: Sequence[ObservedSample], correct: Sequence[bool]) -> SampleArrays:
+    numbers: dict[str, int] = {}
+    answers = [
+        UNANSWERED if sample.answer is None else numbers.setdefault(sample.answer, len(numbers)) for sample in samples
+    ]
+    each = np.arange(len(samples))
+    return SampleArrays(
+        answers=np.array(answers, np.int64),
+        values=np.array([sample.value for sample in samples], float),
+        correct=np.array(correct, np.bool_) & (np.array(answers) != UNANSWERED),
+        means=np.array([sample.score_mean for sample in samples], float),
+        lows=np.array([sample.score_min for sample in samples], float),
+        logprobs=np.array([sample.logprob for sample in samples], float),
+        tokens=np.array([sample.tokens for sample in samples], float),
+        costs=np.ones(len(samples)),
+        blocks=each,
+        chains=each,
+    )
