@@ -136,7 +136,7 @@ def test_a_users_function_that_fails_is_one_problems_error(
         ("broken_graders:f", "broken_graders:f cannot be imported: KeyError: 'two"),
         ("mathematics", "unknown grader 'mathematics': allowed are math, choice, exact, code or module:function"),
         ("module:", "unknown grader"),
-        ("code", "allow_code_execution allows it"),
+        ("code", "allow_code_execution permits it"),
     ],
 )
 def test_a_grader_that_cannot_be_had_is_one_line(user_module: str, name: str, said: str) -> None:

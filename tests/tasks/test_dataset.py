@@ -127,7 +127,7 @@ def test_what_there_is_not_is_refused(tmp_path: Path) -> None:
     task = load(write(tmp_path / "x.jsonl", ROWS))
     with pytest.raises(UsageError, match="unknown split 'train': allowed are test, validation, all"):
         task.problems("train", 1, 0)
-    with pytest.raises(UsageError, match="mine has 50 problems in all, of 50, not 51"):
+    with pytest.raises(UsageError, match="mine has 50 problems in all, 50 in total, not 51"):
         task.problems("all", 51, 0)
 
 
@@ -184,8 +184,8 @@ def test_very_many_bad_references_are_not_all_listed(tmp_path: Path) -> None:
         ("x.jsonl", '{"problem": "?", "answer": ["1"]}', "line 1 is malformed: answer must be a text or a number"),
         ("x.jsonl", "", "holds no problems that can be graded"),
         ("x.jsonl", '{"problem": "?", "answer": ""}', "can be graded: line 1 has no reference answer"),
-        ("x.csv", "problem,answer\na,1\nb\n", "line 3 is malformed: it has not as many values as columns, 2"),
-        ("x.csv", "problem,answer\na,1,2\n", "line 2 is malformed: it has not as many values as columns, 2"),
+        ("x.csv", "problem,answer\na,1\nb\n", "line 3 is malformed: it must have 2 values, one a column"),
+        ("x.csv", "problem,answer\na,1,2\n", "line 2 is malformed: it must have 2 values, one a column"),
         ("x.csv", 'problem,answer\na,1\nb,"2\n', "cannot read .* after line 2: unexpected end of data"),
         ("x.csv", "problem,answer\n\xff,1\n", "cannot read .*: 'utf-8' codec"),
         ("x.csv", "", "holds no problems"),

@@ -1,4 +1,4 @@
-"""Whether two answers are mathematically equal, decided in processes that can be killed: LaTeX can hang a grader."""
+"""Whether two answers are mathematically equal, decided in processes that can be killed: some LaTeX hangs a parser."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from computewise.grading.normalize import LONGEST, is_number, is_prose, normaliz
 from computewise.grading.processes import WorkerPool
 
 KEY_SECONDS = 4.0
-"""Seconds that may be spent on one answer, all comparisons together."""
+"""Seconds that all comparisons of one answer may take together."""
 _SHARE_OF_THE_KEY = 0.4
 _DEEPEST = 40
 _REMEMBERED = 100_000
 _PERIODIC = re.compile(r"[\d.]\s*\\overline|\\[lc]?dots|\.\.\.")
 _UNSAID = re.compile(r"'|\\prime|\d_\{?\d|" + _PERIODIC.pattern)
-"""What math-verify drops: primes, the base of a number, the period of a decimal."""
+"""What math-verify ignores: primes, the base of a number, the period of a decimal."""
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
 class AnswerEquivalence:
-    """Compares answers by math-verify where it is installed, by their canonical text where it is not.
+    """Compares answers by math-verify where it is installed, else by their canonical text.
 
-    Threads may share one. Whoever asks with an answer on which `patience` seconds have been spent, or that kills its
-    worker, hears that it is equal to nothing but its own text. `close`, or the end of a `with`, ends
-    its workers.
+    Threads may share one instance. An answer that has taken `patience` seconds, or that kills its worker, equals only
+    its own text from then on. `close`, or the end of a `with` block, ends the worker processes.
     """
 
     def __init__(self, patience: float = KEY_SECONDS, workers: int = 2) -> None:
@@ -51,19 +50,19 @@ class AnswerEquivalence:
         self.close()
 
     def close(self) -> None:
-        """End the worker processes; they start again where they are needed."""
+        """End the worker processes; later comparisons start new ones."""
         self._pool.close()
 
     @property
     def given_up(self) -> int:
-        """How many answers could not be read or compared in time."""
+        """How many answers could not be parsed or compared in time."""
         with self._lock:
             return sum(spent >= self._patience for spent in self._spent.values())
 
     def key(self, answer: str) -> str:
-        """A text that equal answers share, however they are written, as far as it can be known in `patience` seconds.
+        """A text that equal answers share, as far as this can be computed in `patience` seconds.
 
-        It is an answer itself, and its own key.
+        The key is itself an answer, and it is its own key.
         """
         text = normalize(answer)
         if len(text) > LONGEST:
@@ -74,14 +73,14 @@ class AnswerEquivalence:
         key = self._keys.get(text)
         if key is None:
             form = self._ask(text, self._patience * _SHARE_OF_THE_KEY, "form", text)
-            # A decimal comma is math-verify's reading of a list.
+            # math-verify reads a list such as 1,2 as a number with a decimal comma.
             key = form if isinstance(form, str) and not ("," in text and is_number(form)) else text
             self._remember(self._keys, text, key)
             self._remember(self._keys, key, key)
         return key
 
     def __call__(self, gold: str, answer: str) -> bool:
-        """Whether they are equal; `gold` is the reference, or what represents a class."""
+        """Whether the answers are equal; `gold` is the reference, or the representative of a class of answers."""
         with self._lock:
             self.asked += 1
         one, other = normalize(gold), normalize(answer)
@@ -108,13 +107,13 @@ class AnswerEquivalence:
         )
 
     def _ask(self, charged: str, seconds: float, *question: str) -> object:
-        """What a worker says; None where it says nothing in time, which is charged to one of the answers."""
+        """A worker's reply; None where there is none in time, which charges `seconds` to the answer `charged`."""
         if seconds <= 0:
             return None
         answered, answer = self._pool.ask(question, seconds)
         if not answered:
             with self._lock:
-                self._spent[charged] += seconds  # also where the worker died at once: it would die again
+                self._spent[charged] += seconds  # also if the worker died at once, since it would die again
         return answer
 
     def _remember(self, memory: dict[K, V], key: K, value: V) -> None:
@@ -137,7 +136,7 @@ def _plain(text: str) -> bool:
 
 
 def _deep(text: str) -> bool:
-    """Whether brackets are nested deeper than any answer's: parsers take exponential time, or the whole stack."""
+    """Whether brackets are nested too deeply for an answer; a parser would take exponential time or overflow."""
     depth = 0
     for character in text:
         depth += (character in "([{") - (character in ")]}")

@@ -1,4 +1,4 @@
-"""Where a solution says its final answer."""
+"""Extracts the final answer of a solution."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FENCED = re.compile(r"^```[ \t]*[A-Za-z0-9+]*[ \t]*\n(.*?)^```[ \t]*$", re.DOTA
 
 
 def boxed(text: str) -> str | None:
-    r"""The content of the last \boxed{...} whose braces are balanced; None without one, or where it is blank."""
+    r"""The content of the last \boxed{...} with balanced braces; None where there is none, or it is blank."""
     opened: list[int] = []
     boxes: set[int] = set()
     start, end = -1, -1
@@ -33,7 +33,7 @@ def boxed(text: str) -> str | None:
 
 
 def after_hashes(text: str) -> str | None:
-    """What stands behind the last line's ``####``, as the solutions of GSM8K end."""
+    """The text after ``####`` on the last such line, where the solutions of GSM8K have their answer."""
     found = _HASHES.findall(text)
     return found[-1] if found else None
 
@@ -45,7 +45,7 @@ def tagged(text: str) -> str | None:
 
 
 def stated(text: str) -> str | None:
-    """X of the last "answer is X" or "answer: X": what is in dollars or in bold, else the rest of its sentence."""
+    """X of the last "answer is X" or "answer: X": the part in dollar signs or bold, else the rest of the sentence."""
     found = _STATED.findall(text)
     if not found:
         return None
@@ -54,7 +54,7 @@ def stated(text: str) -> str | None:
 
 
 def stated_formula(text: str) -> str | None:
-    """As `stated`, but only what is in dollars or in bold, or a number: prose is no formula."""
+    """As `stated`, but only a part in dollar signs or bold, or a number; None for prose."""
     found = _STATED.findall(text)
     if not found:
         return None
@@ -74,8 +74,8 @@ def fenced(text: str) -> str | None:
 
 
 def final_answer(text: str) -> str | None:
-    r"""The last \boxed{}, else what is behind ``####``, in ``<answer>`` or after "the answer is"; else None.
+    r"""The content of the last \boxed{}, else the text after ``####``, in ``<answer>`` or after "the answer is".
 
-    A box says that it is the answer; the others are looked at only where there is none.
+    None where a solution has none of them.
     """
     return boxed(text) or after_hashes(text) or tagged(text) or stated(text)

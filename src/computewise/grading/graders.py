@@ -1,4 +1,4 @@
-"""The graders: mathematics, choices, exact text, code, and functions of one's own."""
+"""The graders: mathematics, multiple choice, exact text, code, and user functions."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ from computewise.grading.processes import isolation, run_program
 
 
 class Grader(Protocol):
-    """Reads answers off solutions and compares them.
+    """Extracts the answers of solutions and compares them.
 
-    An answer whose `key` equals the reference's is correct; some others may be, for a comparison knows both sides. A
-    key is an answer too: `correct` takes it in place of what it was made of. One problem's failure is a `ProblemError`.
+    An answer whose `key` equals the reference's key is correct; other answers may be correct too, since a comparison
+    sees both sides. A key is itself an answer: `correct` accepts it in place of the answer. A failure on one problem is
+    a `ProblemError`.
     """
 
     @property
     def instruction(self) -> str:
-        """What a model is asked to do so that its answers can be read."""
+        """The instruction to a model, so that its answer can be extracted."""
         ...
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a person should know about how this grader works here."""
+        """Notes for a person about the limits of this grader on this machine."""
         ...
 
     def answer(self, solution: str) -> str | None:
-        """The final answer as it is written; None where there is none, which is never a vote."""
+        """The final answer as it is written; None where there is none, which never counts as a vote."""
         ...
 
     def key(self, answer: str) -> str:
-        """The answer in canonical form: equal keys are equivalent answers, so that votes are counted without pairs."""
+        """The answer in canonical form: equivalent answers have equal keys, so votes need no pairwise comparison."""
         ...
 
     def correct(self, reference: str, answer: str) -> bool:
@@ -47,7 +48,7 @@ class Grader(Protocol):
         ...
 
     def accepts(self, reference: str) -> bool:
-        """Whether a solution that gives the reference as its answer would be found correct."""
+        """Whether a solution whose answer is the reference would be graded correct."""
         ...
 
 
@@ -61,7 +62,7 @@ WITHOUT_MATHEMATICS = (
 class MathGrader:
     r"""Numbers, expressions, tuples, sets, intervals, matrices, equations and words, compared by `AnswerEquivalence`.
 
-    Reads the last \boxed{}; without one, what is behind ``####``, in ``<answer>``, or a formula after "the answer is".
+    Reads the last \boxed{}; without one, the text after ``####``, in ``<answer>``, or a formula after "the answer is".
     """
 
     equal: AnswerEquivalence = field(default_factory=AnswerEquivalence)
@@ -72,11 +73,11 @@ class MathGrader:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is missing where math-verify is not installed."""
+        """A note where math-verify is not installed."""
         return () if self.equal.by_mathematics else (WITHOUT_MATHEMATICS,)
 
     def answer(self, solution: str) -> str | None:
-        """The final answer as it is written; None where nothing but prose says it."""
+        """The final answer as it is written; None where it is stated only in prose."""
         return boxed(solution) or after_hashes(solution) or tagged(solution) or stated_formula(solution)
 
     def key(self, answer: str) -> str:
@@ -84,11 +85,11 @@ class MathGrader:
         return self.equal.key(answer)
 
     def correct(self, reference: str, answer: str) -> bool:
-        """Whether they are equal; an answer that cannot be read in time is not."""
+        """Whether they are equal; an answer that cannot be parsed in time is not."""
         return self.equal(reference, answer)
 
     def accepts(self, reference: str) -> bool:
-        """Whether it can be boxed, is not endless, and its own key is found equal to it."""
+        """Whether the reference can be put into a box, is not too long, and equals its own key."""
         if boxed(rf"\boxed{{{reference}}}") != reference.strip() or len(reference) > LONGEST:
             return False
         return self.correct(reference, self.key(reference))
@@ -99,10 +100,10 @@ HALF = 0.5
 
 @dataclass(frozen=True, slots=True)
 class FunctionGrader:
-    """Calls ``function(answer, reference)``: a bool, or a number in [0, 1] that is correct from a half on.
+    """Calls ``function(answer, reference)``, which returns a bool or a number in [0, 1]; a half or more is correct.
 
-    Answers vote for the same where they are the same text but for white space at the ends. The function runs in this
-    process, in any thread, for as long as it takes.
+    Answers are one vote where their texts are equal, apart from white space at the ends. The function runs in this
+    process, in any thread, without a time limit.
     """
 
     name: str
@@ -111,7 +112,7 @@ class FunctionGrader:
     warnings: tuple[str, ...] = ()
 
     def answer(self, solution: str) -> str | None:
-        r"""What is in the last \boxed{}, behind ``####``, in ``<answer>`` or after "the answer is"."""
+        r"""The text in the last \boxed{}, after ``####``, in ``<answer>`` or after "the answer is"."""
         return final_answer(solution)
 
     def key(self, answer: str) -> str:
@@ -119,7 +120,7 @@ class FunctionGrader:
         return answer.strip()
 
     def correct(self, reference: str, answer: str) -> bool:
-        """What the function says; raises `ProblemError` where it raises or says something else."""
+        """The function's result; raises `ProblemError` where it raises or returns another type."""
         try:
             said = self.function(answer, reference)
         except Exception as error:
@@ -131,12 +132,12 @@ class FunctionGrader:
         return said >= HALF
 
     def accepts(self, reference: str) -> bool:
-        """Whether the function finds the reference correct."""
+        """Whether the function grades the reference itself correct."""
         return bool(reference.strip()) and self.correct(reference, reference)
 
 
 def load_function(name: str) -> FunctionGrader:
-    """The grader of that name; modules are looked for in the current directory too. Raises `UsageError`."""
+    """The grader `module:function`; modules in the current directory are found too. Raises `UsageError`."""
     module_name, _, function_name = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -159,15 +160,15 @@ SECONDS = 10.0
 
 MAX_SOURCE_CHARACTERS = 100_000
 
-"""Characters of a program."""
+"""The most characters of a program that is run."""
 
 
 @dataclass(frozen=True, slots=True)
 class CodeGrader:
-    """Runs the solution's last fenced block and then the reference, which is Python that raises where a test fails.
+    """Runs the solution's last fenced block, then the reference: Python code that raises where a test fails.
 
-    It must be allowed: what a model wrote is executed with the rights of whoever runs this. See `run_program` for the
-    limits, which are no sandbox.
+    It needs permission, because code that a model wrote is executed with the rights of the user. See `run_program` for
+    the limits; they are not a sandbox.
     """
 
     seconds: float = SECONDS
@@ -178,12 +179,12 @@ class CodeGrader:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Whether the programs it runs can reach the network."""
+        """A note where the programs that it runs can reach the network."""
         cut = any("--net" in part for part in isolation())
         return () if cut else ("Programs that are graded can reach the network: unshare does not work here.",)
 
     def answer(self, solution: str) -> str | None:
-        """The last fenced block; a program that is endless is none."""
+        """The last fenced block; None where there is none, or it is too long."""
         program = fenced(solution)
         return program if program is not None and len(program) <= MAX_SOURCE_CHARACTERS else None
 
@@ -196,15 +197,15 @@ class CodeGrader:
         return run_program(answer, reference, self.seconds)
 
     def accepts(self, reference: str) -> bool:
-        """Whether the tests are Python; that they can be passed is not known."""
+        """Whether the tests are valid Python; whether a program can pass them is not checked."""
         return bool(_normalised(reference))
 
 
 def allowed_code_grader(allowed: bool) -> CodeGrader:
-    """The grader, where running what models write is allowed; raises `UsageError` where not."""
+    """The grader, if running the code of models is allowed; else raises `UsageError`."""
     if not allowed:
         raise UsageError(
-            "the grader code runs what the model writes, and it is no sandbox: allow_code_execution allows it"
+            "the grader code runs programs that the model writes, without a sandbox: allow_code_execution permits it"
         )
     return CodeGrader()
 

@@ -1,4 +1,4 @@
-"""Answers in a canonical form."""
+"""Answers in canonical form, and the graders that compare such texts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EDGES = " \t\"'`“”‘’.,;:!?"
 
 
 def letter(text: str) -> str | None:
-    r"""The choice that a text names: B, (b), B. 42, \text{B}, option B."""
+    r"""The letter of the choice that a text names, such as B, (b), B. 42, \text{B} or option B."""
     plain = _OPTION.sub("", _MARKUP.sub(r"\1", text).strip())
     match = _BARE.fullmatch(plain) or _LETTER.match(plain)
     return next(group for group in match.groups() if group).upper() if match else None
@@ -34,7 +34,7 @@ def letter(text: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceGrader:
-    """One letter from A to J."""
+    """Multiple choice: an answer is one letter from A to J."""
 
     instruction: str = (
         f"{_STEPS} Choose one of the options, and end with a line that says only: The answer is (X), with its letter."
@@ -48,51 +48,51 @@ class ChoiceGrader:
         return letter(boxed(solution) or final_answer(solution) or alone)
 
     def key(self, answer: str) -> str:
-        """The letter, in capitals."""
+        """The letter in upper case."""
         return letter(answer) or answer.strip()
 
     def correct(self, reference: str, answer: str) -> bool:
-        """The same letter."""
+        """Whether both name the same letter."""
         chosen = letter(answer)
         return chosen is not None and chosen == letter(reference)
 
     def accepts(self, reference: str) -> bool:
-        """Whether it is a letter."""
+        """Whether the reference names a letter."""
         return letter(reference) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class ExactGrader:
-    """The same text but for capitals, runs of white space, and quotes and punctuation at either end."""
+    """Exact text, except for case, runs of white space, and quotes and punctuation at either end."""
 
     instruction: str = SHORT_ANSWER
     warnings: tuple[str, ...] = ()
 
     def answer(self, solution: str) -> str | None:
-        r"""What is in the last \boxed{}, behind ``####``, in ``<answer>`` or after "the answer is"."""
+        r"""The text in the last \boxed{}, after ``####``, in ``<answer>`` or after "the answer is"."""
         return final_answer(solution)
 
     def key(self, answer: str) -> str:
-        """The text as it is compared; Unicode's compatibility forms are one."""
+        """The text that is compared; Unicode compatibility forms of one character are equal (NFKC)."""
         text = " ".join(unicodedata.normalize("NFKC", answer).casefold().split())
         return text.strip(_EDGES) or text
 
     def correct(self, reference: str, answer: str) -> bool:
-        """Equal keys."""
+        """Whether the keys are equal."""
         return self.key(reference) == self.key(answer)
 
     def accepts(self, reference: str) -> bool:
-        """Whether there is anything to compare."""
+        """Whether the reference is not blank."""
         return bool(reference.strip())
 
 
 LONGEST = 500
 
-"""Characters; no grader makes sense of a longer answer, and parsing it takes seconds."""
+"""Characters; a longer answer is not parsed, since that takes seconds and no grader understands it."""
 
 _LONGEST_NUMBER = 200
 
-"""Characters; Python refuses to read integers of thousands of digits, as a sample that loops may hold them."""
+"""Characters; Python refuses integers of thousands of digits, which a sample in a loop may contain."""
 
 _LARGEST_EXPONENT = 40
 
@@ -163,10 +163,10 @@ _PROSE = re.compile(r"(?:[A-Z]?[a-z]{2,})+")
 
 @lru_cache(maxsize=4096)
 def normalize(answer: str) -> str:
-    """The answer without LaTeX's ways to write the same: spaces, delimiters, units, "x =", and numbers as fractions.
+    """The canonical text of an answer: no spaces, delimiters, units or "x =", one spelling of LaTeX, exact fractions.
 
-    What it returns it returns unchanged. Words lose their capitals; percent signs and currencies are dropped, so 50 and
-    50 % are equal and 0.5 is neither.
+    Normalising twice changes nothing. Words are put in lower case. Percent signs and currencies are dropped, so 50
+    equals 50 %, and 0.5 does not.
     """
     for _ in range(8):
         before, answer = answer, _rewrite(answer)
@@ -188,12 +188,12 @@ def _rewrite(answer: str) -> str:
 
 
 def is_number(text: str) -> bool:
-    """Whether a canonical text is a fraction or a whole number."""
+    """Whether a canonical text is an integer or a fraction."""
     return re.fullmatch(r"-?\d+(?:/\d+)?", text) is not None
 
 
 def is_prose(text: str) -> bool:
-    """Whether a canonical text is words."""
+    """Whether a canonical text consists of words."""
     return _PROSE.fullmatch(text) is not None
 
 

@@ -55,10 +55,10 @@ _ISOLATIONS = (
 def run_program(program: str, tests: str, seconds: float) -> bool:
     """Whether `program` and then `tests` run to their end, in one namespace, without an exception.
 
-    It runs in a process of its own with limits to time, memory, size of files and number of processes, an empty
-    environment and an empty directory, in a session that is killed afterwards; with no network, and no other process in
-    sight, where this system lets `unshare` do that. That stops accidents. It does not stop an attack: the process has
-    the rights of whoever runs this, reads what they can read, and could forge its verdict.
+    They run in a process of their own, with limits on time, memory, file size and the number of processes, in an empty
+    directory and environment, in a session that is killed afterwards. Where the system permits `unshare`, the process
+    has no network and sees no other process. This prevents accidents, not attacks: the process has the rights of the
+    user, can read the user's files, and could forge its verdict.
     """
     token = secrets.token_hex(16)
     given = {"limits": _limits(seconds), "seconds": seconds, "token": token, "program": program, "tests": tests}
@@ -87,7 +87,7 @@ def run_program(program: str, tests: str, seconds: float) -> bool:
 
 
 def _ended_after(seconds: float) -> tuple[str, ...]:
-    # If this process is killed, nothing ends the first process of a namespace: it hears no alarm.
+    # The first process of a namespace ignores the alarm signal, so nothing would end it if this process were killed.
     return ("timeout", "--signal=KILL", str(seconds)) if isolation() else ()
 
 
@@ -102,7 +102,7 @@ def _limits(seconds: float) -> dict[str, int]:
 
 
 def _read(source: int, length: int, seconds: float) -> bytes:
-    """Up to `length` bytes: children that a program leaves behind may keep the pipe open."""
+    """Read up to `length` bytes; does not wait for the end, since children of the program may keep the pipe open."""
     heard, until = b"", time.monotonic() + seconds
     while len(heard) < length and wait([source], max(0.0, until - time.monotonic())):
         received = os.read(source, length - len(heard))
@@ -114,7 +114,7 @@ def _read(source: int, length: int, seconds: float) -> bytes:
 
 @cache
 def isolation() -> tuple[str, ...]:
-    """The command that takes the network, and sight of other processes, away; empty where none works here."""
+    """The command that removes the network and hides other processes; empty where none works on this system."""
     for command in _ISOLATIONS:
         with suppress(OSError):
             if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
@@ -128,7 +128,7 @@ _STARTING = 120.0
 
 
 class WorkerPool:
-    """At most `size` workers, started as they are needed; any number of threads may ask, and wait for a free one."""
+    """At most `size` worker processes, started on demand; any number of threads may share the pool."""
 
     def __init__(self, size: int) -> None:
         self._free = threading.BoundedSemaphore(size)
@@ -137,7 +137,7 @@ class WorkerPool:
         self._end = weakref.finalize(self, _kill_all, self._idle)
 
     def ask(self, question: Sequence[object], seconds: float) -> tuple[bool, Any]:
-        """Whether an answer came in time, and the answer; a worker that gave none is killed."""
+        """Whether an answer came within `seconds`, and the answer; a worker without an answer is killed."""
         with self._free:
             worker = self._living() or _Worker()
             answered, answer = False, None
@@ -161,7 +161,7 @@ class WorkerPool:
         return None
 
     def close(self) -> None:
-        """End the idle workers; the next question starts new ones."""
+        """End the idle workers; later questions start new ones."""
         with self._lock:
             _kill_all(self._idle)
 
@@ -178,10 +178,10 @@ def _kill_all(workers: list[_Worker]) -> None:
 
 
 class _Worker:
-    """Not multiprocessing's: that runs the caller's script again, which need not be guarded against it."""
+    """A worker process. multiprocessing is not used, because it runs the main script again, which may be unguarded."""
 
     def __init__(self) -> None:
-        # A session of its own, so that Ctrl-C reaches only the process that asks; without it, the input ends.
+        # In a session of its own, so that Ctrl-C reaches only the parent; the worker ends when its input ends.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "computewise.grading.worker"],
             stdin=subprocess.PIPE,
@@ -193,7 +193,7 @@ class _Worker:
         )
         if self._heard(_STARTING) != (True, True):
             self.kill()
-            raise RunError("math-verify does not start: reinstall it, or uninstall it to compare answers as text")
+            raise RunError("math-verify does not start: reinstall it, or uninstall it to compare answers as text only")
 
     @property
     def pid(self) -> int:
@@ -207,7 +207,7 @@ class _Worker:
         kind, *rest = question
         try:
             self._stdin.write(json.dumps([kind, seconds, *rest]).encode() + b"\n")
-        except OSError:  # it was killed meanwhile
+        except OSError:  # the worker was killed in the meantime
             return False, None
         return self._heard(seconds)
 
@@ -228,5 +228,5 @@ class _Worker:
     def _heard(self, seconds: float) -> tuple[bool, Any]:
         if not wait([self._stdout.fileno()], seconds):
             return False, None
-        line = self._stdout.readline()  # written at once
-        return (True, json.loads(line)) if line.endswith(b"\n") else (False, None)  # else it died of it
+        line = self._stdout.readline()  # a reply is written in one piece
+        return (True, json.loads(line)) if line.endswith(b"\n") else (False, None)  # else the worker died

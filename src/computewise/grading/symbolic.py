@@ -1,8 +1,8 @@
-"""One text for a parsed mathematical object, equal for equal ones: runs in a worker, for SymPy can hang.
+"""A canonical text of a parsed mathematical object. Runs in a worker process, since SymPy can hang.
 
-A constant is a sum of rational multiples of roots, powers of pi and i where it can be written so: one way only, as
-these are independent over the rationals. Else it is its value to fifteen digits. What has variables is brought to
-one fraction, cancelled and expanded, which is unique for rational functions and the best that can be had for others.
+A constant is written as a sum of rational multiples of roots, powers of pi and i where possible; this form is unique,
+because these are independent over the rationals. Other constants are written as their value to fifteen digits. An
+expression with variables is brought to one fraction, cancelled and expanded; this is unique for rational functions.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from sympy.core.relational import Relational
 
 DIGITS = 15
 _GREATEST = 10**30
-"""What is written out; 9^{9^9} and its inverse are left as they are."""
+"""The largest number that is written out, and the inverse of the smallest; 9^{9^9} has no form."""
 _MOST_OPERATIONS = 200
 _LONGEST = 200
-"""Characters; a constant that takes more is better known by its value."""
+"""Characters; a longer constant is written as its value."""
 
 
 def form(parsed: Any) -> str | None:
-    """LaTeX that parses to an equal object; None for what has no such form."""
+    """LaTeX that parses to an equal object; None where there is no canonical form."""
     if isinstance(parsed, MatrixBase):
         return _matrix(parsed)
     if isinstance(parsed, Relational):
@@ -71,7 +71,7 @@ def _latex(expression: Expr) -> str:
 
 
 def _independent(term: Expr) -> bool:
-    """Whether it is a rational times a root of a whole number, a power of pi, i, or several of them."""
+    """Whether a term is a rational number times roots of integers, powers of pi, and i."""
     return all(
         factor.is_Rational
         or factor in (sympy.pi, sympy.I)
@@ -102,7 +102,7 @@ def _relation(parsed: Relational) -> str | None:
 
 
 def _equation(parsed: Relational) -> str | None:
-    """Both sides on the left, without the constant factor and the denominators' sign that do not change it."""
+    """The equation with 0 on its right side, without constant factors and with a positive leading coefficient."""
     above = sympy.fraction(_one_fraction((parsed.lhs - parsed.rhs).doit()))[0]
     if not above.is_polynomial() or not above.free_symbols:
         return None
@@ -120,7 +120,7 @@ def _set(parsed: sympy.Set) -> str | None:
     if isinstance(parsed, sympy.Union):
         parts = sorted(map(str, map(form, parsed.args)))
         return None if "None" in parts else r"\cup ".join(parts)
-    # math-verify parses to its own class of sets, whose elements may repeat
+    # math-verify has a class of sets of its own, whose elements may repeat.
     return _enclosed(r"\{", parsed.args, r"\}") if "FiniteSet" in type(parsed).__name__ else None
 
 

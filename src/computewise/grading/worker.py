@@ -1,8 +1,8 @@
-"""A process that reads LaTeX, so that what hangs can be killed: `python -m computewise.grading.worker`.
+"""A process that parses LaTeX, so that it can be killed when it hangs: `python -m computewise.grading.worker`.
 
-It answers one line of JSON for each: ``["form", seconds, text]`` by a text or null, ``["equal", seconds, reference,
-answer]`` by true or false. After its seconds the kernel ends it, also where the process that asked is dead by then and
-where one operation on huge numbers holds the interpreter: no thread of this process could do that.
+It answers each line of JSON with one: ``["form", seconds, text]`` with a text or null, ``["equal", seconds, reference,
+answer]`` with true or false. After `seconds` a timer of the kernel ends the process, even if its parent is dead or one
+operation on huge numbers holds the interpreter, which no thread of the process could interrupt.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from typing import Any
 from computewise.grading.normalize import is_number, normalize
 
 WORKER_MEMORY = 2 << 30
-"""Bytes of address space: a number that needs more is a failure to read, not a machine out of memory."""
+"""Bytes of address space: a number that needs more fails to parse, and does not exhaust the machine's memory."""
 _GRACE = 1.0
-"""Seconds; the process that asked is to give up first."""
+"""Seconds beyond the limit, so that the parent gives up first."""
 
 
 def serve() -> None:
-    """Answer until the input ends, which it does where the other process dies."""
+    """Answer until the input ends, which also happens when the parent dies."""
     with os.fdopen(os.dup(1), "w") as replies:
-        os.dup2(2, 1)  # what libraries print is no reply
+        os.dup2(2, 1)  # so that text which libraries print is not read as a reply
         _limit_memory()
-        logging.disable()  # math-verify warns that timeouts are now its caller's
+        logging.disable()  # math-verify warns that its caller is responsible for timeouts
         import math_verify  # noqa: F401
 
         from computewise.grading.symbolic import form  # noqa: F401
@@ -48,7 +48,7 @@ def _reply(replies: Any, value: object) -> None:
 
 
 def _limit_memory() -> None:
-    with suppress(ImportError, ValueError, OSError):  # not every system can
+    with suppress(ImportError, ValueError, OSError):  # not supported on every system
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (WORKER_MEMORY, WORKER_MEMORY))
@@ -62,7 +62,7 @@ def _parsed(text: str) -> list[Any]:
 
 
 def _equal(reference: str, answer: str) -> bool:
-    """As they are written, or as `canonical` writes them: it knows units and spellings that math-verify does not."""
+    """Compare the texts and their normalised forms: `normalize` knows units and spellings unknown to math-verify."""
     from math_verify import verify
 
     pairs = {(reference, answer): None, (normalize(reference), normalize(answer)): None}
@@ -70,7 +70,7 @@ def _equal(reference: str, answer: str) -> bool:
 
 
 def _form(text: str) -> str | None:
-    """The canonical text of its form, if that is read as itself; None where there is none."""
+    """The canonical text, if it is its own canonical text; None where there is none."""
     found = _form_once(text)
     return found if found is not None and (is_number(found) or _form_once(found) == found) else None
 

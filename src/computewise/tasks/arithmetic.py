@@ -40,7 +40,7 @@ Expression = int | Operation
 
 
 def render(expression: Expression) -> str:
-    """The text that `parse` reads back as the same tree; a negative operand is bracketed, a negative result is not."""
+    """The text that `parse` reads as the same tree; a negative operand is put in brackets, a negative result is not."""
     return str(expression) if isinstance(expression, int) else _render(expression)
 
 
@@ -56,9 +56,9 @@ def _render(expression: Expression) -> str:
 
 
 def parse(text: str) -> Expression:
-    """Read an expression; raises `ProblemError`, naming what is allowed, where it is not one of this task."""
+    """Parse an expression; raises `ProblemError` where it is not one of this task."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # "1or 2" is refused in one line, not in two
+        with warnings.catch_warnings(action="ignore"):  # Python warns of "1or 2", which is refused anyway
             expression = _convert(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ProblemError(f"malformed expression {_shorten(text)}: allowed are {ALLOWED}") from None
@@ -163,7 +163,7 @@ def _event(rng: random.Random, name: str, have: Expression) -> tuple[str, Expres
 
 
 def random_story(rng: random.Random, least: int = 1) -> tuple[str, list[str]]:
-    """Prompt and reference solution of one random story, `least` to `MAX_OPERATIONS` operations, nobody in debt."""
+    """Prompt and reference solution of one random story: at least `least` operations, no negative amounts."""
     name, thing = rng.choice(NAMES), rng.choice(THINGS)
     start = rng.randint(2, 99)
     sentences = [f"{name} has {start} {thing}."]
@@ -179,21 +179,21 @@ def random_story(rng: random.Random, least: int = 1) -> tuple[str, list[str]]:
 
 LEAST_OPERATIONS = 2
 
-"""A single operation leaves nothing to search; the models are trained on those too."""
+"""Problems with a single operation leave nothing to search; the models are trained on those too."""
 
 
 _NUMBER = re.compile(r"-?[0-9]{1,40}")
 
 
 def read_expression(text: str) -> Problem:
-    """A user's expression as a problem, in the spelling the models know, with its true value as reference."""
+    """A user's expression as a problem, in the models' notation, with its true value as the reference."""
     tree = parse(text)
     prompt = render(tree)
     return Problem(id=prompt, prompt=prompt, answer=str(evaluate(tree)))
 
 
 def read_story(text: str) -> Problem:
-    """A user's story as a problem, whose answer nobody knows."""
+    """A user's story as a problem without a reference."""
     prompt = " ".join(text.split())
     return Problem(id=prompt, prompt=prompt)
 
@@ -207,7 +207,7 @@ class EmbeddedTask:
     read: Callable[[str], Problem]
     delimiter: str = "\n"
     instruction: str = ""
-    """What a served model is told: the embedded ones, exported, know their task."""
+    """The instruction to a served model: "", since the embedded models, exported, know their task."""
     warnings: tuple[str, ...] = ()
 
     def answer(self, solution: str) -> str | None:

@@ -1,4 +1,4 @@
-"""A set of problems with a grader, and which split a problem belongs to."""
+"""A set of problems with a grader, and the split that a problem belongs to."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILE_SPLITS = ("test", "validation", "all")
 
 @dataclass(frozen=True)
 class DatasetTask:
-    """Problems in memory. `findings` says what was left out, and why."""
+    """Problems in memory; `warnings` says which rows were left out, and why."""
 
     name: str
     rows: tuple[Problem, ...]
@@ -37,25 +37,25 @@ class DatasetTask:
     warnings: tuple[str, ...] = ()
 
     def answer(self, solution: str) -> str | None:
-        """The grader's key of the final answer: equal strings are equivalent answers; None where there is none."""
+        """The grader's key of the final answer, which equivalent answers share; None where there is no answer."""
         found = self.grader.answer(solution)
         return None if found is None else self.grader.key(found)
 
     def correct(self, problem: Problem, answer: str | None) -> bool:
-        """Whether the grader finds `answer` right; raises `ProblemError` where it cannot."""
+        """Whether the grader finds `answer` correct; raises `ProblemError` where the grader fails."""
         return answer is not None and problem.answer is not None and self.grader.correct(problem.answer, answer)
 
     def problems(self, split: str, count: int, seed: int) -> list[Problem]:
         """The first `count` problems of a split in the order of `seed`.
 
-        A fifth of the problems is `validation`, the rest is `test`, decided by the prompt alone, so that no seed and no
-        order of rows moves a problem between them; `all` is both. Raises `UsageError` where there are not so many.
+        A fifth of the problems is `validation`, the rest is `test`. The prompt alone decides, so neither a seed nor the
+        order of rows moves a problem to another split; `all` is both. Raises `UsageError` if there are too few.
         """
         if split not in FILE_SPLITS:
             raise UsageError(f"unknown split {split!r}: allowed are {', '.join(FILE_SPLITS)}")
         held = [row for row in self.rows if split in (split_of_prompt(row.prompt), "all")]
         if count > len(held):
-            raise UsageError(f"{self.name} has {len(held)} problems in {split}, of {len(self.rows)}, not {count}")
+            raise UsageError(f"{self.name} has {len(held)} problems in {split}, {len(self.rows)} in total, not {count}")
         return shuffled(held, seed)[:count]
 
 
@@ -65,7 +65,7 @@ def split_of_prompt(prompt: str) -> str:
 
 
 def shuffled(problems: Sequence[Problem], seed: int) -> list[Problem]:
-    """In an order that `seed` and the prompts decide."""
+    """The problems in an order that depends only on `seed` and the prompts."""
     return sorted(problems, key=lambda problem: _hash(f"{seed}/{problem.prompt}"))
 
 

@@ -1,4 +1,4 @@
-"""Rows of problems from JSONL, CSV, Parquet and the Hugging Face hub, and the columns of known datasets."""
+"""Reads problems from JSONL, CSV, Parquet and the Hugging Face hub; knows the columns of common datasets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from computewise.grading.graders import CodeGrader, Grader
 
 @dataclass(frozen=True, slots=True)
 class KnownDataset:
-    """Where a data set is found, and names its columns may have, the first that is there first."""
+    """Where a dataset is, and the names that its columns may have; the first that exists is used."""
 
     path: str | None
     prompt: tuple[str, ...]
@@ -51,7 +51,7 @@ _PATH = re.compile(r"hf:([^/:\s]+/[^/:\s]+)(?:/([^/:\s]+))?(?::([^/:\s]+))?")
 
 
 def read_hub(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each row with where it stands; the split is `test` where none is named."""
+    """Each row with its place; the split is `test` where none is named."""
     match = _PATH.fullmatch(path)
     if match is None:
         raise UsageError(f"cannot read {path}: allowed is hf:OWNER/NAME[/CONFIG][:SPLIT]")
@@ -75,12 +75,12 @@ Rows = Iterator[tuple[str, RawRow]]
 
 
 def is_file_of_rows(name: str) -> bool:
-    """Whether a name ends like a file that can be read."""
+    """Whether a name ends like one of the file formats."""
     return name.endswith(tuple(_FORMATS))
 
 
 def read_rows(path: Path) -> Rows:
-    """Each row with where it stands: "line 3"."""
+    """Each row with its place, such as "line 3"."""
     for ending, read in _FORMATS.items():
         if path.name.endswith(ending):
             return read(path)
@@ -101,7 +101,7 @@ def _json_lines(path: Path) -> Rows:
 
 def _decode(path: Path, number: int, line: bytes) -> RawRow:
     try:
-        row = json.loads(line)  # unlike msgspec's, it reads the NaN that Python writes
+        row = json.loads(line)  # unlike msgspec, it accepts NaN, which Python writes
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path}, line {number} is not JSON: {_reason(error)}") from None
     if not isinstance(row, dict):
@@ -118,7 +118,7 @@ def _csv(path: Path) -> Rows:
                 number = reader.line_num
                 if None in row or None in row.values():
                     held = len(reader.fieldnames or ())
-                    raise RunError(f"{path}, line {number} is malformed: it has not as many values as columns, {held}")
+                    raise RunError(f"{path}, line {number} is malformed: it must have {held} values, one a column")
                 yield f"line {number}", dict(row)
     except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
         where = f" after line {number}" if number else ""
@@ -156,13 +156,13 @@ _FORMATS: dict[str, Callable[[Path], Rows]] = {
 
 _LISTED = 20
 
-"""Rows left out that are named one by one."""
+"""How many of the rows that are left out are listed one by one."""
 
 Row = Mapping[str, Any]
 
 
 class Columns(NamedTuple):
-    """What prompt, answer and id are called; an id there need not be."""
+    """The names of the columns; the id is optional."""
 
     prompt: str
     answer: str
@@ -170,7 +170,7 @@ class Columns(NamedTuple):
 
 
 def choose_columns(source: str, present: Sequence[str], known: KnownDataset, named: Mapping[str, str]) -> Columns:
-    """The columns to read; raises `UsageError` naming those that are there."""
+    """The columns to read; raises `UsageError` with the existing columns where one is missing."""
 
     def choose(role: str, usual: Sequence[str]) -> str | None:
         wanted = (named[role],) if role in named else usual
@@ -188,7 +188,7 @@ def choose_columns(source: str, present: Sequence[str], known: KnownDataset, nam
 def read_problems(
     source: str, rows: Iterable[tuple[str, Row]], known: KnownDataset, named: Mapping[str, str], grader: Grader
 ) -> tuple[tuple[Problem, ...], tuple[str, ...]]:
-    """The problems, each prompt once, each with a reference that its grader accepts; and what was left out."""
+    """The problems, each prompt once and with a reference that the grader accepts, and notes on the rows left out."""
     problems: dict[str, Problem] = {}
     names: set[str] = set()
     repeated: list[str] = []
@@ -206,7 +206,7 @@ def read_problems(
 
 
 def _fault(where: str, reference: str | None, grader: Grader) -> str | None:
-    """Why the reference cannot be used; None where it can."""
+    """Why the reference cannot be used; None if it can."""
     if reference is None:
         return f"{where} has no reference answer"
     try:
@@ -240,7 +240,7 @@ def _digest(prompt: str) -> str:
 
 
 def _with_own_name(problem: Problem, taken: set[str]) -> Problem:
-    """The problem; with its prompt's digest in its id where another has the same."""
+    """The problem, with a digest of its prompt added to its id where another problem has the same id."""
     name = problem.id if problem.id not in taken else f"{problem.id}#{_digest(problem.prompt)}"
     taken.add(name)
     return Problem(name, problem.prompt, problem.answer)

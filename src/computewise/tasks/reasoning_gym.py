@@ -15,14 +15,14 @@ from computewise.tasks.dataset import FILE_SPLITS, split_of_prompt
 PREFIX = "reasoning_gym:"
 _SIZE = 1_000_000
 _TRIES = 50
-"""Generated problems for each that is wanted: those that repeat, or that are of the other split, are passed over."""
+"""The most problems generated for each that is wanted: duplicates and those of another split are skipped."""
 
 
 @dataclass(frozen=True, slots=True)
 class GymTask:
-    """One of reasoning-gym's data sets; an answer is correct where its `score_answer` gives full marks.
+    """One of reasoning-gym's datasets; an answer is correct where its `score_answer` returns 1.
 
-    A problem's id is its recipe, name/seed/index, so that any process can grade it.
+    A problem's id is name/seed/index, from which any process can generate the problem again to grade an answer.
     """
 
     dataset: str
@@ -32,7 +32,7 @@ class GymTask:
 
     @property
     def name(self) -> str:
-        """What it is called in records."""
+        """The name in records."""
         return PREFIX + self.dataset
 
     def answer(self, solution: str) -> str | None:
@@ -40,7 +40,7 @@ class GymTask:
         return final_answer(solution)
 
     def correct(self, problem: Problem, answer: str | None) -> bool:
-        """Whether reasoning-gym gives it 1."""
+        """Whether reasoning-gym scores the answer with 1."""
         if answer is None:
             return False
         _, seed, index = problem.id.rsplit("/", 2)
@@ -48,7 +48,7 @@ class GymTask:
         return bool(made.score_answer(answer, made[int(index)]) >= 1)
 
     def problems(self, split: str, count: int, seed: int) -> list[Problem]:
-        """The first `count` distinct problems of a split; which split a prompt is of, it says alone."""
+        """The first `count` distinct problems of a split; the prompt alone decides its split."""
         if split not in FILE_SPLITS:
             raise UsageError(f"unknown split {split!r}: allowed are {', '.join(FILE_SPLITS)}")
         made, found = _dataset(self.dataset, seed), dict[str, Problem]()
@@ -83,6 +83,6 @@ def _dataset(name: str, seed: int) -> Any:
 
 
 def gym_task(name: str, delimiter: str, instruction: str | None) -> GymTask:
-    """The task of that data set; raises `UsageError` where reasoning-gym has none, or is not installed."""
+    """The task of that dataset; raises `UsageError` if it does not exist or reasoning-gym is not installed."""
     _dataset(name, 0)
     return GymTask(name, delimiter, instruction or SHORT_ANSWER)

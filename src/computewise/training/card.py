@@ -1,4 +1,4 @@
-"""Model cards: what a model is, how it was made, what it can do on problems it was not trained on."""
+"""Model cards: what a model is, how it was trained, and its accuracy on problems that it was not trained on."""
 
 from __future__ import annotations
 
@@ -46,29 +46,29 @@ def generator_card(name: str, recipe: GeneratorRecipe, weights: Path, seconds: f
 
 
 def revision_card(name: str, recipe: RevisionRecipe, weights: Path, step: int, seconds: float) -> Path:
-    """As `generator_card`, and what happens along chains."""
+    """`generator_card`, and the accuracy along chains of revisions."""
     shown = (
-        "each up to the step that a verifier doubts most, a right one whole"
+        "each up to the step at which a verifier's score falls most, a right one whole"
         if recipe.training.network.verdicts
         else "whole, by the recipe of Snell et al. 2024"
     )
     labelling = recipe.labelling
     lines = _generator_lines(
         name,
-        f"`small`, trained to revise: it sees up to four earlier attempts, {shown}.",
+        f"`small`, trained to revise: it is shown up to four earlier attempts, {shown}.",
         recipe.training,
         weights,
         seconds,
     )
     lines += [
         "",
-        f"Trained on `small`'s own {labelling.solutions} samples at temperature {labelling.temperature:g} of "
-        f"{labelling.outcome_questions:,} training questions; loss on the target alone; checkpoint of step {step}, "
-        "the one after the least validation loss, or the last.",
+        f"Trained on {labelling.solutions} samples of `small` at temperature {labelling.temperature:g} for each of "
+        f"{labelling.outcome_questions:,} training questions; the loss counts the target only; the checkpoint is that "
+        f"of step {step}, the one after the least validation loss, or the last.",
         "",
-        f"Along {_CHAINS.chains} chains of {_CHAINS.chain_length} attempts on {_CHAIN_PROBLEMS} validation problems of "
-        "`expressions`; mended is P(right | wrong before), broken P(wrong | right before); a gated chain ends at its "
-        f"first attempt that `prm` gives {TRUST:g} or more. The first attempt is the model as a plain sampler.",
+        f"Accuracy along {_CHAINS.chains} chains of {_CHAINS.chain_length} attempts on {_CHAIN_PROBLEMS} validation "
+        "problems of `expressions`. Mended is P(right | wrong before), broken is P(wrong | right before). A gated "
+        f"chain ends at its first attempt that `prm` scores {TRUST:g} or more. The first attempt has no history.",
         "",
         "| attempt | right | mended | broken | gated chain |",
         "|---|---|---|---|---|",
@@ -112,12 +112,12 @@ def _generator_lines(name: str, about: str, recipe: GeneratorRecipe, weights: Pa
         f"| training tokens | {tokens:,} ({recipe.steps} steps of {recipe.rows} x {recipe.time}) |",
         f"| optimiser | Muon on the blocks' matrices, AdamW on the rest; peak rate {recipe.learning_rate:g}, linear "
         f"decay, {recipe.warmup} warm-up steps; bf16 autocast |",
-        f"| training time | {seconds / 60:.0f} minutes on shared CPU cores, sampling apart |",
+        f"| training time | {seconds / 60:.0f} minutes on shared CPU cores, without sampling |",
         f"| seed | {recipe.seed} |",
         f"| command | `computewise train {name}` |",
         "",
         f"Measured on {_PROBLEMS} problems of the validation split, {_SAMPLES} samples each at temperature 1. "
-        "Quintiles are cut by half of the samples and measured on the other half, easiest first; "
+        "Half of the samples assign problems to quintiles, easiest first, and the other half measures them. "
         "95 % intervals, by problem.",
         "",
         "| task | pass@1 | greedy | by quintile | tokens a solution |",
@@ -164,8 +164,9 @@ def prm_card(
     lines = [
         "# `prm`",
         "",
-        "The process reward model of `small`: a copy of it as trunk, two further blocks, one number for each step.",
-        "Trained on nobody's labels: Monte Carlo rollouts of `small` from every step, answers at the last.",
+        "The process reward model of `small`: a copy of `small` as the trunk, two further blocks, one number for each "
+        "step.",
+        "Trained without human labels: Monte Carlo rollouts of `small` from every step, the answer at the last step.",
         "",
         "| | |",
         "|---|---|",
@@ -174,16 +175,17 @@ def prm_card(
         f"{trunk.learning_rate:g}, seed {trunk.seed}), then frozen |",
         *(f"| {name.replace('_', ' ')} | {value} |" for name, value in numbers.items()),
         f"| early stopping | step {step}, of the best AUROC within a problem on held-out questions |",
-        f"| training time | {seconds / 60:.0f} minutes on shared CPU cores, trunk and labelling apart |",
+        f"| training time | {seconds / 60:.0f} minutes on shared CPU cores, without trunk and labelling |",
         "| command | `computewise train prm` |",
         "",
-        "The trunk has read more of the generators' corpus than `small` has, and that is where the verifier's "
-        f"knowledge comes from: as a generator it would have pass@1 {_with_interval(alone.mean(1))} on {_PROBLEMS} "
-        "problems of the validation split. It is used to judge alone; what it reads is charged at the verifier's size.",
+        "The trunk was trained on more of the generators' corpus than `small`, and the verifier's knowledge comes from "
+        f"there: as a generator the trunk has pass@1 {_with_interval(alone.mean(1))} on {_PROBLEMS} problems of the "
+        "validation split. It is used only to verify; its tokens are charged at the verifier's size.",
         "",
         f"Measured on {len(held_out)} held-out questions, none of them trained on, at the last step of each solution. "
-        "They chose the checkpoint too, so the first line is a little too good: the study measures on test problems. "
-        "95 % intervals, by problem; a log-probability is no probability of being right, so it has no Brier score.",
+        "The checkpoint was chosen on the same questions, so the first line is slightly optimistic; a study measures "
+        "on test problems. 95 % intervals, by problem. A log-probability is not a probability of being right, so it "
+        "has no Brier score.",
         "",
         "| verifier | AUROC within a problem | AUROC pooled | Brier |",
         "|---|---|---|---|",
@@ -201,26 +203,27 @@ def prm_card(
 def orm_card(
     recipe: ORMRecipe, weights: Path, network: PRM, held_out: list[LabelledQuestion], step: int, seconds: float
 ) -> Path:
-    """Measure on the chains of the held-out questions, beside the process reward model on the same attempts."""
+    """Measure on the chains of the held-out questions, with the process reward model on the same attempts beside it."""
     samples = held_out_scores(network, held_out)
     process = held_out_scores(load_prm(), [_without_history(question) for question in held_out])
     lines = [
         "# `orm`",
         "",
-        "The outcome verifier of `revision`: `prm`, taught to read the attempts before the one it judges.",
-        "Trained on the outcomes of the revision model's own chains, at every step.",
+        "The outcome verifier of `revision`: `prm`, trained further to read the attempts before the one it scores.",
+        "Trained at every step, on the outcomes of the revision model's own chains.",
         "",
         "| | |",
         "|---|---|",
         f"| parameters | {load_weights(weights).parameters:,} |",
-        f"| trunk | that of `prm`, {recipe.trunk.steps} steps on the examples of `revision_paper`, then frozen |",
+        f"| trunk | the trunk of `prm`, {recipe.trunk.steps} steps on the examples of `revision_paper`, then frozen |",
         f"| labels | {recipe.chains.chains} chains of {recipe.chains.chain_length} on {recipe.questions:,} questions |",
         *(f"| {name.replace('_', ' ')} | {value} |" for name, value in asdict(recipe.head).items()),
         f"| early stopping | step {step}, of the best AUROC within a problem on held-out questions |",
-        f"| training time | {seconds / 60:.0f} minutes on shared CPU cores, trunk and chains apart |",
+        f"| training time | {seconds / 60:.0f} minutes on shared CPU cores, without trunk and chains |",
         "| command | `computewise train orm` |",
         "",
-        f"Measured on {len(held_out)} held-out questions, which chose the checkpoint too; 95 % intervals, by problem.",
+        f"Measured on {len(held_out)} held-out questions, on which the checkpoint was chosen too; 95 % intervals, by "
+        "problem.",
         "",
         "| verifier, on the same attempts | AUROC within a problem | AUROC pooled |",
         "|---|---|---|",
@@ -246,7 +249,7 @@ def _without_history(question: LabelledQuestion) -> LabelledQuestion:
 
 
 def trunk_alone(weights: Path) -> Path:
-    """The trunk of a process reward model as a generator's weights file, beside it."""
+    """Write the trunk of a process reward model as a generator's weights file, in the same directory."""
     held = load_weights(weights)
     tensors = {name: t for name, t in held.tensors.items() if name.startswith(TRUNK)}
     path = weights.with_name("trunk.safetensors")
@@ -255,7 +258,7 @@ def trunk_alone(weights: Path) -> Path:
 
 
 def _calibration(scores: Floats, right: Bools) -> Figure:
-    """Share right against mean score, in ten bins of equal size."""
+    """The share of right solutions against the mean score, in ten bins of equal size."""
     order = np.argsort(scores)
     groups = np.array_split(order, 10)
     figure = Figure(figsize=(4.5, 4.2), layout="constrained")

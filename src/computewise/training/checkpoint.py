@@ -22,7 +22,7 @@ def build_optimizers(network: nn.Module, weight_decay: float = 0.05) -> list[tor
 
 
 def set_learning_rate(optimizers: Sequence[torch.optim.Optimizer], rate: float) -> None:
-    """One learning rate for all groups."""
+    """Set the learning rate of all parameter groups."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -49,7 +49,7 @@ def save_checkpoint(
 def load_checkpoint(
     directory: Path, network: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
 ) -> tuple[int, float]:
-    """Restore in place; the step to go on from and the seconds spent, (0, 0.0) where there is no checkpoint."""
+    """Restore in place; returns the next step and the seconds spent, (0, 0.0) where there is no checkpoint."""
     if not (directory / _NAME).exists():
         return 0, 0.0
     state = torch.load(directory / _NAME, weights_only=True)

@@ -16,7 +16,7 @@ from computewise.tasks.dataset import split_of
 STORY_SHARE = 0.2
 
 Documents = Callable[[random.Random], tuple[list[int], int]]
-"""Draws a training document: its tokens, and how many of them come before what is learned."""
+"""Draws a training document: its tokens, and how many of them precede the tokens that are learned."""
 
 
 def random_document(rng: random.Random) -> tuple[list[int], int]:
@@ -43,7 +43,7 @@ class Batch:
 
 
 def batch(seed: int, step: int, rows: int, time: int, documents_of: Documents = random_document) -> Batch:
-    """The packed batch of one step. What does not fit a row is left empty, never cut."""
+    """The packed batch of one step. A document that does not fit a row is deferred, never cut."""
     rng = random.Random(f"{seed}/{step}")
     inputs, positions, documents = (np.zeros((rows, time), np.int64) for _ in range(3))
     targets = np.full((rows, time), -1, np.int64)

@@ -20,7 +20,7 @@ from computewise.training.network import Generator, document_mask
 
 @dataclass(frozen=True, slots=True)
 class GeneratorRecipe:
-    """Everything that decides the weights, but for the number of threads' effect on rounding."""
+    """Everything that determines the weights, except for rounding, which the number of threads affects."""
 
     network: NetworkConfig
     steps: int
@@ -48,7 +48,7 @@ def schedule(step: int, recipe: GeneratorRecipe) -> float:
 
 
 def loss_of(network: Generator, recipe: GeneratorRecipe, step: int, documents_of: Documents) -> Tensor:
-    """Cross-entropy over the solution tokens of one batch; padding and prompts are not learned."""
+    """Cross-entropy over the solution tokens of one batch, without padding and prompts."""
     data = batch(recipe.seed, step, recipe.rows, recipe.time, documents_of)
     tokens, targets, positions, documents = map(
         torch.from_numpy, (data.inputs, data.targets, data.positions, data.documents)
@@ -68,7 +68,7 @@ def train(
     report: Callable[[int, float], None],
     at_checkpoint: Callable[[Generator, int], None] = lambda network, step: None,
 ) -> Generator:
-    """Train, from `start`'s tensors where given, or go on from `directory`'s checkpoint.
+    """Train, from the tensors of `start` if given; continues from a checkpoint in `directory`.
 
     Calls `report(step, loss)` every 20 steps, and `at_checkpoint(network, steps done)` before each checkpoint.
     """

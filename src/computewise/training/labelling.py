@@ -1,4 +1,4 @@
-"""The labelled questions a training starts from: sampled by worker processes, in chunks that a kill cannot lose."""
+"""The labelled questions for a training, sampled by worker processes in chunks that survive a kill."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ CHUNK = 50
 
 @dataclass(frozen=True, slots=True)
 class Labelling:
-    """How many training questions of `small` are sampled, and how they are labelled.
+    """How many training questions `small` answers, and how its solutions are labelled.
 
-    The first `questions` get `rollouts` from every step of each of their `solutions`, `outcome_questions` more are
-    labelled by their answers alone.
+    The first `questions` get `rollouts` from every step of each of their `solutions`; `outcome_questions` more are
+    labelled by their answers only.
     """
 
     questions: int
@@ -67,7 +67,7 @@ def problems_of_chunk(seed: int) -> list[tuple[EmbeddedTask, list[Problem]]]:
 
 
 def label_all(labelling: Labelling, weights: Path, directory: Path, workers: int) -> list[LabelledQuestion]:
-    """All questions that were answered at all; chunks already in `directory` are not computed again."""
+    """All questions with at least one answered solution; chunks already in `directory` are not computed again."""
     count = labelling.questions + labelling.outcome_questions
     return collect(partial(_label_chunk, weights, labelling), count, directory, workers)
 
@@ -75,7 +75,7 @@ def label_all(labelling: Labelling, weights: Path, directory: Path, workers: int
 def collect(
     chunk_from: Callable[[int], list[LabelledQuestion]], count: int, directory: Path, workers: int
 ) -> list[LabelledQuestion]:
-    """`count` questions, `CHUNK` at a time, by worker processes; `chunk_from` is a function of the chunk's first."""
+    """Collect `count` questions by worker processes; `chunk_from` maps the index of a chunk's first question to it."""
     path = directory / "labels.jsonl"
     firsts = range(0, count, CHUNK)
     done = _read_labels(path)

@@ -10,7 +10,7 @@ from computewise.models.embedded.weights import EPSILON, NetworkConfig
 
 
 def rotary(config: NetworkConfig, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, (batch, 1, time, head / 2) each, of `positions` (batch, time)."""
+    """Cosines and sines of `positions` (batch, time), each of shape (batch, 1, time, head / 2)."""
     half = config.width // config.heads // 2
     frequencies = config.rope_base ** (-torch.arange(half, dtype=torch.float32) / half)
     angles = positions[:, None, :, None].float() * frequencies
@@ -37,7 +37,7 @@ class Block(nn.Module):
         self.down = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
-        """`x` (batch, time, width), `mask` (batch, 1, time, time), true where attended."""
+        """`x` is (batch, time, width); `mask` is (batch, 1, time, time), true where a position is attended to."""
         batch, time, width = x.shape
         qkv = self.qkv(self.norm_attention(x)).view(batch, time, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query, key = _rotate(qkv[0], cos, sin).to(x.dtype), _rotate(qkv[1], cos, sin).to(x.dtype)
@@ -62,7 +62,7 @@ class Generator(nn.Module):
                 nn.init.normal_(parameter, std=0.02 / (2 * config.layers) ** 0.5 if residual else 0.02)
 
     def states(self, tokens: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """Normed final states (batch, time, width)."""
+        """Normalised final states (batch, time, width)."""
         cos, sin = rotary(self.config, positions)
         x = self.embedding(tokens)
         for block in self.blocks:
@@ -75,11 +75,12 @@ class Generator(nn.Module):
 
 
 class PRM(Generator):
-    """A process reward model on a generator: the trunk's expectation, what came instead, and blocks to judge by.
+    """A process reward model: a generator as the trunk, and further blocks that compare its prediction to the token.
 
-    In a shallow network the prediction of a token exists only behind the last block, so no later position can see how
-    much the token it holds was expected. Hence the inputs: the trunk's state one position back, its state here, the
-    token's embedding, and the surprise (log-probability of the token, of the likeliest one, entropy).
+    In a shallow network the prediction of a token exists only after the last block, so no later position can see how
+    probable the token was. Therefore the inputs of the further blocks are the trunk's state one position back, its
+    state at the token, the token's embedding, and the surprise (log-probability of the token and of the likeliest one,
+    entropy).
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -95,11 +96,11 @@ class PRM(Generator):
         nn.init.zeros_(self.head.bias)
 
     def adopt(self, trunk: Generator) -> None:
-        """Take over a trained generator's modules as the trunk, frozen or not as they are."""
+        """Use the modules of a trained generator as the trunk; frozen parameters stay frozen."""
         self.embedding, self.blocks, self.norm = trunk.embedding, trunk.blocks, trunk.norm
 
     def forward(self, tokens: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """Logits (batch, time) that a solution which has come this far will end right; one document a row."""
+        """Logits (batch, time) of the probability that a solution, up to each token, ends right; one document a row."""
         states = self.states(tokens, positions, mask)
         before = F.pad(states, (0, 0, 1, 0))[:, :-1]
         expected = (before @ self.embedding.weight.T).float().log_softmax(-1)

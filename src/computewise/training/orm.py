@@ -29,10 +29,10 @@ from computewise.verifiers.embedded import EmbeddedPRM
 
 @dataclass(frozen=True, slots=True)
 class ORMRecipe:
-    """What decides the weights, beside those of the revision model and of the process reward model it starts from.
+    """What determines the weights, beside those of the revision model and of the process reward model it starts from.
 
-    `trunk` trains the process reward model's trunk to go on behind whole attempts, as the paper's recipe shows them; it
-    is then frozen. The head learns from `chains` of the revision model on `questions`, a tenth of which is held out.
+    `trunk` trains the process reward model's trunk to continue after whole attempts, as in the paper's recipe; it is
+    then frozen. The head learns from `chains` of the revision model on `questions`, a tenth of which is held out.
     """
 
     trunk: GeneratorRecipe = field(
@@ -47,7 +47,7 @@ class ORMRecipe:
         )
     )
     samples: Labelling = revision.RECIPES["revision_paper"].labelling
-    """What the trunk's examples are made of."""
+    """The samples from which the trunk's examples are made."""
     questions: int = 1000
     chains: Revisions = field(default_factory=lambda: Revisions(chain_length=5, chains=3))
     head: VerifierRecipe = field(
@@ -91,7 +91,7 @@ async def _label_chains(
 
 
 def _labelled(task: EmbeddedTask, problem: Problem, attempt: Candidate) -> LabelledSolution:
-    """Every step gets the outcome: a token-level verifier, as of Cobbe et al. 2021."""
+    """The attempt with its outcome as the label of every step, as in the token-level verifier of Cobbe et al. 2021."""
     right = float(task.correct(problem, task.answer(attempt.text)))
     return LabelledSolution(
         steps=tuple(step.text for step in attempt.steps),
@@ -110,9 +110,10 @@ def train(
     workers: int = 2,
     report: Callable[[int, dict[str, float]], None],
 ) -> tuple[PRM, int, list[LabelledQuestion]]:
-    """Revise, label, train; the network at its best held-out AUROC within problems, that step, those questions.
+    """Sample chains, label them, and train. Resumable.
 
-    `shipped` holds the weights of `small`, `revision` and `prm`. Resumable.
+    Returns the network at its best held-out AUROC within problems, that step, and the held-out questions. `shipped` is
+    the directory with the weights of `small`, `revision` and `prm`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     chains = collect(partial(_chains_of_chunk, shipped, recipe), recipe.questions, directory, workers)

@@ -1,4 +1,4 @@
-"""Training of the process reward model of `small`: Monte Carlo labels, and a trunk that knows arithmetic better."""
+"""Training of the process reward model of `small`: Monte Carlo labels, and a trunk that is trained for longer."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from computewise.training.verifier import VerifierRecipe, train_verifier
 
 @dataclass(frozen=True, slots=True)
 class PRMRecipe:
-    """What decides the verifier's weights, beside the generator's.
+    """What determines the verifier's weights, beside the generator's weights.
 
-    `trunk` further trains a copy of the generator on the generators' corpus; it is then frozen. A tenth of the labelled
-    questions is held out.
+    `trunk` trains a copy of the generator further on the generators' corpus; the copy is then frozen. A tenth of the
+    labelled questions is held out.
     """
 
     trunk: GeneratorRecipe = field(
@@ -43,7 +43,10 @@ def train(
     workers: int = 2,
     report: Callable[[int, dict[str, float]], None],
 ) -> tuple[PRM, int, list[LabelledQuestion]]:
-    """Label, train; the network at its best held-out AUROC within problems, that step, those questions. Resumable."""
+    """Label questions and train. Resumable.
+
+    Returns the network at its best held-out AUROC within problems, that step, and the held-out questions.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     training, held_out = hold_out(label_all(recipe.labelling, weights, directory, workers))
     generator = {name: torch.from_numpy(tensor) for name, tensor in load_weights(weights).tensors.items()}

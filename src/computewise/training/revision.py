@@ -1,6 +1,6 @@
 """Training of the revision model on `small`'s own samples (Snell et al. 2024, section 6.1 and appendix H).
 
-An example is a question, up to four of its sampled attempts, and a right sample as what is to be said next.
+An example is a question, up to four of its sampled attempts, and a right sample as the target.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ from computewise.training.network import Generator
 from computewise.training.rollouts import LabelledQuestion
 
 TRUNK = ("embedding.", "blocks.", "norm.")
-"""What the names of a generator's own tensors begin with."""
+"""Prefixes of the names of a generator's own tensors."""
 _VALIDATION_BATCHES = 12
 
 
 @dataclass(frozen=True, slots=True)
 class RevisionRecipe:
-    """What decides the weights, beside the generator's.
+    """What determines the weights, beside the generator's weights.
 
-    Without `verdicts` of the network, the paper's recipe: contexts of wrong attempts, whole. With them, a wrong attempt
-    is shown up to its first wrong step, as a verifier would cut it, and a right one, whole, is to be kept.
+    Without `verdicts` of the network, the recipe is the paper's: contexts hold whole wrong attempts. With `verdicts`, a
+    wrong attempt is shown up to its first wrong step, where a verifier would cut it, and a right attempt is shown whole
+    and must be kept.
     """
 
     training: GeneratorRecipe
@@ -51,7 +52,7 @@ def _recipe(questions: int, solutions: int, steps: int, learning_rate: float, *,
 
 
 RECIPES = {
-    # Three times the questions and a quarter of the samples of each: with fewer, the answers are learned by heart.
+    # Three times the questions with a quarter of the samples each: with fewer questions the model memorises answers.
     "revision": _recipe(15_000, 16, steps=2500, learning_rate=1e-3, verdicts=True),
     "revision_paper": _recipe(5000, 64, steps=1500, learning_rate=1.5e-3, verdicts=False),
 }
@@ -62,7 +63,7 @@ Steps = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """One question's samples by whether they are right, each as often as it was drawn."""
+    """One question's right and wrong samples, each as often as it was drawn."""
 
     prompt: str
     right: tuple[Steps, ...]
@@ -70,7 +71,7 @@ class Samples:
 
 
 def samples_of(questions: Sequence[LabelledQuestion]) -> list[Samples]:
-    """The questions that were answered right at least once."""
+    """The questions with at least one right sample."""
     found = []
     for question in questions:
         texts: dict[bool, list[Steps]] = {True: [], False: []}
@@ -82,7 +83,7 @@ def samples_of(questions: Sequence[LabelledQuestion]) -> list[Samples]:
 
 
 def draw_wrong(rng: random.Random, wrong: Sequence[Steps], target: Steps) -> list[Steps]:
-    """k ~ U{0..4} wrong samples, as far as there are; the one nearest to the target by edit distance comes last."""
+    """k ~ U{0..4} wrong samples, or all if there are fewer; the one nearest to the target by edit distance is last."""
     attempts = rng.sample(wrong, min(rng.randint(0, MAX_ATTEMPTS_SHOWN), len(wrong)))
     if attempts:
         text = "".join(target)
@@ -92,13 +93,13 @@ def draw_wrong(rng: random.Random, wrong: Sequence[Steps], target: Steps) -> lis
 
 
 def cut_at_the_mistake(attempt: Steps, right: Sequence[Steps]) -> Steps:
-    """Up to and with the first step at which the attempt leaves every right sample; whole where it only ends early."""
+    """The attempt up to and including the first step that no right sample has there; whole where it only ends early."""
     beginnings = {solution[:end] for solution in right for end in range(len(solution) + 1)}
     return next((attempt[:end] for end in range(1, len(attempt) + 1) if attempt[:end] not in beginnings), attempt)
 
 
 class PaperExamples:
-    """Training documents by the paper's recipe: every right sample is one, its context holds wrong ones alone."""
+    """Training documents by the paper's recipe: the target is a right sample, the context holds only wrong ones."""
 
     def __init__(self, samples: Sequence[Samples]) -> None:
         self._samples = samples
@@ -112,10 +113,10 @@ class PaperExamples:
 
 
 class VerdictExamples:
-    """Training documents by our recipe: what is shown carries a verifier's verdict, and what is right is kept.
+    """Training documents by our recipe: wrong attempts are cut as a verifier would cut them, right ones are kept.
 
-    Every question counts the same. A context ends in a right attempt, whole, a sixth of the time. Half of the contexts
-    hold only attempts that fail at the same step: such are the revisions of one step.
+    Every question has the same weight. A sixth of the contexts end in a whole right attempt. Half of the contexts hold
+    only attempts that fail at the same step, as in a chain of step revisions.
     """
 
     def __init__(self, samples: Sequence[Samples]) -> None:
@@ -150,7 +151,10 @@ def train(
     workers: int = 2,
     report: Callable[[int, dict[str, float]], None],
 ) -> tuple[Generator, int]:
-    """Sample, fine-tune; the network one checkpoint after its least validation loss, and that step. Resumable."""
+    """Sample and fine-tune; returns the network one checkpoint after its least validation loss, and that step.
+
+    Resumable.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     questions = label_all(recipe.labelling, weights, directory, workers)
     training, held_out = (samples_of(part) for part in hold_out(questions))
@@ -181,7 +185,7 @@ def train(
 
 
 def just_after_the_least(losses: dict[int, float]) -> int:
-    """The step one checkpoint after the least loss: "slightly after" it turns; the last one where it never does."""
+    """The step one checkpoint after the least loss ("slightly after", in the paper); the last step if there is none."""
     steps = sorted(losses)
     least = min(steps, key=losses.__getitem__)
     return steps[min(steps.index(least) + 1, len(steps) - 1)]
@@ -189,7 +193,7 @@ def just_after_the_least(losses: dict[int, float]) -> int:
 
 @torch.no_grad()
 def validation_loss(network: Generator, recipe: GeneratorRecipe, examples: Documents) -> float:
-    """Mean loss over the same few batches of held-out questions every time."""
+    """Mean loss over a fixed set of batches of held-out questions."""
     fixed = replace(recipe, seed=recipe.seed + 1)
     losses = [loss_of(network, fixed, index, examples).item() for index in range(_VALIDATION_BATCHES)]
     return sum(losses) / len(losses)

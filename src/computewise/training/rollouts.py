@@ -1,4 +1,4 @@
-"""Labels for the process reward model, by nobody's hand: how often `small`, going on from a step, ends right.
+"""Labels for the process reward model without human labels: how often `small`, continuing from a step, ends right.
 
 Snell et al. 2024, appendix D, after Wang et al. 2023 (Math-Shepherd): 16 solutions a question, Monte Carlo rollouts
 from every step, soft labels. Equal prefixes are labelled once, and a whole solution's last step needs no rollout.
@@ -17,7 +17,7 @@ from computewise.tasks.arithmetic import EmbeddedTask
 
 @dataclass(frozen=True, slots=True)
 class LabelledSolution:
-    """A solution with a soft label for each step; None where no rollout was made."""
+    """A solution with a soft label for each step; None where there was no rollout."""
 
     steps: tuple[str, ...]
     labels: tuple[float | None, ...]
@@ -26,7 +26,7 @@ class LabelledSolution:
     count: int
     """How many of the question's samples were this text."""
     history: tuple[str, ...] = ()
-    """The attempts it was sampled in view of, oldest first."""
+    """The attempts that were shown to the model, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""One training from the recipe's name to the weights file and the model card."""
+"""One training, from the name of its recipe to the weights file and the model card."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _STARTS_FROM = {
 
 
 def train_by_name(name: str, directory: Path, *, threads: int, workers: int, log: Callable[[str], None]) -> Path:
-    """Train `name` in `directory`; the path of the card, which stands beside the weights."""
+    """Train `name` in `directory`; returns the path of the card, which is beside the weights."""
     torch.set_num_threads(threads)
-    # bf16 activations meet fp32 gains: right, only not PyTorch's fused kernel.
+    # Norms mix bf16 activations with fp32 gains, which is intended; PyTorch warns that it cannot fuse this.
     warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
     claim(directory, _recipe(name), _STARTS_FROM.get(name, ()))
     if name == "prm":
@@ -49,9 +49,9 @@ def _recipe(name: str) -> object:
 
 
 def claim(directory: Path, recipe: object, starts_from: Sequence[str]) -> None:
-    """Make the directory one of this recipe and these shipped weights; raise `UsageError` where it is of others.
+    """Note in the directory its recipe and the weights it starts from; `UsageError` where it has others.
 
-    Labels and checkpoints in it would otherwise be gone on with, whatever made them.
+    Otherwise a training would continue from labels and checkpoints of another recipe.
     """
     held = {"recipe": repr(recipe)}
     held |= {name: sha256((WEIGHTS_DIRECTORY / f"{name}.safetensors").read_bytes()).hexdigest() for name in starts_from}
@@ -60,7 +60,7 @@ def claim(directory: Path, recipe: object, starts_from: Sequence[str]) -> None:
     if not path.exists():
         path.write_text(json.dumps(held, indent=1) + "\n")
     elif json.loads(path.read_text()) != held:
-        raise UsageError(f"{directory} is of another recipe, or of other weights: name another --out")
+        raise UsageError(f"{directory} belongs to another recipe or to other weights: choose another --out")
 
 
 def _train_prm(directory: Path, workers: int, log: Callable[[str], None]) -> Path:
@@ -97,7 +97,7 @@ def _as_json(log: Callable[[str], None]) -> Callable[[int, dict[str, float]], No
 
 
 def export(network: nn.Module, config: NetworkConfig, path: Path) -> Path:
-    """The network's tensors as a weights file."""
+    """Write the network's tensors as a weights file."""
     save_weights(path, Weights(config, {name: t.detach().float().numpy() for name, t in network.state_dict().items()}))
     return path
 

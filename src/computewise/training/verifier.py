@@ -25,7 +25,7 @@ from computewise.training.rollouts import LabelledQuestion, LabelledSolution
 
 @dataclass(frozen=True, slots=True)
 class VerifierRecipe:
-    """What decides the head's weights, beside its trunk and its labels."""
+    """What determines the head's weights, beside its trunk and its labels."""
 
     steps: int = 1200
     problems_a_batch: int = 12
@@ -38,7 +38,7 @@ class VerifierRecipe:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Padded solutions: `labels` (rows, time) is NaN where nothing is learned; `last` (rows,) is each one's end."""
+    """Padded solutions: `labels` (rows, time) is NaN where nothing is learned; `last` (rows,) is the last token."""
 
     tokens: Tensor
     labels: Tensor
@@ -91,9 +91,10 @@ def _loss(network: PRM, rows: _Rows, pairwise: float) -> Tensor:
 def _batch(
     questions: Sequence[LabelledQuestion], mixed: Sequence[LabelledQuestion], recipe: VerifierRecipe, step: int
 ) -> _Rows:
-    """Problems of like length, half of them with right and wrong solutions; eight of each one's samples.
+    """Up to eight samples of each of several problems of similar length; half of the problems are from `mixed`.
 
-    Both lists are sorted by length: a window around a random place keeps padding small.
+    `mixed` holds the problems with right and wrong solutions. Both lists are sorted by length, and a window at a random
+    place keeps padding small.
     """
     rng = random.Random(f"{recipe.seed}/{step}")
     place, half = rng.random(), recipe.problems_a_batch // 2
@@ -119,14 +120,14 @@ def _length(question: LabelledQuestion) -> int:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """One entry a sample: the last step's score, the generator's mean log-probability, right or wrong, whose it is."""
+    """One entry for each sample: the last step's score, the generator's mean log-probability, correctness, problem."""
 
     scores: Floats
     logprobs: Floats
     right: Bools
     problem: Ints
     bce: float
-    """Mean over all labelled steps."""
+    """The mean binary cross-entropy over all labelled steps."""
 
 
 @torch.no_grad()
@@ -156,7 +157,7 @@ def held_out_scores(network: PRM, questions: Sequence[LabelledQuestion]) -> Held
 
 
 def evaluate(held: HeldOut) -> dict[str, float]:
-    """Held-out measures at the last step: AUROC within problems and pooled, Brier, beside the log-probability's."""
+    """Measures at the last step: AUROC within problems and pooled, Brier score; AUROCs of the log-probability."""
     return {
         "bce": held.bce,
         "auroc_within": within_auroc(held.scores, held.right, held.problem),
@@ -175,7 +176,10 @@ def train_verifier(
     directory: Path,
     report: Callable[[int, dict[str, float]], None],
 ) -> int:
-    """Train whatever of `network` is not frozen; leaves it at its best held-out AUROC within problems, at that step."""
+    """Train the parameters that are not frozen, restore those of the best held-out AUROC within problems.
+
+    Returns the step of that AUROC.
+    """
     training = sorted(training, key=_length)
     mixed = [question for question in training if len({s.labels[-1] for s in question.solutions}) == 2]
     optimizers = build_optimizers(network)
@@ -203,7 +207,7 @@ def train_verifier(
 
 
 def _better(auroc_within: float, path: Path) -> bool:
-    """Whether nothing is kept at `path`, or less, or NaN: of held-out questions all right or all wrong."""
+    """Whether `path` holds nothing, a lower AUROC, or NaN, which questions that are all right or all wrong give."""
     if not path.exists():
         return True
     kept = float(torch.load(path, weights_only=True)["auroc_within"])
