@@ -26,7 +26,7 @@ from computewise.controller import frontier as walked
 from computewise.controller.controller import read_controller
 from computewise.controller.file import POLICIES
 from computewise.controller.replay import RecordedPool
-from computewise.core import Usage
+from computewise.core import LARGE, MODEL, Role, Usage
 from computewise.metrics import bootstrap
 from computewise.models.embedded.engine import one_thread
 from computewise.runs import Key, Record, RunDirectory, make_key
@@ -72,19 +72,19 @@ RIVALS: tuple[Strategy, ...] = (
 def arms(seed: int) -> dict[str, list[Run]]:
     """The runs that each arm draws from."""
     return {
-        "samples": [Run("pool", "small", strategy_to_dict(BestOfN(64)), seed, 64)],
+        "samples": [Run("pool", MODEL, strategy_to_dict(BestOfN(64)), seed, 64)],
         "particle filter": [
-            Run("draws", "small", strategy_to_dict(SEARCH), other, SEARCH.n) for other in search_seeds(seed)
+            Run("draws", MODEL, strategy_to_dict(SEARCH), other, SEARCH.n) for other in search_seeds(seed)
         ],
-        "step revisions": [Run("arm", "small", strategy_to_dict(REVISIONS), seed, 64)],
-        "large, greedy": [Run("greedy", "large", strategy_to_dict(Greedy()), 0, 1)],
-        "large, samples": [Run("pool", "large", strategy_to_dict(BestOfN(LARGER_SAMPLES)), seed, 8 * LARGER_SAMPLES)],
+        "step revisions": [Run("arm", MODEL, strategy_to_dict(REVISIONS), seed, 64)],
+        "large, greedy": [Run("greedy", LARGE, strategy_to_dict(Greedy()), 0, 1)],
+        "large, samples": [Run("pool", LARGE, strategy_to_dict(BestOfN(LARGER_SAMPLES)), seed, 8 * LARGER_SAMPLES)],
     }
 
 
 def rivals(seed: int) -> list[Run]:
     """The fixed strategies to beat."""
-    return [Run("rival", "small", strategy_to_dict(strategy), seed, 16) for strategy in RIVALS]
+    return [Run("rival", MODEL, strategy_to_dict(strategy), seed, 16) for strategy in RIVALS]
 
 
 def run(split: str, problems: int, runs: Sequence[Run]) -> Records:
@@ -96,7 +96,7 @@ def run(split: str, problems: int, runs: Sequence[Run]) -> Records:
 
 
 def _key(one: Run) -> Key:
-    return make_key(one.purpose, one.model, one.strategy, one.seed, "")
+    return make_key(one.purpose, one.role, one.strategy, one.seed, "")
 
 
 def fit(problems: int) -> None:
@@ -183,18 +183,18 @@ def _fixed(held: list[dict[str, list[Run]]], records: Records, *, others: bool =
     for index, each in enumerate(held):
         pool = SamplePool(records[_key(each["samples"][0])])
         for n in (2, 4, 8, 16, 32, 64):
-            cost = _flops(pool.usage(n, verified=True), "small")
+            cost = _flops(pool.usage(n, verified=True), MODEL)
             found.setdefault(f"best-of-{n} weighted", []).append((pool.accuracy("weighted", n), cost))
-        plain = pool.accuracy("best", 1), _flops(pool.usage(1, verified=False), "small")
+        plain = pool.accuracy("best", 1), _flops(pool.usage(1, verified=False), MODEL)
         found.setdefault("one sample, not verified", []).append(plain)
         greedy = records[_key(each["large, greedy"][0])]
         found.setdefault("large, greedy, not verified", []).append(
-            (_right(greedy, "best"), _flops(_bare(greedy), "large"))
+            (_right(greedy, "best"), _flops(_bare(greedy), LARGE))
         )
         several = records[_key(each["large, samples"][0])]
         usages = [one.usage for one in several]
         found.setdefault(f"large, best-of-{LARGER_SAMPLES} weighted", []).append(
-            (_right(several, "weighted"), _flops(usages, "large"))
+            (_right(several, "weighted"), _flops(usages, LARGE))
         )
         for one in [
             *(rivals(0) if others and index == 0 else ()),
@@ -203,11 +203,11 @@ def _fixed(held: list[dict[str, list[Run]]], records: Records, *, others: bool =
         ]:
             runs = records[_key(one)]
             chains = one.strategy["name"] in ("step_revisions", "adaptive_branching")
-            outcome = _right(runs, "hierarchical" if chains else "weighted"), _flops([r.usage for r in runs], "small")
+            outcome = _right(runs, "hierarchical" if chains else "weighted"), _flops([r.usage for r in runs], MODEL)
             name = " ".join(str(value) for value in one.strategy.values())
             found.setdefault(name, []).append(outcome)
             if one.strategy["name"] == "greedy":
-                found.setdefault("greedy, not verified", []).append((outcome[0], _flops(_bare(runs), "small")))
+                found.setdefault("greedy, not verified", []).append((outcome[0], _flops(_bare(runs), MODEL)))
     return {name: (np.mean([a for a, _ in each], 0), np.mean([c for _, c in each], 0)) for name, each in found.items()}
 
 
@@ -219,8 +219,8 @@ def _right(records: list[Record], selection: str) -> Floats:
     return np.array([elected(record, selection) for record in records], float)
 
 
-def _flops(usages: list[Usage], model: str) -> Floats:
-    return np.array([FLOPS.cost(usage, 0, model) for usage in usages])
+def _flops(usages: list[Usage], role: Role) -> Floats:
+    return np.array([FLOPS.cost(usage, 0, role) for usage in usages])
 
 
 def _of(held: dict[str, list[Run]], records: Records) -> dict[str, Runs]:

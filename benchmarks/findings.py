@@ -39,7 +39,7 @@ def main(directory: Path) -> None:
     print(f"small, greedy: {estimate(find(analysis, 'greedy', 1).accuracy)}")
     for name, aurocs in analysis.aurocs.items():
         print(f"AUROC within a problem, {name}: {estimate(aurocs)} ({len(aurocs)} problems)")
-    print(f"  prm minus logprob: {estimate(analysis.aurocs['prm'] - analysis.aurocs['logprob'])}")
+    print(f"  prm minus logprob: {estimate(analysis.aurocs['verifier'] - analysis.aurocs['logprob'])}")
     budgets = sorted({row.n for row in analysis.rows if row.family == "best-of-N"})
     weighted, majority = (find(analysis, f"best-of-N, {name}", budgets[-1]) for name in ("weighted", "majority"))
     print(f"best-of-{budgets[-1]} weighted: {estimate(weighted.accuracy)}")

@@ -26,12 +26,12 @@ CONFIG = {"task": "expressions", "problems": 20}
 def record(problem: str) -> Record:
     """A record with every kind of field."""
     outcome = CandidateRecord(answer="7", value=0.5, mean_token_prob=0.9, tokens=3, correct=True)
-    return Record("pool", "small", {"name": "best_of_n", "n": 4}, 0, problem, Usage(samples=4), [outcome])
+    return Record("pool", "model", {"name": "best_of_n", "n": 4}, 0, problem, Usage(samples=4), [outcome])
 
 
 def key(problem: str) -> tuple[str, str, str, int, str]:
     """The key of `record(problem)`, settings in another order."""
-    return make_key("pool", "small", {"n": 4, "name": "best_of_n"}, 0, problem)
+    return make_key("pool", "model", {"n": 4, "name": "best_of_n"}, 0, problem)
 
 
 def test_what_is_appended_is_read_back(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_full_disk_loses_nothing_that_was_recorded(tmp_path: Path, monkeypatch
 def test_what_a_run_does_not_keep_costs_nothing(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path, CONFIG, resume=False)
     kept = CandidateRecord("7", 0.5, 0.9, 3, True, text="3+4\n7", scores=(0.4, 0.5))
-    directory.append([record("1+1"), Record("pool", "small", {"n": 1}, 0, "2+2", candidates=[kept])])
+    directory.append([record("1+1"), Record("pool", "model", {"n": 1}, 0, "2+2", candidates=[kept])])
     first, second = (tmp_path / "records.jsonl").read_text().splitlines()
     assert '"text"' not in first
     assert '"scores"' not in first
@@ -126,7 +126,7 @@ def test_problems_are_kept_beside_the_records(tmp_path: Path) -> None:
 def test_a_run_is_read_without_being_touched(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path, CONFIG, resume=False)
     assert list(read_records(tmp_path)) == []
-    failed = Record("pool", "small", {"name": "best_of_n", "n": 4}, 0, "1+1", error="the server is gone")
+    failed = Record("pool", "model", {"name": "best_of_n", "n": 4}, 0, "1+1", error="the server is gone")
     directory.append([failed, record("2+2"), record("1+1")])
     with (tmp_path / "records.jsonl").open("ab") as file:
         file.write(b'{"purp')
@@ -154,11 +154,3 @@ def test_a_result_file_is_replaced_whole(tmp_path: Path) -> None:
     directory.write("summary.json", json.dumps({"new": True}))
     assert json.loads((tmp_path / "summary.json").read_text()) == {"new": True}
     assert not list(tmp_path.glob("*.tmp"))
-
-
-def test_a_strategy_of_an_older_name_is_found_by_its_name_of_today(tmp_path: Path) -> None:
-    old = Record("chains", "revision", {"name": "ratio_pool", "n": 4}, 0, "1+1", Usage(samples=9), [])
-    RunDirectory(tmp_path, CONFIG, resume=False).append([old])
-    held = RunDirectory(tmp_path, CONFIG, resume=True).read()
-    assert held == {make_key("chains", "revision", {"name": "revision_pool", "n": 4}, 0, "1+1"): old}
-    assert list(last_records(tmp_path)) == [old]

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 FinishReason = Literal["step", "stop", "length", "failed"]
+
+Role = Literal["model", "large", "verifier", "reviser"]
+"""What a model is used for: the one studied, a larger one, the verifier, one that was trained to revise."""
+MODEL: Final = "model"
+LARGE: Final = "large"
+VERIFIER: Final = "verifier"
+REVISER: Final = "reviser"
 
 FLOOR = 1e-3
 """Added to scores before their ratio is taken: among scores near 0 a fall means nothing."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from computewise.core import Problem, Usage
+from computewise.core import Problem, Role, Usage
 from computewise.errors import RunError
 
 WHERE = "servers"
@@ -59,7 +59,7 @@ class Record(msgspec.Struct, frozen=True):
     """What one strategy made of one problem with one seed; `error` says why there is nothing else."""
 
     purpose: str
-    model: str
+    role: Role
     strategy: StrategyParams
     seed: int
     problem: str
@@ -72,19 +72,16 @@ class Record(msgspec.Struct, frozen=True):
 
 
 Key = tuple[str, str, str, int, str]
-_RENAMED = {"ratio_pool": "revision_pool"}
-"""Strategies that older runs name otherwise, with their names of today."""
 
 
 def make_key(purpose: str, model: str, strategy: Mapping[str, int | float | str], seed: int, problem: str) -> Key:
     """What a record is found by."""
-    name = str(strategy["name"])
-    return purpose, model, json.dumps({**strategy, "name": _RENAMED.get(name, name)}, sort_keys=True), seed, problem
+    return purpose, model, json.dumps(strategy, sort_keys=True), seed, problem
 
 
 def record_key(record: Record) -> Key:
     """What this record is found by."""
-    return make_key(record.purpose, record.model, record.strategy, record.seed, record.problem)
+    return make_key(record.purpose, record.role, record.strategy, record.seed, record.problem)
 
 
 class RunDirectory:

@@ -346,7 +346,7 @@ def test_a_study_of_ones_own_problems(studied: Studied) -> None:
     assert "tokens sampled" in said.err
     assert all((whole / name).stat().st_size for name in RESULTS)
     summary = json.loads((whole / "summary.json").read_text("utf-8"))
-    assert summary["models"]["small"]["label"] == "little-1b"
+    assert summary["models"]["model"]["label"] == "little-1b"
     assert 0.2 < summary["best_fixed"][-1]["accuracy"] <= 1
     assert "little-1b" in (whole / "report.html").read_text("utf-8")
 

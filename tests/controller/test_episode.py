@@ -17,6 +17,7 @@ import pytest
 from computewise.controller.controller import UNNAMED, Controller, read_controller
 from computewise.controller.rows import ARM, read_samples
 from computewise.controller.state import LiveState, ObservedSample
+from computewise.core import LARGE, MODEL, Role
 from computewise.errors import RunError, UsageError
 from computewise.metrics import UNANSWERED
 from computewise.runs import CandidateRecord, Record
@@ -261,15 +262,16 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_a_run_directory_gives_the_samples_a_study_recorded(tmp_path: Path) -> None:
+    runs: list[tuple[str, Role, int, str | None]] = [
+        ("pool", MODEL, 0, None),
+        ("pool", MODEL, 1, None),
+        ("pool", MODEL, 2, "no answer"),
+        ("pool", LARGE, 0, None),
+        ("difficulty", MODEL, -1, None),
+    ]
     records = [
-        Record(purpose, model, {"name": "best_of_n", "n": 2}, seed, "p", candidates=[candidate] * 2, error=error)
-        for purpose, model, seed, error in (
-            ("pool", "small", 0, None),
-            ("pool", "small", 1, None),
-            ("pool", "small", 2, "no answer"),
-            ("pool", "large", 0, None),
-            ("difficulty", "small", -1, None),
-        )
+        Record(purpose, role, {"name": "best_of_n", "n": 2}, seed, "p", candidates=[candidate] * 2, error=error)
+        for purpose, role, seed, error in runs
         for candidate in [CandidateRecord("7", 0.5, math.exp(-1), 9, seed == 0, score_mean=0.4, score_min=0.3)]
     ]
     (tmp_path / "config.json").write_text("{}")

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from computewise.core import Problem, Usage
+from computewise.core import LARGE, MODEL, Problem, Role, Usage
 from computewise.errors import RunError, UsageError
 from computewise.export import export_run
 from computewise.export.runs import Format
@@ -34,26 +34,26 @@ def outcome(number: int, answer: int | None, value: float, *, boxed: bool = True
     )
 
 
-def pool(number: int, seed: int = 0, model: str = "small", *, boxed: bool = True) -> Record:
+def pool(number: int, seed: int = 0, role: Role = "model", *, boxed: bool = True) -> Record:
     """The right answer has the most votes, a wrong one the best sample, none of the first two are right."""
     votes = [(7, 0.2), (None, 0.99), (9, 0.9), (2 * number, 0.6), (2 * number, 0.5), (2 * number, 0.1)]
     found = [outcome(number, answer, value, boxed=boxed) for answer, value in votes]
     usage = Usage(6, 60, 50, 42, 30, 3)
-    return Record("pool", model, POOL, seed, f"sums/{number}", usage, found, sequential=7)
+    return Record("pool", role, POOL, seed, f"sums/{number}", usage, found, sequential=7)
 
 
 OTHERS = [
-    Record("beam search, M = 4", "small", {"name": "beam_search", "n": 4, "width": 4}, 0, "sums/0", tree=[]),
+    Record("beam search, M = 4", "model", {"name": "beam_search", "n": 4, "width": 4}, 0, "sums/0", tree=[]),
     Record(
         "beam search, M = 4",
-        "small",
+        "model",
         {"name": "beam_search", "n": 4, "width": 4},
         0,
         "sums/1",
         candidates=[outcome(1, 2, 0.5)],
         tree=[NodeRecord("0", None, "first", 0.5, None, None), NodeRecord("0.0", "0", "second", None, "stop", "2")],
     ),
-    Record("greedy", "small", {"name": "greedy"}, 0, "sums/0", candidates=[outcome(0, 0, 0.0)]),
+    Record("greedy", "model", {"name": "greedy"}, 0, "sums/0", candidates=[outcome(0, 0, 0.0)]),
 ]
 
 
@@ -67,8 +67,8 @@ def run_of(path: Path, records: list[Record]) -> Path:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run of one pool, one of whose problems failed at first, and other strategies; killed while it wrote."""
-    failed = Record("pool", "small", POOL, 0, "sums/1", error="the server is gone")
-    lost = Record("pool", "small", POOL, 0, "sums/2", error="the server is gone")
+    failed = Record("pool", "model", POOL, 0, "sums/1", error="the server is gone")
+    lost = Record("pool", "model", POOL, 0, "sums/2", error="the server is gone")
     path = run_of(tmp_path / "run", [failed, pool(0), *OTHERS, lost, pool(1)])
     with (path / "records.jsonl").open("ab") as file:
         file.write(b'{"purpose": "po')
@@ -89,7 +89,7 @@ def test_parquet_holds_every_record_with_all_its_fields(run: Path, tmp_path: Pat
     assert out == tmp_path / "new" / "run.parquet"
     rows, metadata = rows_of(out)
     assert json.loads(metadata[b"computewise.config"]) == CONFIG
-    lost = Record("pool", "small", POOL, 0, "sums/2", error="the server is gone")
+    lost = Record("pool", "model", POOL, 0, "sums/2", error="the server is gone")
     expected = [pool(0), *OTHERS, lost, pool(1)]
     assert len(rows) == len(expected)
     for row, record in zip(rows, expected, strict=True):
@@ -135,7 +135,7 @@ def test_search_and_learn_has_its_columns(run: Path, tmp_path: Path) -> None:
 
 
 def test_where_nothing_is_answered_nothing_is_predicted(tmp_path: Path) -> None:
-    silent = Record("pool", "small", {"name": "best_of_n", "n": 1}, 0, "sums/1", candidates=[outcome(1, None, 0.5)])
+    silent = Record("pool", "model", {"name": "best_of_n", "n": 1}, 0, "sums/1", candidates=[outcome(1, None, 0.5)])
     out = export_run(run_of(tmp_path / "run", [silent]), "search-and-learn", tmp_path / "pool.jsonl")
     (row,) = [json.loads(line) for line in out.read_text().splitlines()]
     assert (row["pred"], row["pred_maj@1"], row["answers"]) == ("", "\\boxed{}", [None])
@@ -157,16 +157,16 @@ def test_a_replay_finds_the_same_right(tmp_path: Path, ending: str, boxed: bool)
 
 
 def test_each_pool_has_its_file(tmp_path: Path) -> None:
-    records = [pool(number, seed, model) for seed in (0, 1) for model in ("small", "large") for number in (0, 1)]
+    records = [pool(number, seed, role) for seed in (0, 1) for role in (MODEL, LARGE) for number in (0, 1)]
     path = run_of(tmp_path / "run", [*records, *OTHERS])
     directory = export_run(path, "search-and-learn", tmp_path / "out" / "pools.parquet")
     assert directory == tmp_path / "out"
     assert sorted(file.name for file in directory.iterdir()) == [
-        f"pools-{model}-n6-seed{seed}.parquet" for model in ("large", "small") for seed in (0, 1)
+        f"pools-{role}-n6-seed{seed}.parquet" for role in ("large", "model") for seed in (0, 1)
     ]
     rows, metadata = rows_of(directory / "pools-large-n6-seed1.parquet")
     assert len(rows) == 2
-    assert json.loads(metadata[b"computewise.pool"]) == {"model": "large", "n": 6, "seed": 1}
+    assert json.loads(metadata[b"computewise.pool"]) == {"role": "large", "n": 6, "seed": 1}
     assert json.loads(metadata[b"computewise.config"]) == CONFIG
 
 

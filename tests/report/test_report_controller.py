@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from computewise.core import LARGE, MODEL, Role
 from computewise.report import controller
 from computewise.report.controller import accuracy, beside_large, controller_sentence, deciding, differences, needed
 from computewise.report.costs import SHOWN
@@ -63,9 +64,10 @@ def test_every_currency_has_its_sentence_its_numbers_and_what_was_assumed(page: 
 
 
 def test_nominal_numbers_are_those_that_were_counted_with(summary: dict[str, Any]) -> None:
-    for model in ("small", "large"):
-        assert f"{PRICES[model].output:g} for what it writes" in SHOWN["dollars"].assumed(summary)
-        assert f"the {model} model writes {1 / SPEEDS[model].decoded:.0f} " in SHOWN["seconds"].assumed(summary)
+    names: dict[Role, str] = {MODEL: "small", LARGE: "large"}
+    for role, name in names.items():
+        assert f"{PRICES[role].output:g} for what it writes" in SHOWN["dollars"].assumed(summary)
+        assert f"the {name} model writes {1 / SPEEDS[role].decoded:.0f} " in SHOWN["seconds"].assumed(summary)
     assert "one after another" in SHOWN["seconds"].assumed(summary)
     assert SHOWN["bytes"].assumed(summary).startswith("Nominal: 4 bytes a number, 16 rows")
     summary["assumed"]["nominal"] = False

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from servers import VLLM, Little, Server, found_on
 
-from computewise.core import Usage
+from computewise.core import LARGE, MODEL, Usage
 from computewise.costs import Prices
 from computewise.http import client as http_client
 from computewise.http.client import KEYS, api_key_for
@@ -49,7 +49,7 @@ async def two(**changes: Any) -> ServerSpec:
         await found_on(VLLM()), model="someone/big-7b", base_url="http://larger/v1", parameters=7_000_000_000
     )
     judge = VerifierSpec("judge", model="wise-3b", base_url="http://judge/v1", parameters=3_000_000_000)
-    return await source(large=large, verifier=judge, prices={"small": PRICES, "large": PRICES}, **changes)
+    return await source(large=large, verifier=judge, prices={"model": PRICES, "large": PRICES}, **changes)
 
 
 def sockets(monkeypatch: pytest.MonkeyPatch, server: Server) -> list[tuple[str, str | None]]:
@@ -81,7 +81,11 @@ async def test_the_embedded_verifier_is_restored() -> None:
 async def test_where_servers_are_is_kept_apart() -> None:
     held = await two()
     plain = held.to_dict()
-    assert plain.pop("servers") == {"small": "http://test/v1", "large": "http://larger/v1", "prm": "http://judge/v1"}
+    assert plain.pop("servers") == {
+        "model": "http://test/v1",
+        "large": "http://larger/v1",
+        "verifier": "http://judge/v1",
+    }
     assert "http://" not in json.dumps(plain)
     moved = replace(held, small=replace(held.small, base_url="http://moved/v1"))
     assert {**moved.to_dict(), "servers": 0} == {**held.to_dict(), "servers": 0}
@@ -107,12 +111,12 @@ async def test_what_decides_a_number_is_in_the_configuration() -> None:
 
 async def test_names_and_sizes() -> None:
     models = (await two()).roles()
-    assert models.labels == {"small": "little-1b", "large": "big-7b", "prm": "wise-3b"}
-    assert models.sizes == {"small": 1_000_000_000, "large": 7_000_000_000, "prm": 3_000_000_000}
+    assert models.labels == {"model": "little-1b", "large": "big-7b", "verifier": "wise-3b"}
+    assert models.sizes == {"model": 1_000_000_000, "large": 7_000_000_000, "verifier": 3_000_000_000}
     assert models.steps
-    assert (await source()).roles().labels["prm"] == "logprob"
-    assert (await source()).roles().sizes["prm"] == 0
-    assert "prm" not in (await source(verifier=VerifierSpec("none"))).roles().sizes
+    assert (await source()).roles().labels["verifier"] == "logprob"
+    assert (await source()).roles().sizes["verifier"] == 0
+    assert "verifier" not in (await source(verifier=VerifierSpec("none"))).roles().sizes
 
 
 @pytest.mark.parametrize(
@@ -125,7 +129,7 @@ async def test_names_and_sizes() -> None:
 )
 async def test_a_verifier_is_called_by_all_of_its_name(template: str, label: str) -> None:
     verifier = VerifierSpec(template, base_url="http://reader/v1", parameters=7_000_000_000)
-    assert (await source(verifier=verifier)).roles().labels["prm"] == label
+    assert (await source(verifier=verifier)).roles().labels["verifier"] == label
 
 
 async def test_limits_temperature_and_who_works() -> None:
@@ -158,7 +162,7 @@ def test_a_key_is_the_environment_s(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "")
         assert api_key_for(role) is None
         monkeypatch.setenv(name, f"sk-{role}")
-    assert [api_key_for(role) for role in KEYS] == ["sk-small", "sk-large", "sk-prm"]
+    assert [api_key_for(role) for role in KEYS] == [f"sk-{role}" for role in KEYS]
 
 
 @pytest.mark.parametrize("elsewhere", [True, False])
@@ -170,15 +174,15 @@ async def test_each_server_is_sent_its_own_key(elsewhere: bool, monkeypatch: pyt
     large = replace(held.small, base_url="http://larger/v1" if elsewhere else "http://test/v1/", model="little-1b")
     async with replace(held, large=large).open() as opened:
         seen.clear()
-        for role in ("small", "large"):
+        for role in (MODEL, LARGE):
             await opened.model(role).sample(PROBLEM, "", 1, stop=None, max_tokens=40, temperature=1.0, seeds=[1])
-    assert set(seen) == {("test", "Bearer sk-small"), *([("larger", "Bearer sk-large")] if elsewhere else [])}
+    assert set(seen) == {("test", "Bearer sk-model"), *([("larger", "Bearer sk-large")] if elsewhere else [])}
 
 
 async def ask(held: ServerSpec, seed: int = 1) -> tuple[str, Usage]:
     """One solution, and what of it came from the cache."""
     async with held.open() as opened:
-        model = opened.model("small")
+        model = opened.model("model")
         (found,) = await model.sample(PROBLEM, "", 1, stop=None, max_tokens=40, temperature=1.0, seeds=[seed])
         assert isinstance(model, CachedModel)
         return "".join(step.text for step in found.steps), model.saved
@@ -219,7 +223,7 @@ async def test_one_ceiling_is_for_both_models(monkeypatch: pytest.MonkeyPatch) -
     held = await source(spending=SpendPolicy(tokens=60))
     async with replace(held, large=held.small).open() as opened:
         asked: dict[str, Any] = {"stop": None, "max_tokens": 40, "temperature": 1.0, "seeds": [1]}
-        await opened.model("small").sample(PROBLEM, "", 1, **asked)
+        await opened.model("model").sample(PROBLEM, "", 1, **asked)
         with pytest.raises(Exception, match="the spending limit of 60 tokens is reached"):
             await opened.model("large").sample(PROBLEM, "", 1, **asked)
 

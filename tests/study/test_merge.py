@@ -27,7 +27,7 @@ PROBLEMS = [Problem(f"sums/{number}", f"{number} + 1", str(number + 1)) for numb
 def record(problem: str, *, purpose: str = "pool", value: float = 0.5, error: str | None = None) -> Record:
     candidates = [] if error else [CandidateRecord("2", value, 0.9, 3, True)]
     return Record(
-        purpose, "small", {"name": "best_of_n", "n": 1}, 0, problem, Usage(samples=1), candidates, error=error
+        purpose, "model", {"name": "best_of_n", "n": 1}, 0, problem, Usage(samples=1), candidates, error=error
     )
 
 
@@ -99,7 +99,7 @@ def test_equal_records_are_kept_once(tmp_path: Path) -> None:
 def test_different_records_of_one_key_are_refused_by_name(tmp_path: Path) -> None:
     parts = three(tmp_path)
     other = shard_of(tmp_path / "other", Shard(1, 3), [record("sums/3", value=0.6)])
-    with pytest.raises(RunError, match=r"part1 and .*other have different records of pool, small, .*, 0, sums/3$"):
+    with pytest.raises(RunError, match=r"part1 and .*other have different records of pool, model, .*, 0, sums/3$"):
         merge([*parts, other], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

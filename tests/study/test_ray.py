@@ -27,7 +27,7 @@ pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning:ray")
 
 MEMORY = 80 * 2**20
-RUNS = [Run("pool", "small", strategy_to_dict(BestOfN(4)), seed, 4) for seed in range(3)]
+RUNS = [Run("pool", "model", strategy_to_dict(BestOfN(4)), seed, 4) for seed in range(3)]
 CONFIG = {"task": "simulated"}
 SOON = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300, "health_check_failure_threshold": 3}
 

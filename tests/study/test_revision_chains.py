@@ -15,9 +15,8 @@ from computewise.runs import CandidateRecord, Record
 from computewise.selection import SELECTIONS
 from computewise.session import Strategy
 from computewise.solve import solve
-from computewise.strategies import GatedRevisions, Revisions, strategy_to_dict
+from computewise.strategies import GatedRevisions, RatioPool, Revisions, strategy_to_dict
 from computewise.study.analysis.revisions import ChainPool, Ratio, along, ratios
-from computewise.study.revision_pool import RevisionPool
 from computewise.study.worker import _outcome
 from computewise.testing import SimulatedModel, SimulatedPRM
 
@@ -38,7 +37,7 @@ def recorded(strategy: Strategy, results: list[Result]) -> list[Record]:
     return [
         Record(
             "chains",
-            "simulated",
+            "reviser",
             strategy_to_dict(strategy),
             4,
             one.id,
@@ -50,7 +49,7 @@ def recorded(strategy: Strategy, results: list[Result]) -> list[Record]:
 
 
 async def pool_of(n: int = N) -> ChainPool:
-    return ChainPool(recorded(RevisionPool(n), await results_of(RevisionPool(n))))
+    return ChainPool(recorded(RatioPool(n), await results_of(RatioPool(n))))
 
 
 @pytest.mark.parametrize("select", ["hierarchical", "weighted", "majority", "best"])
@@ -72,7 +71,7 @@ async def test_a_ratio_of_the_whole_pool_is_right_where_its_strategy_is(select: 
 
 @pytest.mark.parametrize("trust", [None, TRUST])
 async def test_a_ratio_of_the_whole_pool_costs_what_its_strategy_costs(trust: float | None) -> None:
-    records = recorded(RevisionPool(N), await results_of(RevisionPool(N)))
+    records = recorded(RatioPool(N), await results_of(RatioPool(N)))
     pool = ChainPool(records)
     for split in ratios(N):
         ratio = Ratio(split.length, split.chains, trust)
@@ -108,7 +107,7 @@ def hand_made(*chains: str, usage: Usage | None = None, values: dict[str, float]
         for number, chain in enumerate(chains)
         for index, answer in enumerate(chain)
     ]
-    return ChainPool([Record("chains", "m", {"name": "ratio_pool"}, 0, "p", usage or Usage(), candidates)])
+    return ChainPool([Record("chains", "reviser", {"name": "ratio_pool"}, 0, "p", usage or Usage(), candidates)])
 
 
 def test_groups_of_chains_are_disjoint_and_an_incomplete_one_does_not_count() -> None:

@@ -18,6 +18,7 @@ from simulated_source import LABELS, WATCHED, SimulatedSource, Watched
 
 from computewise.controller.rule import RuleFitter
 from computewise.controller.trees import Recipe
+from computewise.core import Role
 from computewise.costs import NO_VERIFIER, Prices, Shape, Speeds
 from computewise.errors import ModelError, RunError, SpendLimitError, UsageError
 from computewise.report import write_report
@@ -26,16 +27,16 @@ from computewise.report.text import PLAIN, Names, capitalize
 from computewise.runs import Record, RunDirectory
 from computewise.setups.base import Roles, SetupSpec
 from computewise.setups.embedded import EmbeddedSpec, embedded_roles
-from computewise.strategies import BestOfN, strategy_to_dict
+from computewise.strategies import WHOLE, BestOfN, strategy_to_dict
 from computewise.study.analysis.controller import SCOPES, drawn, scopes_of, widest_alone
 from computewise.study.analysis.tables import cost_metrics
 from computewise.study.executors import AsyncExecutor, Done, Executor, ProcessExecutor, executor_for
-from computewise.study.plan import Job, Run, StudyConfig, jobs, left_out, plan, strategy_of
+from computewise.study.plan import Job, Run, StudyConfig, jobs, left_out, plan
 from computewise.study.run import GIVE_UP, measure, run_shard, run_study
 from computewise.study.shards import Shard, merge
 
 CONFIG = StudyConfig(problems=15, budgets=(1, 4), difficulty_samples=8, repeats=3)
-POOL = Run("pool", "small", strategy_to_dict(BestOfN(4)), 0, 4)
+POOL = Run("pool", "model", strategy_to_dict(BestOfN(4)), 0, 4)
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +80,7 @@ def sections(out: Path) -> list[str]:
 
 def test_one_model_that_samples_by_steps(tmp_path: Path) -> None:
     summary = study(SimulatedSource(), tmp_path)
-    assert summary["models"].keys() == {"small", "prm"}
+    assert summary["models"].keys() == {"model", "verifier"}
     assert summary["large"] is summary["exchange_over_R"] is None
     assert summary["exchange"] == summary["ratios"] == summary["along"] == []
     assert len(summary["left_out"]) == 2
@@ -103,7 +104,7 @@ def test_one_model_that_samples_by_steps(tmp_path: Path) -> None:
 
 
 def test_all_models_by_their_names(tmp_path: Path) -> None:
-    summary = study(SimulatedSource(of_models=("large", "revision"), priced=True), tmp_path)
+    summary = study(SimulatedSource(of_models=("large", "reviser"), priced=True), tmp_path)
     assert {role: held["label"] for role, held in summary["models"].items()} == LABELS
     assert list(summary["controller"]) == ["flops", "dollars"]
     assert summary["left_out"] == []
@@ -137,7 +138,7 @@ def test_a_chat_model_is_asked_for_whole_solutions_only(tmp_path: Path) -> None:
     assert {row["label"] for row in summary["curves"]} == {
         *("single sample", "greedy", "best-of-N, majority", "best-of-N, best", "best-of-N, weighted")
     }
-    assert summary["verifiers"].keys() == {"prm"}
+    assert summary["verifiers"].keys() == {"verifier"}
     assert summary["controller"]["flops"]["budgets"][0]["controllers"].keys() == {"how much"}
     assert len(summary["left_out"]) == 4
     text = page_of(tmp_path)
@@ -159,7 +160,7 @@ def test_a_chat_model_beside_a_larger_one(tmp_path: Path) -> None:
 
 
 def test_a_chat_model_may_revise_in_conversation(tmp_path: Path) -> None:
-    summary = study(SimulatedSource(steps=False, of_models=("revision",)), tmp_path)
+    summary = study(SimulatedSource(steps=False, of_models=("reviser",)), tmp_path)
     assert {(row["chains"], row["chain_length"]) for row in summary["ratios"] if row["n"] == 4} == {
         *((1, 4), (2, 2), (4, 1))
     }
@@ -337,7 +338,7 @@ def test_failures_that_are_not_in_a_row_end_nothing(tmp_path: Path) -> None:
         def run(self, source: SetupSpec, missing: Sequence[Job]) -> Generator[list[Done], None, None]:
             for number, job in enumerate(missing):
                 error = "gone" if number % 2 else None
-                yield [(job, [Record(POOL.purpose, "small", POOL.strategy, 0, job.problems[0].id, error=error)])]
+                yield [(job, [Record(POOL.purpose, "model", POOL.strategy, 0, job.problems[0].id, error=error)])]
 
     runs = [replace(POOL, seed=seed) for seed in range(5)]
     source = SimulatedSource()
@@ -371,18 +372,17 @@ class Closed(SimulatedSource):
 
 def test_only_what_the_models_can_is_planned() -> None:
     def kinds(models: Roles) -> set[tuple[str, str]]:
-        return {(run.purpose.split(",")[0], run.model) for run in plan(CONFIG, models)}
+        return {(run.purpose.split(",")[0], run.role) for run in plan(CONFIG, models)}
 
-    every = kinds(SimulatedSource(of_models=("large", "revision")).roles())
+    every = kinds(SimulatedSource(of_models=("large", "reviser")).roles())
     assert every == kinds(embedded_roles())
     assert every - kinds(SimulatedSource().roles()) == {
-        *(("greedy", "large"), ("pool", "large"), ("chains", "revision"))
+        *(("greedy", "large"), ("pool", "large"), ("chains", "reviser"))
     }
     whole = SimulatedSource(steps=False).roles()
-    assert kinds(whole) == {("difficulty", "small"), ("greedy", "small"), ("pool", "small")}
-    assert not any(strategy_of(run).needs_steps for run in plan(CONFIG, whole))
-    assert any(strategy_of(run).needs_steps for run in plan(CONFIG, embedded_roles()))
-    assert all(strategy_to_dict(strategy_of(run)) == run.strategy for run in plan(CONFIG, embedded_roles()))
+    assert kinds(whole) == {("difficulty", "model"), ("greedy", "model"), ("pool", "model")}
+    assert {str(run.strategy["name"]) for run in plan(CONFIG, whole)} <= set(WHOLE)
+    assert not {str(run.strategy["name"]) for run in plan(CONFIG, embedded_roles())} <= set(WHOLE)
     assert left_out(embedded_roles()) == []
     assert [sentence.split()[0] for sentence in left_out(whole)] == ["Tiny-1.5B", "There", "There"]
 
@@ -393,16 +393,16 @@ def test_costs_are_counted_in_what_is_known() -> None:
     assert list(cost_metrics(models)) == ["flops", "bytes", "dollars", "seconds"]
     bare = replace(models, prices={}, speeds={}, shapes={})
     assert list(cost_metrics(bare)) == ["flops"]
-    assert list(cost_metrics(replace(bare, prices={"small": price}))) == ["flops"], "nobody knows what large costs"
-    both = replace(bare, prices={"small": price, "large": replace(price, output=2)}, speeds={"small": speed})
+    assert list(cost_metrics(replace(bare, prices={"model": price}))) == ["flops"], "nobody knows what large costs"
+    both = replace(bare, prices={"model": price, "large": replace(price, output=2)}, speeds={"model": speed})
     assert list(cost_metrics(both)) == ["flops", "dollars"]
-    assert cost_metrics(both)["dollars"].models["revision"] == cost_metrics(both)["dollars"].models["small"]
-    assert cost_metrics(both)["dollars"].models["large"] != cost_metrics(both)["dollars"].models["small"]
-    shapes = {role: shape for role, shape in models.shapes.items() if role != "prm"}
+    assert cost_metrics(both)["dollars"].models["reviser"] == cost_metrics(both)["dollars"].models["model"]
+    assert cost_metrics(both)["dollars"].models["large"] != cost_metrics(both)["dollars"].models["model"]
+    shapes: dict[Role, Shape] = {role: shape for role, shape in models.shapes.items() if role != "verifier"}
     assert list(cost_metrics(replace(bare, shapes=shapes))) == ["flops"], "nobody knows what the verifier moves"
-    free = replace(bare, shapes=shapes, sizes={**models.sizes, "prm": 0})
+    free = replace(bare, shapes=shapes, sizes={**models.sizes, "verifier": 0})
     assert list(cost_metrics(free)) == ["flops", "bytes"]
-    traffic = cost_metrics(free)["bytes"].models["small"]
+    traffic = cost_metrics(free)["bytes"].models["model"]
     assert getattr(traffic, "verifier") == NO_VERIFIER  # noqa: B009
     assert isinstance(getattr(traffic, "model"), Shape)  # noqa: B009
 
@@ -416,13 +416,13 @@ def test_a_scope_that_adds_no_arm_is_no_scope() -> None:
 
 
 def test_models_are_called_by_their_names_or_else_their_roles() -> None:
-    named = Names({"small": "gpt-x", "large": "Big", "prm": "a judge"})
-    assert (PLAIN.the("small"), PLAIN.model("small"), PLAIN.short("small")) == (
+    named = Names({"model": "gpt-x", "large": "Big", "verifier": "a judge"})
+    assert (PLAIN.the("model"), PLAIN.model("model"), PLAIN.short("model")) == (
         "the small model",
         "small model",
         "small",
     )
-    assert (named.the("small"), named.model("small"), named.short("small")) == ("gpt-x",) * 3
+    assert (named.the("model"), named.model("model"), named.short("model")) == ("gpt-x",) * 3
     assert (PLAIN.verifier, named.verifier) == ("the PRM", "a judge")
     assert [capitalize(text) for text in ("the small model", "small model", "gpt-x", "the PRM")] == [
         *("The small model", "Small model", "gpt-x", "The PRM")

@@ -49,7 +49,7 @@ def test_summary_has_every_promised_name(finished: Path) -> None:
     summary = json.loads((finished / "summary.json").read_text())
     assert summary["task"] == "expressions"
     assert summary["problems"] == 20
-    assert {"small", "large", "prm", "revision"} == summary["models"].keys()
+    assert {"model", "large", "verifier", "reviser"} == summary["models"].keys()
     assert all(model["parameters"] > 0 for model in summary["models"].values())
     assert len(summary["bins"]["oracle"]) == len(summary["bins"]["predicted"]) == 5
     rows = [*summary["curves"], *summary["best_fixed"], *summary["oracle_per_problem"]]
@@ -94,7 +94,7 @@ def test_every_planned_run_is_recorded_once_and_charged(finished: Path) -> None:
         assert record.error is None
         assert record.usage.completion_tokens > 0
         # The large model's answer is scored too: a controller that escalates weighs it against the others.
-        assert (record.usage.verifier_tokens > 0) == ((record.purpose, record.model) != ("greedy", "small"))
+        assert (record.usage.verifier_tokens > 0) == ((record.purpose, record.role) != ("greedy", "model"))
         assert record.candidates
 
 
@@ -168,7 +168,7 @@ def test_a_failed_problem_is_left_out_everywhere_and_named(tmp_path: Path, finis
     """An error record does not crash the analysis, nor lose its neighbours."""
     records = list(held_in(finished).values())
     bad = records[-1]
-    broken = Record(bad.purpose, bad.model, bad.strategy, bad.seed, bad.problem, error="the server is gone")
+    broken = Record(bad.purpose, bad.role, bad.strategy, bad.seed, bad.problem, error="the server is gone")
     summary = summarise(CONFIG, "expressions", analyse(CONFIG, [*records[:-1], broken], embedded_roles()))
     assert summary["problems"] == 19
     assert summary["failed"] == [{"problem": bad.problem, "error": "the server is gone"}]
@@ -213,10 +213,10 @@ def test_searches_are_built_for_every_budget_and_cost_no_more(budget: int) -> No
 @pytest.mark.parametrize("budgets", [(4, 5), (8, 10), (16, 18), (1, 2, 4, 8, 10), (1, 4, 16, 64)])
 def test_no_two_budgets_plan_the_same_run(budgets: tuple[int, ...]) -> None:
     runs = plan(StudyConfig(budgets=budgets), embedded_roles())
-    keys = {make_key(run.purpose, run.model, run.strategy, run.seed, "") for run in runs}
+    keys = {make_key(run.purpose, run.role, run.strategy, run.seed, "") for run in runs}
     assert len(keys) == len(runs)
-    of_controller = [("draws", "small"), ("pool", "large")]
-    strategies = [run for run in runs if run.purpose != "chains" and (run.purpose, run.model) not in of_controller]
+    of_controller = [("draws", "model"), ("pool", "large")]
+    strategies = [run for run in runs if run.purpose != "chains" and (run.purpose, run.role) not in of_controller]
     assert {run.budget for run in strategies} <= {0, 1, *budgets}
 
 
@@ -236,7 +236,7 @@ def test_a_recorded_pool_is_estimated_as_its_selection_says() -> None:
         answers = [str(rng.integers(4)) if rng.random() < 0.8 else None for _ in range(8)]
         outcomes = [CandidateRecord(a, float(rng.random()), float(rng.random()), 5, a == "1") for a in answers]
         usage = Usage(8, 80, 70, 40, 120, 70)
-        records.append(Record("pool", "small", {"name": "best_of_n", "n": 8}, 0, str(problem), usage, outcomes))
+        records.append(Record("pool", "model", {"name": "best_of_n", "n": 8}, 0, str(problem), usage, outcomes))
     pool = SamplePool(records)
     for selection in ("best", "weighted"):
         assert pool.accuracy(selection, 8).tolist() == [elected(record, selection) for record in records]

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from computewise.core import Usage
+from computewise.core import Role, Usage
 from computewise.models.embedded.weights import WEIGHTS_DIRECTORY, load_weights
 from computewise.runs import Record
-from computewise.setups.embedded import LAYERS_AND_WIDTH, EmbeddedSpec, embedded_roles
+from computewise.setups.embedded import LAYERS_AND_WIDTH, WEIGHTS, EmbeddedSpec, embedded_roles
 from computewise.strategies import BeamSearch, BestOfN, StepRevisions, strategy_to_dict
 from computewise.study.analysis.controller import ESCALATING, draw_usages, drawn, fit_policy, is_search
 from computewise.study.analysis.tables import cost_metrics
@@ -19,16 +19,16 @@ from computewise.study.plan import Job, Run
 from computewise.study.worker import run_job
 from computewise.tasks.arithmetic import find_task
 
-MODELS = replace(embedded_roles(), sizes={"small": 10, "large": 140, "prm": 15, "revision": 10})
+MODELS = replace(embedded_roles(), sizes={"model": 10, "large": 140, "verifier": 15, "reviser": 10})
 
 
 @pytest.fixture(scope="module")
 def records() -> dict[str, list[Record]]:
     asked = tuple(find_task("expressions").problems("validation", 12, 0))
     runs = {
-        "samples": Run("pool", "small", strategy_to_dict(BestOfN(8)), 0, 8),
-        "step revisions": Run("step revisions", "small", strategy_to_dict(StepRevisions(4, 2)), 0, 8),
-        "beam": Run("beam", "small", strategy_to_dict(BeamSearch(4, 4)), 0, 4),
+        "samples": Run("pool", "model", strategy_to_dict(BestOfN(8)), 0, 8),
+        "step revisions": Run("step revisions", "model", strategy_to_dict(StepRevisions(4, 2)), 0, 8),
+        "beam": Run("beam", "model", strategy_to_dict(BeamSearch(4, 4)), 0, 4),
     }
     return {name: run_job(EmbeddedSpec(), Job(run, asked)) for name, run in runs.items()}
 
@@ -55,7 +55,7 @@ def test_a_search_is_one_block_and_pays_all_at_once(records: dict[str, list[Reco
         arm = problem.arms["beam"]
         one = len(record.candidates)
         assert arm.blocks.tolist() == [0] * one + [1] * one
-        assert arm.costs.sum() == pytest.approx(2 * flops.cost(record.usage, record.sequential, "small"))
+        assert arm.costs.sum() == pytest.approx(2 * flops.cost(record.usage, record.sequential, "model"))
         assert np.count_nonzero(arm.costs) == 2
 
 
@@ -73,10 +73,10 @@ def test_what_waits_is_never_more_than_what_is_sampled(records: dict[str, list[R
         assert all(0 < record.sequential <= record.usage.completion_tokens for record in runs)
 
 
-@pytest.mark.parametrize("name", LAYERS_AND_WIDTH)
-def test_shapes_are_those_of_the_shipped_weights(name: str) -> None:
-    config = load_weights(WEIGHTS_DIRECTORY / f"{name}.safetensors").config
-    assert LAYERS_AND_WIDTH[name] == (config.layers + config.verifier_layers, config.width)
+@pytest.mark.parametrize("role", LAYERS_AND_WIDTH)
+def test_shapes_are_those_of_the_shipped_weights(role: Role) -> None:
+    config = load_weights(WEIGHTS_DIRECTORY / f"{WEIGHTS[role]}.safetensors").config
+    assert LAYERS_AND_WIDTH[role] == (config.layers + config.verifier_layers, config.width)
 
 
 def test_a_fitted_policy_says_how_each_arm_draws(records: dict[str, list[Record]], tmp_path: Path) -> None:
@@ -85,5 +85,5 @@ def test_a_fitted_policy_says_how_each_arm_draws(records: dict[str, list[Record]
     assert [arm.name for arm in found.arms] == [name for name in ESCALATING if name in held]
     assert found.arms[1].strategy == {"name": "step_revisions", "chain_length": 4, "chains": 1, "trust": 0.9}
     assert found.unit == pytest.approx(
-        np.mean([cost_metrics(MODELS)["flops"].cost(r.usage, 0, "small") / 8 for r in records["samples"]])
+        np.mean([cost_metrics(MODELS)["flops"].cost(r.usage, 0, "model") / 8 for r in records["samples"]])
     )

@@ -17,11 +17,11 @@ from computewise.models.embedded.engine import one_thread
 from computewise.runs import CandidateRecord, NodeRecord, Record
 from computewise.setups.embedded import embedded_roles
 from computewise.strategies import strategy_to_dict
+from computewise.strategies.ratio_pool import chain_lengths
 from computewise.study.analysis import controller
 from computewise.study.analysis.analyse import Analysis, analyse
 from computewise.study.analysis.summary import policy_file, summarise
 from computewise.study.plan import TREE_OF, Run, StudyConfig, plan
-from computewise.study.revision_pool import chain_lengths
 
 CONFIG = StudyConfig(problems=40, budgets=(1, 4, 16, 64), difficulty_samples=16, repeats=5)
 TASK = "expressions"
@@ -38,7 +38,7 @@ def drawn_records(config: StudyConfig = CONFIG) -> list[Record]:
     for run in plan(config, MODELS):
         for place, problem in enumerate(ids):
             skill = max(0.0, 1.05 - 1.1 * place / len(ids))
-            records.append(_drawn(rng, run, problem, skill + 0.12 * (run.model == "large")))
+            records.append(_drawn(rng, run, problem, skill + 0.12 * (run.role == "large")))
     return records
 
 
@@ -50,9 +50,9 @@ def _drawn(rng: random.Random, run: Run, problem: str, skill: float) -> Record:
     else:
         searching = run.purpose not in ("pool", "difficulty", "greedy")
         outcomes = [_outcome(rng, skill * (1.1 if searching else 1)) for _ in range(n)]
-    usage = Usage(n, 90 * n, 60 * n, 33 * (n if run.model == "revision" else _spent(run)), 50 * n, 30 * n)
+    usage = Usage(n, 90 * n, 60 * n, 33 * (n if run.role == "reviser" else _spent(run)), 50 * n, 30 * n)
     tree = _tree(rng, outcomes) if run.strategy == strategy_to_dict(TREE_OF) else None
-    return Record(run.purpose, run.model, run.strategy, run.seed, problem, usage, outcomes, tree, sequential=33)
+    return Record(run.purpose, run.role, run.strategy, run.seed, problem, usage, outcomes, tree, sequential=33)
 
 
 def _spent(run: Run) -> int:
@@ -61,7 +61,7 @@ def _spent(run: Run) -> int:
 
 
 def _chains(rng: random.Random, n: int, skill: float) -> list[CandidateRecord]:
-    """As `RevisionPool` draws them: an attempt gets a little worse with each revision."""
+    """As `RatioPool` draws them: an attempt gets a little worse with each revision."""
     return [
         msgspec.structs.replace(
             _outcome(rng, skill * 0.97**attempt), chain=str(chain), uncached_prompt_tokens=20 + 33 * min(attempt, 4)

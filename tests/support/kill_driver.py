@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from computewise.cache import GenerationCache
-from computewise.core import Completion, Model, Problem
+from computewise.core import MODEL, Completion, Model, Problem
 from computewise.models.cached import CachedModel
 from computewise.runs import CandidateRecord, Record, RunDirectory, record_key
 from computewise.session import Strategy
@@ -58,7 +58,7 @@ async def record_of(problem: Problem, strategy: Strategy, model: Model, verifier
         CandidateRecord(answer_of(c, TASK), verifier.value(c.scores), 0.0, 0, False, text=c.text, scores=c.scores)
         for c in result.candidates
     ]
-    return Record("killed", model.name, strategy_to_dict(strategy), 0, problem.id, result.usage, outcomes)
+    return Record("killed", MODEL, strategy_to_dict(strategy), 0, problem.id, result.usage, outcomes)
 
 
 async def work(directory: Path, started: Callable[[], object]) -> None:
@@ -73,7 +73,7 @@ async def work(directory: Path, started: Callable[[], object]) -> None:
 
         async def lane() -> None:
             for problem, strategy in units:
-                wanted = Record("killed", model.name, strategy_to_dict(strategy), 0, problem.id)
+                wanted = Record("killed", MODEL, strategy_to_dict(strategy), 0, problem.id)
                 if record_key(wanted) not in held:
                     run.append([await record_of(problem, strategy, model, verifier)])
 

@@ -14,16 +14,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from computewise.core import Completion, Model, Problem, Task, Verifier
+from computewise.core import LARGE, MODEL, REVISER, VERIFIER, Completion, Model, Problem, Role, Task, Verifier
 from computewise.costs import Prices
 from computewise.errors import ModelError, SpendLimitError, UsageError
 from computewise.session import Limits
 from computewise.setups.base import Roles, Setup, SetupSpec
 from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask
 
-SKILLS = {"small": 0.75, "large": 0.95, "revision": 0.8}
-SIZES = {"small": 1_500_000_000, "large": 7_000_000_000, "revision": 1_600_000_000, "prm": 7_100_000_000}
-LABELS = {"small": "Tiny-1.5B", "large": "Big-7B", "revision": "Tiny-1.5B-revising", "prm": "Judge-7B"}
+SKILLS: dict[Role, float] = {MODEL: 0.75, LARGE: 0.95, REVISER: 0.8}
+SIZES: dict[Role, int] = {MODEL: 1_500_000_000, LARGE: 7_000_000_000, REVISER: 1_600_000_000, VERIFIER: 7_100_000_000}
+LABELS: dict[Role, str] = {MODEL: "Tiny-1.5B", LARGE: "Big-7B", REVISER: "Tiny-1.5B-revising", VERIFIER: "Judge-7B"}
 
 
 @dataclass
@@ -107,21 +107,21 @@ class OpenedSimulation:
 
     source: SimulatedSource
 
-    def model(self, role: str) -> Model:
+    def model(self, role: Role) -> Model:
         """Better ones are right oftener."""
-        model = SimulatedModel(SKILLS[role], name=role, parameters=SIZES[role], revises=role == "revision")
+        model = SimulatedModel(SKILLS[role], name=role, parameters=SIZES[role], revises=role == REVISER)
         return SomeModel(model, self.source)
 
     def verifier(self) -> Verifier:
         """Ranks fairly well."""
-        return SimulatedPRM(noise=0.3, parameters=SIZES["prm"])
+        return SimulatedPRM(noise=0.3, parameters=SIZES[VERIFIER])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedSource(SetupSpec):
-    """`roles` beside "small" and "prm"."""
+    """`of_models` are the roles beside the model and the verifier."""
 
-    of_models: tuple[str, ...] = ()
+    of_models: tuple[Role, ...] = ()
     steps: bool = True
     priced: bool = False
     logprobs: bool = True
@@ -137,13 +137,13 @@ class SimulatedSource(SetupSpec):
 
     def roles(self) -> Roles:
         """With names as models have them."""
-        held = ("small", *self.of_models, *(("prm",) if self.verified else ()))
+        held: tuple[Role, ...] = (MODEL, *self.of_models, *((VERIFIER,) if self.verified else ()))
         price = Prices(input=0.1, cached_input=0.05, output=0.4, verifier=0.2)
         return Roles(
             sizes={role: SIZES[role] for role in held},
             labels={role: LABELS[role] for role in held},
             steps=self.steps,
-            prices={role: price for role in held if role != "prm"} if self.priced else {},
+            prices={role: price for role in held if role != VERIFIER} if self.priced else {},
         )
 
     def to_dict(self) -> dict[str, object]:
@@ -211,7 +211,7 @@ class OpenedNoted:
     opened: Setup
     log: str
 
-    def model(self, role: str) -> Model:
+    def model(self, role: Role) -> Model:
         """Noted."""
         return Noted(self.opened.model(role), self.log)
 

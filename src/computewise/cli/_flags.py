@@ -13,6 +13,7 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
+from computewise.core import LARGE, MODEL, Role
 from computewise.costs import Prices
 from computewise.errors import UsageError
 from computewise.http.client import CONCURRENCY, api_key_for
@@ -198,11 +199,8 @@ def server_source(flags: ServerFlags, task: TaskFlags) -> ServerSpec:
     if flags.verifier == EMBEDDED_PRM and problems.name not in TASKS:
         raise UsageError(f"the verifier prm reads the embedded tasks only ({', '.join(TASKS)}): name another")
     small, large = asyncio.run(_find(flags, flags.base_url))
-    prices = {
-        role: Prices(*given)
-        for role, given in (("small", flags.prices), ("large", flags.large_prices))
-        if given is not None
-    }
+    given: dict[Role, tuple[float, ...] | None] = {MODEL: flags.prices, LARGE: flags.large_prices}
+    prices = {role: Prices(*each) for role, each in given.items() if each is not None}
     return ServerSpec(
         small=small,
         large=large,
@@ -245,7 +243,7 @@ async def _find(flags: ServerFlags, base_url: str) -> tuple[ServerModelSpec, Ser
     small = await probe_model(
         base_url,
         flags.model,
-        api_key=api_key_for("small"),
+        api_key=api_key_for(MODEL),
         parameters=flags.parameters,
         chat_template=flags.chat_template,
         thinking=not flags.no_thinking,
@@ -257,7 +255,7 @@ async def _find(flags: ServerFlags, base_url: str) -> tuple[ServerModelSpec, Ser
     large = await probe_model(
         flags.large_url or base_url,
         flags.large,
-        api_key=api_key_for("large" if elsewhere else "small"),
+        api_key=api_key_for(LARGE if elsewhere else MODEL),
         parameters=flags.large_parameters,
         thinking=not flags.no_thinking,
     )

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from computewise.cli._flags import ServerFlags, TaskFlags, server_source
-from computewise.core import Model, Problem, Task, Verifier
+from computewise.core import LARGE, MODEL, VERIFIER, Model, Problem, Task, Verifier
 from computewise.errors import UsageError
 from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
 from computewise.session import Limits
 from computewise.setups.server import ServerSpec
-from computewise.strategies import STRATEGIES
+from computewise.strategies import SHOWN_ATTEMPTS
 from computewise.tasks.arithmetic import TASKS, find_task
 from computewise.tasks.load import QUESTION
 from computewise.verifiers.embedded import EmbeddedORM, EmbeddedPRM
@@ -53,7 +53,7 @@ def question_of(text: str, task: Task) -> Problem:
 async def embedded_players(flags: ServerFlags, weights: Path | None, strategy: str | None) -> AsyncIterator[Players]:
     """On an engine of this process; without a strategy those that a policy may use."""
     flags.check()
-    name = flags.model or ("revision" if strategy in STRATEGIES and STRATEGIES[strategy].needs_history else "small")
+    name = flags.model or ("revision" if strategy in SHOWN_ATTEMPTS else "small")
     verifier = flags.verifier or "prm"
     if name not in MODELS:
         raise UsageError(f"unknown model {name!r}: allowed are {', '.join(MODELS)}, or others with --base-url")
@@ -71,8 +71,8 @@ async def served_players(source: ServerSpec) -> AsyncIterator[Players]:
     """Behind their servers."""
     labels = source.roles().labels
     async with source.open() as opened:
-        models = {labels[role]: opened.model(role) for role in ("small", "large") if role in labels}
-        yield Players(models, opened.judge, labels["prm"], source.limits())
+        models = {labels[role]: opened.model(role) for role in (MODEL, LARGE) if role in labels}
+        yield Players(models, opened.judge, labels[VERIFIER], source.limits())
 
 
 def served_source(flags: ServerFlags, task: TaskFlags) -> ServerSpec:

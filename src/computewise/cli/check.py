@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
+from computewise.core import MODEL
 from computewise.http.client import api_key_for
 from computewise.models.server.capabilities import Capabilities
 from computewise.models.server.connect import ServerModelSpec, probe_model
@@ -56,7 +57,7 @@ def check(
         probe_model(
             base_url,
             model,
-            api_key=api_key_for("small"),
+            api_key=api_key_for(MODEL),
             parameters=parameters,
             chat_template=chat_template,
             thinking=thinking,

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from computewise.cli._flags import PROBLEMS, SERVED, ServerFlags, TaskFlags, server_source
+from computewise.core import LARGE
 from computewise.errors import UsageError
 from computewise.report import write_report
 from computewise.setups.base import SetupSpec
@@ -117,7 +118,7 @@ def show_outcome(outcome: StudyResult, out: Path) -> None:
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(table)
     if summary["large"]:
-        console.print(f"{summary['models']['large']['label']}, greedy: {_cell(summary['large'])}")
+        console.print(f"{summary['models'][LARGE]['label']}, greedy: {_cell(summary['large'])}")
     for sentence in summary["left_out"]:
         console.print(sentence)
     if summary["failed"]:

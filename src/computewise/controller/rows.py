@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from computewise.controller.state import ObservedSample
+from computewise.core import MODEL
 from computewise.errors import RunError, UsageError
 from computewise.metrics import UNANSWERED
 from computewise.runs import CandidateRecord, last_records, read_config
@@ -109,7 +110,7 @@ def _recorded(run: Path) -> list[ProblemSamples]:
     read_config(run)
     found: dict[str, list[CandidateRecord]] = {}
     for record in last_records(run):
-        if record.purpose == "pool" and record.model != "large" and not record.error:
+        if record.purpose == "pool" and record.role == MODEL and not record.error:
             found.setdefault(record.problem, []).extend(record.candidates)
     if not found:
         raise UsageError(f"{run} holds no recorded samples of a study")

@@ -24,7 +24,7 @@ PREDICTIONS = {"naive": best, "weighted": weighted, "maj": majority}
 class ExportedPool(NamedTuple):
     """What makes a file of its own."""
 
-    model: str
+    role: str
     n: int
     seed: int
 
@@ -38,7 +38,7 @@ def write_columns(run: Path, out: Path) -> Path:
     if not pools:
         raise RunError(f"{run} holds no pool of independent samples to export")
     for pool in pools:
-        name = out.stem if len(pools) == 1 else f"{out.stem}-{pool.model}-n{pool.n}-seed{pool.seed}"
+        name = out.stem if len(pools) == 1 else f"{out.stem}-{pool.role}-n{pool.n}-seed{pool.seed}"
         mine = (record for record in last_records(run) if _exported(record) and _pool(record) == pool)
         _write(out.with_name(name + out.suffix), (_columns_row(run, record, problems) for record in mine), pool, config)
     return out if len(pools) == 1 else out.parent
@@ -49,7 +49,7 @@ def _exported(record: Record) -> bool:
 
 
 def _pool(record: Record) -> ExportedPool:
-    return ExportedPool(record.model, int(record.strategy["n"]), record.seed)
+    return ExportedPool(record.role, int(record.strategy["n"]), record.seed)
 
 
 def _write(path: Path, rows: Iterable[Row], pool: ExportedPool, config: Mapping[str, Any]) -> None:
@@ -139,7 +139,7 @@ def _row(record: Record, problem: Problem | None) -> Row:
         "prompt": problem and problem.prompt,
         "answer": problem and problem.answer,
         "purpose": record.purpose,
-        "model": record.model,
+        "role": record.role,
         "strategy": record.strategy.get("name"),
         "settings": json.dumps(record.strategy, sort_keys=True),
         "seed": record.seed,
@@ -156,14 +156,14 @@ def _schema(pyarrow: Any) -> Any:
     candidate = {
         "answer": text,
         "value": real,
-        "logprob": real,
+        "mean_token_prob": real,
         "tokens": whole,
         "correct": pyarrow.bool_(),
         "chain": text,
-        "read": whole,
-        "sampled": whole,
-        "mean": real,
-        "low": real,
+        "uncached_prompt_tokens": whole,
+        "completion_tokens": whole,
+        "score_mean": real,
+        "score_min": real,
         "text": text,
         "scores": pyarrow.list_(real),
         "thinking": text,
@@ -176,7 +176,7 @@ def _schema(pyarrow: Any) -> Any:
         "prompt": text,
         "answer": text,
         "purpose": text,
-        "model": text,
+        "role": text,
         "strategy": text,
         "settings": text,
         "seed": whole,

@@ -16,20 +16,21 @@ from typing import Any
 import httpx
 import msgspec
 
+from computewise.core import Role
 from computewise.errors import ModelError, ServerError, UsageError
 from computewise.http.concurrency import OVERLOADED, Limiter, Retry, asked_to_wait, worth_retrying
 from computewise.http.transport import AiohttpTransport, proxy_for
 
-KEYS = {
-    "small": "COMPUTEWISE_API_KEY",
+KEYS: dict[Role, str] = {
+    "model": "COMPUTEWISE_API_KEY",
     "large": "COMPUTEWISE_LARGE_API_KEY",
-    "prm": "COMPUTEWISE_VERIFIER_API_KEY",
+    "verifier": "COMPUTEWISE_VERIFIER_API_KEY",
 }
 
 """The environment variable with the key of a server, by the server's role."""
 
 
-def api_key_for(role: str) -> str | None:
+def api_key_for(role: Role) -> str | None:
     """The key for the server of a role; None where there is none."""
     return os.environ.get(KEYS[role]) or None
 

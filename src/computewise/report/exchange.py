@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from computewise.core import LARGE, MODEL, Role
 from computewise.report.lookup import Entry
 from computewise.report.plotting import INK, LOOKS, WIDE, bin_names, dress, new_figure
 from computewise.report.tables import Table
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 _OTHER = {"small": "large", "large": "small", "tie": "tie"}
 
-_SHOWN = {Verdict.BETTER: "small", Verdict.WORSE: "large"}
+_ROLES: dict[str, Role] = {"small": MODEL, "large": LARGE}
+
+_SHOWN: dict[Verdict, Role] = {Verdict.BETTER: MODEL, Verdict.WORSE: LARGE}
 
 
 def groups(over: Entry) -> dict[str, str]:
@@ -36,13 +39,14 @@ def meaning(over: Entry, names: Names) -> Iterator[str]:
     if ends["R"]:
         first = _first(curve)
         yield (
-            f"From {span} the lead changes at R = {listed([share(one) for one in ends['R']])}: {names.the(first)} is "
-            f"ahead below{'' if len(ends['R']) == 1 else ' the first'}, {names.the(_OTHER[first])} above"
+            f"From {span} the lead changes at R = {listed([share(one) for one in ends['R']])}: "
+            f"{names.the(_ROLES[first])} is ahead below{'' if len(ends['R']) == 1 else ' the first'}, "
+            f"{names.the(_ROLES[_OTHER[first]])} above"
             f"{'' if len(ends['R']) == 1 else ' it, and so on in turn'}."
         )
     else:
         throughout = {
-            "small": f"{names.the('small')} with its controller is never behind",
+            "small": f"{names.the('model')} with its controller is never behind",
             "large": f"{names.the('large')} is never behind",
             "tie": "the two are level",
         }
@@ -64,7 +68,7 @@ def meaning(over: Entry, names: Names) -> Iterator[str]:
     if held:
         best = curve[0]["small"]
         yield (
-            f"Up to R = {share(max(held))} {names.the('small')} might spend more than the largest budget measured and "
+            f"Up to R = {share(max(held))} {names.the('model')} might spend more than the largest budget measured and "
             f"is held there, at {percent(best)}."
         )
 
@@ -86,7 +90,7 @@ def break_even_table(over: Entry, names: Names) -> Table:
         *(f"Difference at R = {at['R']:g}" for at in over["at"]),
     ]
     caption = (
-        f"{capitalize(names.model('small'))} with its controller minus "
+        f"{capitalize(names.model('model'))} with its controller minus "
         f"{names.model('large')} over R, in percentage points, "
         "at equal total FLOPs."
     )
@@ -106,11 +110,11 @@ def _first(curve: list[Entry]) -> str:
 def _lead(curve: list[Entry], ends: Entry, names: Names) -> str:
     if not ends["R"]:
         ahead = ends["wins_everywhere"]
-        return "neither" if ahead == "tie" else f"{names.short(ahead)}, never behind"
+        return "neither" if ahead == "tie" else f"{names.short(_ROLES[ahead])}, never behind"
     winners = [_first(curve)]
     for _ in ends["R"]:
         winners.append(_OTHER[winners[-1]])
-    return ", then ".join(map(names.short, winners))
+    return ", then ".join(names.short(_ROLES[winner]) for winner in winners)
 
 
 def _undecided(curve: list[Entry], stretches: list[list[float]]) -> str:
@@ -145,11 +149,11 @@ def over(exchange: Entry, names: Names) -> Figure:
     for name, axes in plots.items():
         _plot(axes, exchange["curve"][name], exchange["break_even"][name]["R"], named=name == overall)
     top = plots[overall]
-    top.set_ylabel(f"{names.short('small')} minus {names.short('large')}, points", color=INK)
+    top.set_ylabel(f"{names.short('model')} minus {names.short('large')}, points", color=INK)
     top.set_title("all problems", loc="left", fontsize=11, color=INK)
     _ticks(top, [0.01, 0.1, 1, 10, 100])
     for edge, text, up in (
-        (0.97, f"{names.short('small')} better", True),
+        (0.97, f"{names.short('model')} better", True),
         (0.03, f"{names.short('large')} better", False),
     ):
         top.text(0.99, edge, text, transform=top.transAxes, ha="right", va="top" if up else "bottom", color=INK)

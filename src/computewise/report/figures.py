@@ -205,7 +205,7 @@ def exchange(summary: Entry) -> Figure:
     axes.set_xticks(range(bins + 1), ["all", *bin_names(bins)])
     axes.set_xlabel("difficulty bin (oracle)")
     names = Names.of(summary)
-    axes.set_ylabel(f"{names.short('small')} minus {names.short('large')}, points")
+    axes.set_ylabel(f"{names.short('model')} minus {names.short('large')}, points")
     axes.tick_params(axis="x", length=0)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, labelcolor=INK, fontsize=8.5)
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from computewise.core import LARGE, MODEL
 from computewise.report.controller import deciding
 from computewise.report.lookup import (
     BEAM,
@@ -95,10 +96,10 @@ def _sizes(summary: Entry) -> Iterator[str]:
         return
     names = Names.of(summary)
     rival = names.the("large")
-    small, large = (quantity(summary["models"][name]["parameters"]) for name in ("small", "large"))
+    small, large = (quantity(summary["models"][name]["parameters"]) for name in (MODEL, LARGE))
     differences = [(f"R = {each['R']:g}", each["small"] - each["large"], each["difference_ci95"]) for each in exchange]
     yield (
-        f"For equal FLOPs over pretraining and inference, {names.the('small')} ({small} parameters) with this policy "
+        f"For equal FLOPs over pretraining and inference, {names.the('model')} ({small} parameters) with this policy "
         f"is {judged(differences, f'{rival} ({large}, one greedy answer)')}; "
         "R is inference tokens over pretraining tokens."
     )

@@ -88,7 +88,7 @@ def parallel_sampler(summary: Entry) -> Iterator[str]:
     rows = [row for row in ratios(summary, max(split_budgets(summary), default=0)) if row["chain_length"] == 1]
     for row in rows:
         yield (
-            f"{row['chains']} x 1 is {Names.of(summary).the('revision')} as a plain parallel sampler, which never sees "
+            f"{row['chains']} x 1 is {Names.of(summary).the('reviser')} as a plain parallel sampler, which never sees "
             "an earlier attempt: against it a chain is not credited with what the fine-tuning did."
         )
 
@@ -101,7 +101,7 @@ def halves(summary: Entry) -> Iterator[str]:
             (f"R = {each['R']:g}", each["small"] - each["large"], each["difference_ci95"]) for each in entries
         ]
         rival = names.the("large")
-        yield f"With {HALVES.get(name, name)} {names.the('small')} is {judged(differences, rival)}."
+        yield f"With {HALVES.get(name, name)} {names.the('model')} is {judged(differences, rival)}."
 
 
 def spending(summary: Entry, n: int) -> Iterator[str]:

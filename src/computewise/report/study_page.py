@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from computewise.core import VERIFIER
 from computewise.errors import RunError
 from computewise.report import controller, exchange, figures, revisions, tables
 from computewise.report.costs import SHOWN
@@ -17,6 +18,7 @@ from computewise.report.replay_page import difficulty_table
 from computewise.report.template import RunFiles, fill, read_source
 from computewise.report.text import Names, Verdict, capitalize, listed, quantity, unpaired, verdict
 from computewise.runs import write_atomically
+from computewise.setups.base import GENERATORS
 from computewise.study.analysis.controller import FOLDS, ORDERS, widest_alone
 from computewise.study.plan import SEARCH
 
@@ -55,7 +57,7 @@ def _context(source: RunFiles) -> dict[str, Any]:
     absent |= {"trees"} if not summary["steps"] else set()
     names, titles = Names.of(summary), dict(SECTIONS)
     if summary["large"]:
-        titles["sizes"] = f"{capitalize(names.model('small'))} against {names.short('large')}"
+        titles["sizes"] = f"{capitalize(names.model('model'))} against {names.short('large')}"
     else:
         absent.add("sizes")
     sections = [name for name in SECTIONS if name not in absent]
@@ -97,10 +99,10 @@ def _context(source: RunFiles) -> dict[str, Any]:
 
 def _cast(summary: Entry, names: Names) -> str:
     """The models and how large they are."""
-    roles = [role for role in ("small", "large", "revision") if role in summary["models"]]
+    roles = [role for role in GENERATORS if role in summary["models"]]
     each = [f"{names.model(role)} {quantity(summary['models'][role]['parameters'])}" for role in roles]
     each[0] += " parameters"
-    read = summary["models"]["prm"]
+    read = summary["models"][VERIFIER]
     label = "verifier" if read["label"] == "prm" else f"verifier {read['label']}"
     return ", ".join([*each, f"{label} {quantity(read['parameters'])}" if read["parameters"] else label])
 
@@ -164,16 +166,16 @@ _RANKS = {
 def _verifiers(summary: Entry) -> str:
     """The verifier against log-probability by their intervals; they are not paired, so overlap decides nothing."""
     held = summary["verifiers"]
-    if "prm" not in held:
+    if VERIFIER not in held:
         return ""
-    prm = held["prm"]["ci95"]
-    guessing = verdict([bound - 0.5 for bound in prm]).value
+    learned = held[VERIFIER]["ci95"]
+    guessing = verdict([bound - 0.5 for bound in learned]).value
     name = capitalize(Names.of(summary).verifier)
     start = f"{name} is {guessing} {'from' if guessing.startswith('not') else 'than'} guessing (0.5) at this. "
     if "logprob" not in held:
         return start
     rival = "the model's own log-probability, which costs nothing"
-    return start + _RANKS[unpaired(prm, held["logprob"]["ci95"])].format(rival=rival)
+    return start + _RANKS[unpaired(learned, held["logprob"]["ci95"])].format(rival=rival)
 
 
 def write_report(directory: Path) -> Path:

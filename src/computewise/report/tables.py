@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from computewise.core import VERIFIER
 from computewise.report.lookup import CEILING_LABEL, FIXED_LABEL, POLICY_LABELS, Entry, budgets
 from computewise.report.text import (
     NONE,
@@ -67,7 +68,7 @@ def bin_sizes_table(summary: Entry) -> Table:
 
 def exchange_table(entries: list[Entry], names: Names, spends: str = "its policy") -> Table:
     """Small against large, all problems and each bin; `spends` is what the small model does with its compute."""
-    small, large = names.short("small"), names.short("large")
+    small, large = names.short("model"), names.short("large")
     rows = []
     for entry in entries:
         sides = [("all", entry), *((str(place), side) for place, side in enumerate(entry["by_bin"], 1))]
@@ -95,7 +96,7 @@ def exchange_table(entries: list[Entry], names: Names, spends: str = "its policy
         "95 % interval",
     ]
     caption = (
-        f"{capitalize(names.model('small'))} with {spends} minus {names.model('large')}, in percentage points, "
+        f"{capitalize(names.model('model'))} with {spends} minus {names.model('large')}, in percentage points, "
         "at equal total FLOPs."
     )
     return Table(caption, head, rows, 4)
@@ -151,7 +152,7 @@ def verifier_table(summary: Entry) -> Table:
     """How well each score ranks right above wrong."""
     rows = [
         [
-            Names.of(summary).verifier_row if name == "prm" else OWN_PROBABILITY,
+            Names.of(summary).verifier_row if name == VERIFIER else OWN_PROBABILITY,
             number(held["auroc_within_problem"], 3),
             _plain(held["ci95"]),
             count(held["problems"]),
@@ -235,7 +236,7 @@ def failed_table(summary: Entry) -> Table | None:
 def named_rows(summary: Entry) -> list[tuple[str, int, Entry]]:
     """Name, budget and row of everything measured, by rising budget."""
     names = Names.of(summary)
-    plain = {"greedy": f"greedy ({names.model('small')})"}
+    plain = {"greedy": f"greedy ({names.model('model')})"}
     found = [(plain.get(row["label"], row["label"]), row["n"], row) for row in summary["curves"]]
     for kind, label in POLICY_LABELS.items():
         found += [(label, row["n"], row) for row in summary["policy"][kind]]

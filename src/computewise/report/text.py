@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from computewise.core import LARGE, MODEL, REVISER, VERIFIER
 from computewise.report.lookup import Entry
 
 MINUS = "\N{MINUS SIGN}"
@@ -146,12 +147,13 @@ def listed(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
 
 
-ROLE_NAMES = ("small", "large", "revision")
+PLAIN_NAMES = ("small", "large", "revision")
+"""Names that say what kind of a model it is; a sentence puts an article and a noun around them."""
 
 
 def model_name(label: str) -> str:
     """Without an article: `small model`, or the name itself."""
-    return f"{label} model" if label in ROLE_NAMES else label
+    return f"{label} model" if label in PLAIN_NAMES else label
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,22 +178,22 @@ class Names:
     def the(self, role: str) -> str:
         """For a sentence: `the small model`."""
         label = self.labels[role]
-        return f"the {model_name(label)}" if label in ROLE_NAMES else label
+        return f"the {model_name(label)}" if label in PLAIN_NAMES else label
 
     @property
     def verifier(self) -> str:
         """For a sentence: `the PRM`."""
-        label = self.labels["prm"]
+        label = self.labels[VERIFIER]
         return "the PRM" if label == "prm" else label
 
     @property
     def verifier_row(self) -> str:
         """For a table, beside the model's own probabilities."""
-        label = self.labels["prm"]
+        label = self.labels[VERIFIER]
         return "PRM (learned verifier)" if label == "prm" else f"{label} (verifier)"
 
 
-PLAIN = Names({role: role for role in (*ROLE_NAMES, "prm")})
+PLAIN = Names({MODEL: "small", LARGE: "large", REVISER: "revision", VERIFIER: "prm"})
 
 """Where a run says no more than small and large."""
 
@@ -199,4 +201,4 @@ PLAIN = Names({role: role for role in (*ROLE_NAMES, "prm")})
 def capitalize(text: str) -> str:
     """With a capital, unless it begins with a model's own name."""
     first = text.split(" ")[0]
-    return f"{first.capitalize()}{text[len(first) :]}" if first in (*ROLE_NAMES, "the") else text
+    return f"{first.capitalize()}{text[len(first) :]}" if first in (*PLAIN_NAMES, "the") else text

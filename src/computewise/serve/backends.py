@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from computewise.controller.controller import Controller, read_controller
 from computewise.controller.file import controller_path
-from computewise.core import Model, Problem, Verifier
+from computewise.core import LARGE, MODEL, REVISER, VERIFIER, Model, Problem, Role, Verifier
 from computewise.errors import ProblemError, RunError, UsageError
 from computewise.http.client import HttpClient
 from computewise.models.embedded.engine import EngineLoop, one_thread
@@ -25,8 +25,9 @@ from computewise.serve.errors import ApiError
 from computewise.serve.planning import OFFERED
 from computewise.serve.schemas import ChatRequest
 from computewise.session import Limits
+from computewise.setups.embedded import WEIGHTS
 from computewise.setups.server import ServerSpec
-from computewise.strategies import STRATEGIES
+from computewise.strategies import NEEDS_VERIFIER, SHOWN_ATTEMPTS, STEPWISE
 from computewise.tasks.arithmetic import find_task
 from computewise.tasks.load import LoadedTask
 from computewise.verifiers.embedded import EmbeddedPRM
@@ -116,7 +117,7 @@ def open_policy(policy: str, models: Sequence[str], verifier: str) -> Controller
     return fitted
 
 
-SMALL, LARGE, REVISION = "small", "large", "revision"
+_NAMES = (WEIGHTS[MODEL], WEIGHTS[LARGE], WEIGHTS[REVISER])
 
 _WITHOUT_EFFECT = ("user", "metadata", "store", "safety_identifier", "prompt_cache_key", "service_tier")
 
@@ -134,7 +135,7 @@ _DEFAULTS = {"top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
 class EmbeddedBackend:
     """On one engine of this process, which computes in the thread of its event loop."""
 
-    models = (SMALL, LARGE, REVISION)
+    models = _NAMES
     grader = ""
 
     def __init__(self, policy: str | None, task: str = "expressions", temperature: float = 1.0) -> None:
@@ -148,17 +149,17 @@ class EmbeddedBackend:
         self.fitted: Controller | None = None
         self.verifier: Verifier | None = EmbeddedPRM(self._loop)
         if policy is not None:
-            self.fitted = open_policy(policy, self.models, "prm")
+            self.fitted = open_policy(policy, self.models, WEIGHTS[VERIFIER])
             if self.fitted.task != task:
                 raise UsageError(f"the policy {policy} is for the task {self.fitted.task}, not for {task}")
-        self._open(SMALL)
+        self._open(WEIGHTS[MODEL])
 
     def strategies(self, model: str) -> Mapping[str, str | None]:
         """See `Backend.strategies`."""
-        if model == REVISION:
+        if model == WEIGHTS[REVISER]:
             return dict.fromkeys(OFFERED)
-        why = f"{model} was not trained to be shown its attempts, {REVISION} was"
-        return {name: why if STRATEGIES[name].needs_history else None for name in OFFERED}
+        why = f"{model} was not trained to be shown its attempts, {WEIGHTS[REVISER]} was"
+        return {name: why if name in SHOWN_ATTEMPTS else None for name in OFFERED}
 
     def upstream(self, model: str) -> Upstream | None:
         """See `Backend.upstream`."""
@@ -236,8 +237,7 @@ class ServedBackend:
         """See `Backend.strategies`."""
         found = self.ways[model].served.capabilities.strategies()
         if self.verifier is None:
-            lacking = [name for name in found if STRATEGIES[name].needs_verifier]
-            found |= dict.fromkeys(lacking, "it needs a verifier, and there is none")
+            found |= dict.fromkeys(NEEDS_VERIFIER, "it needs a verifier, and there is none")
         return {name: found[name] for name in OFFERED}
 
     def upstream(self, model: str) -> Upstream | None:
@@ -266,9 +266,9 @@ class ServedBackend:
     def _stepwise(self, strategy: str | None) -> bool:
         """Whether a model is asked to go on from the beginning of a solution."""
         if strategy is not None:
-            return bool(STRATEGIES[strategy].needs_steps)
+            return strategy in STEPWISE
         assert self.fitted is not None
-        return any(STRATEGIES[str(arm.strategy["name"])].needs_steps for arm in self.fitted.arms)
+        return any(str(arm.strategy.get("name")) in STEPWISE for arm in self.fitted.arms)
 
     def _before(self, asked: ChatRequest) -> tuple[Message, ...]:
         """The turns before the problem; the task's instruction is put before a chat that has none of its own."""
@@ -309,14 +309,15 @@ async def served_backend(source: ServerSpec, policy: str | None, grader: str) ->
     async with source.open() as opened:
         ways: dict[str, Routes] = {}
         names: dict[str, str] = {}
-        for role, served in (("small", source.small), ("large", source.large)):
+        served_models: tuple[tuple[Role, ServerModelSpec | None], ...] = ((MODEL, source.small), (LARGE, source.large))
+        for role, served in served_models:
             if served is not None:
                 model = opened.model(role)
                 assert isinstance(model, ServerModel)
                 ways[served.model], names[served.model] = await _ways(served, model), labels[role]
         fitted = None
         if policy is not None:
-            fitted = open_policy(policy, list(names.values()), labels["prm"])
+            fitted = open_policy(policy, list(names.values()), labels[VERIFIER])
         yield ServedBackend(
             ways=ways,
             labels=names,

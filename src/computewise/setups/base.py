@@ -6,49 +6,50 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from computewise.controller.rule import StoppingRule
-from computewise.core import Model, Task, Verifier
+from computewise.core import LARGE, MODEL, REVISER, Model, Role, Task, Verifier
 from computewise.costs import Prices, Shape, Speeds
 from computewise.session import Limits
 
 IN_FLIGHT = 64
 """Problems worked on at the same time, where servers do the work."""
 
-GENERATORS = ("small", "large", "revision")
-"""Roles of the models that sample: the one studied, a larger one, one that was trained to revise."""
+ROLES: tuple[Role, ...] = get_args(Role)
+GENERATORS: tuple[Role, ...] = (MODEL, LARGE, REVISER)
+"""The roles of the models that sample."""
 
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """What an analysis has to know of the models, each by its role: a generator's or "prm", the verifier.
+    """What an analysis has to know of the models, each by its role.
 
-    `sizes` are parameters; "small" is always there, the others where there is such a model, "prm" with 0 where the
-    verifier has none. `labels` are what a person reads. `steps` says whether `small` can go on from the steps before.
-    A revision model without a price or a speed of its own has those of `small`.
+    `sizes` are numbers of parameters: the model's is always there, the others where there is such a model, the
+    verifier's is 0 where it has none. `labels` are the names that a person reads. `steps` says whether the model can
+    continue from the steps before. A reviser without a price or a speed of its own has those of the model.
     """
 
-    sizes: Mapping[str, int]
-    labels: Mapping[str, str]
+    sizes: Mapping[Role, int]
+    labels: Mapping[Role, str]
     steps: bool = True
-    prices: Mapping[str, Prices] = field(default_factory=dict)
-    speeds: Mapping[str, Speeds] = field(default_factory=dict)
-    shapes: Mapping[str, Shape] = field(default_factory=dict)
+    prices: Mapping[Role, Prices] = field(default_factory=dict)
+    speeds: Mapping[Role, Speeds] = field(default_factory=dict)
+    shapes: Mapping[Role, Shape] = field(default_factory=dict)
     nominal: bool = False
     """Prices, speeds and shapes are assumed, not those of what was run."""
 
     @property
-    def generators(self) -> list[str]:
-        """The roles that there is a model for, the verifier's apart."""
+    def generators(self) -> list[Role]:
+        """The roles that there is a model for, without the verifier's."""
         return [role for role in GENERATORS if role in self.sizes]
 
 
 class Setup(Protocol):
     """A source's models, ready to be called."""
 
-    def model(self, role: str) -> Model:
-        """The generator of that role; only "revision" is called with attempts."""
+    def model(self, role: Role) -> Model:
+        """The generator of that role; only the reviser is called with attempts."""
         ...
 
     def verifier(self) -> Verifier:

@@ -11,7 +11,7 @@ from typing import Literal
 from computewise.controller.controller import read_controller
 from computewise.controller.file import POLICIES
 from computewise.controller.rule import StoppingRule
-from computewise.core import Model, Task, Verifier
+from computewise.core import LARGE, MODEL, REVISER, VERIFIER, Model, Role, Task, Verifier
 from computewise.costs import Prices, Shape, Speeds
 from computewise.models.embedded.engine import EngineLoop
 from computewise.models.embedded.model import EmbeddedModel
@@ -20,19 +20,19 @@ from computewise.setups.base import Roles, Setup, SetupSpec
 from computewise.tasks.arithmetic import find_task
 from computewise.verifiers.embedded import EmbeddedPRM
 
-ROLES = ("small", "large", "prm", "revision")
-"""The weights are called by their roles."""
+WEIGHTS: dict[Role, str] = {MODEL: "small", LARGE: "large", VERIFIER: "prm", REVISER: "revision"}
+"""The names of the weights by their roles."""
 BYTES_A_NUMBER = 4
-LAYERS_AND_WIDTH = {"small": (4, 128), "revision": (4, 128), "large": (6, 384), "prm": (6, 128)}
+LAYERS_AND_WIDTH = {MODEL: (4, 128), REVISER: (4, 128), LARGE: (6, 384), VERIFIER: (6, 128)}
 """What a position takes in a cache."""
-PRICES = {
-    "small": Prices(input=0.05, cached_input=0.025, output=0.1, verifier=0.1),
-    "large": Prices(input=0.2, cached_input=0.1, output=0.4, verifier=0.1),
+PRICES: dict[Role, Prices] = {
+    MODEL: Prices(input=0.05, cached_input=0.025, output=0.1, verifier=0.1),
+    LARGE: Prices(input=0.2, cached_input=0.1, output=0.4, verifier=0.1),
 }
 """Dollars a million tokens, nominal: hosts ask about four times as much for a model fourteen times as large."""
-SPEEDS = {
-    "small": Speeds(decoded=1 / 200, read=1 / 20_000, verified=1 / 20_000),
-    "large": Speeds(decoded=1 / 50, read=1 / 4_000, verified=1 / 20_000),
+SPEEDS: dict[Role, Speeds] = {
+    MODEL: Speeds(decoded=1 / 200, read=1 / 20_000, verified=1 / 20_000),
+    LARGE: Speeds(decoded=1 / 50, read=1 / 4_000, verified=1 / 20_000),
 }
 """Seconds a token, nominal: a model of one and one of fourteen billion parameters on one accelerator."""
 
@@ -40,13 +40,13 @@ SPEEDS = {
 @cache
 def embedded_roles() -> Roles:
     """The shipped weights, with nominal prices and speeds."""
-    sizes = {role: load_weights(WEIGHTS_DIRECTORY / f"{role}.safetensors").parameters for role in ROLES}
+    sizes = {role: load_weights(WEIGHTS_DIRECTORY / f"{name}.safetensors").parameters for role, name in WEIGHTS.items()}
     return Roles(
         sizes=sizes,
-        labels={role: role for role in ROLES},
+        labels=WEIGHTS,
         prices=PRICES,
         speeds=SPEEDS,
-        shapes={role: Shape(sizes[role], *LAYERS_AND_WIDTH[role], BYTES_A_NUMBER) for role in ROLES},
+        shapes={role: Shape(sizes[role], *LAYERS_AND_WIDTH[role], BYTES_A_NUMBER) for role in WEIGHTS},
         nominal=True,
     )
 
@@ -56,12 +56,12 @@ class EmbeddedSetup:
 
     def __init__(self) -> None:
         self._loop = EngineLoop()
-        self._models: dict[str, EmbeddedModel] = {}
+        self._models: dict[Role, EmbeddedModel] = {}
 
-    def model(self, role: str) -> Model:
-        """The weights of that name."""
+    def model(self, role: Role) -> Model:
+        """The weights of that role."""
         if role not in self._models:
-            self._models[role] = EmbeddedModel(role, self._loop)
+            self._models[role] = EmbeddedModel(WEIGHTS[role], self._loop)
         return self._models[role]
 
     @cached_property
@@ -115,4 +115,7 @@ class EmbeddedSpec(SetupSpec):
     def shipped(self) -> StoppingRule | None:
         """The shipped controller of the task, if there is one."""
         path = POLICIES / f"{self.name}.json"
-        return read_controller(path, models=("small", "large"), verifier="prm").rule if path.exists() else None
+        if not path.exists():
+            return None
+        names = WEIGHTS[MODEL], WEIGHTS[LARGE]
+        return read_controller(path, models=names, verifier=WEIGHTS[VERIFIER]).rule

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from computewise.cache import GenerationCache
-from computewise.core import Model, Usage, Verifier
+from computewise.core import LARGE, MODEL, VERIFIER, Model, Role, Usage, Verifier
 from computewise.costs import Prices
 from computewise.errors import UsageError
 from computewise.http.client import CONCURRENCY, HttpClient, api_key_for
@@ -65,11 +65,11 @@ class SpendPolicy:
 class ServerSetup:
     """Models and verifier behind their clients."""
 
-    def __init__(self, models: Mapping[str, Model], judge: Verifier | None) -> None:
+    def __init__(self, models: Mapping[Role, Model], judge: Verifier | None) -> None:
         self.judge = judge
         self._models = models
 
-    def model(self, role: str) -> Model:
+    def model(self, role: Role) -> Model:
         """The served model of that role."""
         return self._models[role]
 
@@ -91,29 +91,29 @@ class ServerSpec(SetupSpec):
     problems: TaskSpec
     bounds: Limits
     sampling_temperature: float
-    prices: Mapping[str, Prices]
+    prices: Mapping[Role, Prices]
     spending: SpendPolicy
 
     def roles(self) -> Roles:
         """Sizes, labels and prices; speeds and shapes of a served model are not known."""
         served = self._served()
         judge = self.verifier
-        sizes = {role: one.parameters for role, one in served.items()}
+        sizes: dict[Role, int] = {role: one.parameters for role, one in served.items()}
         if judge is None or judge.template != "none":
-            sizes["prm"] = embedded_roles().sizes["prm"] if judge is None else judge.parameters
+            sizes[VERIFIER] = embedded_roles().sizes[VERIFIER] if judge is None else judge.parameters
         return Roles(
             sizes=sizes,
-            labels={**{role: one.label for role, one in served.items()}, "prm": self._verifier_name()},
+            labels={**{role: one.label for role, one in served.items()}, VERIFIER: self._verifier_name()},
             steps=self.small.capabilities.steps,
             prices=self.prices,
         )
 
     def to_dict(self) -> dict[str, object]:
         """Everything that decides a number, and apart from it where the servers are; never a key."""
-        servers = {role: one.base_url for role, one in self._served().items()}
+        servers: dict[Role, str] = {role: one.base_url for role, one in self._served().items()}
         verifier: object = EMBEDDED_PRM
         if self.verifier is not None:
-            servers |= {"prm": self.verifier.base_url} if self.verifier.base_url else {}
+            servers |= {VERIFIER: self.verifier.base_url} if self.verifier.base_url else {}
             verifier = {**self.verifier.to_dict(), "base_url": None}
         return {
             "task": self.problems.name,
@@ -138,7 +138,7 @@ class ServerSpec(SetupSpec):
             store = None if self.spending.cache is None else stack.enter_context(GenerationCache(self.spending.cache))
             clients: dict[str, HttpClient] = {}
 
-            async def client(base_url: str, role: str, most: int | None = None) -> HttpClient:
+            async def client(base_url: str, role: Role, most: int | None = None) -> HttpClient:
                 # A server has one limiter; its key is that of the first role it is asked for.
                 base_url = base_url.rstrip("/")
                 if base_url not in clients:
@@ -149,7 +149,7 @@ class ServerSpec(SetupSpec):
                     clients[base_url] = await stack.enter_async_context(opened)
                 return clients[base_url]
 
-            models: dict[str, Model] = {}
+            models: dict[Role, Model] = {}
             for role, served in self._served().items():
                 model = await self._open_model(
                     role, served, await client(served.base_url, role, served.capabilities.slots), ceiling
@@ -162,7 +162,7 @@ class ServerSpec(SetupSpec):
                 verifier = EmbeddedPRM(EngineLoop())
             else:
                 url = self.verifier.base_url
-                verifier = await open_verifier(self.verifier, None if url is None else await client(url, "prm"))
+                verifier = await open_verifier(self.verifier, None if url is None else await client(url, VERIFIER))
                 if store is not None and url is not None and verifier is not None:
                     verifier = CachedVerifier(verifier, store, _verifier_identity(self.verifier))
             yield ServerSetup(models, verifier)
@@ -188,8 +188,8 @@ class ServerSpec(SetupSpec):
             saved = model.saved if isinstance(model, CachedModel) else Usage()
             self.spending.account(SpendReport(model=served.label, observed=observed, saved=saved))
 
-    def _served(self) -> dict[str, ServerModelSpec]:
-        return {"small": self.small, **({} if self.large is None else {"large": self.large})}
+    def _served(self) -> dict[Role, ServerModelSpec]:
+        return {MODEL: self.small, **({} if self.large is None else {LARGE: self.large})}
 
     def _verifier_name(self) -> str:
         if self.verifier is None:
@@ -208,7 +208,7 @@ class ServerSpec(SetupSpec):
         }
 
     async def _open_model(
-        self, role: str, served: ServerModelSpec, client: HttpClient, ceiling: SpendLimit
+        self, role: Role, served: ServerModelSpec, client: HttpClient, ceiling: SpendLimit
     ) -> ServerModel:
         task = self.task()
         return await connect_model(
@@ -226,9 +226,9 @@ def spec_from_config(config: Mapping[str, Any]) -> ServerSpec:
     servers, held = config[WHERE], config["verifier"]
     models = {role: spec_from_dict(plain, servers[role]) for role, plain in config["models"].items()}
     return ServerSpec(
-        small=models["small"],
-        large=models.get("large"),
-        verifier=None if held == EMBEDDED_PRM else VerifierSpec(**{**held, "base_url": servers.get("prm")}),
+        small=models[MODEL],
+        large=models.get(LARGE),
+        verifier=None if held == EMBEDDED_PRM else VerifierSpec(**{**held, "base_url": servers.get(VERIFIER)}),
         problems=TaskSpec(**config["problem_set"]),
         bounds=Limits(**config["limits"]),
         sampling_temperature=config["temperature"],

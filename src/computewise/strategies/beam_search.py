@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from computewise.core import ROOT, Candidate, Problem
-from computewise.session import Session, Strategy
+from computewise.session import Session
 from computewise.strategies._common import at_least_one, divisible, top
 
 
 @dataclass(frozen=True, slots=True)
-class BeamSearch(Strategy):
+class BeamSearch:
     """Keep the best N/M of N beams each round and sample M continuations of each.
 
     `n` is the paper's N, the number of beams; `width` its M, the continuations of each survivor (4, or sqrt N).
@@ -19,7 +19,6 @@ class BeamSearch(Strategy):
     n: int = 16
     width: int = 4
     name = "beam_search"
-    needs_steps = True
 
     def __post_init__(self) -> None:
         divisible(self.n, self.width)
@@ -34,13 +33,12 @@ class BeamSearch(Strategy):
 
 
 @dataclass(frozen=True, slots=True)
-class DVTS(Strategy):
+class DVTS:
     """`n` / `width` independent trees; each keeps the best of its `width` beams every round."""
 
     n: int = 16
     width: int = 4
     name = "dvts"
-    needs_steps = True
 
     def __post_init__(self) -> None:
         divisible(self.n, self.width)
@@ -51,7 +49,7 @@ class DVTS(Strategy):
 
 
 @dataclass(frozen=True, slots=True)
-class Lookahead(Strategy):
+class Lookahead:
     """Beam search where a beam's value is the verifier's at the end of a greedy rollout of at most `k` steps from it.
 
     `n` and `width` are beam search's N and M; `k` = 0 would be beam search.
@@ -61,7 +59,6 @@ class Lookahead(Strategy):
     width: int = 4
     k: int = 1
     name = "lookahead"
-    needs_steps = True
 
     def __post_init__(self) -> None:
         divisible(self.n, self.width)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from computewise.core import Problem
+from computewise.core import LARGE, MODEL, REVISER, Problem, Role
 from computewise.errors import UsageError
 from computewise.runs import StrategyParams
 from computewise.session import Strategy
@@ -20,13 +20,12 @@ from computewise.strategies import (
     Greedy,
     Lookahead,
     ParticleFilter,
+    RatioPool,
     Rebase,
     StepRevisions,
-    strategy_from_dict,
     strategy_to_dict,
 )
 from computewise.strategies._common import at_least_one
-from computewise.study.revision_pool import RevisionPool
 
 LEAST_PROBLEMS = 10
 
@@ -94,7 +93,7 @@ class Run:
     """One strategy with one seed over all problems; `budget` is what it is meant to cost, in generations."""
 
     purpose: str
-    model: str
+    role: Role
     strategy: StrategyParams
     seed: int
     budget: int
@@ -140,27 +139,20 @@ def revising_searches(budget: int) -> Iterator[tuple[str, Strategy]]:
 def plan(config: StudyConfig, models: Roles) -> list[Run]:
     """Everything to run of what these models can, the difficulty samples first."""
     largest = config.budgets[-1]
-    runs = [Run("difficulty", "small", strategy_to_dict(BestOfN(config.difficulty_samples)), config.seed - 1, 0)]
-    runs.append(Run("greedy", "small", strategy_to_dict(Greedy()), config.seed, 1, verified=False))
-    runs.append(Run("greedy", "large", strategy_to_dict(Greedy()), config.seed, 1))
+    runs = [Run("difficulty", MODEL, strategy_to_dict(BestOfN(config.difficulty_samples)), config.seed - 1, 0)]
+    runs.append(Run("greedy", MODEL, strategy_to_dict(Greedy()), config.seed, 1, verified=False))
+    runs.append(Run("greedy", LARGE, strategy_to_dict(Greedy()), config.seed, 1))
     for seed in range(config.seed, config.seed + config.seeds):
-        runs.append(Run("pool", "small", strategy_to_dict(BestOfN(largest)), seed, largest))
+        runs.append(Run("pool", MODEL, strategy_to_dict(BestOfN(largest)), seed, largest))
         if models.steps:
             for budget in config.budgets:
                 for family, strategy in (*searches(budget), *revising_searches(budget)):
-                    runs.append(Run(family, "small", strategy_to_dict(strategy), seed, budget))
-        runs.append(Run("chains", "revision", strategy_to_dict(RevisionPool(largest)), seed, 4 * largest))
-        runs.append(Run("pool", "large", strategy_to_dict(BestOfN(LARGER)), seed, 8 * LARGER))
+                    runs.append(Run(family, MODEL, strategy_to_dict(strategy), seed, budget))
+        runs.append(Run("chains", REVISER, strategy_to_dict(RatioPool(largest)), seed, 4 * largest))
+        runs.append(Run("pool", LARGE, strategy_to_dict(BestOfN(LARGER)), seed, 8 * LARGER))
         if models.steps:
-            runs += [Run("draws", "small", strategy_to_dict(SEARCH), other, SEARCH.n) for other in search_seeds(seed)]
-    return [run for run in runs if run.model in models.sizes]
-
-
-def strategy_of(run: Run) -> Strategy:
-    """The strategy of a run; `RevisionPool` is a study's own, and has no name that a user could give."""
-    if run.strategy["name"] == RevisionPool.name:
-        return RevisionPool(int(run.strategy["n"]))
-    return strategy_from_dict(run.strategy)
+            runs += [Run("draws", MODEL, strategy_to_dict(SEARCH), other, SEARCH.n) for other in search_seeds(seed)]
+    return [run for run in runs if run.role in models.sizes]
 
 
 def left_out(models: Roles) -> list[str]:
@@ -168,12 +160,12 @@ def left_out(models: Roles) -> list[str]:
     found = []
     if not models.steps:
         found.append(
-            f"{models.labels['small']} is asked for whole solutions and cannot go on from a step: "
+            f"{models.labels[MODEL]} is asked for whole solutions and cannot go on from a step: "
             "searches by steps, step revisions and adaptive branching were not run."
         )
-    if "revision" not in models.sizes:
+    if REVISER not in models.sizes:
         found.append("There is no model that revises its own attempts: chains of revisions were not run.")
-    if "large" not in models.sizes:
+    if LARGE not in models.sizes:
         found.append("There is no larger model: none is compared with, and none can be asked for help.")
     return found
 

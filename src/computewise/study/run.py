@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from computewise.core import Problem
+from computewise.core import VERIFIER, Problem
 from computewise.errors import RunError, SpendLimitError, UsageError
 from computewise.models.embedded.engine import one_thread
 from computewise.runs import Key, Record, RunDirectory, make_key
@@ -59,7 +59,7 @@ def measure(
             directory.append(record for _, record in new)
             held.update({_key(job, record.problem): record for job, record in new})
             done += len(new)
-            progress(f"{batch[-1][0].run.purpose}, {batch[-1][0].run.model}", done, total)
+            progress(f"{batch[-1][0].run.purpose}, {batch[-1][0].run.role}", done, total)
     return [held[_key(job, problem.id)] for job in planned for problem in job.problems]
 
 
@@ -80,7 +80,7 @@ def _batches(executor: Executor, source: SetupSpec, missing: list[Job]) -> Gener
 
 
 def _key(job: Job, problem: str) -> Key:
-    return make_key(job.run.purpose, job.run.model, job.run.strategy, job.run.seed, problem)
+    return make_key(job.run.purpose, job.run.role, job.run.strategy, job.run.seed, problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ def _begin(
 ) -> tuple[RunDirectory, list[Problem]]:
     """The run directory, and all problems of the study, which it keeps; `UsageError` for what cannot be run."""
     config.check()
-    if "prm" not in models.sizes:
+    if VERIFIER not in models.sizes:
         raise UsageError("a study needs a verifier: a reward model, a judge, or the model's own probabilities")
     problems = source.task().problems(source.split(), config.problems, config.seed)
     directory = RunDirectory(out, {**source.to_dict(), **config.to_dict(), **part}, resume=resume)

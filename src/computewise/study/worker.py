@@ -11,15 +11,15 @@ from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from statistics import fmean
 
-from computewise.core import Candidate, Model, Problem, Result, Task, Usage, Verifier
+from computewise.core import Candidate, Model, Problem, Result, Role, Task, Usage, Verifier
 from computewise.errors import ModelError, ProblemError
 from computewise.models.embedded.engine import one_thread
 from computewise.runs import CandidateRecord, NodeRecord, Record, StrategyParams
 from computewise.session import gather
 from computewise.setups.base import Setup, SetupSpec
 from computewise.solve import answer_of, solve
-from computewise.strategies import strategy_to_dict
-from computewise.study.plan import TREE_OF, Job, Run, strategy_of
+from computewise.strategies import strategy_from_dict, strategy_to_dict
+from computewise.study.plan import TREE_OF, Job, Run
 from computewise.verifiers.logprob import mean_probabilities
 
 
@@ -57,13 +57,13 @@ async def solve_job(source: SetupSpec, opened: Setup, job: Job) -> list[Record]:
     Any other error is raised, and ends the run.
     """
     verifier = opened.verifier() if job.run.verified else None
-    model = opened.model(job.run.model)
+    model = opened.model(job.run.role)
     return await gather(_record(source, job.run, problem, model, verifier) for problem in job.problems)
 
 
 async def _record(source: SetupSpec, run: Run, problem: Problem, model: Model, verifier: Verifier | None) -> Record:
-    task, strategy = source.task(), strategy_of(run)
-    record = Record(run.purpose, run.model, run.strategy, run.seed, problem.id)
+    task, strategy = source.task(), strategy_from_dict(run.strategy)
+    record = Record(run.purpose, run.role, run.strategy, run.seed, problem.id)
     try:
         result = await solve(
             problem,
@@ -91,8 +91,8 @@ def _graded(record: Record, result: Result, task: Task, problem: Problem, verifi
     )
 
 
-def _identity(record: Record) -> tuple[str, str, StrategyParams, int, str]:
-    return record.purpose, record.model, record.strategy, record.seed, record.problem
+def _identity(record: Record) -> tuple[str, Role, StrategyParams, int, str]:
+    return record.purpose, record.role, record.strategy, record.seed, record.problem
 
 
 def _outcome(

@@ -11,6 +11,7 @@ import numpy as np
 
 from computewise.controller.bin_policy import CrossValidated, best_per_bin, cross_validate
 from computewise.controller.rule import StoppingRule
+from computewise.core import LARGE, MODEL, REVISER, VERIFIER, Role
 from computewise.difficulty import rank_bins
 from computewise.difficulty.evaluate import compare_estimators
 from computewise.errors import RunError
@@ -108,22 +109,22 @@ def analyse(
             groups[_key(record)].append(record)
     runs = plan(config, models)
 
-    def of(purpose: str, model: str) -> list[list[Record]]:
-        return [groups[_key(run)] for run in runs if (run.purpose, run.model) == (purpose, model)]
+    def of(purpose: str, role: Role) -> list[list[Record]]:
+        return [groups[_key(run)] for run in runs if (run.purpose, run.role) == (purpose, role)]
 
-    problems = [record.problem for record in of("greedy", "small")[0]]
+    problems = [record.problem for record in of("greedy", MODEL)[0]]
     if len(problems) < LEAST_PROBLEMS:
         why = f": {failed[0].error}" if failed else ""
         raise RunError(f"only {len(problems)} problems did not fail, at least {LEAST_PROBLEMS} are needed{why}")
-    pools = [SamplePool(same) for same in of("pool", "small")]
-    chains = [ChainPool(same) for same in of("chains", "revision")]
+    pools = [SamplePool(same) for same in of("pool", MODEL)]
+    chains = [ChainPool(same) for same in of("chains", REVISER)]
     a_generation = np.mean([pool.tokens.mean(1) for pool in pools], axis=0)
-    difficulty = _difficulty(SamplePool(of("difficulty", "small")[0]), problems, models, a_generation)
+    difficulty = _difficulty(SamplePool(of("difficulty", MODEL)[0]), problems, models, a_generation)
     ratios = [one for n in config.budgets for one in ratio_rows(n, chains, models, a_generation)]
     rows = pool_rows(config, pools, models, a_generation)
     rows += search_rows([(run, groups[_key(run)]) for run in runs], models, a_generation)
     rows += [one.row for one in ratios if one.row.selection == "hierarchical"]
-    large = large_row(of("greedy", "large"), models, a_generation)
+    large = large_row(of("greedy", LARGE), models, a_generation)
     bins, folds = difficulty.bins["predicted"], difficulty.bins["oracle"]
     rivals = Baselines(
         [row for row in rows if row.selection in CHOSEN_AMONG],
@@ -172,7 +173,7 @@ def _halves(
 def _aurocs(pools: Sequence[SamplePool]) -> dict[str, Floats]:
     right = np.concatenate([pool.correct for pool in pools], 1)
     index = np.broadcast_to(np.arange(len(right))[:, None], right.shape)
-    scores = {"prm": np.concatenate([pool.values for pool in pools], 1)}
+    scores: dict[str, Floats] = {VERIFIER: np.concatenate([pool.values for pool in pools], 1)}
     if weighs_probability(pools):
         scores["logprob"] = np.concatenate([pool.logprobs for pool in pools], 1)
     return {name: within_problem_aurocs(each.ravel(), right.ravel(), index.ravel()) for name, each in scores.items()}
@@ -181,20 +182,20 @@ def _aurocs(pools: Sequence[SamplePool]) -> dict[str, Floats]:
 def _arms(runs: list[Run], groups: dict[Key, list[Record]]) -> list[dict[str, Runs]]:
     """What a controller may draw by, one for each seed."""
 
-    def of(purpose: str, model: str, seeds: Sequence[int]) -> list[list[Record]]:
-        found = [run for run in runs if (run.purpose, run.model) == (purpose, model) and run.seed in seeds]
+    def of(purpose: str, role: Role, seeds: Sequence[int]) -> list[list[Record]]:
+        found = [run for run in runs if (run.purpose, run.role) == (purpose, role) and run.seed in seeds]
         return [groups[_key(run)] for run in found]
 
-    greedy = of("greedy", "large", [run.seed for run in runs])
+    greedy = of("greedy", LARGE, [run.seed for run in runs])
     arms = []
     for seed in dict.fromkeys(run.seed for run in runs if run.purpose == "pool"):
         widest = [run for run in runs if run.purpose.startswith("step revisions") and run.seed == seed][-1:]
         each: dict[str, Runs] = {
-            "samples": of("pool", "small", [seed]),
-            "particle filter": of("draws", "small", search_seeds(seed)),
+            "samples": of("pool", MODEL, [seed]),
+            "particle filter": of("draws", MODEL, search_seeds(seed)),
             "step revisions": [groups[_key(run)] for run in widest],
             "large, greedy": greedy,
-            "large, samples": of("pool", "large", [seed]),
+            "large, samples": of("pool", LARGE, [seed]),
         }
         arms.append({name: found for name, found in each.items() if found})
     return arms
@@ -205,7 +206,7 @@ def _doublings(largest: int) -> list[int]:
 
 
 def _key(what: Run | Record) -> Key:
-    return make_key(what.purpose, what.model, what.strategy, what.seed, "")
+    return make_key(what.purpose, what.role, what.strategy, what.seed, "")
 
 
 def _difficulty(probe: SamplePool, problems: list[str], models: Roles, a_generation: Floats) -> Difficulty:

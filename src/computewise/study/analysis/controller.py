@@ -13,7 +13,7 @@ from computewise.controller.file import ControllerArm
 from computewise.controller.frontier import StoppingPath, join
 from computewise.controller.replay import RecordedPool
 from computewise.controller.rule import RuleFitter, StoppingRule
-from computewise.core import Usage
+from computewise.core import LARGE, MODEL, VERIFIER, Role, Usage
 from computewise.metrics import UNANSWERED
 from computewise.runs import CandidateRecord, Record, StrategyParams
 from computewise.samples import LEAST_PROBABILITY, Floats, Ints, ProblemSamples, SampleArrays
@@ -68,7 +68,7 @@ def _draws_of(record: Record, numbers: dict[str, int], currency: CostMetric, blo
         lows=np.array([one.score_min for one in outcomes], float),
         logprobs=np.log(np.maximum([one.mean_token_prob for one in outcomes], LEAST_PROBABILITY)),
         tokens=np.array([one.tokens for one in outcomes], float),
-        costs=np.array([currency.cost(u, w, record.model) for u, w in zip(usages, waited, strict=True)], float),
+        costs=np.array([currency.cost(u, w, record.role) for u, w in zip(usages, waited, strict=True)], float),
         blocks=blocks + (np.zeros(count, np.int64) if whole else np.arange(count)),
         chains=chains + np.array([0 if whole else chain[one.chain] for one in outcomes], np.int64),
     )
@@ -107,7 +107,7 @@ def fit_policy(
     scope: str,
     task: str,
     currency: CostMetric,
-    labels: Mapping[str, str],
+    labels: Mapping[Role, str],
     seed: int,
 ) -> Controller:
     """A controller that chooses among the arms of a scope, see `controlled.SCOPES`; `labels` name models by role."""
@@ -127,15 +127,15 @@ def fit_policy(
             )
             for arm in workload.arms
         ),
-        verifier=labels["prm"],
+        verifier=labels[VERIFIER],
         task=task,
         currency=currency.name,
         unit=float(workload.arms[0].costs.sum() / workload.arms[0].lengths.sum()),
     )
 
 
-def _role(arm: str) -> str:
-    return "large" if arm in LARGER else "small"
+def _role(arm: str) -> Role:
+    return LARGE if arm in LARGER else MODEL
 
 
 def _strategy(arm: str, runs: Mapping[str, Runs]) -> StrategyParams:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from computewise.core import Usage
+from computewise.core import LARGE, REVISER, Usage
 from computewise.runs import Key, Record, make_key
 from computewise.setups.base import Roles
 from computewise.strategies import strategy_to_dict
@@ -33,7 +33,7 @@ class RatioRow:
 
 def revises(row: StrategyRow) -> bool:
     """Whether its candidates are attempts, some of them made in view of others."""
-    return row.model == "revision" or row.family.startswith(REVISED)
+    return row.role == REVISER or row.family.startswith(REVISED)
 
 
 def weighs_probability(pools: Sequence[SamplePool]) -> bool:
@@ -46,8 +46,8 @@ def large_row(greedy: list[list[Record]], models: Roles, a_generation: Floats) -
     for records in greedy:
         usages = [replace(r.usage, verifier_tokens=0, cached_verifier_tokens=0) for r in records]
         waited = [r.usage.completion_tokens for r in records]
-        columns = usage_columns(usages, waited, models, a_generation, "large")
-        return StrategyRow("greedy", records[0].strategy, "none", 1, _accuracy([records], "best"), columns, "large")
+        columns = usage_columns(usages, waited, models, a_generation, LARGE)
+        return StrategyRow("greedy", records[0].strategy, "none", 1, _accuracy([records], "best"), columns, LARGE)
     return None
 
 
@@ -76,19 +76,19 @@ def search_rows(runs: list[tuple[Run, list[Record]]], models: Roles, a_generatio
     """What was run by itself: greedy, the searches, the searches over attempts."""
     by_strategy: dict[Key, list[tuple[Run, list[Record]]]] = defaultdict(list)
     for run, records in runs:
-        if run.purpose not in ("pool", "difficulty", "chains", "draws") and run.model != "large":
-            by_strategy[make_key(run.purpose, run.model, run.strategy, 0, "")].append((run, records))
+        if run.purpose not in ("pool", "difficulty", "chains", "draws") and run.role != LARGE:
+            by_strategy[make_key(run.purpose, run.role, run.strategy, 0, "")].append((run, records))
     rows = []
     for same in by_strategy.values():
         run, seeds = same[0][0], [records for _, records in same]
         usages = [_mean([record.usage for record in one]) for one in zip(*seeds, strict=True)]
         sequential = np.mean([[record.sequential for record in one] for one in seeds], axis=0)
-        columns = usage_columns(usages, sequential, models, a_generation, run.model)
+        columns = usage_columns(usages, sequential, models, a_generation, run.role)
         selections = ("hierarchical",) if run.purpose.startswith(REVISED) else SEARCH_SELECTIONS
         for selection in selections if run.purpose != "greedy" else ("best",):
             name = selection if run.purpose != "greedy" else "none"
             accuracy = _accuracy(seeds, selection)
-            rows.append(StrategyRow(run.purpose, run.strategy, name, run.budget, accuracy, columns, run.model))
+            rows.append(StrategyRow(run.purpose, run.strategy, name, run.budget, accuracy, columns, run.role))
     return rows
 
 
@@ -103,10 +103,10 @@ def ratio_rows(n: int, chains: list[ChainPool], models: Roles, a_generation: Flo
         for way, selection, verified in ways:
             usages = [_mean(one) for one in zip(*(c.usage(way, verified=verified) for c in chains), strict=True)]
             sequential = np.mean([c.longest(way) for c in chains], axis=0)
-            columns = usage_columns(usages, sequential, models, a_generation, "revision")
+            columns = usage_columns(usages, sequential, models, a_generation, REVISER)
             accuracy = np.mean([c.accuracy(way, selection) for c in chains], axis=0)
             strategy = strategy_to_dict(way.strategy())
-            rows.append(RatioRow(way, StrategyRow(way.family, strategy, selection, n, accuracy, columns, "revision")))
+            rows.append(RatioRow(way, StrategyRow(way.family, strategy, selection, n, accuracy, columns, REVISER)))
     return rows
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from computewise.core import LARGE, MODEL, VERIFIER
 from computewise.difficulty import BINS, bin_edges
 from computewise.metrics import bootstrap, pass_at_k
+from computewise.setups.base import ROLES
 from computewise.strategies.revisions import TRUST
 from computewise.study.analysis.analyse import Analysis, BinChoice
 from computewise.study.analysis.controller import AccuracyAndCost, BudgetPoint, ControllerEvaluation, widest_alone
@@ -20,8 +22,6 @@ from computewise.study.plan import StudyConfig
 POLICY_VERSION = 1
 
 KINDS = ("oracle", "predicted")
-
-ROLES = ("small", "large", "prm", "revision")
 
 
 def summarise(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def summarise(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, A
 def _row(row: StrategyRow, bins: np.ndarray) -> dict[str, Any]:
     return {
         "strategy": row.strategy["name"],
-        "model": row.model,
+        "role": row.role,
         "settings": {name: value for name, value in row.strategy.items() if name != "name"},
         "label": row.label,
         "selection": row.selection,
@@ -238,7 +238,7 @@ def _exchange(analysis: Analysis, large: StrategyRow, curve: list[tuple[Floats, 
     """Of `small` along a curve of accuracy and FLOPs for `large`."""
     greedy = next(row for row in analysis.rows if row.family == "greedy")
     unit, found = exchange(
-        (analysis.models.sizes["small"], analysis.models.sizes["large"]),
+        (analysis.models.sizes[MODEL], analysis.models.sizes[LARGE]),
         (greedy.accuracy, greedy.usage["flops"]),
         curve,
         large.accuracy,
@@ -262,8 +262,8 @@ def policy_file(config: StudyConfig, task: str, analysis: Analysis) -> dict[str,
     return {
         "version": POLICY_VERSION,
         "task": task,
-        "model": labels["small"],
-        "verifier": labels["prm"],
+        "model": labels[MODEL],
+        "verifier": labels[VERIFIER],
         "difficulty": {
             "estimate": "mean of the verifier's values over samples of the problem",
             "samples": config.difficulty_samples,
@@ -275,7 +275,7 @@ def policy_file(config: StudyConfig, task: str, analysis: Analysis) -> dict[str,
                 "bins": [
                     {
                         "bin": bin + 1,
-                        "model": labels[action.model],
+                        "model": labels[action.role],
                         "strategy": action.strategy,
                         "selection": action.selection,
                     }

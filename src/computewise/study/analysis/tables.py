@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from computewise.core import Usage
+from computewise.core import MODEL, REVISER, VERIFIER, Role, Usage
 from computewise.costs import NO_VERIFIER, CostModel, FlopsCost, LatencyCost, MemoryCost, PriceCost, flops
 from computewise.metrics import UNANSWERED, best_at_k, vote_at_k
 from computewise.runs import CandidateRecord, Record, StrategyParams
@@ -31,19 +31,19 @@ class CostMetric:
 
     name: str
     unit: str
-    models: Mapping[str, CostModel]
+    models: Mapping[Role, CostModel]
 
-    def cost(self, usage: Usage, sequential: int, model: str) -> float:
+    def cost(self, usage: Usage, sequential: int, role: Role) -> float:
         """What a usage of a model and the verifier comes to; see `CostModel.cost`."""
-        return self.models[model].cost(usage, sequential)
+        return self.models[role].cost(usage, sequential)
 
 
 def cost_metrics(models: Roles) -> dict[str, CostMetric]:
     """Each by the column it is kept in: FLOPs, and what else is known of all the models."""
     roles, shapes = models.generators, models.shapes
-    prm = models.sizes["prm"]
+    prm = models.sizes[VERIFIER]
     found = {"flops": CostMetric("FLOPs", "FLOPs", {role: FlopsCost(models.sizes[role], prm) for role in roles})}
-    verifier = shapes.get("prm", None if prm else NO_VERIFIER)
+    verifier = shapes.get(VERIFIER, None if prm else NO_VERIFIER)
     if verifier and shapes.keys() >= set(roles):
         traffic = {role: MemoryCost(shapes[role], verifier, BATCH) for role in roles}
         found["bytes"] = CostMetric("memory traffic", "bytes", traffic)
@@ -66,11 +66,11 @@ def assumed(models: Roles) -> dict[str, Any]:
     }
 
 
-def _of_all(known: Mapping[str, T], roles: Sequence[str]) -> dict[str, T]:
-    """By role, a revision model's those of `small`; nothing where one is not known."""
-    if not all(role in known for role in roles if role != "revision"):
+def _of_all(known: Mapping[Role, T], roles: Sequence[Role]) -> dict[Role, T]:
+    """By role, a reviser without its own has those of the model; empty where one is not known."""
+    if not all(role in known for role in roles if role != REVISER):
         return {}
-    return {role: known.get(role, known["small"]) for role in roles}
+    return {role: known.get(role, known[MODEL]) for role in roles}
 
 
 Floats = NDArray[np.float64]
@@ -88,7 +88,7 @@ class StrategyRow:
     n: int
     accuracy: Floats
     usage: dict[str, Floats]
-    model: str = "small"
+    role: Role = MODEL
 
     @property
     def label(self) -> str:
@@ -170,7 +170,7 @@ def usage_columns(
     sequential: Iterable[float],
     models: Roles,
     tokens_a_generation: Floats,
-    model: str = "small",
+    role: Role = MODEL,
 ) -> dict[str, Floats]:
     """(problems,) each: tokens of every kind, generations, FLOPs without a prefix cache, and every currency.
 
@@ -179,10 +179,10 @@ def usage_columns(
     held, waited = list(usages), [round(tokens) for tokens in sequential]
     columns = {name: np.array([getattr(usage, name) for usage in held], float) for name in TOKEN_FIELDS}
     columns["generations"] = columns["completion_tokens"] / tokens_a_generation
-    sizes = models.sizes[model], models.sizes["prm"]
+    sizes = models.sizes[role], models.sizes[VERIFIER]
     columns["flops_uncached"] = np.array([flops(usage, *sizes).uncached_total for usage in held])
     for name, currency in cost_metrics(models).items():
         columns[name] = np.array(
-            [currency.cost(u, min(w, u.completion_tokens), model) for u, w in zip(held, waited, strict=True)]
+            [currency.cost(u, min(w, u.completion_tokens), role) for u, w in zip(held, waited, strict=True)]
         )
     return columns
