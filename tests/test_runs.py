@@ -154,3 +154,11 @@ def test_a_result_file_is_replaced_whole(tmp_path: Path) -> None:
     directory.write("summary.json", json.dumps({"new": True}))
     assert json.loads((tmp_path / "summary.json").read_text()) == {"new": True}
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_strategy_of_an_older_name_is_found_by_its_name_of_today(tmp_path: Path) -> None:
+    old = Record("chains", "reviser", {"name": "ratio_pool", "n": 4}, 0, "1+1", Usage(samples=9), [])
+    RunDirectory(tmp_path, CONFIG, resume=False).append([old])
+    held = RunDirectory(tmp_path, CONFIG, resume=True).read()
+    assert held == {make_key("chains", "reviser", {"name": "revision_pool", "n": 4}, 0, "1+1"): old}
+    assert list(last_records(tmp_path)) == [old]

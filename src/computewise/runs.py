@@ -72,11 +72,14 @@ class Record(msgspec.Struct, frozen=True):
 
 
 Key = tuple[str, str, str, int, str]
+_RENAMED = {"ratio_pool": "revision_pool"}
+"""Strategies that older runs name otherwise, with their names of today."""
 
 
 def make_key(purpose: str, model: str, strategy: Mapping[str, int | float | str], seed: int, problem: str) -> Key:
     """What a record is found by."""
-    return purpose, model, json.dumps(strategy, sort_keys=True), seed, problem
+    name = str(strategy["name"])
+    return purpose, model, json.dumps({**strategy, "name": _RENAMED.get(name, name)}, sort_keys=True), seed, problem
 
 
 def record_key(record: Record) -> Key:

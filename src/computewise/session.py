@@ -8,7 +8,7 @@ import random
 import re
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from computewise.core import ROOT, Attempt, Candidate, Completion, Model, Problem, Usage, Verifier
 from computewise.errors import ModelError
@@ -28,11 +28,24 @@ MAX_ATTEMPTS_SHOWN = 4
 
 
 class Strategy(Protocol):
-    """A way to spend: a frozen dataclass of plain numbers that can be called."""
+    """How the samples of one problem are drawn: a frozen dataclass of plain numbers that can be called.
+
+    A class that derives from this one has its defaults, which say what it needs and how its answer is selected.
+    """
+
+    __slots__ = ()
+    needs_history: ClassVar[bool] = False
+    """It is of no use for a model that cannot be shown its earlier attempts."""
+    needs_steps: ClassVar[bool] = False
+    """It lets a model go on from the beginning of a solution."""
+    needs_verifier: ClassVar[bool] = False
+    """Without a verifier, it does no more than sample."""
+    default_select: ClassVar[str] = "weighted"
+    """The selection, by its name in `computewise.selection`, that suits its candidates."""
 
     @property
     def name(self) -> str:
-        """The name it is asked for by."""
+        """Its name in commands, requests and records."""
         ...
 
     async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:

@@ -29,12 +29,12 @@ from computewise.strategies import (
     Greedy,
     Lookahead,
     ParticleFilter,
-    RatioPool,
     Rebase,
     Revisions,
     Single,
     StepRevisions,
 )
+from computewise.study.revision_pool import RevisionPool
 from computewise.tasks.arithmetic import find_task
 from computewise.verifiers.embedded import EmbeddedPRM
 
@@ -288,9 +288,9 @@ async def test_every_strategy_runs_on_an_untrained_network_whatever_it_says(
         GatedRevisions(3, 2),
         StepRevisions(3, 2),
         AdaptiveBranching(4),
-        RatioPool(4),
+        RevisionPool(4),
     ]
-    assert {strategy.name for strategy in strategies} == set(STRATEGIES)
+    assert {strategy.name for strategy in strategies} == {*STRATEGIES, RevisionPool.name}
     runs = [(one, strategy, budget) for one in problems for strategy in strategies for budget in (None, 90)]
     together = await asyncio.gather(
         *(solve(one, strategy, reviser, verifier, task, budget=budget) for one, strategy, budget in runs)

@@ -203,7 +203,7 @@ def test_what_a_strategy_samples_at_most(strategy: Any, cost: int) -> None:
 
 def test_the_answer_is_selected_as_the_strategy_wants_or_the_client() -> None:
     assert fixed("small:best_of_n@4").select is weighted
-    for name in ("revisions", "gated_revisions", "step_revisions"):
+    for name in ("revisions", "gated_revisions", "step_revisions", "adaptive_branching"):
         assert fixed(f"small:{name}@4").select is hierarchical
     assert fixed("small:best_of_n@4", computewise={"select": "majority"}).select is majority
     assert fixed("small:revisions@4", computewise={"select": "best"}).select is best

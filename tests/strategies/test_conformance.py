@@ -24,7 +24,6 @@ from computewise.strategies import (
     GatedRevisions,
     Lookahead,
     ParticleFilter,
-    RatioPool,
     Rebase,
     Revisions,
     StepRevisions,
@@ -32,6 +31,7 @@ from computewise.strategies import (
     strategy_label,
     strategy_to_dict,
 )
+from computewise.study.revision_pool import RevisionPool
 from computewise.testing import SimulatedModel, SimulatedPRM
 
 STRATEGY_SETTINGS: list[Strategy] = [
@@ -69,11 +69,11 @@ STRATEGY_SETTINGS: list[Strategy] = [
     AdaptiveBranching(1),
     AdaptiveBranching(9, 0.5),
     AdaptiveBranching(5, 0.0),
-    RatioPool(1),
-    RatioPool(6),
+    RevisionPool(1),
+    RevisionPool(6),
 ]
 SMALLEST: list[Strategy] = [kind(**{setting.name: 1 for setting in fields(kind)}) for kind in STRATEGIES.values()]
-WHOLE = ("single", "best_of_n", "revisions", "gated_revisions", "step_revisions", "adaptive_branching", "ratio_pool")
+WHOLE = ("single", "best_of_n", "revisions", "gated_revisions", "step_revisions", "adaptive_branching", "revision_pool")
 """Those that sample whole solutions."""
 every_strategy = pytest.mark.parametrize("strategy", STRATEGY_SETTINGS, ids=strategy_label)
 
@@ -84,7 +84,8 @@ def test_parameters_round_trip_through_plain_data(strategy: Strategy) -> None:
     name = plain.pop("name")
     assert isinstance(name, str)
     assert all(type(value) in (int, float) for value in plain.values())
-    assert make_strategy(name, json.loads(json.dumps(plain))) == strategy
+    kept = json.loads(json.dumps(plain))
+    assert (RevisionPool(**kept) if name == RevisionPool.name else make_strategy(name, kept)) == strategy
 
 
 @every_strategy
@@ -314,9 +315,40 @@ def test_what_cannot_be_built_says_what_is_allowed() -> None:
         ("gated_revisions", {"trust": math.nan}, "between 0 and 1"),
         ("adaptive_branching", {"n": 0}, "at least 1"),
         ("adaptive_branching", {"trust": -0.01}, "between 0 and 1"),
-        ("ratio_pool", {"n": 0}, "at least 1"),
     ]
     for name, settings, allowed in refused:
         with pytest.raises(UsageError, match=allowed) as error:
             make_strategy(name, settings)
         assert "\n" not in str(error.value)
+    with pytest.raises(UsageError, match="at least 1"):
+        RevisionPool(0)
+
+
+def test_the_pool_of_a_study_has_no_name_to_be_built_by() -> None:
+    with pytest.raises(UsageError, match="unknown strategy 'revision_pool'"):
+        make_strategy(RevisionPool.name, {})
+
+
+def test_every_strategy_says_what_it_needs() -> None:
+    """As measured: which are shown attempts, which go on from a prefix, which selection is of chains."""
+    chains = {name for name, kind in STRATEGIES.items() if kind.default_select == "hierarchical"}
+    assert chains == {"revisions", "gated_revisions", "step_revisions", "adaptive_branching"}
+    assert {name for name, kind in STRATEGIES.items() if kind.needs_history} == {"revisions", "gated_revisions"}
+    assert {name for name, kind in STRATEGIES.items() if kind.needs_verifier} == {
+        name for name, kind in STRATEGIES.items() if "trust" in {field.name for field in fields(kind)}
+    }
+    assert {kind.default_select for kind in STRATEGIES.values()} <= set(SELECTIONS)
+
+
+@every_strategy
+async def test_only_a_strategy_that_needs_steps_goes_on_from_some(strategy: Strategy) -> None:
+    model = Recording(SimulatedModel(skill=0.6))
+    await solved(strategy, model=model, of=problem(6))
+    went_on = any(call.prefix for call in model.calls)
+    assert not went_on or strategy.needs_steps or strategy.name == "greedy"
+    whole = SimulatedModel(skill=0.6, steps=False)
+    if went_on and strategy.needs_steps:
+        with pytest.raises(UsageError, match="only samples whole solutions"):
+            await solved(strategy, model=whole, of=problem(6))
+    elif not strategy.needs_steps:
+        assert (await solved(strategy, model=whole, of=problem(6))).candidates

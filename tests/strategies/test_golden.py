@@ -27,13 +27,13 @@ from computewise.strategies import (
     Greedy,
     Lookahead,
     ParticleFilter,
-    RatioPool,
     Rebase,
     Revisions,
     Single,
     StepRevisions,
     strategy_to_dict,
 )
+from computewise.study.revision_pool import RevisionPool
 from computewise.testing import SimulatedModel, SimulatedPRM
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -52,7 +52,7 @@ STEEP_TREES: list[Strategy] = [
     GatedRevisions(4, 3, 0.9),
     StepRevisions(4, 3, 0.9),
     AdaptiveBranching(10, 1.0),
-    RatioPool(4),
+    RevisionPool(4),
 ]
 """Grown where most attempts fail, so that there is something to resample, to revise and to go deeper into."""
 
@@ -95,4 +95,4 @@ def check(strategy: Strategy, result: Result) -> None:
 
 
 def test_there_is_a_tree_for_every_strategy() -> None:
-    assert {strategy.name for strategy in TREES + STEEP_TREES} == set(STRATEGIES)
+    assert {strategy.name for strategy in TREES + STEEP_TREES} == {*STRATEGIES, RevisionPool.name}

@@ -15,8 +15,9 @@ from computewise.core import Attempt, Candidate, Completion, FinishReason, Resul
 from computewise.selection import SELECTIONS, Ballot, hierarchical, majority, weighted
 from computewise.session import BudgetExhausted, Ledger, Limits, Session, Strategy
 from computewise.solve import solve
-from computewise.strategies import AdaptiveBranching, BestOfN, GatedRevisions, RatioPool, Revisions, StepRevisions
+from computewise.strategies import AdaptiveBranching, BestOfN, GatedRevisions, Revisions, StepRevisions
 from computewise.strategies.adaptive_branching import _draw
+from computewise.study.revision_pool import RevisionPool
 from computewise.tasks.arithmetic import find_task
 from computewise.testing import SimulatedModel, SimulatedPRM
 
@@ -96,7 +97,7 @@ async def test_a_gate_of_1_is_no_gate_where_no_attempt_gets_full_marks() -> None
 
 @pytest.mark.parametrize(("n", "attempts"), [(1, 1), (4, 8), (6, 6 + 3 + 1 + 1 + 1 + 1), (16, 48)])
 async def test_the_beginnings_of_a_ratio_pools_chains_are_those_of_every_ratio(n: int, attempts: int) -> None:
-    pool = await solved(RatioPool(n), seed=5)
+    pool = await solved(RevisionPool(n), seed=5)
     assert len(pool.candidates) == attempts
     by_id = {candidate.id: candidate for candidate in pool.candidates}
     for chains in (width for width in (1, 2, 4, 8, 16) if width <= n):

@@ -15,8 +15,9 @@ from computewise.runs import CandidateRecord, Record
 from computewise.selection import SELECTIONS
 from computewise.session import Strategy
 from computewise.solve import solve
-from computewise.strategies import GatedRevisions, RatioPool, Revisions, strategy_to_dict
+from computewise.strategies import GatedRevisions, Revisions, strategy_to_dict
 from computewise.study.analysis.revisions import ChainPool, Ratio, along, ratios
+from computewise.study.revision_pool import RevisionPool
 from computewise.study.worker import _outcome
 from computewise.testing import SimulatedModel, SimulatedPRM
 
@@ -49,7 +50,7 @@ def recorded(strategy: Strategy, results: list[Result]) -> list[Record]:
 
 
 async def pool_of(n: int = N) -> ChainPool:
-    return ChainPool(recorded(RatioPool(n), await results_of(RatioPool(n))))
+    return ChainPool(recorded(RevisionPool(n), await results_of(RevisionPool(n))))
 
 
 @pytest.mark.parametrize("select", ["hierarchical", "weighted", "majority", "best"])
@@ -71,7 +72,7 @@ async def test_a_ratio_of_the_whole_pool_is_right_where_its_strategy_is(select: 
 
 @pytest.mark.parametrize("trust", [None, TRUST])
 async def test_a_ratio_of_the_whole_pool_costs_what_its_strategy_costs(trust: float | None) -> None:
-    records = recorded(RatioPool(N), await results_of(RatioPool(N)))
+    records = recorded(RevisionPool(N), await results_of(RevisionPool(N)))
     pool = ChainPool(records)
     for split in ratios(N):
         ratio = Ratio(split.length, split.chains, trust)

@@ -17,11 +17,11 @@ from computewise.models.embedded.engine import one_thread
 from computewise.runs import CandidateRecord, NodeRecord, Record
 from computewise.setups.embedded import embedded_roles
 from computewise.strategies import strategy_to_dict
-from computewise.strategies.ratio_pool import chain_lengths
 from computewise.study.analysis import controller
 from computewise.study.analysis.analyse import Analysis, analyse
 from computewise.study.analysis.summary import policy_file, summarise
 from computewise.study.plan import TREE_OF, Run, StudyConfig, plan
+from computewise.study.revision_pool import chain_lengths
 
 CONFIG = StudyConfig(problems=40, budgets=(1, 4, 16, 64), difficulty_samples=16, repeats=5)
 TASK = "expressions"
@@ -61,7 +61,7 @@ def _spent(run: Run) -> int:
 
 
 def _chains(rng: random.Random, n: int, skill: float) -> list[CandidateRecord]:
-    """As `RatioPool` draws them: an attempt gets a little worse with each revision."""
+    """As `RevisionPool` draws them: an attempt gets a little worse with each revision."""
     return [
         msgspec.structs.replace(
             _outcome(rng, skill * 0.97**attempt), chain=str(chain), uncached_prompt_tokens=20 + 33 * min(attempt, 4)

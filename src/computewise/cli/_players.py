@@ -14,7 +14,7 @@ from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
 from computewise.session import Limits
 from computewise.setups.server import ServerSpec
-from computewise.strategies import SHOWN_ATTEMPTS
+from computewise.strategies import STRATEGIES
 from computewise.tasks.arithmetic import TASKS, find_task
 from computewise.tasks.load import QUESTION
 from computewise.verifiers.embedded import EmbeddedORM, EmbeddedPRM
@@ -53,7 +53,7 @@ def question_of(text: str, task: Task) -> Problem:
 async def embedded_players(flags: ServerFlags, weights: Path | None, strategy: str | None) -> AsyncIterator[Players]:
     """On an engine of this process; without a strategy those that a policy may use."""
     flags.check()
-    name = flags.model or ("revision" if strategy in SHOWN_ATTEMPTS else "small")
+    name = flags.model or ("revision" if strategy in STRATEGIES and STRATEGIES[strategy].needs_history else "small")
     verifier = flags.verifier or "prm"
     if name not in MODELS:
         raise UsageError(f"unknown model {name!r}: allowed are {', '.join(MODELS)}, or others with --base-url")

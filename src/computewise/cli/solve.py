@@ -25,9 +25,6 @@ from computewise.selection import find_selection
 from computewise.session import Ledger, Strategy
 from computewise.solve import solve as solve_problem
 from computewise.strategies import (
-    KEPT_STEPS,
-    NEEDS_VERIFIER,
-    SHOWN_ATTEMPTS,
     make_strategy,
     strategy_label,
     strategy_to_dict,
@@ -148,11 +145,9 @@ def solve(
         return
     assert strategy is not None
     built = make_strategy(strategy, {name: value for name, value in settings.items() if value is not None})
-    if serving.verifier == "none" and strategy in NEEDS_VERIFIER:
+    if serving.verifier == "none" and built.needs_verifier:
         raise UsageError(f"strategy {strategy!r} needs a verifier: without one everything is trusted, nothing revised")
-    chosen_selection = find_selection(
-        select or ("hierarchical" if strategy in (*SHOWN_ATTEMPTS, *KEPT_STEPS) else "weighted")
-    )
+    chosen_selection = find_selection(select or built.default_select)
     ledger = Ledger()
 
     async def run() -> tuple[Result, Flops]:

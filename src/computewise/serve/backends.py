@@ -27,7 +27,7 @@ from computewise.serve.schemas import ChatRequest
 from computewise.session import Limits
 from computewise.setups.embedded import WEIGHTS
 from computewise.setups.server import ServerSpec
-from computewise.strategies import NEEDS_VERIFIER, SHOWN_ATTEMPTS, STEPWISE
+from computewise.strategies import STRATEGIES
 from computewise.tasks.arithmetic import find_task
 from computewise.tasks.load import LoadedTask
 from computewise.verifiers.embedded import EmbeddedPRM
@@ -159,7 +159,7 @@ class EmbeddedBackend:
         if model == WEIGHTS[REVISER]:
             return dict.fromkeys(OFFERED)
         why = f"{model} was not trained to be shown its attempts, {WEIGHTS[REVISER]} was"
-        return {name: why if name in SHOWN_ATTEMPTS else None for name in OFFERED}
+        return {name: why if STRATEGIES[name].needs_history else None for name in OFFERED}
 
     def upstream(self, model: str) -> Upstream | None:
         """See `Backend.upstream`."""
@@ -237,7 +237,8 @@ class ServedBackend:
         """See `Backend.strategies`."""
         found = self.ways[model].served.capabilities.strategies()
         if self.verifier is None:
-            found |= dict.fromkeys(NEEDS_VERIFIER, "it needs a verifier, and there is none")
+            lacking = [name for name in found if STRATEGIES[name].needs_verifier]
+            found |= dict.fromkeys(lacking, "it needs a verifier, and there is none")
         return {name: found[name] for name in OFFERED}
 
     def upstream(self, model: str) -> Upstream | None:
@@ -266,9 +267,9 @@ class ServedBackend:
     def _stepwise(self, strategy: str | None) -> bool:
         """Whether a model is asked to go on from the beginning of a solution."""
         if strategy is not None:
-            return strategy in STEPWISE
+            return bool(STRATEGIES[strategy].needs_steps)
         assert self.fitted is not None
-        return any(str(arm.strategy.get("name")) in STEPWISE for arm in self.fitted.arms)
+        return any(STRATEGIES[str(arm.strategy["name"])].needs_steps for arm in self.fitted.arms)
 
     def _before(self, asked: ChatRequest) -> tuple[Message, ...]:
         """The turns before the problem; the task's instruction is put before a chat that has none of its own."""

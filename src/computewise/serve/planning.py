@@ -17,7 +17,7 @@ from computewise.serve.errors import ApiError
 from computewise.serve.schemas import ChatRequest, ComputewiseOptions
 from computewise.serve.settings import DEFAULT_EFFORT, EXTREMES, ServerSettings
 from computewise.session import Strategy
-from computewise.strategies import STEPWISE, STRATEGIES, make_strategy, strategy_to_dict
+from computewise.strategies import STRATEGIES, make_strategy, strategy_to_dict
 
 _QUANTITY = re.compile(
     r"\d|\\[a-z]+\b|\$|\b(?:how (?:many|much|often|long|far|old|tall|large)|calculate|compute|evaluate|solve|simplify|"
@@ -53,13 +53,7 @@ def looks_gradable(prompt: str, grader: str) -> bool:
 
 POLICY, NONE = "policy", "none"
 
-OFFERED = tuple(name for name in STRATEGIES if name != "ratio_pool")
-
-"""That one is a way to measure others."""
-
-IN_CHAINS = ("revisions", "gated_revisions", "step_revisions")
-
-"""Strategies of chains of attempts, selected from in two stages (Snell et al. 2024, section 6.1)."""
+OFFERED = tuple(STRATEGIES)
 
 _WIDTH = _CHAIN = 4
 
@@ -265,7 +259,7 @@ def _fixed(
         )
     if strategies.get(strategy) is not None:
         raise ApiError(f"{strategy}: {strategies[strategy]}", param=_where(asked.options), code="strategy_unavailable")
-    if asked.stop and strategy in STEPWISE:
+    if asked.stop and STRATEGIES[strategy].needs_steps:
         text = f"{strategy} ends steps by a stop of its own: leave out stop, or name a strategy of whole solutions"
         raise ApiError(text, param="stop", code="unsearchable")
     _refuse(asked.options, _OF_A_POLICY, "is of the policy, and here a strategy is named")
@@ -275,7 +269,7 @@ def _fixed(
     except UsageError as error:
         raise ApiError(str(error), param=_where(asked.options), code="invalid_value") from None
     try:
-        select = find_selection(asked.options.select or ("hierarchical" if strategy in IN_CHAINS else "weighted"))
+        select = find_selection(asked.options.select or built.default_select)
     except UsageError as error:
         raise ApiError(str(error), param="computewise.select", code="invalid_value") from None
     cost = generations(built)

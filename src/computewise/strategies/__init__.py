@@ -12,7 +12,6 @@ from computewise.strategies.adaptive_branching import AdaptiveBranching
 from computewise.strategies.beam_search import DVTS, BeamSearch, Lookahead
 from computewise.strategies.best_of_n import BestOfN, Greedy, Single
 from computewise.strategies.particle_filter import ParticleFilter
-from computewise.strategies.ratio_pool import RatioPool
 from computewise.strategies.rebase import Rebase
 from computewise.strategies.revisions import GatedRevisions, Revisions, StepRevisions
 
@@ -24,21 +23,16 @@ __all__ = [
     "DVTS",
     "GatedRevisions",
     "Greedy",
-    "KEPT_STEPS",
     "Lookahead",
-    "NEEDS_VERIFIER",
     "ParticleFilter",
-    "RatioPool",
     "Rebase",
     "Revisions",
     "Single",
-    "SHOWN_ATTEMPTS",
-    "STEPWISE",
     "StepRevisions",
-    "WHOLE",
     "make_strategy",
-    "strategy_to_dict",
+    "strategy_from_dict",
     "strategy_label",
+    "strategy_to_dict",
 ]
 
 STRATEGIES: dict[str, Any] = {
@@ -56,19 +50,8 @@ STRATEGIES: dict[str, Any] = {
         GatedRevisions,
         StepRevisions,
         AdaptiveBranching,
-        RatioPool,
     )
 }
-WHOLE = tuple(kind.name for kind in (Single, Greedy, BestOfN, Revisions, GatedRevisions, RatioPool))
-"""Strategies that ask a model for whole solutions only; greedy's only step is then the whole of it."""
-STEPWISE = tuple(name for name in STRATEGIES if name not in WHOLE)
-"""Strategies that let a model go on from the beginning of a solution."""
-SHOWN_ATTEMPTS = tuple(kind.name for kind in (Revisions, GatedRevisions, RatioPool))
-"""Strategies that make sense only for a model that can be told of its attempts."""
-KEPT_STEPS = tuple(kind.name for kind in (StepRevisions, AdaptiveBranching))
-"""Strategies of revisions that any model can follow: it goes on from what is kept."""
-NEEDS_VERIFIER = tuple(name for name, kind in STRATEGIES.items() if "trust" in {field.name for field in fields(kind)})
-"""Strategies that without a verifier trust everything, and revise nothing."""
 
 
 def make_strategy(name: str, settings: Mapping[str, int | float]) -> Strategy:
@@ -86,13 +69,13 @@ def make_strategy(name: str, settings: Mapping[str, int | float]) -> Strategy:
 
 
 def strategy_to_dict(strategy: Strategy) -> dict[str, int | float | str]:
-    """Plain data that `build` makes the same strategy of."""
+    """As plain data, which `strategy_from_dict` reads."""
     named = {field.name: getattr(strategy, field.name) for field in fields(strategy)}  # type: ignore[arg-type]
     return {"name": strategy.name, **named}
 
 
 def strategy_from_dict(described: Mapping[str, int | float | str]) -> Strategy:
-    """The strategy that `describe` made plain."""
+    """The strategy that `strategy_to_dict` wrote."""
     settings = {name: value for name, value in described.items() if not isinstance(value, str)}
     return make_strategy(str(described["name"]), settings)
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from random import Random
 
 from computewise.core import ROOT, Candidate, Problem
-from computewise.session import Session
+from computewise.session import Session, Strategy
 from computewise.strategies._common import at_least_one, probability
 from computewise.strategies.revisions import TRUST, trusted
 
 
 @dataclass(frozen=True, slots=True)
-class AdaptiveBranching:
+class AdaptiveBranching(Strategy):
     """`n` attempts, each either new (wider) or the revision of an earlier one (deeper), until one is worth `trust`.
 
     A revision keeps the steps before the one that the verifier doubts most.
@@ -27,6 +27,9 @@ class AdaptiveBranching:
     n: int = 16
     trust: float = TRUST
     name = "adaptive_branching"
+    needs_steps = True
+    needs_verifier = True
+    default_select = "hierarchical"
 
     def __post_init__(self) -> None:
         at_least_one(n=self.n)

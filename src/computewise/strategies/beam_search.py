@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from computewise.core import ROOT, Candidate, Problem
-from computewise.session import Session
+from computewise.session import Session, Strategy
 from computewise.strategies._common import at_least_one, divisible, top
 
 
 @dataclass(frozen=True, slots=True)
-class BeamSearch:
+class BeamSearch(Strategy):
     """Keep the best N/M of N beams each round and sample M continuations of each.
 
     `n` is the paper's N, the number of beams; `width` its M, the continuations of each survivor (4, or sqrt N).
@@ -19,6 +19,7 @@ class BeamSearch:
     n: int = 16
     width: int = 4
     name = "beam_search"
+    needs_steps = True
 
     def __post_init__(self) -> None:
         divisible(self.n, self.width)
@@ -33,12 +34,13 @@ class BeamSearch:
 
 
 @dataclass(frozen=True, slots=True)
-class DVTS:
+class DVTS(Strategy):
     """`n` / `width` independent trees; each keeps the best of its `width` beams every round."""
 
     n: int = 16
     width: int = 4
     name = "dvts"
+    needs_steps = True
 
     def __post_init__(self) -> None:
         divisible(self.n, self.width)
@@ -49,7 +51,7 @@ class DVTS:
 
 
 @dataclass(frozen=True, slots=True)
-class Lookahead:
+class Lookahead(Strategy):
     """Beam search where a beam's value is the verifier's at the end of a greedy rollout of at most `k` steps from it.
 
     `n` and `width` are beam search's N and M; `k` = 0 would be beam search.
@@ -59,6 +61,7 @@ class Lookahead:
     width: int = 4
     k: int = 1
     name = "lookahead"
+    needs_steps = True
 
     def __post_init__(self) -> None:
         divisible(self.n, self.width)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from computewise.core import ROOT, Candidate, Problem
-from computewise.session import Session
+from computewise.session import Session, Strategy
 from computewise.strategies._common import at_least_one
 
 
 @dataclass(frozen=True, slots=True)
-class BestOfN:
+class BestOfN(Strategy):
     """Sample `n` whole solutions, score each."""
 
     n: int = 16
@@ -25,7 +25,7 @@ class BestOfN:
 
 
 @dataclass(frozen=True, slots=True)
-class Single:
+class Single(Strategy):
     """Sample one solution."""
 
     name = "single"
@@ -37,7 +37,7 @@ class Single:
 
 
 @dataclass(frozen=True, slots=True)
-class Greedy:
+class Greedy(Strategy):
     """Take the likeliest token every time."""
 
     name = "greedy"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from computewise.core import ROOT, Candidate, Problem
-from computewise.session import Session
+from computewise.session import Session, Strategy
 from computewise.strategies._common import at_least_one
 
 _CERTAIN = 1e-4
@@ -16,7 +16,7 @@ _CERTAIN = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class ParticleFilter:
+class ParticleFilter(Strategy):
     """`n` particles, each a solution in the making; weights are the odds the verifier gives them.
 
     A particle's weight is what its odds have risen by since it was last resampled. Systematic resampling takes place
@@ -27,6 +27,7 @@ class ParticleFilter:
 
     n: int = 16
     name = "particle_filter"
+    needs_steps = True
 
     def __post_init__(self) -> None:
         at_least_one(n=self.n)

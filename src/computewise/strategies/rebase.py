@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from computewise.core import ROOT, Candidate, Problem
-from computewise.session import Session
+from computewise.session import Session, Strategy
 from computewise.strategies._common import above_zero, at_least_one
 
 
 @dataclass(frozen=True, slots=True)
-class Rebase:
+class Rebase(Strategy):
     """`n` beams; each round every unfinished one gets children in proportion to softmax(value / `balance_temperature`).
 
     Finished beams keep their places, so the width left to share shrinks as they finish.
@@ -21,6 +21,7 @@ class Rebase:
     n: int = 16
     balance_temperature: float = 0.2
     name = "rebase"
+    needs_steps = True
 
     def __post_init__(self) -> None:
         at_least_one(n=self.n)

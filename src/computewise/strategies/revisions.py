@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from computewise.core import Candidate, Problem
-from computewise.session import Session
+from computewise.session import Session, Strategy
 from computewise.strategies._common import at_least_one, probability
 
 TRUST = 0.9
@@ -32,7 +32,7 @@ async def gated_chains(
 
 
 @dataclass(frozen=True, slots=True)
-class Revisions:
+class Revisions(Strategy):
     """`chains` independent first attempts, each revised until its chain is `chain_length` attempts long.
 
     An attempt sees the last four of its chain. The paper's N is `chain_length` * `chains`, its ratio of sequential to
@@ -44,6 +44,8 @@ class Revisions:
     chain_length: int = 4
     chains: int = 4
     name = "revisions"
+    needs_history = True
+    default_select = "hierarchical"
 
     def __post_init__(self) -> None:
         at_least_one(chain_length=self.chain_length, chains=self.chains)
@@ -64,7 +66,7 @@ class Revisions:
 
 
 @dataclass(frozen=True, slots=True)
-class GatedRevisions:
+class GatedRevisions(Strategy):
     """As `Revisions`, but a chain is revised only while the value of its last attempt is under `trust`.
 
     Without a verifier everything is trusted and nothing revised.
@@ -74,6 +76,9 @@ class GatedRevisions:
     chains: int = 4
     trust: float = TRUST
     name = "gated_revisions"
+    needs_history = True
+    needs_verifier = True
+    default_select = "hierarchical"
 
     def __post_init__(self) -> None:
         at_least_one(chain_length=self.chain_length, chains=self.chains)
@@ -97,6 +102,8 @@ class StepRevisions(GatedRevisions):
     """
 
     name = "step_revisions"
+    needs_history = False
+    needs_steps = True
 
     async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
         """Cost: between `chains` and `chain_length` * `chains` generations, less what is kept."""

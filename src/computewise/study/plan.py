@@ -20,12 +20,13 @@ from computewise.strategies import (
     Greedy,
     Lookahead,
     ParticleFilter,
-    RatioPool,
     Rebase,
     StepRevisions,
+    strategy_from_dict,
     strategy_to_dict,
 )
 from computewise.strategies._common import at_least_one
+from computewise.study.revision_pool import RevisionPool
 
 LEAST_PROBLEMS = 10
 
@@ -148,11 +149,18 @@ def plan(config: StudyConfig, models: Roles) -> list[Run]:
             for budget in config.budgets:
                 for family, strategy in (*searches(budget), *revising_searches(budget)):
                     runs.append(Run(family, MODEL, strategy_to_dict(strategy), seed, budget))
-        runs.append(Run("chains", REVISER, strategy_to_dict(RatioPool(largest)), seed, 4 * largest))
+        runs.append(Run("chains", REVISER, strategy_to_dict(RevisionPool(largest)), seed, 4 * largest))
         runs.append(Run("pool", LARGE, strategy_to_dict(BestOfN(LARGER)), seed, 8 * LARGER))
         if models.steps:
             runs += [Run("draws", MODEL, strategy_to_dict(SEARCH), other, SEARCH.n) for other in search_seeds(seed)]
     return [run for run in runs if run.role in models.sizes]
+
+
+def strategy_of(run: Run) -> Strategy:
+    """The strategy of a run; `RevisionPool` is a study's own, and has no name that a user could give."""
+    if run.strategy["name"] == RevisionPool.name:
+        return RevisionPool(int(run.strategy["n"]))
+    return strategy_from_dict(run.strategy)
 
 
 def left_out(models: Roles) -> list[str]:

@@ -18,8 +18,8 @@ from computewise.runs import CandidateRecord, NodeRecord, Record, StrategyParams
 from computewise.session import gather
 from computewise.setups.base import Setup, SetupSpec
 from computewise.solve import answer_of, solve
-from computewise.strategies import strategy_from_dict, strategy_to_dict
-from computewise.study.plan import TREE_OF, Job, Run
+from computewise.strategies import strategy_to_dict
+from computewise.study.plan import TREE_OF, Job, Run, strategy_of
 from computewise.verifiers.logprob import mean_probabilities
 
 
@@ -62,7 +62,7 @@ async def solve_job(source: SetupSpec, opened: Setup, job: Job) -> list[Record]:
 
 
 async def _record(source: SetupSpec, run: Run, problem: Problem, model: Model, verifier: Verifier | None) -> Record:
-    task, strategy = source.task(), strategy_from_dict(run.strategy)
+    task, strategy = source.task(), strategy_of(run)
     record = Record(run.purpose, run.role, run.strategy, run.seed, problem.id)
     try:
         result = await solve(

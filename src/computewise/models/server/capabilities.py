@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from computewise.strategies import STEPWISE, WHOLE
+from computewise.strategies import STRATEGIES
 
 Fields = Mapping[str, Any]
 
@@ -169,7 +169,7 @@ class Capabilities:
     def strategies(self) -> dict[str, str | None]:
         """Every strategy, with why it is refused; None where it is not."""
         why = None if self.steps else self.why_no_steps
-        return {**dict.fromkeys(WHOLE), **dict.fromkeys(STEPWISE, why)}
+        return {name: why if kind.needs_steps else None for name, kind in STRATEGIES.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON keeps it."""

@@ -14,7 +14,7 @@ from computewise.runs import CandidateRecord, Record
 from computewise.selection import Ballot, find_selection
 from computewise.session import Strategy
 from computewise.strategies import GatedRevisions, Revisions
-from computewise.strategies.ratio_pool import parallel_widths
+from computewise.study.revision_pool import parallel_widths
 
 Chain = tuple[CandidateRecord, ...]
 
@@ -41,14 +41,14 @@ class Ratio:
 
 
 def ratios(n: int) -> Iterator[Ratio]:
-    """The ways to split `n` attempts into equally long chains that `RatioPool` draws, the most sequential first."""
+    """The ways to split `n` attempts into equally long chains that `RevisionPool` draws, the most sequential first."""
     for chains in parallel_widths(n):
         if n % chains == 0:
             yield Ratio(n // chains, chains)
 
 
 class ChainPool:
-    """The chains that `RatioPool` drew for every problem with one seed."""
+    """The chains that `RevisionPool` drew for every problem with one seed."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self._records = records

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from computewise.core import Candidate, Problem
-from computewise.session import Session
+from computewise.session import Session, Strategy
 from computewise.strategies._common import at_least_one
 
 
 @dataclass(frozen=True, slots=True)
-class RatioPool:
+class RevisionPool(Strategy):
     """Chains of falling length, so that there are C of at least `n` / C attempts for C = 1, 2, 4, .. and `n`.
 
     The beginning of a chain is a shorter chain: C of them, cut to L attempts, are what `Revisions(L, C)` draws, and cut
@@ -19,7 +19,9 @@ class RatioPool:
     """
 
     n: int = 16
-    name = "ratio_pool"
+    name = "revision_pool"
+    needs_history = True
+    default_select = "hierarchical"
 
     def __post_init__(self) -> None:
         at_least_one(n=self.n)
