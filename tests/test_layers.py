@@ -10,6 +10,7 @@ import computewise
 SOURCE = Path(computewise.__file__).parent
 LAYERS = (
     {"core", "errors"},
+    {"registry"},
     {"metrics", "http", "grading", "cache"},
     {"selection", "costs", "samples", "flops_matched"},
     {"session"},

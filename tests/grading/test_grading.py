@@ -131,7 +131,7 @@ def test_a_users_function_that_fails_is_one_problems_error(
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("my_graders:missing", "my_graders has no function 'missing': it has same, share, broken, silent"),
+        ("my_graders:missing", "my_graders has no 'missing': it has same, share, broken, silent"),
         ("no_such_module:f", "no_such_module:f cannot be imported: ModuleNotFoundError"),
         ("broken_graders:f", "broken_graders:f cannot be imported: KeyError: 'two"),
         ("mathematics", "unknown grader 'mathematics': allowed are math, choice, exact, code or module:function"),

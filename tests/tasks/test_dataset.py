@@ -236,7 +236,7 @@ def test_a_spec_is_checked_and_plain() -> None:
         TaskSpec("mine", columns={"question": "q"})
     with pytest.raises(UsageError, match="delimiter must not be empty"):
         TaskSpec("mine", delimiter="")
-    with pytest.raises(UsageError, match="are not understood: allowed are such as prompt=question"):
+    with pytest.raises(UsageError, match="are not understood: write them as prompt=question"):
         read_columns("prompt")
     spec = TaskSpec("mine", "x.csv", {"prompt": "q"}, "exact", "\n", "Do it.", allow_code_execution=True)
     assert TaskSpec(**json.loads(json.dumps(spec.to_dict()))) == spec

@@ -53,7 +53,9 @@ def question_of(text: str, task: Task) -> Problem:
 async def embedded_players(flags: ServerFlags, weights: Path | None, strategy: str | None) -> AsyncIterator[Players]:
     """On an engine of this process; without a strategy those that a policy may use."""
     flags.check()
-    name = flags.model or ("revision" if strategy in STRATEGIES and STRATEGIES[strategy].needs_history else "small")
+    name = flags.model or (
+        "revision" if strategy and strategy in STRATEGIES and STRATEGIES[strategy].needs_history else "small"
+    )
     verifier = flags.verifier or "prm"
     if name not in MODELS:
         raise UsageError(f"unknown model {name!r}: allowed are {', '.join(MODELS)}, or others with --base-url")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,6 +12,7 @@ from computewise.grading.equivalence import AnswerEquivalence
 from computewise.grading.extraction import after_hashes, boxed, fenced, final_answer, stated_formula, tagged
 from computewise.grading.normalize import LONGEST, SHORT_ANSWER, ChoiceGrader, ExactGrader
 from computewise.grading.processes import isolation, run_program
+from computewise.registry import Registry, import_object, is_reference, reason
 
 
 class Grader(Protocol):
@@ -124,7 +122,7 @@ class FunctionGrader:
         try:
             said = self.function(answer, reference)
         except Exception as error:
-            raise ProblemError(f"the grader {self.name} failed: {_reason(error)}") from error
+            raise ProblemError(f"the grader {self.name} failed: {reason(error)}") from error
         if not isinstance(said, (bool, int, float)) or not 0 <= said <= 1:
             raise ProblemError(
                 f"the grader {self.name} returned {said!r:.60}: allowed are a bool, or a number in [0, 1]"
@@ -136,24 +134,20 @@ class FunctionGrader:
         return bool(reference.strip()) and self.correct(reference, reference)
 
 
-def load_function(name: str) -> FunctionGrader:
-    """The grader `module:function`; modules in the current directory are found too. Raises `UsageError`."""
-    module_name, _, function_name = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise UsageError(f"the grader {name} cannot be imported: {_reason(error)}") from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        listed = ", ".join(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
-        raise UsageError(f"{module_name} has no function {function_name!r}: it has {listed or 'none'}")
-    return FunctionGrader(name, function)
+def load_function(name: str) -> Grader:
+    """The grader, or the grader around the function, that ``module:object`` names; raises `UsageError`."""
+    return _grader_factory(name, import_object(name, "grader"))()
 
 
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+def _grader_factory(name: str, found: Any) -> Callable[[], Grader]:
+    """From a grader's class, a grader, or a function of an answer and its reference."""
+    if isinstance(found, type):
+        return found
+    if all(hasattr(found, method) for method in ("key", "answer", "accepts")):
+        return lambda: found
+    if not callable(found):
+        raise UsageError(f"the grader {name} is neither a function nor a grader")
+    return lambda: FunctionGrader(name, found)
 
 
 SECONDS = 10.0
@@ -189,7 +183,7 @@ class CodeGrader:
         return program if program is not None and len(program) <= MAX_SOURCE_CHARACTERS else None
 
     def key(self, answer: str) -> str:
-        """The program without comments and layout, where it is Python."""
+        """The program without comments and layout where it is Python, else its text."""
         return _normalised(answer) or answer.strip()
 
     def correct(self, reference: str, answer: str) -> bool:
@@ -217,18 +211,24 @@ def _normalised(program: str) -> str | None:
         return None
 
 
+GRADERS: Registry[Callable[[], Grader]] = Registry(
+    "graders",
+    {"math": MathGrader, "choice": ChoiceGrader, "exact": ExactGrader, "code": CodeGrader},
+    _grader_factory,
+)
+
+
 def find_grader(name: str, *, allow_code_execution: bool = False) -> Grader:
-    """The grader `math`, `choice`, `exact`, `code` or `module:function`; raises `UsageError` for any other."""
-    match name:
-        case "math":
-            return MathGrader()
-        case "choice":
-            return ChoiceGrader()
-        case "exact":
-            return ExactGrader()
-        case "code":
-            return allowed_code_grader(allow_code_execution)
-        case _ if all(name.partition(":")):
-            return load_function(name)
-        case _:
-            raise UsageError(f"unknown grader {name!r}: allowed are math, choice, exact, code or module:function")
+    """The grader of that name, built in, registered or ``module:object``; raises `UsageError` for any other."""
+    if name == "code":
+        return allowed_code_grader(allow_code_execution)
+    if name in GRADERS:
+        return GRADERS[name]()
+    if is_reference(name):
+        return load_function(name)
+    raise UsageError(f"unknown grader {name!r}: allowed are {', '.join(GRADERS)} or module:function")
+
+
+def grader(function: Callable[[str, str], Any]) -> FunctionGrader:
+    """Decorator: a grader of ``function(answer, reference)``, a bool or a number in [0, 1]."""
+    return FunctionGrader(function.__name__, function)

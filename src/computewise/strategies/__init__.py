@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from computewise.errors import UsageError
+from computewise.registry import Registry, as_strategy
 from computewise.session import Strategy
 from computewise.strategies.adaptive_branching import AdaptiveBranching
 from computewise.strategies.beam_search import DVTS, BeamSearch, Lookahead
@@ -35,23 +36,21 @@ __all__ = [
     "strategy_to_dict",
 ]
 
-STRATEGIES: dict[str, Any] = {
-    kind.name: kind
-    for kind in (
-        Single,
-        Greedy,
-        BestOfN,
-        BeamSearch,
-        Lookahead,
-        DVTS,
-        Rebase,
-        ParticleFilter,
-        Revisions,
-        GatedRevisions,
-        StepRevisions,
-        AdaptiveBranching,
-    )
-}
+_BUILT_IN = (
+    Single,
+    Greedy,
+    BestOfN,
+    BeamSearch,
+    Lookahead,
+    DVTS,
+    Rebase,
+    ParticleFilter,
+    Revisions,
+    GatedRevisions,
+    StepRevisions,
+    AdaptiveBranching,
+)
+STRATEGIES: Registry[Any] = Registry("strategies", {kind.name: kind for kind in _BUILT_IN}, as_strategy)
 
 
 def make_strategy(name: str, settings: Mapping[str, int | float]) -> Strategy:

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from computewise.core import Task
+from computewise.core import Problem, Task
 from computewise.errors import UsageError
 from computewise.grading.graders import find_grader
+from computewise.registry import Registry, as_instance
 from computewise.tasks.arithmetic import TASKS
 from computewise.tasks.dataset import DatasetTask
 from computewise.tasks.files import KNOWN_DATASETS, OTHER, is_file_of_rows, read_hub, read_problems, read_rows
@@ -20,12 +21,12 @@ COLUMNS = ("prompt", "answer", "id")
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """A task by name, and what differs from that name's defaults; None is the default.
+    """A task by name, with settings that replace the name's defaults; None keeps the default.
 
-    `name` is `expressions`, `stories`, `math500`, `gsm8k`, `aime`, `reasoning_gym:DATASET`, or any other name, or a
-    path, for a data set of your own. `path` is a .jsonl, .csv or .parquet file (the first two also .gz), or
-    `hf:OWNER/NAME[/CONFIG][:SPLIT]` on the Hugging Face hub. `columns` says what prompt, answer and id are called.
-    `grader` is `math`, `choice`, `exact`, `code` or `module:function`.
+    `name` is `expressions`, `stories`, `math500`, `gsm8k`, `aime`, `reasoning_gym:DATASET`, a registered task, or any
+    other name, or a path, for a data set of your own. `path` is a .jsonl, .csv or .parquet file (the first two also
+    .gz), or `hf:OWNER/NAME[/CONFIG][:SPLIT]` on the Hugging Face hub. `columns` maps prompt, answer and id to the
+    file's column names. `grader` is `math`, `choice`, `exact`, `code`, a registered grader or `module:function`.
     """
 
     name: str
@@ -49,10 +50,10 @@ class TaskSpec:
 
 
 def read_columns(text: str) -> dict[str, str]:
-    """The columns in "prompt=question,answer=gold"."""
+    """The columns that a text such as "prompt=question,answer=gold" names."""
     pairs = [pair.partition("=") for pair in text.split(",")]
     if not all(name.strip() and column.strip() for name, _, column in pairs):
-        raise UsageError(f"columns {text!r} are not understood: allowed are such as prompt=question,answer=gold")
+        raise UsageError(f"columns {text!r} are not understood: write them as prompt=question,answer=gold")
     return {name.strip(): column.strip() for name, _, column in pairs}
 
 
@@ -62,11 +63,11 @@ DELIMITER = "\n\n"
 
 QUESTION = "question"
 
-"""No set of problems: whatever a person asks, its answer voted on as the grader compares."""
+"""The task without problems of its own: a person's question, whose answers are compared by the grader."""
 
 
 class LoadedTask(Task, Protocol):
-    """A task as a served model meets it."""
+    """A task with what a served model needs of it."""
 
     @property
     def instruction(self) -> str:
@@ -75,20 +76,57 @@ class LoadedTask(Task, Protocol):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a person should know of the problems: rows that were left out, and why."""
+        """What a person should know about the problems, such as rows that were left out, and why."""
         ...
 
 
-def load_task(spec: TaskSpec) -> LoadedTask:
-    """The task; a data set is read as a whole, and every reference answer graded against itself.
+@dataclass(frozen=True, slots=True)
+class _AddedTask:
+    """A registered task; `instruction` and `warnings` are empty where it has none."""
 
-    What does not pass is left out and said in the task's `findings`. Raises `UsageError` for what cannot be set so,
-    `RunError` for a file that is unreadable or malformed, with the line.
+    task: Task
+    instruction: str
+    warnings: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.task.name
+
+    @property
+    def delimiter(self) -> str:
+        return self.task.delimiter
+
+    def answer(self, solution: str) -> str | None:
+        return self.task.answer(solution)
+
+    def correct(self, problem: Problem, answer: str | None) -> bool:
+        return self.task.correct(problem, answer)
+
+    def problems(self, split: str, count: int, seed: int) -> list[Problem]:
+        return self.task.problems(split, count, seed)
+
+
+def _added_task(name: str, found: Any) -> LoadedTask:
+    task = as_instance(name, found)
+    return _AddedTask(task, getattr(task, "instruction", ""), getattr(task, "warnings", ()))
+
+
+ADDED_TASKS: Registry[LoadedTask] = Registry("tasks", {}, _added_task)
+
+
+def load_task(spec: TaskSpec) -> LoadedTask:
+    """The task; a data set is read as a whole, and every reference answer is graded against itself.
+
+    Problems whose reference does not pass are left out and named in the task's `warnings`. Raises `UsageError` for
+    unknown names and settings, `RunError` for a file that is unreadable or malformed, with the line.
     """
     delimiter = DELIMITER if spec.delimiter is None else spec.delimiter
     if spec.name in TASKS:
         _refuse_other_settings(spec, ())
         return TASKS[spec.name]
+    if spec.name in ADDED_TASKS:
+        _refuse_other_settings(spec, ())
+        return ADDED_TASKS[spec.name]
     if spec.name.startswith(PREFIX):
         _refuse_other_settings(spec, ("delimiter", "instruction"))
         return gym_task(spec.name.removeprefix(PREFIX), delimiter, spec.instruction)
@@ -105,7 +143,7 @@ def _read(spec: TaskSpec, delimiter: str) -> DatasetTask:
     path = spec.path or known.path or spec.name
     if not path.startswith(HUB) and not is_file_of_rows(path):
         raise UsageError(
-            f"unknown task {path!r}: allowed are {', '.join((*TASKS, *KNOWN_DATASETS))}, "
+            f"unknown task {path!r}: allowed are {', '.join((*TASKS, *KNOWN_DATASETS, *ADDED_TASKS))}, "
             f"{PREFIX}NAME, or a data set's path"
         )
     grader = find_grader(spec.grader or "math", allow_code_execution=spec.allow_code_execution)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from computewise.core import Candidate, Problem, Step, Usage, Verifier
 from computewise.errors import ModelError, UsageError
+from computewise.registry import Registry, as_instance, is_reference
 from computewise.selection import AGGREGATIONS, aggregate
 from computewise.verifiers.prompt import ScoredSteps, read_solution
 from computewise.verifiers.templates import Pair
@@ -18,6 +19,13 @@ SERVERS = ("auto", "vllm", "vllm-scoring", "sglang", "llama", "openai")
 LOGPROB = "logprob"
 
 MODEL_FREE = ("none", LOGPROB)
+
+ADDED_VERIFIERS: Registry[Verifier] = Registry("verifiers", {}, as_instance)
+
+
+def is_added(name: str) -> bool:
+    """Whether the name is a registered verifier's, or ``module:object``."""
+    return name in ADDED_VERIFIERS or is_reference(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,10 @@ class VerifierSpec:
             raise UsageError(f"parameters = {self.parameters} is not allowed: at least 0")
         if self.samples is not None and self.samples < 1:
             raise UsageError(f"samples = {self.samples} is not allowed: at least 1")
-        if self.template not in MODEL_FREE and (self.base_url is None) == (self.path is None):
+        if is_added(self.template):
+            if self.base_url is not None or self.path is not None:
+                raise UsageError(f"the verifier {self.template} is Python: it takes no base_url and no path")
+        elif self.template not in MODEL_FREE and (self.base_url is None) == (self.path is None):
             raise UsageError(f"the verifier {self.template} needs a base_url or a path, and not both")
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from computewise.registry import Registry
 from computewise.strategies import STRATEGIES
 
 Fields = Mapping[str, Any]
@@ -49,6 +50,8 @@ class Dialect:
     """Whether the server accepts a temperature of 0."""
     fixed: Fields = field(default_factory=_untouched)
     """Fields that are sent with every request, beside the temperature."""
+    owned_by: str | None = None
+    """How the list of models of an added kind of server names the owner, which is how the kind is recognised."""
 
 
 VLLM = Dialect(
@@ -91,7 +94,9 @@ FEWEST = Dialect("fewest fields", fixed={})
 
 THINKING = Dialect("OpenAI's thinking models", limit="max_completion_tokens", greedy=False, fixed={})
 
-DIALECTS = {dialect.name: dialect for dialect in (VLLM, SGLANG, LLAMA, OLLAMA, OPEN, OPENAI, FEWEST, THINKING)}
+DIALECTS: Registry[Dialect] = Registry(
+    "servers", {dialect.name: dialect for dialect in (VLLM, SGLANG, LLAMA, OLLAMA, OPEN, OPENAI, FEWEST, THINKING)}
+)
 
 THINKING_OFF: Fields = {"chat_template_kwargs": {"enable_thinking": False}}
 

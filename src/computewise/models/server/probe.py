@@ -10,6 +10,7 @@ from computewise.errors import UsageError
 from computewise.http.client import HttpClient
 from computewise.http.servers import get_or_none, kind_of
 from computewise.models.server.capabilities import (
+    DIALECTS,
     FEWEST,
     LLAMA,
     OLLAMA,
@@ -57,7 +58,7 @@ async def probe(client: HttpClient, model: str, entry: Mapping[str, Any], *, thi
 
     Without `thinking` its chat template is told not to let the model think.
     """
-    dialect = _DIALECTS[await kind_of(client, entry)]
+    dialect = _added(entry) or _DIALECTS[await kind_of(client, entry)]
     if not thinking:
         dialect = replace(dialect, fixed={**dialect.fixed, **THINKING_OFF})
     found = Capabilities(server=dialect.name, dialect=dialect.name, version=await _version(client, dialect))
@@ -73,6 +74,12 @@ async def probe(client: HttpClient, model: str, entry: Mapping[str, Any], *, thi
         )
         return replace(found, raw=held is not None, n=1, logprobs=False)
     return await _completions(client, model, dialect, found)
+
+
+def _added(entry: Mapping[str, Any]) -> Dialect | None:
+    """The kind of server that a package added for this owner; None where there is none."""
+    owner = entry.get("owned_by")
+    return next((DIALECTS[name] for name in DIALECTS.added if owner and DIALECTS[name].owned_by == owner), None)
 
 
 async def _version(client: HttpClient, dialect: Dialect) -> str | None:

@@ -1,0 +1,171 @@
+"""Names of strategies, verifiers, graders, tasks and servers: built in, registered here, or of installed packages."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal, TypeVar
+
+from computewise.errors import UsageError
+
+Kind = Literal["strategies", "verifiers", "graders", "tasks", "servers"]
+T = TypeVar("T")
+
+_REGISTERED: dict[str, dict[str, Any]] = {}
+_BUILT_IN: dict[str, tuple[str, ...]] = {}
+_STRATEGY_DEFAULTS: dict[str, Any] = {
+    "needs_history": False,
+    "needs_steps": False,
+    "needs_verifier": False,
+    "default_select": "weighted",
+}
+
+
+class Registry(Mapping[str, T]):
+    """The objects of one kind by name, in the order: built in, registered, of installed packages.
+
+    A package adds names by entry points of the group ``computewise.KIND``. An entry point is imported when its name is
+    looked up, and `prepare` makes the object of what was imported or registered.
+    """
+
+    def __init__(self, kind: Kind, built_in: Mapping[str, T], prepare: Callable[[str, Any], T] | None = None) -> None:
+        self._kind = kind
+        self._built_in = _BUILT_IN[kind] = tuple(built_in)
+        self._known = dict(built_in)
+        self._prepare = prepare or (lambda name, found: found)
+
+    @property
+    def added(self) -> list[str]:
+        """The names that are not built in."""
+        return [name for name in self if name not in self._built_in]
+
+    @cached_property
+    def _points(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=f"computewise.{self._kind}")}
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._known:
+            registered = _REGISTERED.get(self._kind, {})
+            found = registered[name] if name in registered else self._load(name)
+            self._known[name] = self._prepare(name, found)
+        return self._known[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known or name in _REGISTERED.get(self._kind, {}) or name in self._points
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*self._built_in, *_REGISTERED.get(self._kind, {}), *self._points)))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _load(self, name: str) -> Any:
+        point = self._points[name]
+        try:
+            return point.load()
+        except Exception as error:
+            raise UsageError(
+                f"{name}, {point.value} of an installed package, cannot be imported: {reason(error)}"
+            ) from error
+
+
+def register(item: T, *, name: str | None = None) -> T:
+    """Make a strategy, verifier, grader, task or server known by its name; usable as a decorator.
+
+    The name is `name`, else the item's own, else its class's in snake case. A strategy is the class of a frozen
+    dataclass of numbers. Of the other kinds, an object is registered, or a class that needs no arguments. Raises
+    `UsageError` where the kind of the item cannot be recognised, or another item has the name.
+    """
+    kind = _kind_of(item)
+    called = name or _name_of(item)
+    known = _REGISTERED.setdefault(kind, {})
+    if called in _BUILT_IN.get(kind, ()) or (called in known and not _same(known[called], item)):
+        raise UsageError(f"the name {called!r} is taken among the {kind}: give another")
+    if kind == "strategies":
+        as_strategy(called, item)
+    known[called] = item
+    return item
+
+
+def as_strategy(name: str, found: Any) -> Any:
+    """A strategy's class with the attributes that every strategy has; raises `UsageError` for anything else."""
+    if not isinstance(found, type) or not is_dataclass(found):
+        raise UsageError(f"the strategy {name} is no dataclass: a strategy is a frozen dataclass of numbers")
+    for attribute, value in {"name": name, **_STRATEGY_DEFAULTS}.items():
+        if not isinstance(getattr(found, attribute, None), type(value)):
+            setattr(found, attribute, value)
+    if _name_of(found) != name:
+        raise UsageError(f"the strategy {_name_of(found)} cannot have a second name, {name}")
+    return found
+
+
+def as_instance(name: str, found: Any) -> Any:
+    """The object itself, or what a class or a function without arguments makes."""
+    return found() if inspect.isclass(found) or inspect.isfunction(found) else found
+
+
+def import_object(name: str, what: str) -> Any:
+    """The object that ``module:object`` names; modules are looked for in the current directory too."""
+    module_name, _, object_name = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise UsageError(f"the {what} {name} cannot be imported: {reason(error)}") from error
+    if not hasattr(module, object_name):
+        listed = ", ".join(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
+        raise UsageError(f"{module_name} has no {object_name!r}: it has {listed or 'none'}")
+    return getattr(module, object_name)
+
+
+def is_reference(name: str) -> bool:
+    """Whether a name has the form ``module:object``."""
+    module, _, found = name.partition(":")
+    return found.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def reason(error: Exception) -> str:
+    """One line, for a person."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+
+
+def _kind_of(item: Any) -> Kind:
+    """By the methods of its protocol."""
+    protocols: tuple[tuple[Kind, tuple[str, ...]], ...] = (
+        ("verifiers", ("score", "value")),
+        ("tasks", ("problems", "answer", "delimiter")),
+        ("graders", ("key", "answer", "accepts")),
+        ("servers", ("sampling", "keep_stop")),
+    )
+    for kind, methods in protocols:
+        if all(hasattr(item, method) for method in methods):
+            return kind
+    if isinstance(item, type) and any("__call__" in vars(base) for base in item.__mro__):
+        return "strategies"
+    raise UsageError(
+        f"{item!r} cannot be registered: allowed are a strategy's class, a verifier, a grader, a task or a server"
+    )
+
+
+def _name_of(item: Any) -> str:
+    own = getattr(item, "name", None)
+    if isinstance(own, str):
+        return own
+    called = getattr(item, "__name__", type(item).__name__)
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", called).lower()
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether both are one definition: a module that is imported twice registers twice."""
+    return one is other or (getattr(one, "__module__", 1), getattr(one, "__qualname__", 1)) == (
+        getattr(other, "__module__", 2),
+        getattr(other, "__qualname__", 2),
+    )

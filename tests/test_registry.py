@@ -1,0 +1,237 @@
+"""What is registered, or comes with an installed package, is found by its name like what is built in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doubles import TASK, problem
+
+from computewise import registry
+from computewise.core import Candidate, Problem
+from computewise.errors import ModelError, UsageError
+from computewise.grading.graders import find_grader, grader
+from computewise.models.server.capabilities import DIALECTS, Dialect
+from computewise.registry import Registry, register
+from computewise.session import Session, Strategy
+from computewise.solve import solve
+from computewise.strategies import STRATEGIES, BestOfN, make_strategy, strategy_from_dict, strategy_to_dict
+from computewise.tasks.load import TaskSpec, load_task
+from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask
+from computewise.verifiers.base import VerifierSpec
+from computewise.verifiers.load import added_verifier, open_verifier, verifier
+
+
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test registers does not outlive it."""
+    monkeypatch.setattr(registry, "_REGISTERED", {})
+    yield
+    for known in (STRATEGIES, DIALECTS):
+        for name in set(known._known) - set(known._built_in):
+            del known._known[name]
+
+
+@dataclass(frozen=True)
+class PlainTwice:
+    """A class that says nothing of itself but what it does."""
+
+    n: int = 2
+
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        return await session.score(await session.sample(2 * self.n))
+
+
+async def test_a_registered_strategy_has_a_name_and_what_every_strategy_has() -> None:
+    assert register(PlainTwice) is PlainTwice
+    made = make_strategy("plain_twice", {"n": 3})
+    assert isinstance(made, PlainTwice)
+    assert made.n == 3
+    assert strategy_from_dict(strategy_to_dict(made)) == made
+    assert not made.needs_verifier
+    assert made.default_select == "weighted"
+    assert list(STRATEGIES)[-1] == "plain_twice"
+    assert STRATEGIES.added == ["plain_twice"]
+    result = await solve(problem(), made, SimulatedModel(), SimulatedPRM(), TASK)
+    assert len(result.candidates) == 6
+
+
+def test_a_strategy_may_derive_from_the_protocol() -> None:
+    @register
+    @dataclass(frozen=True)
+    class Derived(Strategy):
+        needs_verifier = True
+
+        async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+            return await session.sample(1)
+
+    assert make_strategy("derived", {}).name == "derived"
+    assert STRATEGIES["derived"].needs_verifier
+    assert not STRATEGIES["derived"].needs_steps
+
+
+def test_a_name_belongs_to_one_item() -> None:
+    register(PlainTwice)
+    register(PlainTwice)
+    other: Any = dataclass(frozen=True)(
+        type("PlainTwice", (), {"__call__": lambda self: None, "__qualname__": "Other"})
+    )
+    for name in (None, "best_of_n"):
+        with pytest.raises(UsageError, match="taken among the strategies"):
+            register(other, name=name)
+    with pytest.raises(UsageError, match="cannot be registered: allowed are a strategy"):
+        register(42)
+    with pytest.raises(UsageError, match="no dataclass"):
+        register(type("Loose", (), {"__call__": lambda self: None}))
+
+
+async def test_a_registered_verifier_is_opened_by_its_name() -> None:
+    register(SimulatedPRM(name="half", noise=0.5))
+    assert await open_verifier(VerifierSpec("half")) == SimulatedPRM(name="half", noise=0.5)
+    with pytest.raises(UsageError, match="takes no base_url"):
+        VerifierSpec("half", base_url="http://localhost")
+
+
+def test_a_registered_grader_and_task_are_found_by_their_names() -> None:
+    @register
+    @grader
+    def same_length(answer: str, reference: str) -> bool:
+        return len(answer) == len(reference)
+
+    assert find_grader("same_length").correct("42", "17")
+    with pytest.raises(UsageError, match="allowed are math, choice, exact, code, same_length or module:function"):
+        find_grader("chess")
+    register(SimulatedTask(name="steps"))
+    task = load_task(TaskSpec("steps"))
+    assert (task.name, task.instruction, task.warnings) == ("steps", "", ())
+    [one] = task.problems("test", 1, 0)
+    assert task.correct(one, task.answer(f"right {one.answer}"))
+    with pytest.raises(UsageError, match="the task steps has no setting grader"):
+        load_task(TaskSpec("steps", grader="math"))
+
+
+def test_a_registered_server_is_a_dialect() -> None:
+    register(Dialect("a new server", owned_by="somebody"))
+    assert DIALECTS["a new server"].owned_by == "somebody"
+
+
+# A function as a verifier
+
+
+@verifier
+async def short(problem: str, steps: Sequence[str]) -> float:
+    return 1 / len(steps)
+
+
+@verifier
+async def each(problem: str, steps: Sequence[str]) -> list[float]:
+    return [0.1 * place for place in range(len(steps))]
+
+
+async def test_one_number_is_the_score_of_all_new_steps_and_a_list_of_each() -> None:
+    [sampled] = (
+        await solve(problem(depth=3), make_strategy("best_of_n", {"n": 1}), SimulatedModel(), short, TASK)
+    ).candidates
+    assert sampled.scores == (1 / 3,) * 3
+    assert (await short.score(problem(), [sampled]))[0] == [(1 / 3,) * 3]
+    assert short.value(sampled.scores) == 1 / 3
+    [found], usage = await each.score(problem(), [sampled])
+    assert found == (0.0, 0.1, 0.2)
+    assert usage.verifier_tokens == 0
+    searched = await solve(
+        problem(depth=3), make_strategy("beam_search", {"n": 2, "width": 2}), SimulatedModel(), short, TASK
+    )
+    assert all(c.scores == (1.0, 1 / 2, 1 / 3) for c in searched.candidates)
+
+
+@pytest.mark.parametrize("returned", [2.0, -0.1, float("nan"), [0.5], "text", None])
+async def test_what_is_no_score_fails_the_problem_by_name(returned: object) -> None:
+    @verifier
+    async def odd(problem: str, steps: Sequence[str]) -> float:
+        return returned  # type: ignore[return-value]
+
+    @verifier
+    async def broken(problem: str, steps: Sequence[str]) -> float:
+        raise ValueError("no tests\nhere")
+
+    [sampled] = (await solve(problem(depth=3), BestOfN(1), SimulatedModel(), None, TASK)).candidates
+    with pytest.raises(ModelError, match=r"the verifier odd returned .* for 3 steps"):
+        await odd.score(problem(), [sampled])
+    with pytest.raises(ModelError, match="the verifier broken failed: ValueError: no tests here"):
+        await broken.score(problem(), [sampled])
+
+
+def test_a_verifier_is_an_async_function() -> None:
+    with pytest.raises(UsageError, match="<lambda> is not an async function"):
+        verifier(lambda problem, steps: 0.5)  # type: ignore[arg-type, return-value]
+
+
+# By module:object, and by entry points
+
+MODULE = """
+from dataclasses import dataclass
+import computewise.verifiers.load as load
+
+@load.verifier
+async def always_half(problem, steps):
+    return 0.5
+
+def make():
+    return always_half
+
+nothing = 3
+
+@dataclass(frozen=True)
+class Pairs:
+    n: int = 1
+    async def __call__(self, problem, session):
+        return await session.score(await session.sample(2 * self.n))
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package with entry points, as an installer leaves it."""
+    (tmp_path / "tiny_plugin.py").write_text(MODULE)
+    info = tmp_path / "tiny_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[computewise.strategies]\npairs = tiny_plugin:Pairs\nlost = tiny_plugin:Missing\n"
+        "[computewise.verifiers]\nhalf = tiny_plugin:make\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tiny_plugin", raising=False)
+    return tmp_path
+
+
+def test_a_verifier_is_named_by_module_and_object(package: Path) -> None:
+    assert added_verifier("tiny_plugin:always_half").name == "always_half"
+    assert added_verifier("tiny_plugin:make").name == "always_half"
+    for name, fault in (
+        ("tiny_plugin:nothing", "tiny_plugin:nothing is not a verifier, it has no name, parameters, score, value"),
+        ("tiny_plugin:missing", "tiny_plugin has no 'missing'"),
+        ("no_such_module:x", "the verifier no_such_module:x cannot be imported: ModuleNotFoundError"),
+    ):
+        with pytest.raises(UsageError, match=fault):
+            added_verifier(name)
+
+
+def test_an_entry_point_is_imported_when_its_name_is_looked_up(package: Path) -> None:
+    known: Registry[type] = Registry("strategies", {"single": int}, registry.as_strategy)
+    assert known["single"] is int
+    assert list(known) == ["single", "pairs", "lost"]
+    assert len(known) == 3
+    assert "pairs" in known
+    assert "other" not in known
+    assert "tiny_plugin" not in sys.modules
+    assert known["pairs"].name == "pairs"  # type: ignore[attr-defined]
+    assert "tiny_plugin" in sys.modules
+    with pytest.raises(KeyError):
+        known["other"]
+    with pytest.raises(UsageError, match="lost, tiny_plugin:Missing of an installed package, cannot be imported"):
+        known["lost"]
