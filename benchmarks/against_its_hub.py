@@ -36,7 +36,7 @@ from computewise.http.client import CONCURRENCY, HttpClient
 from computewise.models.server.connect import connect_model, probe_model
 from computewise.selection import best
 from computewise.session import Strategy
-from computewise.solve import solve
+from computewise.solver import solve
 from computewise.strategies import BeamSearch, BestOfN
 from computewise.tasks.arithmetic import TASKS
 

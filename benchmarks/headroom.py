@@ -21,7 +21,7 @@ from computewise.metrics import Floats, bootstrap
 from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
 from computewise.session import Strategy
-from computewise.solve import solve
+from computewise.solver import solve
 from computewise.strategies import BeamSearch, BestOfN
 from computewise.tasks import arithmetic
 from computewise.tasks.arithmetic import TASKS

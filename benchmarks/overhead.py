@@ -12,7 +12,7 @@ from collections.abc import Callable
 from computewise.core import Problem
 from computewise.models.embedded.engine import Decoder, EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
-from computewise.solve import solve
+from computewise.solver import solve
 from computewise.strategies import BeamSearch
 from computewise.tasks.arithmetic import TASKS
 from computewise.verifiers.embedded import EmbeddedPRM, Scorer

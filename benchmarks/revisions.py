@@ -30,7 +30,7 @@ from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
 from computewise.selection import SELECTIONS, Ballot
 from computewise.session import Strategy
-from computewise.solve import solve
+from computewise.solver import solve
 from computewise.strategies import (
     AdaptiveBranching,
     BeamSearch,

@@ -15,7 +15,7 @@ LAYERS = (
     {"selection", "costs", "samples", "flops_matched"},
     {"session"},
     {"strategies"},
-    {"solve"},
+    {"solver"},
     {"models", "verifiers", "tasks"},
     {"testing", "difficulty", "runs", "viewer"},
     {"export", "controller"},

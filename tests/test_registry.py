@@ -18,7 +18,7 @@ from computewise.grading.graders import find_grader, grader
 from computewise.models.server.capabilities import DIALECTS, Dialect
 from computewise.registry import Registry, register
 from computewise.session import Session, Strategy
-from computewise.solve import solve
+from computewise.solver import solve
 from computewise.strategies import STRATEGIES, BestOfN, make_strategy, strategy_from_dict, strategy_to_dict
 from computewise.tasks.load import TaskSpec, load_task
 from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask

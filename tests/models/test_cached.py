@@ -16,7 +16,7 @@ from computewise.cache import GenerationCache
 from computewise.core import Attempt, Candidate, Completion, Model, Problem, Result, Step, Usage
 from computewise.errors import ModelError, RunError, ServerError
 from computewise.models.cached import CachedModel
-from computewise.solve import solve
+from computewise.solver import solve
 from computewise.strategies import BeamSearch, BestOfN, Revisions
 from computewise.testing import SimulatedModel, SimulatedPRM
 from computewise.verifiers.cached import CachedVerifier

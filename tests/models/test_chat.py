@@ -17,7 +17,7 @@ from computewise.errors import UsageError
 from computewise.models.messages import Message, conversation, feedback
 from computewise.models.server.model import ServerModel
 from computewise.session import Strategy
-from computewise.solve import solve
+from computewise.solver import solve
 from computewise.strategies import (
     STRATEGIES,
     BeamSearch,

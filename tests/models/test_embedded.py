@@ -18,7 +18,7 @@ from computewise.models.embedded.engine import EngineLoop
 from computewise.models.embedded.model import NEWLINE, EmbeddedModel, context_tokens, fitting_context, prompt_tokens
 from computewise.models.embedded.weights import END, TOKENS, Weights, decode, encode, load_weights, save_weights
 from computewise.session import Strategy
-from computewise.solve import solve
+from computewise.solver import solve
 from computewise.strategies import (
     DVTS,
     STRATEGIES,

@@ -18,7 +18,7 @@ from computewise.models.messages import Message
 from computewise.models.server.limits import FailedSamples
 from computewise.models.server.model import ServerModel
 from computewise.session import Strategy
-from computewise.solve import solve
+from computewise.solver import solve
 from computewise.strategies import BeamSearch, BestOfN, ParticleFilter, Revisions, Single, StepRevisions
 from computewise.testing import RIGHT
 

@@ -17,7 +17,7 @@ from computewise.core import Candidate, Model, Problem, Result
 from computewise.errors import ModelError, UsageError
 from computewise.models.server.model import ServerModel
 from computewise.session import Strategy
-from computewise.solve import solve
+from computewise.solver import solve
 from computewise.strategies import (
     DVTS,
     BeamSearch,

@@ -30,7 +30,7 @@ from computewise.serve.accounting import account, failures, summarize_costs, usa
 from computewise.serve.errors import ApiError
 from computewise.serve.execution import FUTILE, answer_request
 from computewise.session import Limits
-from computewise.solve import answer_of, solve
+from computewise.solver import answer_of, solve
 from computewise.strategies import BestOfN
 from computewise.testing import SimulatedModel, SimulatedPRM
 

@@ -25,7 +25,7 @@ from computewise.models.embedded.weights import END, WEIGHTS_DIRECTORY, encode, 
 from computewise.models.server.connect import connect_model, probe_model
 from computewise.models.server.model import ServerModel
 from computewise.session import Strategy
-from computewise.solve import answer_of, solve
+from computewise.solver import answer_of, solve
 from computewise.strategies import BeamSearch, BestOfN, Greedy, StepRevisions
 from computewise.tasks.arithmetic import TASKS
 from computewise.verifiers.embedded import EmbeddedPRM

@@ -14,7 +14,7 @@ from computewise.core import Attempt, Candidate, Result
 from computewise.errors import ModelError, UsageError
 from computewise.selection import SELECTIONS, Ballot
 from computewise.session import MAX_ATTEMPTS_SHOWN, Limits, Strategy
-from computewise.solve import solve
+from computewise.solver import solve
 from computewise.strategies import (
     DVTS,
     STRATEGIES,

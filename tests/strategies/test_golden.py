@@ -16,7 +16,7 @@ from doubles import TASK, problem
 
 from computewise.core import Candidate, Result
 from computewise.session import Strategy
-from computewise.solve import solve
+from computewise.solver import solve
 from computewise.strategies import (
     DVTS,
     STRATEGIES,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from computewise.core import ROOT, Completion
 from computewise.session import Limits, Session, Strategy
-from computewise.solve import solve
+from computewise.solver import solve
 from computewise.strategies import ParticleFilter, Rebase
 from computewise.strategies.particle_filter import effective_size, systematic
 from computewise.strategies.rebase import apportion, softmax

@@ -11,7 +11,7 @@ from doubles import TASK, ByText, problem
 from computewise.core import Candidate, Result, Verifier
 from computewise.selection import SELECTIONS
 from computewise.session import Strategy
-from computewise.solve import solve
+from computewise.solver import solve
 from computewise.strategies import (
     DVTS,
     AdaptiveBranching,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from computewise.core import Attempt, Candidate, Completion, FinishReason, Result, Usage
 from computewise.selection import SELECTIONS, Ballot, hierarchical, majority, weighted
 from computewise.session import BudgetExhausted, Ledger, Limits, Session, Strategy
-from computewise.solve import solve
+from computewise.solver import solve
 from computewise.strategies import AdaptiveBranching, BestOfN, GatedRevisions, Revisions, StepRevisions
 from computewise.strategies.adaptive_branching import _draw
 from computewise.study.revision_pool import RevisionPool

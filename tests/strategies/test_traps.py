@@ -14,7 +14,7 @@ from computewise.core import ROOT, Candidate, Completion, Problem, Step, Usage
 from computewise.errors import ModelError, UsageError
 from computewise.selection import SELECTIONS, Ballot, majority, weighted
 from computewise.session import Limits, Session, Strategy
-from computewise.solve import solve
+from computewise.solver import solve
 from computewise.strategies import (
     DVTS,
     AdaptiveBranching,

@@ -14,7 +14,7 @@ from computewise.metrics import bootstrap_ratio
 from computewise.runs import CandidateRecord, Record
 from computewise.selection import SELECTIONS
 from computewise.session import Strategy
-from computewise.solve import solve
+from computewise.solver import solve
 from computewise.strategies import GatedRevisions, Revisions, strategy_to_dict
 from computewise.study.analysis.revisions import ChainPool, Ratio, along, ratios
 from computewise.study.revision_pool import RevisionPool

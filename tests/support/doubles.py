@@ -11,7 +11,7 @@ from typing import Any
 from computewise.core import Attempt, Candidate, Completion, Model, Problem, Result, Step, Usage
 from computewise.errors import ModelError
 from computewise.session import Limits, Strategy
-from computewise.solve import solve
+from computewise.solver import solve
 from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask, simulated_problem
 
 TASK = SimulatedTask()

@@ -15,7 +15,7 @@ from computewise.core import MODEL, Completion, Model, Problem
 from computewise.models.cached import CachedModel
 from computewise.runs import CandidateRecord, Record, RunDirectory, record_key
 from computewise.session import Strategy
-from computewise.solve import answer_of, solve
+from computewise.solver import answer_of, solve
 from computewise.strategies import BeamSearch, BestOfN, strategy_to_dict
 from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask
 from computewise.verifiers.cached import CachedVerifier

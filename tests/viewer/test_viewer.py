@@ -18,7 +18,7 @@ from computewise import runs
 from computewise.core import Attempt, Candidate, Result, Step, Usage
 from computewise.runs import CandidateRecord
 from computewise.session import Strategy
-from computewise.solve import answer_of
+from computewise.solver import answer_of
 from computewise.strategies import BeamSearch, BestOfN, Lookahead, StepRevisions
 from computewise.testing import SimulatedPRM
 from computewise.viewer import assets

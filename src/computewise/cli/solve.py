@@ -23,7 +23,7 @@ from computewise.costs import Flops, flops
 from computewise.errors import UsageError
 from computewise.selection import find_selection
 from computewise.session import Ledger, Strategy
-from computewise.solve import solve as solve_problem
+from computewise.solver import solve as solve_problem
 from computewise.strategies import (
     make_strategy,
     strategy_label,

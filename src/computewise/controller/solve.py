@@ -15,7 +15,7 @@ from computewise.core import Candidate, Model, Problem, Task, Usage, Verifier
 from computewise.errors import UsageError
 from computewise.samples import LEAST_PROBABILITY
 from computewise.session import Ledger, Limits, Session, Strategy, run
-from computewise.solve import answer_of
+from computewise.solver import answer_of
 from computewise.strategies import StepRevisions, strategy_from_dict
 from computewise.strategies.revisions import trusted
 from computewise.verifiers.logprob import mean_probabilities

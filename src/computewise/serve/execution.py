@@ -19,7 +19,7 @@ from computewise.serve.planning import ByController, FixedStrategy
 from computewise.serve.request import Answer, Remembering, RequestState
 from computewise.serve.tracing import watched_model, watched_verifier
 from computewise.session import Ledger, Limits
-from computewise.solve import answer_of, solve
+from computewise.solver import answer_of, solve
 from computewise.strategies import strategy_label
 
 UNDECIDED = 0.5

@@ -17,7 +17,7 @@ from computewise.models.embedded.engine import one_thread
 from computewise.runs import CandidateRecord, NodeRecord, Record, StrategyParams
 from computewise.session import gather
 from computewise.setups.base import Setup, SetupSpec
-from computewise.solve import answer_of, solve
+from computewise.solver import answer_of, solve
 from computewise.strategies import strategy_to_dict
 from computewise.study.plan import TREE_OF, Job, Run, strategy_of
 from computewise.verifiers.logprob import mean_probabilities

@@ -17,7 +17,7 @@ from computewise.models.embedded.engine import EngineLoop
 from computewise.models.embedded.model import EmbeddedModel
 from computewise.models.embedded.weights import WEIGHTS_DIRECTORY, Weights, load_weights, save_weights
 from computewise.session import Session
-from computewise.solve import answer_of, solve
+from computewise.solver import answer_of, solve
 from computewise.strategies import BestOfN, Greedy, Revisions
 from computewise.strategies.revisions import TRUST
 from computewise.study.analysis.revisions import Along, Rate, along
