@@ -12,7 +12,8 @@ import numpy as np
 
 from computewise.controller.replay import RecordedPool
 from computewise.controller.rule import RuleFitter
-from computewise.controller.state import LiveState, ObservedSample
+from computewise.controller.state import LiveState
+from computewise.core import ObservedSample
 from computewise.models.embedded.engine import one_thread
 from computewise.samples import ProblemSamples, SampleArrays
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 FinishReason = Literal["step", "stop", "length", "failed"]
 
@@ -161,19 +161,89 @@ ROOT = Candidate(id="", parent=None)
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What a strategy came to: `explored` is the whole tree, root excluded; `chosen` is None where nothing finished.
+class Action:
+    """What to do now.
 
-    `costs` is what sampling each of them cost, by id; `usage` adds what the verifier read. `exhausted` says that the
-    token budget ended the search.
+    `kind` is "stop" (answer with the leader), "abstain", "more" (of the arm that drew last), "switch" or "escalate" (to
+    a larger model); the last three name the `arm` to draw by, once, before choosing again. `worth` is the expected gain
+    in accuracy by the cost of one draw of the probe arm of the best there is to do, the highest price at which it would
+    be done; `confidence` the chance that the leader is right.
+    """
+
+    kind: Literal["stop", "abstain", "more", "switch", "escalate"]
+    arm: str | None
+    worth: float
+    confidence: float
+
+    @property
+    def draw(self) -> bool:
+        """Whether to draw once more, by `arm`."""
+        return self.arm is not None
+
+
+class ObservedSample(NamedTuple):
+    """One drawn solution, as far as a controller looks at it; see `computewise.samples` for what the numbers are."""
+
+    answer: str | None
+    value: float
+    score_mean: float
+    score_min: float
+    logprob: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One decision of a controller and what it led to.
+
+    `drawn` is one increment, empty where the action ended the search; `solutions` are the same as the controller sees
+    them. `leader` is the answer that led afterwards, None where nothing had answered.
+    """
+
+    action: Action
+    drawn: tuple[Candidate, ...]
+    solutions: tuple[ObservedSample, ...]
+    leader: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one problem was solved, by a strategy or by a controller.
+
+    `chosen` is None where no candidate answered, and where a controller abstained. `candidates` are what it was chosen
+    from, `answers` their answers in canonical form, by id. `tree` is everything that was sampled, the root excluded.
     """
 
     chosen: Candidate | None
     candidates: tuple[Candidate, ...]
-    explored: tuple[Candidate, ...]
+    answers: Mapping[str, str | None]
+    tree: tuple[Candidate, ...]
     costs: Mapping[str, Usage]
-    usage: Usage
+    """What it cost to sample each node of the tree, by id; the verifier's reading is not in it."""
+    usages: Mapping[str, Usage]
+    """All that was spent, by the name of the model; the verifier's reading beside that of the model it read."""
     exhausted: bool
+    """Whether the token budget ended the search."""
+    confidence: float | None = None
+    """A controller's probability that the answer is right; of a strategy the answer's share of the weighted vote, and
+    where nothing else has answered its value to the verifier. None where there is neither."""
+    decisions: tuple[Decision, ...] = ()
+    """A controller's, in order."""
+
+    @property
+    def answer(self) -> str | None:
+        """The answer of the chosen candidate, in canonical form."""
+        return None if self.chosen is None else self.answers[self.chosen.id]
+
+    @property
+    def text(self) -> str | None:
+        """The solution that was chosen."""
+        return None if self.chosen is None else self.chosen.text
+
+    @property
+    def usage(self) -> Usage:
+        """All that was spent."""
+        return sum(self.usages.values(), Usage())
 
 
 class Model(Protocol):

@@ -62,6 +62,18 @@ def _elect(ballots: Sequence[Ballot], weight: Callable[[Ballot], float]) -> int 
     return best([ballot if ballot.answer == winner else Ballot(None, 0.0) for ballot in ballots])
 
 
+def vote_share(ballots: Sequence[Ballot], answer: str | None, alone: float | None) -> float | None:
+    """The answer's share of the vote, weighted by value; `alone` where fewer than two candidates answered.
+
+    None where no candidate that answered has a value above 0.
+    """
+    votes = [ballot for ballot in ballots if ballot.answer is not None]
+    if len(votes) < 2:
+        return alone
+    total = sum(ballot.value for ballot in votes)
+    return sum(ballot.value for ballot in votes if ballot.answer == answer) / total if total else None
+
+
 SELECTIONS: dict[str, Select] = {"weighted": weighted, "majority": majority, "best": best, "hierarchical": hierarchical}
 
 

@@ -67,11 +67,12 @@ class Limits:
 
 @dataclass(slots=True)
 class Ledger:
-    """What a session and its parts have spent and seen."""
+    """What a session and its parts have spent and seen; `answers` are those that were extracted so far, by id."""
 
     usage: Usage = field(default_factory=Usage)
     explored: dict[str, Candidate] = field(default_factory=dict)
     costs: dict[str, Usage] = field(default_factory=dict)
+    answers: dict[str, str | None] = field(default_factory=dict)
     exhausted: bool = False
 
     def in_order(self) -> list[Candidate]:

@@ -1,12 +1,13 @@
-"""The one road every command takes: problem, strategy, models in; result out."""
+"""Solve one problem by one strategy."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from computewise.core import Candidate, Model, Problem, Result, Task, Verifier
 from computewise.errors import UsageError
-from computewise.selection import Ballot, Select, weighted
+from computewise.selection import Ballot, Select, vote_share, weighted
 from computewise.session import Ledger, Limits, Session, Strategy, run
 
 
@@ -44,20 +45,33 @@ async def solve(
         ledger=ledger,
     )
     candidates = await session.score(await run(strategy, session))
-    # In a thread: whoever compares answers as mathematics may take seconds, in which other problems go on.
-    answers = await asyncio.to_thread(lambda: [answer_of(candidate, task) for candidate in candidates])
-    chosen = select([Ballot(a, session.value(c), c.chain) for a, c in zip(answers, candidates, strict=True)])
     spent = session.ledger
+    # In a thread: a grader that compares answers as mathematics may take seconds, in which other problems go on.
+    answers = await asyncio.to_thread(extract_answers, candidates, task, spent)
+    ballots = [Ballot(answers[c.id], session.value(c), c.chain) for c in candidates]
+    chosen = select(ballots)
+    alone = None if chosen is None or verifier is None else ballots[chosen].value
     return Result(
         chosen=None if chosen is None else candidates[chosen],
         candidates=tuple(candidates),
-        explored=tuple(spent.in_order()),
+        answers=answers,
+        tree=tuple(spent.in_order()),
         costs=spent.costs,
-        usage=spent.usage,
+        usages={model.name: spent.usage},
         exhausted=spent.exhausted,
+        confidence=None if chosen is None else vote_share(ballots, ballots[chosen].answer, alone),
     )
 
 
 def answer_of(candidate: Candidate, task: Task) -> str | None:
-    """What it answers: a solution that is unfinished, or that a limit cut off, answers nothing."""
+    """The candidate's answer; a solution that is unfinished, or that a limit cut off, has none."""
     return task.answer(candidate.text) if candidate.end == "stop" else None
+
+
+def extract_answers(candidates: Iterable[Candidate], task: Task, ledger: Ledger) -> dict[str, str | None]:
+    """The candidates' answers by id, each extracted once: `ledger` keeps them."""
+    answers = ledger.answers
+    for candidate in candidates:
+        if candidate.id not in answers:
+            answers[candidate.id] = answer_of(candidate, task)
+    return {candidate.id: answers[candidate.id] for candidate in candidates}

@@ -16,8 +16,9 @@ from computewise.controller.bin_policy import always, uniform
 from computewise.controller.frontier import PricePoint, StoppingPath
 from computewise.controller.replay import RecordedPool, ReplayEnv, collect
 from computewise.controller.rule import TIE_BREAK, RuleFitter, StoppingRule
-from computewise.controller.state import FEATURES, LiveState, ObservedSample, Option, doubt
+from computewise.controller.state import FEATURES, LiveState, Option, doubt
 from computewise.controller.trees import Forest, Recipe
+from computewise.core import ObservedSample
 from computewise.errors import UsageError
 from computewise.samples import Ints, SampleArrays
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from doubles import TASK, completion, problem
+from doubles import TASK, CountingTask, completion, problem
 
 from computewise.controller.controller import Controller
 from computewise.controller.file import ControllerArm
 from computewise.controller.rule import StoppingRule
-from computewise.controller.solve import AdaptiveResult, Decision, solve_adaptively
-from computewise.controller.state import Action, LiveState, Option
+from computewise.controller.solve import solve_adaptively
+from computewise.controller.state import LiveState, Option
 from computewise.controller.trees import Forest
-from computewise.core import Completion, Model
+from computewise.core import Action, Completion, Decision, Model, Result
 from computewise.errors import UsageError
 from computewise.session import Ledger
 from computewise.testing import SimulatedModel, SimulatedPRM
@@ -46,7 +47,7 @@ def fitted(worth: Mapping[str, float], confidence: float = 0.2) -> Controller:
     return Controller(policy, arms, "prm", "simulated", "samples", 1.0)
 
 
-def solved(policy: Controller, price: float, *, least_confidence: float = 0.0, seed: int = 0) -> AdaptiveResult:
+def solved(policy: Controller, price: float, *, least_confidence: float = 0.0, seed: int = 0) -> Result:
     return asyncio.run(
         solve_adaptively(
             problem(),
@@ -61,7 +62,7 @@ def solved(policy: Controller, price: float, *, least_confidence: float = 0.0, s
     )
 
 
-def did(result: AdaptiveResult) -> list[str]:
+def did(result: Result) -> list[str]:
     return [f"{d.action.kind} {d.action.arm}" if d.action.arm else d.action.kind for d in result.decisions]
 
 
@@ -77,14 +78,14 @@ def test_the_larger_models_answer_is_right_and_charged_to_it() -> None:
     assert result.answer == problem().answer
     assert result.chosen is not None
     assert TASK.correct(problem(), TASK.answer(result.chosen.text))
-    assert result.usage["small"].samples == 1
-    assert result.usage["large"].completion_tokens == result.usage["small"].completion_tokens
-    assert result.usage["large"].verifier_tokens > 0
+    assert result.usages["small"].samples == 1
+    assert result.usages["large"].completion_tokens == result.usages["small"].completion_tokens
+    assert result.usages["large"].verifier_tokens > 0
 
 
 def test_every_solution_has_an_id_and_a_seed_of_its_own() -> None:
     result = solved(fitted({"samples": 0.1, "step revisions": 0.2, "particle filter": 0.3}), 0.05)
-    ids = [candidate.id for candidate in result.explored]
+    ids = [candidate.id for candidate in result.tree]
     assert len(set(ids)) == len(ids)
     drawn = [c.id for decision in result.decisions for c in decision.drawn]
     assert set(drawn) <= set(ids)
@@ -109,7 +110,7 @@ def test_where_it_may_abstain_it_gives_no_unsure_answer() -> None:
 def test_a_run_is_the_same_again_and_another_seed_another() -> None:
     policy = fitted({"samples": 0.1, "step revisions": 0.2})
     assert solved(policy, 0.05) == solved(policy, 0.05)
-    assert solved(policy, 0.05).explored != solved(policy, 0.05, seed=1).explored
+    assert solved(policy, 0.05).tree != solved(policy, 0.05, seed=1).tree
 
 
 def test_decisions_can_be_watched_as_they_are_made() -> None:
@@ -131,13 +132,13 @@ def test_a_model_that_is_not_there_is_named() -> None:
 EVERYTHING = {"samples": 0.1, "step revisions": 0.2, "particle filter": 0.3, "large": 0.4}
 
 
-async def capped(policy: Controller, budget: int | None, *, price: float = 0.05, **settings: Any) -> AdaptiveResult:
+async def capped(policy: Controller, budget: int | None, *, price: float = 0.05, **settings: Any) -> Result:
     verifier = SimulatedPRM(noise=0.1)
     return await solve_adaptively(problem(), policy, price, MODELS, verifier, TASK, budget=budget, **settings)
 
 
-def sampled(result: AdaptiveResult) -> int:
-    return sum(usage.completion_tokens for usage in result.usage.values())
+def sampled(result: Result) -> int:
+    return sum(usage.completion_tokens for usage in result.usages.values())
 
 
 WHOLE = sampled(asyncio.run(capped(fitted(EVERYTHING), None)))
@@ -154,7 +155,7 @@ async def test_a_budget_is_shared_by_all_arms_and_never_exceeded(budget: int) ->
         assert result == await capped(fitted(EVERYTHING), None)
     if result.exhausted:
         assert result.decisions[-1].action.kind in ("stop", "abstain")
-    assert result.explored
+    assert result.tree
 
 
 @pytest.mark.parametrize("arm", ["samples", "step revisions", "particle filter"])
@@ -213,6 +214,31 @@ async def test_a_budget_of_nothing_is_refused(budget: int) -> None:
         await capped(fitted({}), budget)
 
 
+# What the result holds
+
+
+async def test_each_solution_is_asked_for_its_answer_once_and_the_result_holds_it() -> None:
+    task, verifier = CountingTask(), SimulatedPRM(noise=0.1)
+    result = await solve_adaptively(problem(), fitted(EVERYTHING), 0.05, MODELS, verifier, task)
+    drawn = [candidate for decision in result.decisions for candidate in decision.drawn]
+    assert result.candidates == tuple(drawn)
+    assert task.asked == Counter(c.text for c in drawn if c.end == "stop")
+    assert result.answers == {c.id: TASK.answer(c.text) if c.end == "stop" else None for c in drawn}
+    assert result.answer == result.decisions[-1].leader
+    assert result.chosen is not None
+    assert (result.text, result.answer) == (result.chosen.text, TASK.answer(result.chosen.text))
+    assert result.confidence == result.decisions[-1].action.confidence
+    assert result.usage == result.usages["small"] + result.usages["large"]
+    assert result.costs.keys() == {c.id for c in result.tree}
+
+
+async def test_where_it_abstains_it_has_no_answer_but_its_probability() -> None:
+    result = await solve_adaptively(problem(), fitted({}), 0.05, MODELS, SimulatedPRM(), TASK, min_confidence=0.9)
+    assert (result.answer, result.chosen, result.text) == (None, None, None)
+    assert result.confidence == 0.2
+    assert set(result.answers.values()) != {None}
+
+
 # Nothing to be found
 
 
@@ -239,7 +265,7 @@ class Saying:
 ANSWER = f"right {problem().answer}"
 
 
-async def drew(unanswered: int | None, *texts: str, worth: Mapping[str, float] | None = None) -> AdaptiveResult:
+async def drew(unanswered: int | None, *texts: str, worth: Mapping[str, float] | None = None) -> Result:
     models: dict[str, Model] = {"small": Saying(*texts), "large": Saying("large")}
     policy = fitted(worth or {"samples": 0.9})
     return await solve_adaptively(problem(), policy, 0.05, models, None, TASK, give_up_after=unanswered)
@@ -253,17 +279,17 @@ async def test_where_the_first_solutions_answer_nothing_it_stops(unanswered: int
 
 
 async def test_one_answer_among_the_first_is_enough_to_go_on() -> None:
-    assert len((await drew(2, "hello", ANSWER, "hello")).explored) == 3
-    assert len((await drew(1, ANSWER, "hello")).explored) == 3
+    assert len((await drew(2, "hello", ANSWER, "hello")).tree) == 3
+    assert len((await drew(1, ANSWER, "hello")).tree) == 3
 
 
 async def test_what_was_cut_off_says_nothing_of_whether_there_is_an_answer() -> None:
-    assert len((await drew(2, "...")).explored) == 3
-    assert len((await drew(1, "...", "hello")).explored) == 2
+    assert len((await drew(2, "...")).tree) == 3
+    assert len((await drew(1, "...", "hello")).tree) == 2
 
 
 async def test_without_that_limit_everything_is_drawn() -> None:
-    assert len((await drew(None, "hello")).explored) == 3
+    assert len((await drew(None, "hello")).tree) == 3
 
 
 async def test_another_arm_is_not_asked_either() -> None:
@@ -285,8 +311,8 @@ async def test_trees_can_be_watched_growing_by_arm() -> None:
     assert [sum(one.values()) for one in sizes] == [1, 6, 7, 8, 8]
     assert sizes[0] == {"samples": 1, "large": 0}
     assert sizes[1] == {"samples": 1, "large": 5}
-    assert {c.id for ledger in ledgers.values() for c in ledger.explored.values()} == {c.id for c in result.explored}
-    assert ledgers["large"].usage == result.usage["large"]
+    assert {c.id for ledger in ledgers.values() for c in ledger.explored.values()} == {c.id for c in result.tree}
+    assert ledgers["large"].usage == result.usages["large"]
 
 
 async def test_ledgers_are_there_before_the_first_draw() -> None:

@@ -16,8 +16,8 @@ import pytest
 
 from computewise.controller.controller import UNNAMED, Controller, read_controller
 from computewise.controller.rows import ARM, read_samples
-from computewise.controller.state import LiveState, ObservedSample
-from computewise.core import LARGE, MODEL, Role
+from computewise.controller.state import LiveState
+from computewise.core import LARGE, MODEL, ObservedSample, Role
 from computewise.errors import RunError, UsageError
 from computewise.metrics import UNANSWERED
 from computewise.runs import CandidateRecord, Record

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from worlds import add, draws, increments, workload
 
 from computewise.controller.replay import ReplayEnv
-from computewise.controller.state import EvidenceState, LiveState, ObservedSample, SampleBatch, Votes, feature_names
+from computewise.controller.state import EvidenceState, LiveState, SampleBatch, Votes, feature_names
+from computewise.core import ObservedSample
 from computewise.metrics import UNANSWERED
 from computewise.samples import SampleArrays
 

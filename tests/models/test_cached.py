@@ -35,7 +35,7 @@ class Counting:
     error: Exception | None = None
     cancelled: int = 0
     called: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
-    name: str = "counting"
+    name: str = "simulated"
     parameters: int = 5
     revises: bool = True
     revises_steps: bool = True

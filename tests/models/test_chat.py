@@ -36,7 +36,7 @@ async def test_kept_steps_are_read_again_where_the_attempts_are_not_shown() -> N
     """Everything but the attempts reaches the model; what it goes on from is charged as read once more."""
     inner = Recording(SimulatedModel(skill=0.6), revises_steps=False)
     result = await solved(StepRevisions(6, 3, 1.0), model=inner, of=problem(6))
-    assert any(candidate.revises for candidate in result.explored)
+    assert any(candidate.revises for candidate in result.tree)
     assert all(call.attempts == () for call in inner.calls)
     kept = [call.completions[0].usage for call in inner.calls if call.prefix]
     assert kept
@@ -163,7 +163,7 @@ async def test_a_gated_chat_stops_asking_at_what_the_verifier_trusts() -> None:
     result, chat = await chatted(GatedRevisions(9, 2))
     assert right(result)
     assert len(chat.conversations) == 1 + 3 * 2
-    assert len(result.explored) == 8
+    assert len(result.tree) == 8
 
 
 async def test_best_of_n_asks_a_chat_once_and_shows_it_nothing() -> None:

@@ -297,9 +297,9 @@ async def test_every_strategy_runs_on_an_untrained_network_whatever_it_says(
     )
     for (one, strategy, budget), result in zip(runs[::5], together[::5], strict=True):
         alone = await solve(one, strategy, reviser, verifier, task, budget=budget)
-        assert [candidate.text for candidate in alone.explored] == [candidate.text for candidate in result.explored]
+        assert [candidate.text for candidate in alone.tree] == [candidate.text for candidate in result.tree]
         assert alone.usage == result.usage
-        for a, b in zip(alone.explored, result.explored, strict=True):
+        for a, b in zip(alone.tree, result.tree, strict=True):
             assert np.allclose(a.scores, b.scores, atol=1e-5)
     assert all(
         result.usage.completion_tokens <= (budget or 10_000)

@@ -232,7 +232,7 @@ async def test_a_search_goes_on_with_what_is_left(strategy: Strategy, kind: type
         assert lost.samples
     assert result.chosen is not None
     assert result.chosen.end == "stop"
-    assert all(not candidate.steps or candidate.end != "failed" or candidate.parent for candidate in result.explored)
+    assert all(not candidate.steps or candidate.end != "failed" or candidate.parent for candidate in result.tree)
     assert sum(cost.completion_tokens for cost in result.costs.values()) == result.usage.completion_tokens
 
 

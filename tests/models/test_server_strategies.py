@@ -48,8 +48,8 @@ def answers(result: Result) -> list[str]:
 
 def checked(result: Result) -> None:
     """What holds of every search tree."""
-    tree = {candidate.id: candidate for candidate in result.explored}
-    for candidate in result.explored:
+    tree = {candidate.id: candidate for candidate in result.tree}
+    for candidate in result.tree:
         parent = tree.get(candidate.parent or "")
         if parent is not None and not candidate.revises:
             assert candidate.text.startswith(parent.text)
@@ -71,7 +71,7 @@ async def test_a_search_finds_what_it_finds_in_this_process(name: str, strategy:
         there = await solved(model, strategy)
     checked(there)
     if name in SAYS or isinstance(strategy, BestOfN):
-        assert [(one.id, one.text) for one in there.explored] == [(one.id, one.text) for one in here.explored]
+        assert [(one.id, one.text) for one in there.tree] == [(one.id, one.text) for one in here.tree]
     elif isinstance(strategy, Greedy):
         assert answers(there) == answers(here)
     assert there.chosen is not None
@@ -111,7 +111,7 @@ async def test_revisions_run_wherever_there_is_a_conversation(name: str, kind: t
         for strategy in (Revisions(6, 2), GatedRevisions(6, 2)):
             result = await solved(model, strategy)
             checked(result)
-            assert any(candidate.revises for candidate in result.explored)
+            assert any(candidate.revises for candidate in result.tree)
 
 
 @pytest.mark.parametrize("name", ["vllm", "sglang", "llama", "hosted", "tgi"])
@@ -143,14 +143,14 @@ async def test_steps_are_drawn_as_whole_solutions_are() -> None:
         right = 0
         for number in range(40):
             result = await solved(model, BeamSearch(4, 4), of=problem(2, 42000 + number))
-            right += sum(all_right(one.text) for one in result.explored if one.parent is None)
+            right += sum(all_right(one.text) for one in result.tree if one.parent is None)
     assert abs(right / 160 - 0.6) < 4 * (0.6 * 0.4 / 160) ** 0.5
 
 
 async def test_two_runs_with_one_seed_are_the_same_and_with_another_are_not() -> None:
     async def run(seed: int) -> list[Candidate]:
         async with served(VLLM()) as model:
-            return list((await solved(model, BeamSearch(8, 4), seed=seed)).explored)
+            return list((await solved(model, BeamSearch(8, 4), seed=seed)).tree)
 
     assert await run(1) == await run(1)
     assert await run(1) != await run(2)
@@ -182,7 +182,7 @@ async def test_many_problems_at_once_are_kept_apart() -> None:
     async with served(Late(), concurrency=5) as model:
         at_once = await asyncio.gather(*(solved(model, BeamSearch(8, 4), of=one) for one in problems))
         assert model.client.limiter.under_way == 0
-    assert [one.explored for one in at_once] == [one.explored for one in alone]
+    assert [one.tree for one in at_once] == [one.tree for one in alone]
 
 
 async def test_a_problem_that_fails_takes_no_other_with_it() -> None:

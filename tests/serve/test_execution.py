@@ -16,12 +16,14 @@ from serve_doubles import (
     PROMPT,
     RIGHT,
     Gated,
+    Loaded,
     SimulatedBackend,
     begun,
     fitted,
     of,
     perfect,
     tried,
+    until,
 )
 
 from computewise.core import Candidate, Problem, Usage
@@ -29,6 +31,7 @@ from computewise.errors import ModelError, ProblemError, ServerError
 from computewise.serve.accounting import account, failures, summarize_costs, usage_of
 from computewise.serve.errors import ApiError
 from computewise.serve.execution import FUTILE, answer_request
+from computewise.serve.history import detail
 from computewise.session import Limits
 from computewise.solver import answer_of, solve
 from computewise.strategies import BestOfN
@@ -258,6 +261,39 @@ async def test_where_the_first_solutions_answer_nothing_a_policy_stops() -> None
     assert "without an answer to compare" in of(work).stopped
     assert (of(work).answer, of(work).finish) == (None, "stop")
     assert of(work).text
+
+
+@dataclass(frozen=True, slots=True)
+class Counting(Loaded):
+    asked: Counter[str] = field(default_factory=Counter)
+
+    def answer(self, solution: str) -> str | None:
+        self.asked[solution] += 1
+        return Loaded.answer(self, solution)
+
+
+@pytest.mark.parametrize("model", ["small:best_of_n@8", "small:beam_search@8", "small:revisions@8", "small"])
+async def test_each_solution_is_asked_for_its_answer_once_however_often_it_is_looked_at(model: str) -> None:
+    task = Counting()
+    work = await tried(SimulatedBackend(task=task, fitted=fitted({"samples": 0.1, "large": 0.2})), model)
+    for _ in range(2):
+        await detail(work)
+    assert task.asked == Counter(c.text for c in work.explored() if c.end == "stop")
+
+
+async def test_a_solution_is_not_asked_again_when_its_search_ends_after_it_was_looked_at() -> None:
+    task = Counting()
+    backend = SimulatedBackend(task=task, players={"small": Gated(free=1)})
+    work, name = begun(backend, "small:revisions@4", seed=1)
+    solving = asyncio.ensure_future(answer_request(work, backend, name, LONG))
+    await until(lambda: work.explored())
+    await detail(work)
+    assert task.asked
+    for player in backend.players.values():
+        assert isinstance(player, Gated)
+        player.gate.set()
+    work.answer = await solving
+    assert task.asked == Counter(c.text for c in work.explored() if c.end == "stop")
 
 
 # What goes wrong

@@ -25,7 +25,7 @@ from computewise.models.embedded.weights import END, WEIGHTS_DIRECTORY, encode, 
 from computewise.models.server.connect import connect_model, probe_model
 from computewise.models.server.model import ServerModel
 from computewise.session import Strategy
-from computewise.solver import answer_of, solve
+from computewise.solver import solve
 from computewise.strategies import BeamSearch, BestOfN, Greedy, StepRevisions
 from computewise.tasks.arithmetic import TASKS
 from computewise.verifiers.embedded import EmbeddedPRM
@@ -53,7 +53,7 @@ class Run(NamedTuple):
     @property
     def answer(self) -> str:
         """What was chosen."""
-        return str(self.result.chosen and answer_of(self.result.chosen, TASK))
+        return str(self.result.answer)
 
     @property
     def right(self) -> bool:
@@ -141,7 +141,7 @@ def mean_and_error(differences: NDArray[np.float64]) -> tuple[float, float]:
 
 def first_steps(run: Run) -> list[str]:
     """Of every child of the root: independent samples."""
-    return [candidate.steps[0].text for candidate in run.result.explored if candidate.parent is None]
+    return [candidate.steps[0].text for candidate in run.result.tree if candidate.parent is None]
 
 
 def test_the_comparison_tells_a_warmer_model() -> None:
@@ -173,10 +173,10 @@ def test_every_token_is_counted(searched: dict[str, Both], strategy: str) -> Non
         return counts
 
     for run in searched[strategy].server:
-        assert all([step.tokens for step in one.steps] == tokens(one) for one in run.result.explored)
+        assert all([step.tokens for step in one.steps] == tokens(one) for one in run.result.tree)
         costs = run.result.costs.values()
         assert run.result.usage.completion_tokens == sum(cost.completion_tokens for cost in costs)
-        whole = [c for c in run.result.explored if c.parent is None]
+        whole = [c for c in run.result.tree if c.parent is None]
         assert {run.result.costs[c.id].prompt_tokens for c in whole} == {len(prompt_tokens(run.problem.prompt))}
 
 
@@ -205,7 +205,7 @@ def test_accuracies_are_equivalent(searched: dict[str, Both]) -> None:
 
 def test_solutions_are_sampled_alike(searched: dict[str, Both]) -> None:
     answers = [
-        by_problem(runs, [[str(answer_of(one, TASK)) for one in run.result.candidates] for run in runs])
+        by_problem(runs, [[str(run.result.answers[one.id]) for one in run.result.candidates] for run in runs])
         for runs in searched["best_of_n"]
     ]
     assert differ(*answers) > ALPHA

@@ -97,7 +97,7 @@ async def test_the_same_seed_gives_the_same_result(strategy: Strategy) -> None:
 async def test_another_seed_gives_another_result(strategy: Strategy) -> None:
     if strategy.name == "greedy":
         pytest.skip("greedy decoding has no dice to throw")
-    texts = {tuple(c.text for c in (await solved(strategy, seed=seed)).explored) for seed in range(6)}
+    texts = {tuple(c.text for c in (await solved(strategy, seed=seed)).tree) for seed in range(6)}
     assert len(texts) > 1
 
 
@@ -107,7 +107,7 @@ async def test_never_over_budget_at_any_ceiling(strategy: Strategy) -> None:
     for budget in (*range(1, 16), *range(16, free + 40, 23), free - 1, free):
         result = await solved(strategy, budget=budget)
         assert result.usage.completion_tokens <= budget
-        assert (result.chosen is None) == (not any(c.end == "stop" for c in result.explored))
+        assert (result.chosen is None) == (not any(c.end == "stop" for c in result.tree))
         if result.usage.completion_tokens < free:
             assert result.exhausted
 
@@ -139,9 +139,9 @@ async def test_every_selector_replays_on_the_stored_result(strategy: Strategy) -
 async def test_explored_is_a_tree_that_holds_every_candidate(strategy: Strategy, budget: int | None) -> None:
     """What extends its parent begins with it, what revises it was shown it as the last of up to four attempts."""
     result = await solved(strategy, budget=budget)
-    by_id = {candidate.id: candidate for candidate in result.explored}
-    assert len(by_id) == len(result.explored)
-    for candidate in result.explored:
+    by_id = {candidate.id: candidate for candidate in result.tree}
+    assert len(by_id) == len(result.tree)
+    for candidate in result.tree:
         if candidate.parent is None:
             assert candidate.history == ()
             continue
@@ -170,7 +170,7 @@ def shown(last: Candidate, by_id: dict[str, Candidate]) -> tuple[Attempt, ...]:
 
 async def test_revisions_are_what_revises_and_nothing_else_does() -> None:
     for strategy in STRATEGY_SETTINGS:
-        explored = (await solved(strategy)).explored
+        explored = (await solved(strategy)).tree
         deep = max(candidate.id.count(".") for candidate in explored)
         assert any(candidate.revises for candidate in explored) == (strategy.name in WHOLE and deep > 0)
 
@@ -179,9 +179,9 @@ async def test_revisions_are_what_revises_and_nothing_else_does() -> None:
 async def test_there_is_a_score_for_every_step(strategy: Strategy) -> None:
     for budget in (None, 45, 150):
         result = await solved(strategy, budget=budget)
-        by_id = {candidate.id: candidate for candidate in result.explored}
+        by_id = {candidate.id: candidate for candidate in result.tree}
         assert all(len(c.scores) == len(c.steps) for c in result.candidates)
-        for candidate in result.explored:
+        for candidate in result.tree:
             extends = candidate.parent is not None and not candidate.revises
             inherited = len(by_id[candidate.parent or ""].scores) if extends else 0
             assert len(candidate.scores) in (len(candidate.steps), inherited, 0)
@@ -272,7 +272,7 @@ async def test_the_token_limit_ends_a_solution_unanswered(strategy: Strategy, to
     assert result.chosen is None
     assert not result.exhausted
     assert all(c.finished for c in result.candidates)
-    assert all(sum(step.tokens for step in c.steps) <= tokens for c in result.explored)
+    assert all(sum(step.tokens for step in c.steps) <= tokens for c in result.tree)
     assert all(call.max_tokens > 0 for call in model.calls)
 
 
@@ -282,7 +282,7 @@ async def test_the_step_limit_ends_a_search_unanswered(strategy: Strategy) -> No
         pytest.skip("samples whole solutions: no search to limit")
     result = await solved(strategy, limits=Limits(steps=3))
     assert result.chosen is None
-    assert max(len(c.steps) for c in result.explored) == 3
+    assert max(len(c.steps) for c in result.tree) == 3
     assert not result.exhausted
 
 

@@ -83,7 +83,7 @@ async def test_steep_search_tree(strategy: Strategy) -> None:
 def check(strategy: Strategy, result: Result) -> None:
     tree = {
         "strategy": strategy_to_dict(strategy),
-        "explored": [node(candidate) for candidate in result.explored],
+        "explored": [node(candidate) for candidate in result.tree],
         "candidates": [candidate.id for candidate in result.candidates],
         "chosen": result.chosen.id if result.chosen else None,
         "usage": asdict(result.usage),

@@ -149,7 +149,7 @@ async def test_adaptive_branching_goes_deeper_where_revising_helps_and_wider_whe
     async def revised(model: SimulatedModel) -> float:
         verifier = ByText(lambda text: 0.1 if "wrong" in text else 0.9)
         trees = await results_of(AdaptiveBranching(24, 1.0), model, verifier)
-        return float(np.mean([candidate.revises for result in trees for candidate in result.explored]))
+        return float(np.mean([candidate.revises for result in trees for candidate in result.tree]))
 
     deep = await revised(SimulatedModel(skill=0.5, hold=0.9, mend=0.9))
     wide = await revised(SimulatedModel(skill=0.98, hold=0.01, mend=0.01))

@@ -69,7 +69,7 @@ async def test_chains_do_not_see_one_another() -> None:
 async def test_what_is_shown_is_what_is_in_the_tree() -> None:
     model = Recording()
     result = await solved(AdaptiveBranching(12, 1.0), model=model, of=problem(depth=6))
-    by_id = {candidate.id: candidate for candidate in result.explored}
+    by_id = {candidate.id: candidate for candidate in result.tree}
     calls = [call for call in model.calls if call.attempts]
     assert calls
     for call in calls:
@@ -130,7 +130,7 @@ async def test_a_trusted_chain_does_not_end_the_others() -> None:
 async def test_without_a_verifier_nothing_is_doubted() -> None:
     model = Recording()
     result = await solve(problem(), GatedRevisions(4, 3), model, None, TASK)
-    assert len(result.explored) == 3
+    assert len(result.tree) == 3
     assert [call.attempts for call in model.calls] == [()]
 
 
@@ -151,8 +151,8 @@ async def test_adaptive_branching_follows_what_is_worth_most() -> None:
     result = await solve(
         problem(), AdaptiveBranching(60, 1.0), Knowing(counting), worth({"1": 0.01, "9": 0.99}), EXPRESSIONS
     )
-    assert len(result.explored) == 60
-    assert sum(candidate.revises for candidate in result.explored) > 50
+    assert len(result.tree) == 60
+    assert sum(candidate.revises for candidate in result.tree) > 50
 
 
 def test_an_arms_chance_has_the_mean_of_its_beta() -> None:

@@ -119,7 +119,7 @@ async def test_what_a_verifier_has_read_is_not_charged_again() -> None:
     for strategy in searches:
         held = problem(depth=5)
         result = await solve(held, strategy, SimulatedModel(), SimulatedPRM(), TASK)
-        characters = len(held.prompt) + sum(len(node.steps[-1].text) for node in result.explored)
+        characters = len(held.prompt) + sum(len(node.steps[-1].text) for node in result.tree)
         assert result.usage.verifier_tokens - result.usage.cached_verifier_tokens <= characters
 
 
@@ -216,9 +216,9 @@ async def test_unfinished_siblings_do_not_vote_in_dvts() -> None:
 
 async def test_the_trees_of_dvts_do_not_mix() -> None:
     result = await solved(DVTS(8, 4))
-    roots = {candidate.id.split(":")[0] for candidate in result.explored}
+    roots = {candidate.id.split(":")[0] for candidate in result.tree}
     assert roots == {"0", "1"}
-    assert all(c.parent is None or c.parent.split(":")[0] == c.id.split(":")[0] for c in result.explored)
+    assert all(c.parent is None or c.parent.split(":")[0] == c.id.split(":")[0] for c in result.tree)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ async def test_the_trees_of_dvts_do_not_mix() -> None:
 )
 async def test_discarded_beams_are_paid_for(strategy: Strategy) -> None:
     result = await solved(strategy)
-    nodes = {candidate.id: candidate for candidate in result.explored}
+    nodes = {candidate.id: candidate for candidate in result.tree}
     tokens = {key: sum(step.tokens for step in node.steps) for key, node in nodes.items()}
     drawn = {key: tokens[key] - tokens.get(node.parent or "", 0) for key, node in nodes.items()}
     assert result.usage.completion_tokens == sum(drawn.values())
@@ -301,7 +301,7 @@ async def test_a_branch_that_fails_leaves_no_sibling_running(strategy: Strategy)
 async def test_scores_belong_to_their_candidates() -> None:
     verifier = SimulatedPRM(noise=0.3)
     result = await solved(BeamSearch(8, 2), model=Jittery(), verifier=verifier)
-    for candidate in result.explored:
+    for candidate in result.tree:
         alone = Candidate(candidate.id, candidate.parent, candidate.steps)
         assert (await verifier.score(problem(), [alone]))[0] == [candidate.scores]
 

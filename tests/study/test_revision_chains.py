@@ -43,7 +43,7 @@ def recorded(strategy: Strategy, results: list[Result]) -> list[Record]:
             4,
             one.id,
             usage=result.usage,
-            candidates=[_outcome(c, TASK, one, VERIFIER, result.costs[c.id]) for c in result.candidates],
+            candidates=[_outcome(c, result, TASK, one, VERIFIER) for c in result.candidates],
         )
         for one, result in zip(PROBLEMS, results, strict=True)
     ]

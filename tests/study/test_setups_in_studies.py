@@ -8,32 +8,35 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from doubles import CountingTask
 from simulated_source import LABELS, WATCHED, SimulatedSource, Watched
 
 from computewise.controller.rule import RuleFitter
 from computewise.controller.trees import Recipe
-from computewise.core import Role
+from computewise.core import Role, Task
 from computewise.costs import NO_VERIFIER, Prices, Shape, Speeds
 from computewise.errors import ModelError, RunError, SpendLimitError, UsageError
 from computewise.report import write_report
 from computewise.report.template import read_source
 from computewise.report.text import PLAIN, Names, capitalize
 from computewise.runs import Record, RunDirectory
+from computewise.session import Strategy
 from computewise.setups.base import Roles, SetupSpec
 from computewise.setups.embedded import EmbeddedSpec, embedded_roles
 from computewise.strategies import BestOfN, strategy_to_dict
 from computewise.study.analysis.controller import SCOPES, drawn, scopes_of, widest_alone
 from computewise.study.analysis.tables import cost_metrics
 from computewise.study.executors import AsyncExecutor, Done, Executor, ProcessExecutor, executor_for
-from computewise.study.plan import Job, Run, StudyConfig, jobs, left_out, plan, strategy_of
+from computewise.study.plan import TREE_OF, Job, Run, StudyConfig, jobs, left_out, plan, strategy_of
 from computewise.study.run import GIVE_UP, measure, run_shard, run_study
 from computewise.study.shards import Shard, merge
+from computewise.study.worker import solve_job
 
 CONFIG = StudyConfig(problems=15, budgets=(1, 4), difficulty_samples=8, repeats=3)
 POOL = Run("pool", "model", strategy_to_dict(BestOfN(4)), 0, 4)
@@ -386,6 +389,28 @@ def test_only_what_the_models_can_is_planned() -> None:
     assert all(strategy_to_dict(strategy_of(run)) == run.strategy for run in plan(CONFIG, embedded_roles()))
     assert left_out(embedded_roles()) == []
     assert [sentence.split()[0] for sentence in left_out(whole)] == ["Tiny-1.5B", "There", "There"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountingSource(SimulatedSource):
+    counting: CountingTask = field(default_factory=CountingTask)
+
+    def task(self) -> Task:
+        return self.counting
+
+
+@pytest.mark.parametrize("strategy", [BestOfN(4), TREE_OF])
+async def test_a_record_s_answers_are_extracted_once(strategy: Strategy) -> None:
+    """Those of a recorded tree, too, whose nodes are the candidates and what was discarded."""
+    source = CountingSource()
+    problems = tuple(source.task().problems("test", 3, 0))
+    job = Job(Run("any", "model", strategy_to_dict(strategy), 0, 16), problems)
+    async with source.open() as opened:
+        records = await solve_job(source, opened, job)
+    trees = [record.tree for record in records if record.tree is not None]
+    assert len(trees) == (len(problems) if strategy == TREE_OF else 0)
+    finished = sum(node.end == "stop" for tree in trees for node in tree)
+    assert source.counting.asked.total() == (finished or sum(len(record.candidates) for record in records))
 
 
 def test_costs_are_counted_in_what_is_known() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +46,18 @@ async def solved(
 
 
 @dataclass(frozen=True, slots=True)
+class CountingTask(SimulatedTask):
+    """Counts how often each solution's answer is extracted."""
+
+    asked: Counter[str] = field(default_factory=Counter)
+
+    def answer(self, solution: str) -> str | None:
+        """See `SimulatedTask.answer`."""
+        self.asked[solution] += 1
+        return SimulatedTask.answer(self, solution)
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One request to a model and what came of it."""
 
@@ -66,7 +79,7 @@ class Recording:
     model: Model = field(default_factory=SimulatedModel)
     calls: list[Call] = field(default_factory=list)
     peak: int = 0
-    name: str = "recording"
+    name: str = "simulated"
     parameters: int = 0
     revises: bool = True
     revises_steps: bool = True
@@ -89,7 +102,7 @@ class Jittery:
 
     model: Model = field(default_factory=SimulatedModel)
     rng: random.Random = field(default_factory=lambda: random.Random(0))
-    name: str = "jittery"
+    name: str = "simulated"
     parameters: int = 0
     revises: bool = True
     revises_steps: bool = True
@@ -126,7 +139,7 @@ class Failing:
     prompt: str
     at: int = 1
     model: Model = field(default_factory=SimulatedModel)
-    name: str = "failing"
+    name: str = "simulated"
     parameters: int = 0
     revises: bool = True
     revises_steps: bool = True

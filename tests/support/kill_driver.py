@@ -15,7 +15,7 @@ from computewise.core import MODEL, Completion, Model, Problem
 from computewise.models.cached import CachedModel
 from computewise.runs import CandidateRecord, Record, RunDirectory, record_key
 from computewise.session import Strategy
-from computewise.solver import answer_of, solve
+from computewise.solver import solve
 from computewise.strategies import BeamSearch, BestOfN, strategy_to_dict
 from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask
 from computewise.verifiers.cached import CachedVerifier
@@ -55,7 +55,7 @@ async def record_of(problem: Problem, strategy: Strategy, model: Model, verifier
     """One unit of work."""
     result = await solve(problem, strategy, model, verifier, TASK)
     outcomes = [
-        CandidateRecord(answer_of(c, TASK), verifier.value(c.scores), 0.0, 0, False, text=c.text, scores=c.scores)
+        CandidateRecord(result.answers[c.id], verifier.value(c.scores), 0.0, 0, False, text=c.text, scores=c.scores)
         for c in result.candidates
     ]
     return Record("killed", MODEL, strategy_to_dict(strategy), 0, problem.id, result.usage, outcomes)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from computewise.controller.replay import RecordedPool
-from computewise.controller.state import LiveState, ObservedSample
+from computewise.controller.state import LiveState
+from computewise.core import ObservedSample
 from computewise.samples import ProblemSamples, SampleArrays
 
 RIGHT = 0

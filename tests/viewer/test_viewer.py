@@ -46,7 +46,7 @@ def drawn(
 
 def shown(result: Result) -> tuple[list[ViewNode], dict[str, str]]:
     return from_candidates(
-        result.explored,
+        result.tree,
         final={c.id for c in result.candidates},
         chosen=result.chosen.id if result.chosen else None,
         answer=lambda c: answer_of(c, TASK),
@@ -60,7 +60,7 @@ def shown(result: Result) -> tuple[list[ViewNode], dict[str, str]]:
 def test_every_candidate_is_in_one_node_and_every_token_is_counted(strategy: Strategy) -> None:
     result = asyncio.run(solved(strategy))
     nodes, places = shown(result)
-    assert places.keys() == {c.id for c in result.explored}
+    assert places.keys() == {c.id for c in result.tree}
     assert Counter(places.values()) == {node.id: node.count for node in nodes}
     assert sum(node.tokens for node in nodes) == result.usage.completion_tokens
     met: set[str | None] = {None}
@@ -173,7 +173,7 @@ def test_a_running_search_discards_what_it_went_on_without() -> None:
 def test_only_one_level_is_in_doubt_while_a_search_runs() -> None:
     """As the ledger grows, what counts as discarded stays so."""
     result = asyncio.run(solved(BeamSearch(16, 4)))
-    by_level = sorted(result.explored, key=lambda c: len(c.steps))
+    by_level = sorted(result.tree, key=lambda c: len(c.steps))
     gone: set[str] = set()
     for count in range(1, len(by_level) + 1):
         states = while_running(by_level[:count])

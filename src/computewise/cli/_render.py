@@ -20,8 +20,8 @@ from rich.tree import Tree
 from computewise.cli._players import Players
 from computewise.controller.controller import Controller, read_controller
 from computewise.controller.file import controller_path
-from computewise.controller.solve import AdaptiveResult, Decision, solve_adaptively
-from computewise.core import Candidate, Problem, Task
+from computewise.controller.solve import solve_adaptively
+from computewise.core import Candidate, Decision, Problem, Result, Task
 from computewise.costs import flops
 from computewise.errors import UsageError
 
@@ -179,7 +179,7 @@ def solve_by_policy(
 ) -> None:
     """Follow a policy file, or the one shipped for a task, and print what it did and why."""
 
-    async def run() -> tuple[AdaptiveResult, Controller, float, float]:
+    async def run() -> tuple[Result, Controller, float, float]:
         async with open_players as players:
             path = controller_path(policy)
             fitted = read_controller(path, models=list(players.models), verifier=players.verifier_name)
@@ -198,7 +198,7 @@ def solve_by_policy(
                 limits=players.limits,
             )
             read = players.verifier_parameters
-            each = [flops(usage, models[name].parameters, read).total for name, usage in solved.usage.items()]
+            each = [flops(usage, models[name].parameters, read).total for name, usage in solved.usages.items()]
             return solved, fitted, asked, sum(each)
 
     solved, fitted, asked, spent = asyncio.run(run())
@@ -218,14 +218,12 @@ def _price(fitted: Controller, price: float | None, mean_cost: float | None, acc
     return fitted.rule.price_for(MEAN_COST if mean_cost is None else mean_cost)
 
 
-def _plain(
-    problem: Problem, solved: AdaptiveResult, fitted: Controller, price: float, spent: float
-) -> dict[str, object]:
+def _plain(problem: Problem, solved: Result, fitted: Controller, price: float, spent: float) -> dict[str, object]:
     return {
         "problem": problem.prompt,
         "answer": solved.answer,
         "correct": None if problem.answer is None else solved.answer == problem.answer,
-        "solution": solved.chosen.text if solved.chosen else None,
+        "solution": solved.text,
         "price": price,
         "decisions": [
             {
@@ -236,13 +234,13 @@ def _plain(
             }
             for decision in solved.decisions
         ],
-        "usage": {name: asdict(usage) for name, usage in solved.usage.items()},
+        "usage": {name: asdict(usage) for name, usage in solved.usages.items()},
         "flops": spent,
         "draws_worth": spent / fitted.unit,
     }
 
 
-def _show(problem: Problem, solved: AdaptiveResult, fitted: Controller, price: float, spent: float) -> None:
+def _show(problem: Problem, solved: Result, fitted: Controller, price: float, spent: float) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
     table = Table(title=problem.prompt, title_style="bold")
     for column in ("", "why", "drawn: answer (value)", "leader then"):
@@ -253,7 +251,7 @@ def _show(problem: Problem, solved: AdaptiveResult, fitted: Controller, price: f
     known = problem.answer
     verdict = "" if known is None else "  (right)" if solved.answer == known else f"  (wrong: {known})"
     abstained = solved.decisions[-1].action.kind == "abstain"
-    unread = "none was found in what finished" if any(c.finished for c in solved.explored) else "none finished"
+    unread = "none was found in what finished" if any(c.finished for c in solved.tree) else "none finished"
     answer = solved.answer if solved.answer is not None else "abstained" if abstained else unread
     console.print(f"answer: {answer}{verdict}", style="bold")
     console.print(

@@ -174,11 +174,10 @@ def solve(
             return result, flops(result.usage, solver.parameters, players.verifier_parameters)
 
     result, spent = asyncio.run(run())
-    answer = task.answer(result.chosen.text) if result.chosen else None
     if as_json:
-        print(json.dumps(_plain(question, result, built, answer, spent), indent=2))
+        print(json.dumps(_plain(question, result, built, spent), indent=2))
     else:
-        _show(question, result, built, answer, spent)
+        _show(question, result, built, spent)
 
 
 async def _watch(problem: Problem, ledger: Ledger, searching: asyncio.Future[Result]) -> None:
@@ -196,12 +195,12 @@ def _picture(problem: Problem, explored: Sequence[Candidate], chosen: Candidate 
     return draw(problem.prompt, explored, chosen)
 
 
-def _plain(problem: Problem, result: Result, strategy: Strategy, answer: str | None, spent: Flops) -> dict[str, object]:
+def _plain(problem: Problem, result: Result, strategy: Strategy, spent: Flops) -> dict[str, object]:
     return {
         "problem": problem.prompt,
-        "answer": answer,
-        "correct": None if problem.answer is None else answer == problem.answer,
-        "solution": result.chosen.text if result.chosen else None,
+        "answer": result.answer,
+        "correct": None if problem.answer is None else result.answer == problem.answer,
+        "solution": result.text,
         "strategy": strategy_to_dict(strategy),
         "usage": asdict(result.usage),
         "flops": {**asdict(spent), "total": spent.total},
@@ -215,19 +214,18 @@ def _plain(problem: Problem, result: Result, strategy: Strategy, answer: str | N
                 "scores": list(c.scores),
                 "end": c.end,
             }
-            for c in result.explored
+            for c in result.tree
         ],
     }
 
 
-def _show(problem: Problem, result: Result, strategy: Strategy, answer: str | None, spent: Flops) -> None:
+def _show(problem: Problem, result: Result, strategy: Strategy, spent: Flops) -> None:
     console = Console()
-    console.print(_picture(problem, result.explored, result.chosen, coloured=console.color_system is not None))
-    verdict = (
-        "" if problem.answer is None else "  (right)" if answer == problem.answer else f"  (wrong: {problem.answer})"
-    )
-    unread = "none was found in what finished" if any(c.finished for c in result.explored) else "none finished"
-    console.print(f"answer: {unread if answer is None else answer}{verdict}", style="bold")
+    console.print(_picture(problem, result.tree, result.chosen, coloured=console.color_system is not None))
+    known = problem.answer
+    verdict = "" if known is None else "  (right)" if result.answer == known else f"  (wrong: {known})"
+    unread = "none was found in what finished" if any(c.finished for c in result.tree) else "none finished"
+    console.print(f"answer: {unread if result.answer is None else result.answer}{verdict}", style="bold")
     if result.exhausted:
         console.print("the token budget ended the search")
     console.print(

@@ -15,7 +15,8 @@ from computewise.controller.frontier import Frontier, FrontierPoint, join
 from computewise.controller.replay import RecordedPool
 from computewise.controller.rows import observe, read_samples, scored
 from computewise.controller.rule import RuleFitter
-from computewise.controller.state import Action, LiveState
+from computewise.controller.state import LiveState
+from computewise.core import Action
 from computewise.errors import RunError, UsageError
 from computewise.metrics import bootstrap
 from computewise.runs import write_atomically

@@ -11,8 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from computewise.controller.state import ObservedSample
-from computewise.core import MODEL
+from computewise.core import MODEL, ObservedSample
 from computewise.errors import RunError, UsageError
 from computewise.metrics import UNANSWERED
 from computewise.runs import CandidateRecord, last_records, read_config

@@ -16,8 +16,9 @@ import numpy as np
 
 from computewise.controller.frontier import PricePoint, StoppingPath, join, price_list, rollout
 from computewise.controller.replay import RecordedPool, ReplayEnv, Transitions, collect
-from computewise.controller.state import Action, LiveState, Option, doubt
+from computewise.controller.state import LiveState, Option, doubt
 from computewise.controller.trees import Forest, Recipe, grow
+from computewise.core import Action
 from computewise.errors import UsageError
 from computewise.samples import Floats, Ints
 

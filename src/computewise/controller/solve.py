@@ -4,49 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from computewise.controller.controller import Controller
 from computewise.controller.file import ControllerArm
-from computewise.controller.state import Action, LiveState, ObservedSample
-from computewise.core import Candidate, Model, Problem, Task, Usage, Verifier
+from computewise.controller.state import LiveState
+from computewise.core import Candidate, Decision, Model, ObservedSample, Problem, Result, Task, Usage, Verifier
 from computewise.errors import UsageError
 from computewise.samples import LEAST_PROBABILITY
 from computewise.session import Ledger, Limits, Session, Strategy, run
-from computewise.solver import answer_of
+from computewise.solver import extract_answers
 from computewise.strategies import StepRevisions, strategy_from_dict
 from computewise.strategies.revisions import trusted
 from computewise.verifiers.logprob import mean_probabilities
 
-Watch = Callable[["Decision"], None]
+Watch = Callable[[Decision], None]
 _SAYS_NOTHING: dict[str, float] = {"stop": 1.0, "length": 0.5}
 """How much a solution without an answer says of there being none: one that was cut off might have come to it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What was done and seen: `drawn` is one increment, nothing where the action ended it; `solutions` what it says."""
-
-    action: Action
-    drawn: tuple[Candidate, ...]
-    solutions: tuple[ObservedSample, ...]
-    leader: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class AdaptiveResult:
-    """How a problem was solved. `answer` is None where nothing answered or the policy abstained."""
-
-    answer: str | None
-    chosen: Candidate | None
-    decisions: tuple[Decision, ...]
-    explored: tuple[Candidate, ...]
-    usage: Mapping[str, Usage]
-    """By model; the verifier's reading beside that of the model whose solutions it read."""
-    exhausted: bool = False
-    """Whether the token budget ended it before the policy did."""
 
 
 async def solve_adaptively(
@@ -65,7 +41,7 @@ async def solve_adaptively(
     give_up_after: int | None = None,
     watch: Watch | None = None,
     ledgers: dict[str, Ledger] | None = None,
-) -> AdaptiveResult:
+) -> Result:
     """Follow `fitted`, where one draw of its probe arm is worth `price` in accuracy.
 
     `min_confidence` lets it abstain. `budget` caps the sampled tokens of all arms together. Where the first
@@ -93,12 +69,14 @@ async def solve_adaptively(
         spent = action.arm is not None and left == 0
         if spent or (action.arm and give_up_after is not None and futile >= give_up_after and state.leader is None):
             action = replace(action, kind="stop" if action.confidence >= min_confidence else "abstain", arm=None)
-        drawn, chain = await arms[action.arm].draw(left) if action.arm else ((), None)
-        # In a thread: whoever compares answers as mathematics may take seconds, in which other problems go on.
-        solutions = await asyncio.to_thread(_solutions, drawn, task, verifier)
-        futile += sum(_SAYS_NOTHING.get(c.end or "", 0.0) for c in drawn)
+        drawn, solutions = tuple[Candidate, ...](), tuple[ObservedSample, ...]()
         if action.arm:
+            drawn, chain = await arms[action.arm].draw(left)
+            # In a thread: a grader that compares answers as mathematics may take seconds, in which others go on.
+            answers = await asyncio.to_thread(extract_answers, drawn, task, arms[action.arm].ledger)
+            solutions = tuple(_solution(c, answers[c.id], verifier) for c in drawn)
             state.add(action.arm, solutions, chain=chain)
+        futile += sum(_SAYS_NOTHING.get(c.end or "", 0.0) for c in drawn)
         decisions.append(Decision(action, drawn, solutions, state.leader))
         if watch:
             watch(decisions[-1])
@@ -106,32 +84,33 @@ async def solve_adaptively(
             return _ended(decisions, arms, exhausted=spent or any(arm.ledger.exhausted for arm in arms.values()))
 
 
-def _ended(decisions: list[Decision], arms: Mapping[str, _Drawing], *, exhausted: bool) -> AdaptiveResult:
-    answer = decisions[-1].leader if decisions[-1].action.kind == "stop" else None
+def _ended(decisions: list[Decision], arms: Mapping[str, _Drawing], *, exhausted: bool) -> Result:
+    last = decisions[-1]
+    stopped = last.action.kind == "stop"
+    answer = last.leader if stopped else None
     drawn = [pair for decision in decisions for pair in zip(decision.drawn, decision.solutions, strict=True)]
-    agreeing = [(c, solution.value) for c, solution in drawn if answer is not None and solution.answer == answer]
-    usage: dict[str, Usage] = {}
+    leading = [(c, seen.value) for c, seen in drawn if answer is not None and seen.answer == answer]
+    usages: dict[str, Usage] = {}
     for arm in arms.values():
-        usage[arm.model.name] = usage.get(arm.model.name, Usage()) + arm.ledger.usage
-    return AdaptiveResult(
-        answer=answer,
-        chosen=max(agreeing, key=lambda pair: pair[1], default=(None, 0.0))[0],
-        decisions=tuple(decisions),
-        explored=tuple(c for arm in arms.values() for c in arm.ledger.in_order()),
-        usage=usage,
+        usages[arm.model.name] = usages.get(arm.model.name, Usage()) + arm.ledger.usage
+    return Result(
+        chosen=max(leading, key=lambda pair: pair[1], default=(None, 0.0))[0],
+        candidates=tuple(candidate for candidate, _ in drawn),
+        answers={candidate.id: seen.answer for candidate, seen in drawn},
+        tree=tuple(c for arm in arms.values() for c in arm.ledger.in_order()),
+        costs={id: usage for arm in arms.values() for id, usage in arm.ledger.costs.items()},
+        usages=usages,
         exhausted=exhausted,
+        confidence=None if stopped and last.leader is None else last.action.confidence,
+        decisions=tuple(decisions),
     )
 
 
-def _solutions(drawn: Sequence[Candidate], task: Task, verifier: Verifier | None) -> tuple[ObservedSample, ...]:
-    return tuple(_solution(candidate, task, verifier) for candidate in drawn)
-
-
-def _solution(candidate: Candidate, task: Task, verifier: Verifier | None) -> ObservedSample:
+def _solution(candidate: Candidate, answer: str | None, verifier: Verifier | None) -> ObservedSample:
     scores = candidate.scores or (1.0,)
     probability = mean_probabilities(candidate)[-1] if candidate.steps else 0.0
     return ObservedSample(
-        answer=answer_of(candidate, task),
+        answer=answer,
         value=verifier.value(candidate.scores) if verifier else 1.0,
         score_mean=fmean(scores),
         score_min=min(scores),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
 
 import numpy as np
 
+from computewise.core import ObservedSample
 from computewise.metrics import UNANSWERED
 from computewise.samples import Bools, Floats, Ints
 
@@ -24,27 +24,6 @@ class Option:
     arm: str
     amount: int
     costs: float
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """What to do now.
-
-    `kind` is "stop" (answer with the leader), "abstain", "more" (of the arm that drew last), "switch" or "escalate" (to
-    a larger model); the last three name the `arm` to draw by, once, before choosing again. `worth` is the expected gain
-    in accuracy by the cost of one draw of the probe arm of the best there is to do, the highest price at which it would
-    be done; `confidence` the chance that the leader is right.
-    """
-
-    kind: Literal["stop", "abstain", "more", "switch", "escalate"]
-    arm: str | None
-    worth: float
-    confidence: float
-
-    @property
-    def draw(self) -> bool:
-        """Whether to draw once more, by `arm`."""
-        return self.arm is not None
 
 
 FEATURES = (
@@ -227,17 +206,6 @@ class EvidenceState:
 ROOM = 16
 
 """Distinct answers that there is room for at first."""
-
-
-class ObservedSample(NamedTuple):
-    """One drawn solution, as far as a controller looks at it; see `SampleArrays` for what the numbers are."""
-
-    answer: str | None
-    value: float
-    score_mean: float
-    score_min: float
-    logprob: float
-    tokens: int
 
 
 class LiveState:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from computewise.controller.solve import AdaptiveResult, solve_adaptively
+from computewise.controller.solve import solve_adaptively
 from computewise.core import Candidate, Problem, Usage, Verifier
 from computewise.errors import ModelError
-from computewise.selection import Ballot, Select, weighted
+from computewise.selection import Ballot, vote_share, weighted
 from computewise.serve.backends import Backend
 from computewise.serve.errors import ApiError, api_error_of, too_late
 from computewise.serve.explain import why_stopped
 from computewise.serve.planning import ByController, FixedStrategy
-from computewise.serve.request import Answer, Remembering, RequestState
+from computewise.serve.request import Answer, RequestState
 from computewise.serve.tracing import watched_model, watched_verifier
 from computewise.session import Ledger, Limits
-from computewise.solver import answer_of, solve
+from computewise.solver import solve
 from computewise.strategies import strategy_label
 
 UNDECIDED = 0.5
@@ -66,23 +66,21 @@ Exhausted = Literal["tokens", "time"]
 
 async def answer_request(work: RequestState, backend: Backend, model: str, seconds: float) -> Answer:
     """The answer, within `seconds`; raises `ApiError` where they pass without any, `ModelError` where models fail."""
-    work.task = task = Remembering(backend.task)
+    work.task = backend.task
     work.failed_samples.until = asyncio.get_running_loop().time() + _SAMPLING * seconds
     try:
         async with asyncio.timeout(seconds):
             if isinstance(work.plan, ByController):
-                return await _by_policy(work, work.plan, backend, model, task)
+                return await _by_controller(work, work.plan, backend, model)
             assert isinstance(work.plan, FixedStrategy)
-            return await _by_strategy(work, work.plan, backend, model, task)
+            return await _by_strategy(work, work.plan, backend, model)
     except TimeoutError:
-        # In a thread, as in `solve`: answers may take long to compare.
+        # In a thread, as in `solve`: to compare answers may take long.
         verifier = _verifier(work, backend, "")
-        return await asyncio.to_thread(_so_far, work, verifier, task, seconds)
+        return await asyncio.to_thread(_so_far, work, verifier, seconds)
 
 
-async def _by_strategy(
-    work: RequestState, plan: FixedStrategy, backend: Backend, model: str, task: Remembering
-) -> Answer:
+async def _by_strategy(work: RequestState, plan: FixedStrategy, backend: Backend, model: str) -> Answer:
     asked = work.request
     cast = backend.bind(asked, model, plan.strategy.name, work.failed_samples)
     work.parameters = {name: one.parameters for name, one in cast.models.items()}
@@ -93,7 +91,7 @@ async def _by_strategy(
         plan.strategy,
         watched_model(cast.models[model]),
         verifier,
-        task,
+        backend.task,
         select=plan.select,
         budget=asked.options.max_total_tokens,
         seed=_seed(work),
@@ -101,8 +99,8 @@ async def _by_strategy(
         limits=_limits(work, backend),
         ledger=work.ledgers[""],
     )
-    # Where the budget ended it with nothing finished, there is still what was begun.
-    final = result.candidates or result.explored
+    # Where the budget ended the search before anything finished, the best of what was begun is shown.
+    final = result.candidates or result.tree
     _raise_lost(work, final)
     exhausted = _exhausted(work, tokens=result.exhausted)
     stopped = (
@@ -110,23 +108,24 @@ async def _by_strategy(
         if exhausted is None
         else f"the {_BOUNDS[exhausted]} ended the search"
     )
-    return _chosen(final, result.chosen, plan.select, verifier, task, exhausted, stopped)
+    shown = result.chosen or _best(final, verifier)
+    return _answer(shown, {c.id: result.answers.get(c.id) for c in final}, result.confidence, exhausted, stopped)
 
 
-async def _by_policy(work: RequestState, plan: ByController, backend: Backend, model: str, task: Remembering) -> Answer:
+async def _by_controller(work: RequestState, plan: ByController, backend: Backend, model: str) -> Answer:
     asked, fitted = work.request, backend.fitted
     assert fitted is not None
     cast = backend.bind(asked, model, None, work.failed_samples)
     work.parameters = {name: one.parameters for name, one in cast.models.items()}
     work.arms = {arm.name: arm.model for arm in fitted.arms}
     verifier = _verifier(work, backend, cast.transcript)
-    adaptive = await solve_adaptively(
+    result = await solve_adaptively(
         cast.problem,
         fitted,
         plan.price,
         {name: watched_model(one) for name, one in cast.models.items()},
         verifier,
-        task,
+        backend.task,
         seed=_seed(work),
         min_confidence=plan.min_confidence,
         temperature=_temperature(work, backend),
@@ -136,35 +135,25 @@ async def _by_policy(work: RequestState, plan: ByController, backend: Backend, m
         watch=work.decisions.append,
         ledgers=work.ledgers,
     )
-    drawn = [candidate for decision in adaptive.decisions for candidate in decision.drawn]
-    _raise_lost(work, drawn)
-    return _decided(adaptive, drawn, plan, verifier, task, _exhausted(work, tokens=adaptive.exhausted))
-
-
-def _decided(
-    adaptive: AdaptiveResult,
-    drawn: Sequence[Candidate],
-    plan: ByController,
-    verifier: Verifier | None,
-    task: Remembering,
-    exhausted: Exhausted | None,
-) -> Answer:
-    last = adaptive.decisions[-1]
-    stopped = why_stopped(last, plan.price, exhausted=adaptive.exhausted)
+    _raise_lost(work, result.candidates)
+    exhausted = _exhausted(work, tokens=result.exhausted)
+    last = result.decisions[-1]
+    stopped = why_stopped(last, plan.price, exhausted=result.exhausted)
     if last.action.kind == "abstain":
-        return _abstained(drawn, task, last.action.confidence, exhausted, stopped)
-    return _chosen(drawn, adaptive.chosen, weighted, verifier, task, exhausted, stopped, last.action.confidence)
+        return _abstained(result.answers, result.confidence, exhausted, stopped)
+    shown = result.chosen or _best(result.candidates, verifier)
+    return _answer(shown, result.answers, result.confidence, exhausted, stopped)
 
 
 def _abstained(
-    drawn: Sequence[Candidate], task: Remembering, confidence: float | None, exhausted: Exhausted | None, stopped: str
+    answers: Mapping[str, str | None], confidence: float | None, exhausted: Exhausted | None, stopped: str
 ) -> Answer:
     return Answer(
         text=None,
         thinking="",
         finish="stop",
         answer=None,
-        answers={c.id: answer_of(c, task) for c in drawn},
+        answers=answers,
         chosen=None,
         confidence=confidence,
         exhausted=exhausted,
@@ -172,28 +161,24 @@ def _abstained(
     )
 
 
-def _chosen(
-    final: Sequence[Candidate],
-    chosen: Candidate | None,
-    select: Select,
-    verifier: Verifier | None,
-    task: Remembering,
-    exhausted: Exhausted | None,
-    stopped: str,
-    confidence: float | None = None,
-) -> Answer:
-    """The chosen solution; where none has answered, the best of what there is, since somebody waits for a text."""
+def _best(final: Sequence[Candidate], verifier: Verifier | None) -> Candidate:
+    """What is shown where none has answered, since the client waits for a text; raises `ApiError` where nothing is."""
     value = _valuing(verifier)
-    answers = {c.id: answer_of(c, task) for c in final}
-    shown = chosen or max(final, key=lambda c: (c.end == "stop", c.end != "failed", value(c)), default=None)
-    if shown is None:
+    best = max(final, key=lambda c: (c.end == "stop", c.end != "failed", value(c)), default=None)
+    if best is None:
         text = "no solution was begun within max_total_tokens"
         raise ApiError(text, param="computewise.max_total_tokens", code="budget_too_small")
-    answer = answers.get(shown.id)
-    if confidence is None and answer is not None:
-        confidence = _agreed(
-            answer, [(answers[c.id], value(c)) for c in final], alone=value(shown) if verifier else None
-        )
+    return best
+
+
+def _answer(
+    shown: Candidate,
+    answers: Mapping[str, str | None],
+    confidence: float | None,
+    exhausted: Exhausted | None,
+    stopped: str,
+) -> Answer:
+    answer = answers[shown.id]
     return Answer(
         text=shown.text,
         thinking=shown.thinking,
@@ -201,38 +186,34 @@ def _chosen(
         answer=answer,
         answers=answers,
         chosen=shown,
-        confidence=confidence if answer is not None else None,
+        confidence=None if answer is None else confidence,
         exhausted=exhausted,
         stopped=stopped,
     )
 
 
-def _agreed(answer: str, votes: Sequence[tuple[str | None, float]], *, alone: float | None) -> float | None:
-    """The answer's share of the vote; where nobody else has voted, what it is worth to the verifier."""
-    votes = [(one, weight) for one, weight in votes if one is not None]
-    if len(votes) < 2:
-        return alone
-    total = sum(weight for _, weight in votes)
-    return sum(weight for one, weight in votes if one == answer) / total if total else None
-
-
-def _so_far(work: RequestState, verifier: Verifier | None, task: Remembering, seconds: float) -> Answer:
+def _so_far(work: RequestState, verifier: Verifier | None, seconds: float) -> Answer:
     """The best of what had ended when the time was over; unscored ones only where there are no others."""
     ended = [c for c in work.explored() if c.end == "stop"]
     read = [c for c in ended if len(c.scores) == len(c.steps)]
     final = read if verifier is not None and read else ended
     if not final:
         raise too_late(seconds)
+    answers = {c.id: work.answer_of(c) for c in final}
     stopped = f"the {seconds:.2g} seconds it was given ended the search"
     if isinstance(work.plan, ByController) and work.plan.min_confidence:
-        return _abstained(final, task, None, "time", f"{stopped}, before it was known how sure the answer is")
+        return _abstained(answers, None, "time", f"{stopped}, before it was known how sure the answer is")
+    reader = verifier if read else None
+    value = _valuing(reader)
+    ballots = [Ballot(answers[c.id], value(c), c.chain) for c in final]
     select = work.plan.select if isinstance(work.plan, FixedStrategy) else weighted
-    value = _valuing(verifier if read else None)
-    winner = select([Ballot(answer_of(c, task), value(c), c.chain) for c in final])
-    chosen = None if winner is None else final[winner]
-    found = _chosen(final, chosen, select, verifier if read else None, task, "time", stopped)
-    # How likely the policy thinks it right was not asked any more; a share of the vote says another thing.
-    return replace(found, confidence=None) if isinstance(work.plan, ByController) else found
+    winner = select(ballots)
+    if winner is None:
+        return _answer(_best(final, reader), answers, None, "time", stopped)
+    # A share of the vote is not the probability that a controller would give.
+    alone = None if reader is None else ballots[winner].value
+    confidence = vote_share(ballots, ballots[winner].answer, alone) if isinstance(work.plan, FixedStrategy) else None
+    return _answer(final[winner], answers, confidence, "time", stopped)
 
 
 def _exhausted(work: RequestState, *, tokens: bool) -> Exhausted | None:

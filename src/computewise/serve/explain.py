@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from computewise.controller.solve import Decision
+from computewise.core import Decision
 
 
 def why(decision: Decision, price: float) -> str:

@@ -143,12 +143,11 @@ def _cut(solved: Answer | None, explored: list[Candidate]) -> list[Candidate]:
 def _nodes(
     work: RequestState, solved: Answer | None, over: bool, explored: list[Candidate], costs: dict[str, Usage]
 ) -> tuple[list[Any], dict[str, str]]:
-    task = work.task
     return from_candidates(
         explored,
         final=list(solved.answers) if solved else [] if over else None,
         chosen=solved.chosen.id if solved and solved.chosen else None,
-        answer=lambda candidate: task.answer(candidate.text) if task else None,
+        answer=work.answer_of,
         value=work.valued,
         arms={f"{number}:": arm for number, arm in enumerate(work.arms) if arm},
         costs=costs,

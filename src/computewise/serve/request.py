@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from computewise.controller.solve import Decision
-from computewise.core import Candidate, Problem, Task, Usage
+from computewise.core import Candidate, Decision, Task, Usage
 from computewise.costs import Flops
 from computewise.models.messages import Message
 from computewise.models.server.limits import FailedSamples
 from computewise.serve.planning import Plan
 from computewise.serve.schemas import ChatRequest
 from computewise.session import Ledger
+from computewise.solver import extract_answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,29 +60,6 @@ class CostSummary:
         return None if beside is None or not beside.flops else 1 - self.flops.total / beside.flops
 
 
-class Remembering:
-    """One request's view of a task."""
-
-    def __init__(self, task: Task) -> None:
-        self.name, self.delimiter = task.name, task.delimiter
-        self._task = task
-        self._answers: dict[str, str | None] = {}
-
-    def answer(self, solution: str) -> str | None:
-        """See `computewise.core.Task.answer`."""
-        if solution not in self._answers:
-            self._answers[solution] = self._task.answer(solution)
-        return self._answers[solution]
-
-    def correct(self, problem: Problem, answer: str | None) -> bool:
-        """See `computewise.core.Task.correct`."""
-        return self._task.correct(problem, answer)
-
-    def problems(self, split: str, count: int, seed: int) -> list[Problem]:
-        """See `computewise.core.Task.problems`."""
-        return self._task.problems(split, count, seed)
-
-
 LONGEST_PROMPT = 20_000
 
 """Characters of a problem that are remembered."""
@@ -123,8 +100,8 @@ class RequestState:
     began: float = field(default_factory=time.monotonic)
     ended: float | None = None
     status: Status = "queued"
-    task: Remembering | None = None
-    """Who reads its answers; None until it is begun."""
+    task: Task | None = None
+    """The task that extracts its answers; None until work on it has begun."""
     parameters: dict[str, int] = field(default_factory=dict)
     """By model, the one that solves alone first."""
     arms: dict[str, str] = field(default_factory=dict)
@@ -168,6 +145,13 @@ class RequestState:
             error.__traceback__ = error.__context__ = None
         short = Message("user", self.request.prompt[:LONGEST_PROMPT])
         self.request = replace(self.request, raw=b"", body={}, fields={}, turns=(short,) if self.request.turns else ())
+
+    def answer_of(self, candidate: Candidate) -> str | None:
+        """The answer of a candidate of its trees, extracted once; None before work on it has begun."""
+        ledger = next((one for one in self.ledgers.values() if candidate.id in one.explored), None)
+        if self.task is None or ledger is None:
+            return None
+        return extract_answers([candidate], self.task, ledger)[candidate.id]
 
     def explored(self) -> list[Candidate]:
         """The trees of all arms."""

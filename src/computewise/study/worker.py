@@ -7,17 +7,18 @@ import gc
 import os
 import signal
 import threading
+from collections.abc import Mapping
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from statistics import fmean
 
-from computewise.core import Candidate, Model, Problem, Result, Role, Task, Usage, Verifier
+from computewise.core import Candidate, Model, Problem, Result, Role, Task, Verifier
 from computewise.errors import ModelError, ProblemError
 from computewise.models.embedded.engine import one_thread
 from computewise.runs import CandidateRecord, NodeRecord, Record, StrategyParams
-from computewise.session import gather
+from computewise.session import Ledger, gather
 from computewise.setups.base import Setup, SetupSpec
-from computewise.solver import answer_of, solve
+from computewise.solver import extract_answers, solve
 from computewise.strategies import strategy_to_dict
 from computewise.study.plan import TREE_OF, Job, Run, strategy_of
 from computewise.verifiers.logprob import mean_probabilities
@@ -64,6 +65,7 @@ async def solve_job(source: SetupSpec, opened: Setup, job: Job) -> list[Record]:
 async def _record(source: SetupSpec, run: Run, problem: Problem, model: Model, verifier: Verifier | None) -> Record:
     task, strategy = source.task(), strategy_of(run)
     record = Record(run.purpose, run.role, run.strategy, run.seed, problem.id)
+    ledger = Ledger()
     try:
         result = await solve(
             problem,
@@ -74,19 +76,23 @@ async def _record(source: SetupSpec, run: Run, problem: Problem, model: Model, v
             seed=run.seed,
             temperature=source.temperature(),
             limits=source.limits(),
+            ledger=ledger,
         )
     except (ModelError, ProblemError) as error:
         return Record(*_identity(record), error=str(error))
-    graded = record, result, task, problem, verifier
+    graded = record, result, task, problem, verifier, ledger
     return await asyncio.to_thread(_graded, *graded) if source.slow_grader() else _graded(*graded)
 
 
-def _graded(record: Record, result: Result, task: Task, problem: Problem, verifier: Verifier | None) -> Record:
+def _graded(
+    record: Record, result: Result, task: Task, problem: Problem, verifier: Verifier | None, ledger: Ledger
+) -> Record:
+    recorded = record.strategy == strategy_to_dict(TREE_OF)
     return Record(
         *_identity(record),
         usage=result.usage,
-        candidates=[_outcome(c, task, problem, verifier, result.costs[c.id]) for c in result.candidates],
-        tree=_tree(result, task) if record.strategy == strategy_to_dict(TREE_OF) else None,
+        candidates=[_outcome(c, result, task, problem, verifier) for c in result.candidates],
+        tree=_tree(result, extract_answers(result.tree, task, ledger)) if recorded else None,
         sequential=_sequential(result),
     )
 
@@ -96,9 +102,9 @@ def _identity(record: Record) -> tuple[str, Role, StrategyParams, int, str]:
 
 
 def _outcome(
-    candidate: Candidate, task: Task, problem: Problem, verifier: Verifier | None, cost: Usage
+    candidate: Candidate, result: Result, task: Task, problem: Problem, verifier: Verifier | None
 ) -> CandidateRecord:
-    answer = answer_of(candidate, task)
+    answer, cost = result.answers[candidate.id], result.costs[candidate.id]
     return CandidateRecord(
         answer=answer,
         value=verifier.value(candidate.scores) if verifier else 0.0,
@@ -118,7 +124,7 @@ def _outcome(
 
 def _sequential(result: Result) -> int:
     """Tokens of the longest path: a child was sampled after its parent, siblings beside one another."""
-    parents = {c.id: c.parent for c in result.explored}
+    parents = {c.id: c.parent for c in result.tree}
     until: dict[str | None, int] = {None: 0}
 
     def tokens(id: str | None) -> int:
@@ -129,7 +135,7 @@ def _sequential(result: Result) -> int:
     return max(map(tokens, parents), default=0)
 
 
-def _tree(result: Result, task: Task) -> list[NodeRecord]:
+def _tree(result: Result, answers: Mapping[str, str | None]) -> list[NodeRecord]:
     return [
         NodeRecord(
             id=c.id,
@@ -137,7 +143,7 @@ def _tree(result: Result, task: Task) -> list[NodeRecord]:
             step=c.steps[-1].text.strip() if c.steps else "",
             score=c.scores[-1] if len(c.scores) == len(c.steps) and c.scores else None,
             end=c.end,
-            answer=answer_of(c, task),
+            answer=answers[c.id],
         )
-        for c in result.explored
+        for c in result.tree
     ]

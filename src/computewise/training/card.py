@@ -86,7 +86,7 @@ async def _chains(name: str, weights: Path) -> list[Along]:
     results = await asyncio.gather(*(solve(problem, _CHAINS, model, verifier, task) for problem in problems))
     shape = (len(problems), _CHAINS.chains, _CHAINS.chain_length)
     right = [
-        [task.correct(problem, answer_of(c, task)) for c in result.candidates]
+        [task.correct(problem, result.answers[c.id]) for c in result.candidates]
         for problem, result in zip(problems, results, strict=True)
     ]
     values = [[verifier.value(c.scores) for c in result.candidates] for result in results]
