@@ -32,7 +32,7 @@ TOWER = "9^{9^{9^{9}}}"
 def grader() -> MathGrader:
     """One for the module: its workers take a second to start."""
     pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
-    return MathGrader(AnswerEquivalence(patience=60))  # a busy machine is not what is tested
+    return MathGrader(AnswerEquivalence(seconds=60))  # a busy machine is not what is tested
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_comparison_knows_more_than_keys(grader: MathGrader, reference: str, a
 
 def test_equal_keys_are_correct_whatever_a_comparison_would_say(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
-    with AnswerEquivalence(patience=60) as equal:
+    with AnswerEquivalence(seconds=60) as equal:
         assert equal.key("x+x+1") == equal.key("1+2x")
         monkeypatch.setattr(equal._pool, "ask", lambda question, seconds: (True, False))
         assert equal("x+x+1", "1+2x")
@@ -299,13 +299,13 @@ def test_long_answers_have_keys_of_their_own() -> None:
 )
 def test_what_hangs_is_killed_and_asked_no_more(hostile: str) -> None:
     pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
-    with AnswerEquivalence(patience=1) as equal:
+    with AnswerEquivalence(seconds=1) as equal:
         assert equal.key(hostile) == normalize(hostile)
         assert not equal(r"\frac{x+1}{2}", hostile)
         assert equal.given_up == 1
-        equal._patience = 60
+        equal._seconds = 60
         assert equal(r"\sqrt{8}", r"2\sqrt{2}")
-        equal._patience = 1
+        equal._seconds = 1
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(equal, "_pool", None)
             assert not equal("x+1", hostile)
@@ -313,7 +313,7 @@ def test_what_hangs_is_killed_and_asked_no_more(hostile: str) -> None:
 
 def test_a_worker_that_dies_between_questions_is_replaced() -> None:
     pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
-    with AnswerEquivalence(patience=60) as equal:
+    with AnswerEquivalence(seconds=60) as equal:
         assert equal("(x+1)x", "x^2+x")
         [pid] = equal._pool.pids
         os.kill(pid, signal.SIGKILL)
@@ -326,7 +326,7 @@ def test_a_worker_that_dies_between_questions_is_replaced() -> None:
 
 def test_a_worker_that_dies_of_its_question_is_charged() -> None:
     pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
-    with AnswerEquivalence(patience=60, workers=1) as equal, ThreadPoolExecutor(1) as pool:
+    with AnswerEquivalence(seconds=60, workers=1) as equal, ThreadPoolExecutor(1) as pool:
         assert equal.key("x+x") == "2x"
         [pid] = equal._pool.pids
         asked = pool.submit(equal._pool.ask, ("form", TOWER), 60)
@@ -338,7 +338,7 @@ def test_a_worker_that_dies_of_its_question_is_charged() -> None:
 
 
 def test_threads_share_workers_and_one_that_hangs_holds_up_nobody(grader: MathGrader) -> None:
-    with AnswerEquivalence(patience=3, workers=2) as equal, ThreadPoolExecutor(8) as pool:
+    with AnswerEquivalence(seconds=3, workers=2) as equal, ThreadPoolExecutor(8) as pool:
         equal._pool.ask(("form", "x"), 60)
         hanging = pool.submit(equal, "x+1", TOWER)
         pairs = [(f"(x+{n})^2", f"x^2+{2 * n}x+{n * n + n % 2}") for n in range(1, 25)]
@@ -350,7 +350,7 @@ def test_threads_share_workers_and_one_that_hangs_holds_up_nobody(grader: MathGr
 
 
 def test_at_most_so_many_workers_live(grader: MathGrader) -> None:
-    with AnswerEquivalence(patience=60, workers=2) as equal, ThreadPoolExecutor(8) as pool:
+    with AnswerEquivalence(seconds=60, workers=2) as equal, ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: equal.key(f"x+x+{n}"), range(16)))
         assert 1 <= len(equal._pool.pids) <= 2
 

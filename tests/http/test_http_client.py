@@ -157,7 +157,7 @@ async def test_what_will_not_pass_is_not(code: int, waits: list[float]) -> None:
     async with client_of(transport) as client:
         with pytest.raises(ServerError, match=f"answered {code}: because {code}") as error:
             await client.post("completions", {})
-        assert client.limiter.under_way == 0
+        assert client.limiter.in_flight == 0
     assert error.value.status == code
     assert "tries" not in str(error.value)
     assert len(transport.requests) == 1
@@ -200,7 +200,7 @@ async def test_a_place_is_free_while_a_request_waits_to_be_made_again(waits: lis
     sleep = asyncio.sleep
 
     async def look(seconds: float) -> None:
-        seen.append(client.limiter.under_way)
+        seen.append(client.limiter.in_flight)
         await sleep(0)
 
     asyncio.sleep = look  # type: ignore[assignment]
@@ -271,7 +271,7 @@ async def test_what_is_no_json_is_an_error_and_not_tried_again(body: bytes) -> N
     async with client_of(transport) as client:
         with pytest.raises(ServerError, match="answered 200, but not with JSON") as error:
             await client.get("models")
-        assert client.limiter.under_way == 0
+        assert client.limiter.in_flight == 0
     assert error.value.status == 200
     assert "\n" not in str(error.value)
     assert len(transport.requests) == 1
@@ -377,7 +377,7 @@ async def test_cancellation_while_waiting_to_try_again_goes_through() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert client.limiter.under_way == 0
+        assert client.limiter.in_flight == 0
 
 
 # What is passed on

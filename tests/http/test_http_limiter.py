@@ -28,12 +28,12 @@ async def test_no_more_than_the_window_and_first_come_first_served() -> None:
     await turns()
     assert order == [0, 1]
     for name in range(5):
-        assert limiter.under_way <= 2
+        assert limiter.in_flight <= 2
         leaves[name].set()
         await turns()
     assert order == [0, 1, 2, 3, 4]
     await asyncio.gather(*tasks)
-    assert limiter.under_way == 0
+    assert limiter.in_flight == 0
 
 
 async def test_nobody_overtakes_those_who_wait() -> None:
@@ -93,7 +93,7 @@ async def test_a_smaller_window_lets_those_under_way_finish_and_no_other_in() ->
     for leave in leaves:
         leave.set()
     await asyncio.gather(*tasks)
-    assert limiter.under_way == 0
+    assert limiter.in_flight == 0
 
 
 async def test_whoever_is_cancelled_while_waiting_leaks_no_place() -> None:
@@ -106,7 +106,7 @@ async def test_whoever_is_cancelled_while_waiting_leaks_no_place() -> None:
     done = await asyncio.gather(*tasks, return_exceptions=True)
     assert order == [0, 2, 3]
     assert isinstance(done[1], asyncio.CancelledError)
-    assert limiter.under_way == 0
+    assert limiter.in_flight == 0
 
 
 async def test_whoever_is_cancelled_at_the_moment_its_place_comes_passes_it_on() -> None:
@@ -120,7 +120,7 @@ async def test_whoever_is_cancelled_at_the_moment_its_place_comes_passes_it_on()
     done = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(done[0], asyncio.CancelledError)
     assert order == [1, 2]
-    assert limiter.under_way == 0
+    assert limiter.in_flight == 0
 
 
 async def test_whoever_is_cancelled_before_its_place_comes_is_passed_over() -> None:
@@ -132,9 +132,9 @@ async def test_whoever_is_cancelled_before_its_place_comes_is_passed_over() -> N
         task.cancel()
     done = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(one, asyncio.CancelledError) for one in done)
-    assert limiter.under_way == 0
+    assert limiter.in_flight == 0
     async with limiter:
-        assert limiter.under_way == 1
+        assert limiter.in_flight == 1
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -149,7 +149,7 @@ async def test_no_place_is_lost_or_made_whatever_happens(seed: int) -> None:
             inside += 1
             began = limiter.epoch
             try:
-                assert inside <= limiter.under_way <= 5
+                assert inside <= limiter.in_flight <= 5
                 await turns(rng.randrange(4))
             finally:
                 inside -= 1
@@ -161,9 +161,9 @@ async def test_no_place_is_lost_or_made_whatever_happens(seed: int) -> None:
         await turns(rng.randrange(3))
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(one is None or isinstance(one, asyncio.CancelledError) for one in outcomes)
-    assert (limiter.under_way, inside) == (0, 0)
+    assert (limiter.in_flight, inside) == (0, 0)
     async with limiter:
-        assert limiter.under_way == 1
+        assert limiter.in_flight == 1
 
 
 class Owners:
@@ -187,7 +187,7 @@ class Owners:
     async def end(self) -> list[str]:
         self.leave.set()
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)
-        assert (self.limiter.under_way, self.limiter.waiting) == (0, 0)
+        assert (self.limiter.in_flight, self.limiter.waiting) == (0, 0)
         return self.order
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from computewise.http.concurrency import Retry, asked_to_wait, worth_retrying
+from computewise.http.concurrency import Retry, retry_after, worth_retrying
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 
@@ -36,12 +36,12 @@ NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
     ],
 )
 def test_what_a_server_asks_for(headers: dict[str, str], seconds: float | None) -> None:
-    assert asked_to_wait(headers, NOW) == seconds
+    assert retry_after(headers, NOW) == seconds
 
 
 @given(st.text(max_size=40))
 def test_whatever_the_header_holds_it_is_a_wait_or_nothing(text: str) -> None:
-    asked = asked_to_wait({"retry-after": text}, NOW)
+    asked = retry_after({"retry-after": text}, NOW)
     assert asked is None or asked >= 0
 
 

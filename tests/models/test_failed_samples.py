@@ -189,7 +189,7 @@ async def test_what_is_lost_is_not_charged_and_its_place_is_free() -> None:
         found = await ask(replace(model, lost=lost), n=6, stop=None)
         assert model.observed.requests == 3
         assert model.observed.counted == sum(one.usage.completion_tokens for one in found)
-        assert (model.ceiling._holders, model.client.limiter.under_way) == (0, 0)
+        assert (model.ceiling._holders, model.client.limiter.in_flight) == (0, 0)
 
 
 async def test_a_step_lost_while_going_on_from_a_blank_one_is_lost() -> None:

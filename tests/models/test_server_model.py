@@ -593,7 +593,7 @@ async def test_one_of_many_that_fails_ends_the_rest_and_the_others_are_counted()
         assert 2 <= model.observed.requests < len(seen) < 8
         assert model.ceiling.spent.tokens == model.observed.counted > 0
         assert server.under_way == 0
-        assert (model.client.limiter.under_way, len(model.client.limiter._waiting)) == (0, 0)
+        assert (model.client.limiter.in_flight, len(model.client.limiter._waiting)) == (0, 0)
 
 
 async def test_cancellation_leaves_nothing_running() -> None:
@@ -606,7 +606,7 @@ async def test_cancellation_leaves_nothing_running() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert (server.under_way, server.cancelled, server.peak) == (0, 3, 3)
-        assert model.client.limiter.under_way == 0
+        assert model.client.limiter.in_flight == 0
         assert model.ceiling._holders == 0
         server.delay = None
         assert len(await ask(model, n=8)) == 8

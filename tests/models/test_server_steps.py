@@ -7,7 +7,7 @@ from servers import encode
 
 from computewise.models.server.limits import TokenIdCache
 from computewise.models.server.model import cut
-from computewise.models.server.protocol import Generation, Tokens, shared_out
+from computewise.models.server.protocol import Generation, Tokens, divide
 
 
 def spelled(*texts: str, ended: str = "end", text: str | None = None) -> Generation:
@@ -75,7 +75,7 @@ def test_tokens_that_do_not_spell_the_text_are_shared_out_with_their_log_probabi
 @pytest.mark.parametrize("total", [0, 1, 2, 7, 100])
 @pytest.mark.parametrize("weights", [[1], [0], [0, 0, 0], [3, 0, 4], [1] * 7, [100, 1]])
 def test_what_is_shared_out_is_all_of_it(total: int, weights: list[int]) -> None:
-    shares = shared_out(total, weights)
+    shares = divide(total, weights)
     assert sum(shares) == total
     even = weights if sum(weights) else [1] * len(weights)
     assert all(abs(share - total * w / sum(even)) <= 1 for share, w in zip(shares, even, strict=True))
@@ -87,7 +87,7 @@ def test_nothing_came() -> None:
 
 
 def test_memory_forgets_the_oldest_and_counts_what_it_holds() -> None:
-    memory = TokenIdCache(most=10)
+    memory = TokenIdCache(max_ids=10)
     memory.keep("aaaa", encode("aaaa"))
     memory.keep("bbbb", encode("bbbb"))
     assert memory.find("aaaa") == (97,) * 4

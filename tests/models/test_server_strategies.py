@@ -181,7 +181,7 @@ async def test_many_problems_at_once_are_kept_apart() -> None:
         alone = [await solved(model, BeamSearch(8, 4), of=one) for one in problems]
     async with served(Late(), concurrency=5) as model:
         at_once = await asyncio.gather(*(solved(model, BeamSearch(8, 4), of=one) for one in problems))
-        assert model.client.limiter.under_way == 0
+        assert model.client.limiter.in_flight == 0
     assert [one.tree for one in at_once] == [one.tree for one in alone]
 
 
@@ -213,8 +213,8 @@ async def test_a_cancelled_search_leaves_no_request() -> None:
             await task
         assert server.under_way == 0
         assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert model.client.limiter.under_way == 0
-        assert model.client.limiter.under_way == model.ceiling._holders
+        assert model.client.limiter.in_flight == 0
+        assert model.client.limiter.in_flight == model.ceiling._holders
 
 
 async def test_a_search_by_steps_on_a_chat_that_cannot_is_refused() -> None:

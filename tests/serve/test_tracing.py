@@ -199,7 +199,7 @@ async def test_without_the_package_nothing_is_recorded_and_nothing_is_in_the_way
     assert await asked(SimulatedBackend(), {"traceparent": PARENT}, model="small:beam_search@4") == 200
     assert spans.all == []
     model = SimulatedModel()
-    assert tracing.watched_model(model) is model
+    assert tracing.traced_model(model) is model
 
 
 def test_names_are_those_of_the_conventions() -> None:

@@ -301,7 +301,7 @@ def test_classes_are_compared_by_one_of_each_only() -> None:
 
 
 def test_equal_texts_and_whole_numbers_ask_nobody() -> None:
-    with AnswerEquivalence(patience=0) as equal:
+    with AnswerEquivalence(seconds=0) as equal:
         assert equal(r"\frac{1}{2}", "0.5")
         assert not equal("12", "13")
         assert not equal("x" * 1000, "y")
@@ -322,18 +322,18 @@ def test_a_comparison_that_hangs_is_given_up_and_its_neighbours_are_not() -> Non
     hostile = "9^{9^{9^{9}}}"
     with AnswerEquivalence() as equal:
         assert equal(r"\sqrt{8}", r"2\sqrt{2}")  # the worker stands
-    with AnswerEquivalence(patience=1) as equal:
+    with AnswerEquivalence(seconds=1) as equal:
         assert not equal("x+1", hostile)
         assert equal.given_up == 1
         assert not equal("x+2", hostile)
         assert equal.given_up == 1
-        equal._patience = 60  # a busy machine is not what is tested
+        equal._seconds = 60  # a busy machine is not what is tested
         assert equal("x+1", "1+x")
 
 
 def test_what_was_given_up_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("math_verify", reason="needs math-verify, the extra [math]")
-    monkeypatch.setattr("computewise.study.recorded.read.AnswerEquivalence", lambda: AnswerEquivalence(patience=1e-3))
+    monkeypatch.setattr("computewise.study.recorded.read.AnswerEquivalence", lambda: AnswerEquivalence(seconds=1e-3))
     recording = read_recording(lines(tmp_path / "x.jsonl", columns(completions=[r"\boxed{\sqrt{7}}", "a", "b", "c"])))
     [finding] = [finding for finding in recording.findings if finding.kind == "grading"]
     assert "count as equal to none" in finding.text

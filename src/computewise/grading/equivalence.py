@@ -29,14 +29,14 @@ V = TypeVar("V")
 class AnswerEquivalence:
     """Compares answers by math-verify where it is installed, else by their canonical text.
 
-    Threads may share one instance. An answer that has taken `patience` seconds, or that kills its worker, equals only
+    Threads may share one instance. An answer that has taken `seconds` in all, or that kills its worker, equals only
     its own text from then on. `close`, or the end of a `with` block, ends the worker processes.
     """
 
-    def __init__(self, patience: float = KEY_SECONDS, workers: int = 2) -> None:
+    def __init__(self, seconds: float = KEY_SECONDS, workers: int = 2) -> None:
         self.by_mathematics = find_spec("math_verify") is not None
-        self.asked = 0
-        self._patience = patience
+        self.comparisons = 0
+        self._seconds = seconds
         self._pool = WorkerPool(workers)
         self._lock = threading.Lock()
         self._spent: defaultdict[str, float] = defaultdict(float)
@@ -57,10 +57,10 @@ class AnswerEquivalence:
     def given_up(self) -> int:
         """How many answers could not be parsed or compared in time."""
         with self._lock:
-            return sum(spent >= self._patience for spent in self._spent.values())
+            return sum(spent >= self._seconds for spent in self._spent.values())
 
     def key(self, answer: str) -> str:
-        """A text that equal answers share, as far as this can be computed in `patience` seconds.
+        """A text that equal answers share, as far as this can be computed in `seconds`.
 
         The key is itself an answer, and it is its own key.
         """
@@ -72,7 +72,7 @@ class AnswerEquivalence:
             return text
         key = self._keys.get(text)
         if key is None:
-            form = self._ask(text, self._patience * _SHARE_OF_THE_KEY, "form", text)
+            form = self._ask(text, self._seconds * _SHARE_OF_THE_KEY, "form", text)
             # math-verify reads a list such as 1,2 as a number with a decimal comma.
             key = form if isinstance(form, str) and not ("," in text and is_number(form)) else text
             self._remember(self._keys, text, key)
@@ -82,7 +82,7 @@ class AnswerEquivalence:
     def __call__(self, gold: str, answer: str) -> bool:
         """Whether the answers are equal; `gold` is the reference, or the representative of a class of answers."""
         with self._lock:
-            self.asked += 1
+            self.comparisons += 1
         one, other = normalize(gold), normalize(answer)
         if one == other:
             return True
@@ -94,14 +94,14 @@ class AnswerEquivalence:
             return False
         pair = (gold, answer)
         if pair not in self._verdicts:
-            left = self._patience - self._spent.get(other, 0.0)
+            left = self._seconds - self._spent.get(other, 0.0)
             self._remember(self._verdicts, pair, bool(self._ask(other, left, "equal", gold, answer)))
         return self._verdicts[pair]
 
     def _hopeless(self, text: str) -> bool:
         return (
             len(text) > LONGEST
-            or self._spent.get(text, 0.0) >= self._patience
+            or self._spent.get(text, 0.0) >= self._seconds
             or _deep(text)
             or _PERIODIC.search(text) is not None
         )

@@ -15,7 +15,7 @@ from sympy import Basic, Expr, Interval, MatrixBase, S
 from sympy.core.relational import Relational
 
 DIGITS = 15
-_GREATEST = 10**30
+_LARGEST = 10**30
 """The largest number that is written out, and the inverse of the smallest; 9^{9^9} has no form."""
 _MOST_OPERATIONS = 200
 _LONGEST = 200
@@ -55,10 +55,10 @@ def _constant(parsed: Expr) -> str | None:
     real, imaginary = value.as_real_imag()
     if not all(part.is_Float or part.is_Rational for part in (real, imaginary)):
         return None
-    if not all(part == 0 or 1 / _GREATEST < abs(part) < _GREATEST for part in (real, imaginary)):
+    if not all(part == 0 or 1 / _LARGEST < abs(part) < _LARGEST for part in (real, imaginary)):
         return None
     exact = sympy.nsimplify(parsed.doit(), rational=True)
-    if exact.is_Rational and exact.q < _GREATEST:
+    if exact.is_Rational and exact.q < _LARGEST:
         return _quotient(exact)
     plain = sympy.sqrtdenest(sympy.radsimp(sympy.expand(exact)))
     if all(map(_independent, sympy.Add.make_args(plain))) and len(_latex(plain)) <= _LONGEST:

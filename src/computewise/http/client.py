@@ -18,7 +18,7 @@ import msgspec
 
 from computewise.core import Role
 from computewise.errors import ModelError, ServerError, UsageError
-from computewise.http.concurrency import OVERLOADED, Limiter, Retry, asked_to_wait, worth_retrying
+from computewise.http.concurrency import OVERLOADED, Limiter, Retry, retry_after, worth_retrying
 from computewise.http.transport import AiohttpTransport, proxy_for
 
 KEYS: dict[Role, str] = {
@@ -155,18 +155,18 @@ class HttpClient:
         while True:
             async with self.limiter:
                 epoch, began = self.limiter.epoch, time.monotonic()
-                answer, failure, asked = await self._try(method, url, content)
+                answer, failure, least = await self._try(method, url, content)
                 if failure is None:
                     self.limiter.answered()
                     return answer
                 if failure.status is None or failure.status in OVERLOADED:
                     self.limiter.overloaded(epoch)
             failures += 1
-            wait = self._retry.wait(failures, asked, self._random)
+            wait = self._retry.wait(failures, least, self._random)
             spent += time.monotonic() - began + wait
             final = failure.status is not None and not worth_retrying(failure.status)
             if final or failures >= self._retry.tries or spent > self._retry.seconds:
-                raise failure if failures == 1 else ServerError(f"{failure} ({failures} tries)", failure.status, asked)
+                raise failure if failures == 1 else ServerError(f"{failure} ({failures} tries)", failure.status, least)
             self.retries += 1
             await asyncio.sleep(wait)
 
@@ -189,10 +189,10 @@ class HttpClient:
             except ValueError:
                 text = f"{url} answered {response.status_code}, but not with JSON: "
                 raise ServerError(text + self._shown(response.text), response.status_code) from None
-        asked = asked_to_wait(response.headers)
+        least = retry_after(response.headers)
         text = f"{url} answered {response.status_code}: {self._shown(_reason(response))}"
-        text += "" if asked is None else f" (asks to wait {asked:.3g} s)"
-        return None, ServerError(text, response.status_code, asked), asked
+        text += "" if least is None else f" (asks to wait {least:.3g} s)"
+        return None, ServerError(text, response.status_code, least), least
 
     def _request(self, method: str, url: httpx.URL, headers: Mapping[str, str], content: bytes) -> httpx.Request:
         """The content as a stream; for bytes httpx prepares headers that the transport sets, a tenth of the time."""

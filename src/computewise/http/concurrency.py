@@ -15,7 +15,7 @@ from types import TracebackType
 
 LEAST = 1.0
 
-fairness_key: ContextVar[str] = ContextVar("whose", default="")
+fairness_key: ContextVar[str] = ContextVar("fairness_key", default="")
 
 """The owner of a request, such as a problem or a client: the owners of waiting requests take turns."""
 
@@ -23,22 +23,22 @@ fairness_key: ContextVar[str] = ContextVar("whose", default="")
 class Limiter:
     """Limits the requests in flight by additive increase, multiplicative decrease (Chiu and Jain 1989).
 
-    The window begins at `most` requests. `overloaded` halves it, once for all requests that were in flight at the time;
-    a window's worth of answers adds one. Owners of waiting requests (`fairness_key`) take turns, and the requests of
-    one owner are served in order.
+    The window begins at `max_in_flight` requests. `overloaded` halves it, once for all requests that were in flight at
+    the time; a window's worth of answers adds one. Owners of waiting requests (`fairness_key`) take turns, and the
+    requests of one owner are served in order.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.window = float(most)
-        self.under_way = 0
+    def __init__(self, max_in_flight: int) -> None:
+        self.max_in_flight = max_in_flight
+        self.window = float(max_in_flight)
+        self.in_flight = 0
         self.waiting = 0
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._epoch = 0
 
     async def __aenter__(self) -> Limiter:
-        if self.under_way < int(self.window):
-            self.under_way += 1
+        if self.in_flight < int(self.window):
+            self.in_flight += 1
             return self
         owner, place = fairness_key.get(), asyncio.get_running_loop().create_future()
         self._waiting.setdefault(owner, deque()).append(place)
@@ -73,7 +73,7 @@ class Limiter:
 
     def answered(self) -> None:
         """The server answered a request."""
-        self.window = min(self.window + 1 / self.window, self.most)
+        self.window = min(self.window + 1 / self.window, self.max_in_flight)
 
     def _given_up(self, owner: str, place: asyncio.Future[None]) -> None:
         """Remove a request that no longer waits, so that it takes no turn from the others of its owner."""
@@ -84,14 +84,14 @@ class Limiter:
                 del self._waiting[owner]
 
     def _leave(self) -> None:
-        self.under_way -= 1
-        while self._waiting and self.under_way < int(self.window):
+        self.in_flight -= 1
+        while self._waiting and self.in_flight < int(self.window):
             owner, places = self._waiting.popitem(last=False)
             place = places.popleft()
             if places:
                 self._waiting[owner] = places
             if not place.done():
-                self.under_way += 1
+                self.in_flight += 1
                 place.set_result(None)
 
 
@@ -122,13 +122,13 @@ class Retry:
     first: float = 0.5
     longest: float = 30.0
 
-    def wait(self, failures: int, asked: float | None, rng: random.Random) -> float:
-        """Seconds before the next try after so many failures, with full jitter; at least what the server asked for."""
+    def wait(self, failures: int, least: float | None, rng: random.Random) -> float:
+        """Seconds before the next try after so many failures, with full jitter; `least` is the server's request."""
         jitter = rng.uniform(0, min(self.longest, self.first * 2 ** (failures - 1)))
-        return jitter if asked is None else asked + min(jitter, 1.0)
+        return jitter if least is None else least + min(jitter, 1.0)
 
 
-def asked_to_wait(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """Seconds by `retry-after-ms` or `Retry-After` (seconds, or a date); None where neither is given."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         if (text := headers.get(name)) is None:

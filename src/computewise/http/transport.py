@@ -30,7 +30,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """See `httpx.AsyncBaseTransport`. Does not decode bodies or follow redirects. Raises `httpx.TransportError`."""
         session = self._session or self._opened(request.url.scheme)
         timeout = request.extensions["timeout"]
-        with _in_words_of_httpx():
+        with _httpx_errors():
             response = await session.request(
                 request.method,
                 self._url(str(request.url)),
@@ -78,7 +78,7 @@ class _Body(httpx.AsyncByteStream):
         self._response = response
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _in_words_of_httpx():
+        with _httpx_errors():
             async for part in self._response.content.iter_any():
                 yield part
 
@@ -87,7 +87,7 @@ class _Body(httpx.AsyncByteStream):
 
 
 @contextmanager
-def _in_words_of_httpx() -> Iterator[None]:
+def _httpx_errors() -> Iterator[None]:
     try:
         yield
     except aiohttp.ConnectionTimeoutError:

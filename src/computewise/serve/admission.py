@@ -93,7 +93,7 @@ class Queue:
     @property
     def in_flight(self) -> int:
         """Requests that are worked on."""
-        return self._places.under_way
+        return self._places.in_flight
 
     @asynccontextmanager
     async def place(self, client: str, request: str, seconds: float) -> AsyncIterator[None]:
@@ -101,7 +101,7 @@ class Queue:
 
         Inside, requests to the upstream take turns by `request`.
         """
-        if self.waiting >= self._length and self.in_flight >= self._places.most:
+        if self.waiting >= self._length and self.in_flight >= self._places.max_in_flight:
             raise self._later(f"{self.waiting} requests wait already: come again later", "queue_full")
         token = fairness_key.set(client)
         try:
@@ -121,7 +121,7 @@ class Queue:
             fairness_key.reset(token)
 
     def _later(self, text: str, code: str) -> ApiError:
-        wait = (self.waiting + 1) * self._seconds / self._places.most
+        wait = (self.waiting + 1) * self._seconds / self._places.max_in_flight
         return ApiError(
             text,
             HTTPStatus.TOO_MANY_REQUESTS,

@@ -17,7 +17,7 @@ from computewise.serve.errors import ApiError, api_error_of, too_late
 from computewise.serve.explain import why_stopped
 from computewise.serve.planning import ByController, FixedStrategy
 from computewise.serve.request import Answer, RequestState
-from computewise.serve.tracing import watched_model, watched_verifier
+from computewise.serve.tracing import traced_model, traced_verifier
 from computewise.session import Ledger, Limits
 from computewise.solver import solve
 from computewise.strategies import strategy_label
@@ -89,7 +89,7 @@ async def _by_strategy(work: RequestState, plan: FixedStrategy, backend: Backend
     result = await solve(
         cast.problem,
         plan.strategy,
-        watched_model(cast.models[model]),
+        traced_model(cast.models[model]),
         verifier,
         backend.task,
         select=plan.select,
@@ -123,7 +123,7 @@ async def _by_controller(work: RequestState, plan: ByController, backend: Backen
         cast.problem,
         fitted,
         plan.price,
-        {name: watched_model(one) for name, one in cast.models.items()},
+        {name: traced_model(one) for name, one in cast.models.items()},
         verifier,
         backend.task,
         seed=_seed(work),
@@ -235,7 +235,7 @@ def _valuing(verifier: Verifier | None) -> Callable[[Candidate], float]:
 
 def _verifier(work: RequestState, backend: Backend, transcript: str) -> Verifier | None:
     held = backend.verifier
-    return None if held is None else RequestVerifier(watched_verifier(held), work, transcript)
+    return None if held is None else RequestVerifier(traced_verifier(held), work, transcript)
 
 
 def _seed(work: RequestState) -> int:

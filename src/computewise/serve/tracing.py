@@ -56,17 +56,17 @@ def describe_usage(span: Any, usage: Usage, more: Mapping[str, str | float | int
             span.set_attribute(f"computewise.{name}", value)
 
 
-def watched_model(model: Model) -> Model:
+def traced_model(model: Model) -> Model:
     """The model with a span around each call, where a tracer provider is installed."""
-    return _WatchedModel(model) if _traced() else model
+    return _TracedModel(model) if _traced() else model
 
 
-def watched_verifier(verifier: Verifier) -> Verifier:
+def traced_verifier(verifier: Verifier) -> Verifier:
     """The verifier with a span around each call, where a tracer provider is installed."""
-    return _WatchedVerifier(verifier) if _traced() else verifier
+    return _TracedVerifier(verifier) if _traced() else verifier
 
 
-class _WatchedModel:
+class _TracedModel:
     def __init__(self, model: Model) -> None:
         self.name, self.parameters, self._model = model.name, model.parameters, model
         self.revises, self.revises_steps, self.steps = model.revises, model.revises_steps, model.steps
@@ -100,7 +100,7 @@ class _WatchedModel:
             return found
 
 
-class _WatchedVerifier:
+class _TracedVerifier:
     def __init__(self, verifier: Verifier) -> None:
         self.name, self.parameters, self._verifier = verifier.name, verifier.parameters, verifier
 

@@ -20,7 +20,7 @@ class Spent(NamedTuple):
     tokens: int = 0
     dollars: float = 0.0
 
-    def and_also(self, other: Spent) -> Spent:
+    def plus(self, other: Spent) -> Spent:
         """The sum of both."""
         return Spent(self.tokens + other.tokens, self.dollars + other.dollars)
 
@@ -42,18 +42,18 @@ class SpendLimit:
 
     async def hold(self, most: Spent) -> None:
         """Wait until `most` fits, and reserve it; raises `SpendLimitError` where it can never fit."""
-        while not self._fits(most.and_also(self._held)):
+        while not self._fits(most.plus(self._held)):
             if not self._fits(most):
                 raise SpendLimitError(self._reached(most))
             freed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(freed)
             await freed
-        self._held = self._held.and_also(most)
+        self._held = self._held.plus(most)
         self._holders += 1
 
     def release(self, most: Spent, spent: Spent) -> None:
         """End a request that reserved `most` and spent `spent`."""
-        self.spent = self.spent.and_also(spent)
+        self.spent = self.spent.plus(spent)
         self._holders -= 1
         # Without holders the reservation is exactly 0: a rounding error in dollars could make a request wait forever.
         left = Spent(self._held.tokens - most.tokens, self._held.dollars - most.dollars)
@@ -64,7 +64,7 @@ class SpendLimit:
                 freed.set_result(None)
 
     def _fits(self, more: Spent) -> bool:
-        total = self.spent.and_also(more)
+        total = self.spent.plus(more)
         return (self.tokens is None or total.tokens <= self.tokens) and (
             self.dollars is None or total.dollars <= self.dollars
         )
@@ -138,16 +138,16 @@ def _for_good(error: ModelError) -> bool:
     return status is not None and status >= 400 and not worth_retrying(status)
 
 
-MOST = 1 << 23
+MAX_IDS = 1 << 23
 
 """The most ids that are kept: 32 MB."""
 
 
 class TokenIdCache:
-    """Token ids by the text they encode; the oldest entries are dropped beyond `most` ids."""
+    """Token ids by the text they encode; the oldest entries are dropped beyond `max_ids`."""
 
-    def __init__(self, most: int = MOST) -> None:
-        self._most = most
+    def __init__(self, max_ids: int = MAX_IDS) -> None:
+        self._most = max_ids
         self._kept = 0
         self._ids: OrderedDict[bytes, array[int]] = OrderedDict()
 

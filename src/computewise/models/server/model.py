@@ -23,7 +23,7 @@ from computewise.models.server.protocol import (
     Response,
     Route,
     Tokens,
-    shared_out,
+    divide,
 )
 from computewise.models.server.templates import PromptTemplate, Rendered
 from computewise.session import gather
@@ -42,7 +42,7 @@ def cut(generated: Generation, delimiter: str) -> tuple[Step, ...]:
     logprob = sum(generated.tokens.logprobs) if generated.tokens else 0.0
     if len(texts) == 1:
         return (Step(texts[0], count, logprob),)
-    shares = shared_out(count, [len(text) for text in texts])
+    shares = divide(count, [len(text) for text in texts])
     return tuple(Step(text, share, logprob * share / max(count, 1)) for text, share in zip(texts, shares, strict=True))
 
 
@@ -183,7 +183,7 @@ class ServerModel:
         read = next((a.prompt_tokens for a in answers if a.prompt_tokens is not None), None)
         if read is None:
             read = len(asked.ids) if asked.ids is not None else -(-len(asked.text) // UNCOUNTED_CHARACTERS_A_TOKEN)
-        found = [one for answer in answers for one in answer.found]
+        found = [one for answer in answers for one in answer.generations]
         blank = [index for index, one in enumerate(found) if _blank(one)]
         gone_on = await gather(self._continue(asked, found[index], seeds[index]) for index in blank)
         for index, one in zip(blank, gone_on, strict=True):
@@ -260,11 +260,13 @@ class ServerModel:
         each = self.capabilities.n if asked.temperature > 0 else 1
         parts = [seeds[at : at + each] for at in range(0, len(seeds), each)]
         answers = await gather(self._ask(replace(asked, n=len(part), seed=part[0] & _SEED)) for part in parts)
-        missing = [seed for part, answer in zip(parts, answers, strict=True) for seed in part[len(answer.found) :]]
+        missing = [
+            seed for part, answer in zip(parts, answers, strict=True) for seed in part[len(answer.generations) :]
+        ]
         if missing:
             # Which seed goes with which continuation does not matter: they are as good as independent.
             answers += await gather(self._ask(replace(asked, n=1, seed=seed & _SEED)) for seed in missing)
-        if sum(len(answer.found) for answer in answers) != len(seeds):
+        if sum(len(answer.generations) for answer in answers) != len(seeds):
             raise ModelError(f"{self.name} gave another number of continuations than the {len(seeds)} asked for")
         return answers
 
@@ -282,7 +284,7 @@ class ServerModel:
         await self.ceiling.hold(held)
         try:
             answer = await self.route.generate(asked)
-            sampled = sum(one.sampled for one in answer.found)
+            sampled = sum(one.sampled for one in answer.generations)
             prompt = at_most.prompt_tokens if answer.prompt_tokens is None else answer.prompt_tokens
             cached = answer.cached_tokens or 0
             spent = self._spent(Usage(prompt_tokens=prompt, cached_prompt_tokens=cached, completion_tokens=sampled))
@@ -306,7 +308,7 @@ class ServerModel:
             if (room := asked.max_tokens - found.sampled) < 1:
                 return replace(found, ended="length")
             more = replace(self._behind(asked, found.text), max_tokens=room)
-            (then,) = (one for answer in await self._draw(more, [seed + again]) for one in answer.found)
+            (then,) = (one for answer in await self._draw(more, [seed + again]) for one in answer.generations)
             found = _joined(found, then)
             if not _blank(found):
                 break
@@ -350,7 +352,7 @@ def _blank(found: Generation) -> bool:
 
 
 def _joined(first: Generation, then: Generation) -> Generation:
-    both = first.tokens.and_then(then.tokens) if first.tokens is not None and then.tokens is not None else None
+    both = first.tokens.followed_by(then.tokens) if first.tokens is not None and then.tokens is not None else None
     return replace(then, text=first.text + then.text, tokens=both, count=first.sampled + then.sampled)
 
 

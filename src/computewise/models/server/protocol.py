@@ -55,7 +55,7 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def and_then(self, more: Tokens) -> Tokens:
+    def followed_by(self, more: Tokens) -> Tokens:
         """These tokens followed by `more`."""
         ids = None if self.ids is None or more.ids is None else self.ids + more.ids
         return Tokens(self.texts + more.texts, self.logprobs + more.logprobs, ids)
@@ -99,7 +99,7 @@ class Generation:
         return None
 
 
-def shared_out(total: int, weights: Sequence[int]) -> list[int]:
+def divide(total: int, weights: Sequence[int]) -> list[int]:
     """`total` split into whole numbers in proportion to the weights; evenly where all weights are 0."""
     if not sum(weights):
         weights = [1] * len(weights)
@@ -111,7 +111,7 @@ def shared_out(total: int, weights: Sequence[int]) -> list[int]:
 class Response:
     """The continuations of one request; `prompt_tokens` and `cached_tokens` are None where the server does not say."""
 
-    found: Sequence[Generation]
+    generations: Sequence[Generation]
     prompt_tokens: int | None
     cached_tokens: int | None
     completion_tokens: int | None
@@ -121,7 +121,7 @@ class Response:
 class Route(Protocol):
     """One of a server's routes to generate text."""
 
-    async def generate(self, asked: Request) -> Response:
+    async def generate(self, request: Request) -> Response:
         """Send one request. May return fewer continuations than requested. Raises `ServerError` or `ModelError`."""
         ...
 
@@ -187,7 +187,7 @@ class Counts(Struct):
         """The sampled tokens of each continuation: the total divided in proportion to their lengths."""
         if self.completion_tokens is None:
             return [None] * len(lengths)
-        return shared_out(self.completion_tokens, lengths)
+        return divide(self.completion_tokens, lengths)
 
 
 class Envelope(Struct):

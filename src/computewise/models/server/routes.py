@@ -46,47 +46,47 @@ class ChatRoute:
         self._logprobs, self._echoes = logprobs, echoes
         self._thinking = {} if thinking_budget is None else {str(dialect.thinking_budget): thinking_budget}
 
-    async def generate(self, asked: Request) -> Response:
+    async def generate(self, request: Request) -> Response:
         """See `Route.generate`."""
-        choices, counts = envelope_of(await self._client.post("chat/completions", self._body(asked)))
+        choices, counts = envelope_of(await self._client.post("chat/completions", self._body(request)))
         each = counts.each([len((one.message or ChoiceMessage()).content or "") for one in choices])
-        found = [self._read(choice, asked, count) for choice, count in zip(choices, each, strict=True)]
+        found = [self._read(choice, request, count) for choice, count in zip(choices, each, strict=True)]
         return Response(found, counts.prompt_tokens, counts.cached_tokens, counts.completion_tokens)
 
-    def _body(self, asked: Request) -> dict[str, Any]:
+    def _body(self, request: Request) -> dict[str, Any]:
         dialect = self._dialect
-        messages: list[dict[str, Any]] = [{"role": one.role, "content": one.content} for one in asked.messages]
+        messages: list[dict[str, Any]] = [{"role": one.role, "content": one.content} for one in request.messages]
         body: dict[str, Any] = {
             "model": self._model,
             "messages": messages,
-            dialect.limit: asked.max_tokens,
-            "temperature": asked.temperature,
-            "seed": asked.seed,
+            dialect.limit: request.max_tokens,
+            "temperature": request.temperature,
+            "seed": request.seed,
             **dialect.fixed,
             **dialect.sampling,
             **self._thinking,
-            **asked.fields,
+            **request.fields,
         }
-        if asked.n > 1:
-            body["n"] = asked.n
+        if request.n > 1:
+            body["n"] = request.n
         if messages[-1]["role"] == "assistant":
             body |= dialect.prefill
             if dialect.marked_prefill:
                 messages[-1]["prefix"] = True
         if self._logprobs:
             body |= {"logprobs": True, "top_logprobs": 1}
-        if asked.stop is not None:
-            body |= {"stop": [asked.stop], **dialect.keep_stop}
+        if request.stop is not None:
+            body |= {"stop": [request.stop], **dialect.keep_stop}
         return body
 
-    def _read(self, choice: Choice, asked: Request, count: int | None) -> Generation:
+    def _read(self, choice: Choice, request: Request, count: int | None) -> Generation:
         message = choice.message or ChoiceMessage()
-        text, last = message.content or "", asked.messages[-1]
+        text, last = message.content or "", request.messages[-1]
         if self._echoes and last.role == "assistant":
             text = text.removeprefix(last.content)
-        how = ended(choice, self._dialect, asked.stop, text, says=False)
-        if how == "stop" and asked.stop and not text.endswith(asked.stop):
-            text += asked.stop
+        how = ended(choice, self._dialect, request.stop, text, says=False)
+        if how == "stop" and request.stop and not text.endswith(request.stop):
+            text += request.stop
         return Generation(text, how, tokens_of(choice), count, message.thinking)
 
 
@@ -103,41 +103,41 @@ class CompletionsRoute:
         self._client, self._model, self._dialect = client, model, dialect
         self._logprobs, self._special, self._says = logprobs, special, says
 
-    async def generate(self, asked: Request) -> Response:
+    async def generate(self, request: Request) -> Response:
         """See `Route.generate`."""
-        choices, counts = envelope_of(await self._client.post("completions", self._body(asked)))
+        choices, counts = envelope_of(await self._client.post("completions", self._body(request)))
         each = counts.each([len(one.text or "") for one in choices])
-        found = [self._read(choice, asked, count) for choice, count in zip(choices, each, strict=True)]
+        found = [self._read(choice, request, count) for choice, count in zip(choices, each, strict=True)]
         return Response(found, counts.prompt_tokens, counts.cached_tokens, counts.completion_tokens)
 
-    def _body(self, asked: Request) -> dict[str, Any]:
+    def _body(self, request: Request) -> dict[str, Any]:
         dialect = self._dialect
         body: dict[str, Any] = {
             "model": self._model,
-            "prompt": asked.text if asked.ids is None else asked.ids,
-            "max_tokens": asked.max_tokens,
-            "temperature": asked.temperature,
-            "seed": asked.seed,
+            "prompt": request.text if request.ids is None else request.ids,
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "seed": request.seed,
             **dialect.fixed,
             **dialect.sampling,
             **dialect.token_ids,
-            **asked.fields,
+            **request.fields,
         }
-        if asked.n > 1:
-            body["n"] = asked.n
+        if request.n > 1:
+            body["n"] = request.n
         if dialect.special is not None:
             body[dialect.special] = self._special
         if self._logprobs:
             body["logprobs"] = 1
-        if asked.stop is not None:
-            body |= {"stop": [asked.stop], **dialect.keep_stop}
+        if request.stop is not None:
+            body |= {"stop": [request.stop], **dialect.keep_stop}
         return body
 
-    def _read(self, choice: Choice, asked: Request, count: int | None) -> Generation:
+    def _read(self, choice: Choice, request: Request, count: int | None) -> Generation:
         text = choice.text or ""
-        how = ended(choice, self._dialect, asked.stop, text, says=self._says)
-        if how == "stop" and asked.stop and not text.endswith(asked.stop):
-            text += asked.stop
+        how = ended(choice, self._dialect, request.stop, text, says=self._says)
+        if how == "stop" and request.stop and not text.endswith(request.stop):
+            text += request.stop
         if choice.token_ids is not None:
             count = len(choice.token_ids)
         return Generation(text, how, tokens_of(choice), count)
@@ -156,19 +156,19 @@ class OllamaRoute:
     def __init__(self, client: HttpClient, model: str) -> None:
         self._client, self._model = client, model
 
-    async def generate(self, asked: Request) -> Response:
+    async def generate(self, request: Request) -> Response:
         """See `Route.generate`."""
         options = {
-            "temperature": asked.temperature,
-            "seed": asked.seed,
-            "num_predict": asked.max_tokens,
-            "stop": [] if asked.stop is None else [asked.stop],
+            "temperature": request.temperature,
+            "seed": request.seed,
+            "num_predict": request.max_tokens,
+            "stop": [] if request.stop is None else [request.stop],
             **OLLAMA.fixed,
             **OLLAMA.sampling,
         }
-        body = {"model": self._model, "prompt": asked.text, "raw": True, "stream": False, "options": options}
+        body = {"model": self._model, "prompt": request.text, "raw": True, "stream": False, "options": options}
         found = read(await self._client.post("/api/generate", body), _OllamaCompletion, "response of Ollama's")
-        how: Ended = "end" if asked.stop is None else "unsaid"
+        how: Ended = "end" if request.stop is None else "unsaid"
         if found.done_reason == "length":
             how = "length"
         generated = Generation(found.response, how, None, found.eval_count)
@@ -207,15 +207,15 @@ class LlamaRoute:
         self._client, self._logprobs = client, logprobs
         self._spelt: dict[tuple[int, ...], str] = {}
 
-    async def generate(self, asked: Request) -> Response:
+    async def generate(self, request: Request) -> Response:
         """See `Route.generate`."""
         body = {
-            "prompt": asked.text if asked.ids is None else asked.ids,
-            "n_cmpl": asked.n,
-            "n_predict": asked.max_tokens,
-            "stop": [] if asked.stop is None else [asked.stop],
-            "temperature": asked.temperature,
-            "seed": asked.seed,
+            "prompt": request.text if request.ids is None else request.ids,
+            "n_cmpl": request.n,
+            "n_predict": request.max_tokens,
+            "stop": [] if request.stop is None else [request.stop],
+            "temperature": request.temperature,
+            "seed": request.seed,
             **LLAMA.fixed,
             **LLAMA.sampling,
             "n_probs": int(self._logprobs),
@@ -226,7 +226,7 @@ class LlamaRoute:
         held = await self._client.post("/completion", body)
         found = read(held if isinstance(held, list) else [held], list[_LlamaCompletion], "completion of llama.cpp's")
         found.sort(key=lambda one: one.index)
-        generated = [await self._read(one, asked.stop) for one in found]
+        generated = [await self._read(one, request.stop) for one in found]
         first = found[0] if found else _LlamaCompletion("", [], "limit")
         return Response(generated, first.tokens_evaluated, first.cached, sum(one.sampled for one in generated))
 

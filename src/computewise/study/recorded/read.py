@@ -36,11 +36,11 @@ def read_recording(path: Path) -> Recording:
 
 def _grading(equal: AnswerEquivalence) -> list[Finding]:
     findings = []
-    if equal.asked and not equal.by_mathematics:
+    if equal.comparisons and not equal.by_mathematics:
         findings.append(
             Finding(
                 "grading",
-                equal.asked,
+                equal.comparisons,
                 None,
                 "Answers were compared as normalised text, so equal ones that are written differently count as "
                 "different: pip install 'computewise[math]'.",

@@ -1,4 +1,4 @@
-// The form: a solve begun from the page.
+// The form that starts a request from the page.
 
 function serverKnown({ model, large, verifier, policy, embedded, example, strategies, efforts }) {
   const parts = [`model ${model}`, large ? `larger model ${large}` : null, verifier ? `verifier ${verifier}` : "no verifier", policy ? "policy loaded" : "no policy", embedded ? "built in" : null];

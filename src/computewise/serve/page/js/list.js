@@ -1,4 +1,4 @@
-// Recent requests, and what they come to.
+// The list of recent requests, and their totals.
 
 function renderList() {
   const list = at("requests");

@@ -1,4 +1,4 @@
-// What everything else is made of.
+// Helpers that the other scripts use.
 
 const LIST_EVERY = 1000;
 const TRACE_EVERY = 300;
@@ -6,7 +6,7 @@ const HIDDEN_EVERY = 10_000;
 const LONGEST_WAIT = 10_000;
 const KEPT_KEY = "computewise.key";
 const MOVING = ["queued", "running"];
-/** Strategies that are one answer, whatever is to be spent. */
+/** Strategies of a single answer, which take no budget. */
 const LONE = ["single", "greedy"];
 const STATUS = { queued: "queued", running: "running", done: "done", failed: "failed", cancelled: "cancelled", passed: "passed through" };
 

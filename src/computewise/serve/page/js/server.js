@@ -1,4 +1,4 @@
-// Asking the server, again and again, and saying what is wrong.
+// Polls the server, and shows errors.
 
 class Refused extends Error {
   constructor(status, message) {
@@ -29,7 +29,7 @@ function inWords(answer, body) {
   return `Too many requests at once: ${said}${wait ? ` Try again in ${wait} s.` : ""}`;
 }
 
-/** What is wrong with the whole page; a missing or wrong key asks for one. */
+/** Show an error of the whole page; for a missing or wrong key, show the form for it. */
 function trouble(refused) {
   const locked = refused?.status === 401;
   if (locked && sessionStorage.getItem(KEPT_KEY)) at("key-form").firstElementChild.textContent = "The server refused this key.";
@@ -38,7 +38,7 @@ function trouble(refused) {
   if (refused && !locked) write(at("trouble"), refused.message);
 }
 
-/** Do `work` again and again, `delay()` ms after it ended; the function that is returned does it at once. */
+/** Repeat `work`, `delay()` ms after it ended; returns a function that runs it at once. */
 function repeat(work, delay) {
   let timer = null;
   let busy = false;
@@ -84,13 +84,13 @@ const pollList = repeat(
   () => Math.min(listEvery() * 2 ** state.misses, LONGEST_WAIT),
 );
 
-/** What was just asked is looked for more often, until it is in the list. */
+/** Poll more often after a request was sent, until it is in the list. */
 function listEvery() {
   if (document.hidden) return HIDDEN_EVERY;
   return [...state.solving].some((id) => !state.traces.some((one) => one.id === id)) ? TRACE_EVERY : LIST_EVERY;
 }
 
-/** The selected request, until it has ended; then again where the list says that it has a newer version. */
+/** Fetch the selected request until it has ended, and again when the list has a newer version of it. */
 const pollTrace = repeat(
   async () => {
     const id = state.selected;

@@ -1,4 +1,4 @@
-// Everything is there: begin.
+// Starts the page, after all other scripts.
 
 at("solve").addEventListener("submit", solve);
 at("how").addEventListener("change", howChanged);

@@ -1,4 +1,4 @@
-// Numbers as a reader takes them in.
+// Formats numbers and times for a reader.
 
 const PREFIXES = ["", " k", " M", " G", " T", " P", " E"];
 
@@ -14,7 +14,7 @@ const percent = (value) => `${value < 0 ? "−" : ""}${Math.abs(100 * value).toF
 const duration = (seconds) => (seconds < 10 ? `${seconds.toFixed(1)} s` : seconds < 120 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`);
 const clock = (created) => new Date(1000 * created).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 
-/** What is still running has saved nothing yet. */
+/** Whether the cost of a request can be compared; not while it is running. */
 function isCompared({ baseline, saved, status }) {
   return baseline !== null && saved !== null && !MOVING.includes(status);
 }
