@@ -255,8 +255,8 @@ class Model(Protocol):
         ...
 
     @property
-    def parameters(self) -> int:
-        """How many numbers were learned: what FLOPs are counted from."""
+    def parameters(self) -> int | None:
+        """How many numbers were learned: what FLOPs are counted from; None where nobody knows."""
         ...
 
     @property
@@ -303,8 +303,8 @@ class Verifier(Protocol):
         ...
 
     @property
-    def parameters(self) -> int:
-        """How many numbers were learned: what FLOPs are counted from."""
+    def parameters(self) -> int | None:
+        """How many numbers were learned: what FLOPs are counted from; None where nobody knows."""
         ...
 
     async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:

@@ -231,7 +231,7 @@ class Flops:
 
 
 def flops(usage: Usage, model_parameters: int, verifier_parameters: int) -> Flops:
-    """Price a usage; tokens the verifier read again are cached, like the generator's."""
+    """The operations of a usage; tokens that the verifier reads again are cached, like the generator's."""
     return Flops(
         prompt=2.0 * model_parameters * (usage.prompt_tokens - usage.cached_prompt_tokens),
         completion=2.0 * model_parameters * usage.completion_tokens,
@@ -239,3 +239,12 @@ def flops(usage: Usage, model_parameters: int, verifier_parameters: int) -> Flop
         cached=2.0 * model_parameters * usage.cached_prompt_tokens
         + 2.0 * verifier_parameters * usage.cached_verifier_tokens,
     )
+
+
+def known_flops(usage: Usage, model_parameters: int | None, verifier_parameters: int | None) -> Flops | None:
+    """As `flops`; None where a size is unknown that a token of `usage` was computed with."""
+    if verifier_parameters is None and not usage.verifier_tokens:
+        verifier_parameters = 0
+    if model_parameters is None or verifier_parameters is None:
+        return None
+    return flops(usage, model_parameters, verifier_parameters)

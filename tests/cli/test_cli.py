@@ -21,15 +21,28 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
 POLICY = ["solve", "1+2*3", "--policy", "expressions"]
 MISTAKES = {
     "unknown policy": (["solve", "1+2*3", "--policy", "chess"], "allowed are a controller file, or expressions"),
-    "policy and strategy": ([*POLICY, "--strategy", "single"], "leave out strategy"),
-    "two prices": ([*POLICY, "--price", "0.1", "--accuracy", "0.8"], "name one of --price, --mean-cost and --accuracy"),
+    "policy and strategy": ([*POLICY, "--strategy", "single"], "leave out --strategy"),
+    "two prices": (
+        [*POLICY, "--price", "0.1", "--accuracy", "0.8"],
+        "price, mean_cost and accuracy exclude each other",
+    ),
     "negative price": ([*POLICY, "--price", "-1"], "at least 0"),
     "unreachable accuracy": ([*POLICY, "--accuracy", "0.999"], "no price comes to an accuracy of 0.999"),
     "unknown strategy": (["solve", "1+2*3", "--strategy", "mcts"], "allowed are single, greedy, best_of_n"),
-    "unknown setting": (["solve", "1+2*3", "--strategy", "single", "--n", "4"], "no setting 'n'"),
+    "no number": (["solve", "1+2*3", "--strategy", "beam_search(n=many)"], "n = 'many' of the strategy beam_search"),
+    "no fraction": (["solve", "1+2*3", "--strategy", "beam_search(n=2.5)"], "takes a whole number"),
+    "malformed strategy": (
+        ["solve", "1+2*3", "--strategy", "beam_search(n=2"],
+        "write it as beam_search or beam_search(n=",
+    ),
+    "no setup": (["solve", "1+2*3", "--setup", "nowhere.toml"], "cannot read the setup nowhere.toml"),
+    "unknown setting": (["solve", "1+2*3", "--strategy", "single(n=4)"], "no setting 'n'"),
     "budget below 1": (["solve", "1+2*3", "--budget", "0"], "at least 1"),
-    "n below 1": (["solve", "1+2*3", "--n", "0"], "at least 1"),
-    "n not divisible": (["solve", "1+2*3", "--n", "10", "--width", "4"], "allowed widths are 1, 2, 5, 10"),
+    "n below 1": (["solve", "1+2*3", "--strategy", "best_of_n(n=0)"], "at least 1"),
+    "n not divisible": (
+        ["solve", "1+2*3", "--strategy", "beam_search(n=10, width=4)"],
+        "allowed widths are 1, 2, 5, 10",
+    ),
     "malformed": (["solve", "3*(4+5"], "malformed expression"),
     "division": (["solve", "3/4"], "allowed are integers"),
     "empty": (["solve", ""], "malformed expression"),
@@ -42,8 +55,8 @@ MISTAKES = {
         ["solve", "1+2*3", "--strategy", "revisions", "--model", "small"],
         "not trained to revise its attempts: use revision",
     ),
-    "trust": (["solve", "1+2*3", "--strategy", "step_revisions", "--trust", "2"], "between 0 and 1"),
-    "no chains": (["solve", "1+2*3", "--strategy", "revisions", "--chains", "0"], "at least 1"),
+    "trust": (["solve", "1+2*3", "--strategy", "step_revisions(trust=2)"], "between 0 and 1"),
+    "no chains": (["solve", "1+2*3", "--strategy", "revisions(chains=0)"], "at least 1"),
     "temperature": (["solve", "1+2*3", "--temperature", "-1"], "at least 0"),
     "missing weights": (["solve", "1+2*3", "--weights", "nowhere.safetensors"], "no weights file"),
     "study budgets": (["study", "--budgets", "4", "1"], "rising"),
@@ -104,7 +117,7 @@ def test_a_budget_too_small_for_a_token_is_said() -> None:
 
 
 def test_solve_prints_json_that_adds_up() -> None:
-    result = run("solve", "3*(4+5)-6", "--strategy", "beam_search", "--n", "16", "--json")
+    result = run("solve", "3*(4+5)-6", "--strategy", "beam_search(n=16)", "--json")
     told = json.loads(result.stdout)
     assert told["answer"] == "21"
     assert told["correct"] is True
@@ -112,10 +125,10 @@ def test_solve_prints_json_that_adds_up() -> None:
     assert told["usage"]["samples"] == len(told["explored"])
     parts = ("prompt", "completion", "verifier")
     assert told["flops"]["total"] == pytest.approx(sum(told["flops"][part] for part in parts))
-    assert run("solve", "3*(4+5)-6", "--n", "16", "--json").stdout == result.stdout
+    assert run("solve", "3*(4+5)-6", "--json").stdout == result.stdout
 
 
-MISTAKEN = ["12*(3-4)+25*(7-2)-88", "--strategy", "step_revisions", "--chain-length", "4", "--chains", "2"]
+MISTAKEN = ["12*(3-4)+25*(7-2)-88", "--strategy", "step_revisions(chain_length=4, chains=2)"]
 """What `small` seldom gets right at once."""
 
 
@@ -148,13 +161,13 @@ def test_json_says_what_revises_what() -> None:
     revises = {one["id"]: one["revises"] for one in told["explored"]}
     assert revises == {id: "." in id for id in revises}
     assert any(revises.values())
-    searched = json.loads(run("solve", "3*(4+5)-6", "--n", "4", "--json").stdout)
+    searched = json.loads(run("solve", "3*(4+5)-6", "--strategy", "beam_search(n=4)", "--json").stdout)
     assert any(one["parent"] for one in searched["explored"])
     assert not any(one["revises"] for one in searched["explored"])
 
 
 def test_a_model_trained_to_revise_revises_whole_attempts() -> None:
-    flags = ["--strategy", "revisions", "--model", "revision_paper", "--chain-length", "3", "--chains", "2"]
+    flags = ["--strategy", "revisions(chain_length=3, chains=2)", "--model", "revision_paper"]
     told = json.loads(run("solve", MISTAKEN[0], *flags, "--json").stdout)
     assert [one["id"] for one in told["explored"]] == ["0", "0.0", "0.0.0", "1", "1.0", "1.0.0"]
     assert sum(one["revises"] for one in told["explored"]) == 4

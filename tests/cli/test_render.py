@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.tree import Tree
 
-from computewise.cli._render import diff, draw_attempts
+from computewise.cli._render import changes, draw_attempts
 from computewise.core import Attempt, Candidate, Step
 
 
@@ -47,11 +47,11 @@ def drawn(explored: Sequence[Candidate], chosen: Candidate | None = None) -> lis
     ],
 )
 def test_a_diff_without_colours_is_marked_as_git_marks_words(before: str, after: str, marked: str) -> None:
-    assert diff(before, after, coloured=False).plain == marked
+    assert changes(before, after, coloured=False).plain == marked
 
 
 def test_a_coloured_diff_strikes_out_and_marks_nothing() -> None:
-    text = diff("127-6 → 21", "125-6 → 21")
+    text = changes("127-6 → 21", "125-6 → 21", coloured=True)
     assert text.plain == "127125-6 → 21"
     styled = {text.plain[span.start : span.end]: span.style for span in text.spans}
     assert styled == {"127": "red strike", "125": "bold green", "-6 → 21": "dim"}

@@ -6,6 +6,7 @@ import json
 import math
 import random
 import re
+import tomllib
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
@@ -199,7 +200,7 @@ def test_check_says_what_a_server_allows(name: str, shell: Shell) -> None:
     assert "best_of_n" not in refused
 
 
-BEST = ("solve", QUESTION, *SERVED, "--strategy", "best_of_n")
+BEST = ("solve", QUESTION, *SERVED, "--strategy", "best_of_n(n=4)")
 ON_SERVER = ("solve", QUESTION, "--base-url", HOME, *TASK)
 EMBEDDED = ("solve", "1+2*3")
 REFUSED = {
@@ -209,7 +210,8 @@ REFUSED = {
     "unknown model": (["check", "--base-url", HOME, "--model", "other"], "has no model 'other': it lists little-1b"),
     "parameters": (["check", "--base-url", HOME, "--parameters", "inf"], "parameters = inf is not allowed"),
     "template": (["check", "--base-url", HOME, "--chat-template", "x.jinja"], "cannot read the chat template x.jinja"),
-    "no verifier": (ON_SERVER, "name a verifier by --verifier: "),
+    "no verifier": (["study", *ON_SERVER[2:], *MINE], "a study needs a verifier: name one by --verifier"),
+    "verifier not named": ([*ON_SERVER, "--verifier-url", HOME], "--verifier-url is for a verifier: name it by"),
     "unknown verifier": ([*ON_SERVER, "--verifier", "oracle"], "unknown verifier 'oracle': allowed are "),
     "prm on its own": ([*ON_SERVER, "--verifier", "prm"], "the verifier prm reads the embedded tasks only"),
     "judge elsewhere": (
@@ -220,36 +222,37 @@ REFUSED = {
         [*ON_SERVER, "--verifier", "launch/ThinkPRM-7B", "--verifier-parameters", "nan"],
         "verifier_parameters = nan is not allowed",
     ),
-    "verifier of none": ([*BEST, "--verifier-url", HOME], "--verifier-url is of a verifier with a model of its own"),
+    "verifier of none": ([*BEST, "--verifier-url", HOME], "--verifier-url is for a verifier with a model of its own"),
     "verifier twice": (
         [*ON_SERVER, "--verifier", "launch/ThinkPRM-7B", "--verifier-path", "x", "--verifier-url", HOME],
         "in this process, by --verifier-path, or on a server: name one",
     ),
-    "larger one's": ([*BEST, "--large-url", HOME], "--large-url is of a larger model: name it by --large"),
-    "dollars": ([*BEST, "--max-dollars", "1"], "--max-dollars needs --prices"),
-    "no dollars": ([*BEST, "--prices", "1", "1", "1", "1", "--max-dollars", "0"], "max_dollars = 0.0 is not allowed"),
-    "prices": ([*BEST, "--prices", "1", "-2", "3", "4"], "cached_input = -2.0 is not allowed"),
-    "prices of one": ([*BEST, "--large", "b", "--prices", "1", "1", "1", "1"], "prices are needed of both models"),
+    "larger one's": ([*BEST, "--large-url", HOME], "--large-url is for a larger model: name it by --large"),
+    "dollars": ([*STUDY, "--max-dollars", "1"], "--max-dollars needs --prices"),
+    "no dollars": ([*STUDY, "--prices", "1", "1", "1", "1", "--max-dollars", "0"], "max_dollars = 0.0 is not allowed"),
+    "prices": ([*STUDY, "--prices", "1", "-2", "3", "4"], "cached_input = -2.0 is not allowed"),
+    "prices of one": ([*STUDY, "--large", "b", "--prices", "1", "1", "1", "1"], "prices are needed of both models"),
     "temperature": ([*BEST, "--temperature", "inf"], "temperature = inf is not allowed: at least 0"),
-    "ceiling": ([*BEST, "--max-total-tokens", "0"], "max_total_tokens = 0 is not allowed: at least 1"),
-    "reached ceiling": ([*BEST, "--no-cache", "--max-total-tokens", "9"], "the spending limit of 9 tokens is reached"),
-    "thinking": ([*BEST, "--no-thinking", "--thinking-budget", "5"], "there is nothing to bound"),
-    "cache": ([*BEST, "--cache", "x", "--no-cache"], "name --cache or --no-cache"),
-    "no cache": ([*BEST, "--cache", "mine.jsonl"], "cannot use the cache mine.jsonl"),
+    "ceiling": ([*STUDY, "--max-total-tokens", "0"], "max_total_tokens = 0 is not allowed: at least 1"),
+    "thinking": (
+        [*BEST, "--no-thinking", "--thinking-budget", "5"],
+        "--no-thinking and --thinking-budget exclude each other",
+    ),
+    "cache": ([*STUDY, "--cache", "x", "--no-cache"], "--cache and --no-cache exclude each other"),
     "columns": ([*BEST, "--columns", "prompt"], "columns 'prompt' are not understood"),
-    "weights": ([*BEST, "--weights", "x.safetensors"], "--weights is of an embedded model"),
+    "weights": ([*BEST, "--weights", "x.safetensors"], "--weights is for an embedded model"),
     "price without policy": ([*BEST, "--price", "0.1"], "give --policy too"),
-    "policy and budget": ([*EMBEDDED, "--policy", "expressions", "--budget", "9"], "leave out budget"),
+    "policy and budget": ([*EMBEDDED, "--policy", "expressions", "--budget", "9"], "leave out --budget"),
     "shipped policy": (
         ["solve", QUESTION, *SERVED, "--policy", "expressions"],
         "is for the model 'small', not for little-1b",
     ),
     "code": (
         ["solve", QUESTION, "--base-url", HOME, "--verifier", "none", "--grader", "code", "--task", "mine.jsonl"],
-        "the grader code runs what the model writes",
+        "the grader code runs programs that the model writes",
     ),
-    "embedded cache": ([*EMBEDDED, "--no-cache"], "--no-cache is of a served model: give --base-url too"),
-    "embedded ceiling": ([*EMBEDDED, "--max-total-tokens", "9"], "--max-total-tokens is of a served model"),
+    "embedded cache": ([*EMBEDDED, "--no-cache"], "--no-cache is for a server's model: give --base-url too"),
+    "embedded ceiling": (["study", "--max-total-tokens", "9"], "--max-total-tokens is for a server's model"),
     "embedded data": ([*EMBEDDED, "--data", "mine.jsonl"], "--data needs --base-url"),
     "embedded grader": ([*EMBEDDED, "--grader", "exact"], "--grader needs --base-url"),
     "embedded study": (["study", "--verifier", "orm"], "a study of the embedded models has its own"),
@@ -270,6 +273,109 @@ def test_what_cannot_be_meant_is_one_line(name: str, shell: Shell) -> None:
     assert {path.name for path in shell.where.iterdir()} <= {"mine.jsonl", "cache"}
 
 
+def test_a_file_that_is_no_cache_is_named(shell: Shell) -> None:
+    assert "cannot use the cache mine.jsonl" in shell(*STUDY, "--cache", "mine.jsonl").refusal
+
+
+def test_without_a_verifier_the_majority_answers_and_a_line_says_how_to_name_one(shell: Shell) -> None:
+    said = shell(*ON_SERVER)
+    assert said.code == 0
+    assert "answer: 41734" in said.out
+    assert "best_of_n(n=16): " in said.out
+    assert [line for line in said.err.splitlines() if "name one by --verifier, such as judge" in line]
+    assert "--verifier" not in shell(*ON_SERVER, "--verifier", "none").err
+    told = json.loads(shell(*ON_SERVER, "--json").out)
+    assert told["answer"] == "41734"
+    assert told["usage"]["verifier_tokens"] == 0
+
+
+class Unsized(VLLM):
+    """Says nowhere how many parameters its model has."""
+
+    model = "somebody/little"
+
+
+@pytest.mark.parametrize("verifier", [(), ("--verifier", "judge"), ("--verifier", "logprob")])
+def test_without_a_size_there_are_no_flops_and_a_line_says_how_to_give_it(
+    verifier: tuple[str, ...], shell: Shell
+) -> None:
+    shell.net.servers["home:8000"] = Unsized(Stating(skill=0.7))
+    if "judge" in verifier:
+        shell.net.servers["judge:1"] = Judge()
+        verifier = (*verifier, "--verifier-url", "http://judge:1/v1", "--verifier-model", "wise")
+    said = shell(*ON_SERVER, *verifier, "--strategy", "best_of_n(n=4)")
+    assert said.code == 0, said
+    assert "answer: 41734" in said.out
+    assert "FLOPs unknown" in said.out
+    assert "the number of parameters of little is unknown, so no FLOPs are counted: give it by --parameters" in said.err
+    assert ("of wise is unknown, so no FLOPs are counted: give it by --verifier-p" in said.err) == ("judge" in verifier)
+    told = json.loads(shell(*ON_SERVER, *verifier, "--json").out)
+    assert told["flops"] is None
+    assert told["usage"]["completion_tokens"] > 0
+    sized = ("--parameters", "7e9", *(("--verifier-parameters", "1e9") if "judge" in verifier else ()))
+    known = shell(*ON_SERVER, *verifier, *sized, "--json")
+    assert json.loads(known.out)["flops"]["completion"] == 2 * 7e9 * told["usage"]["completion_tokens"]
+    assert "parameters" not in known.err
+
+
+def test_check_needs_no_size_and_a_study_says_that_it_does(shell: Shell) -> None:
+    shell.net.servers["home:8000"] = Unsized(Stating(skill=0.7))
+    assert re.search(r"parameters +unknown", shell("check", "--base-url", HOME).out)
+    assert json.loads(shell("check", "--base-url", HOME, "--json").out)["parameters"] is None
+    said = "a study counts FLOPs, and the number of parameters of little is unknown: give --parameters 7e9"
+    assert shell(*STUDY).refusal == said
+
+
+def test_what_check_saves_is_what_the_other_commands_take(shell: Shell) -> None:
+    shell.net.servers["judge:1"] = Judge()
+    judge = ("--verifier", "judge", "--verifier-url", "http://judge:1/v1", "--verifier-model", "Wise-7B")
+    said = shell("check", "--base-url", f"{HOME}/", *judge, *TASK, "--max-tokens", "99", "--save", "home.toml", **KEYS)
+    assert said.code == 0, said
+    assert "verifier judge Wise-7B: it tells a right solution from a wrong one" in said.out
+    held = (shell.where / "home.toml").read_text("utf-8")
+    assert tomllib.loads(held) == {
+        "model": {"base_url": HOME, "name": "little-1b", "parameters": 1_000_000_000},
+        "verifier": {"name": "judge", "base_url": "http://judge:1/v1", "model": "Wise-7B"},
+        "task": {"grader": "exact", "delimiter": "\\n"},
+        "limits": {"max_tokens": 99},
+    }
+    assert not [key for key in KEYS.values() if key in held]
+    plain = ("solve", QUESTION, "--strategy", "best_of_n(n=4)", "--json")
+    by_flags = shell(*plain, "--base-url", HOME, *judge, *TASK, "--max-tokens", "99")
+    by_file = shell(*plain, "--setup", "home.toml", "--no-cache")
+    assert json.loads(by_file.out) == json.loads(by_flags.out)
+    unlike = json.loads(shell(*plain, "--setup", "home.toml", "--verifier", "none").out)
+    assert unlike["usage"]["verifier_tokens"] == 0
+
+
+SETUPS = {
+    "table": ("[modle]\n", "has the unknown key 'modle': allowed are the tables [model], [large], [verifier]"),
+    "no table": ("model = 3\n", "has the unknown key 'model'"),
+    "key": ("[model]\nparamters = 7e9\n", "unknown key 'paramters' in [model]: allowed are base_url, name, parameters"),
+    "api key": ("[model]\napi_key = 'sk'\n", "has the unknown key 'api_key' in [model]"),
+    "code": ("[task]\nallow_code_execution = true\n", "has the unknown key 'allow_code_execution' in [task]"),
+    "type": ("[model]\nparameters = '7e9'\n", "has a wrong 'parameters' in [model]: expected `float`, got `str`"),
+    "list": ("[prices]\nmodel = [1, 2]\n", "has a wrong 'model' in [prices]: expected `array` of length 4"),
+    "truth": ("[model]\nno_thinking = 1\n", "has a wrong 'no_thinking' in [model]: expected `bool`, got `int`"),
+    "number": (
+        "[model]\nbase_url = 'http://home:8000/v1'\n[limits]\nmax_tokens = 0\n",
+        "max_tokens = 0 is not allowed",
+    ),
+    "toml": ("[model\n", "the setup s.toml is not valid TOML"),
+    "reached": (
+        f"[model]\nbase_url = '{HOME}'\n[limits]\nmax_total_tokens = 9\n",
+        "the spending limit of 9 tokens is reached",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SETUPS)
+def test_a_setup_that_cannot_be_meant_is_one_line(name: str, shell: Shell) -> None:
+    text, said = SETUPS[name]
+    (shell.where / "s.toml").write_text(text, "utf-8")
+    assert said in shell("solve", QUESTION, "--setup", "s.toml").refusal
+
+
 def test_of_two_models_one_has_to_be_named(shell: Shell) -> None:
     shell.net.servers["home:8000"] = Two()
     said = f"name the model by --model: {HOME} lists a-1b, b-7b"
@@ -288,12 +394,10 @@ def test_a_wrong_key_is_not_repeated(command: tuple[str, ...], shell: Shell) -> 
 @pytest.mark.parametrize("verifier", ["logprob", "none"])
 @pytest.mark.parametrize("strategy", ["best_of_n", "beam_search", "step_revisions"])
 def test_solve_shows_the_search(verifier: str, strategy: str, shell: Shell) -> None:
-    settings = ["--chains", "2"] if strategy == "step_revisions" else ["--n", "4"]
+    named = f"{strategy}({'chains=2' if strategy == 'step_revisions' else 'n=4'})"
     if (verifier, strategy) == ("none", "step_revisions"):
         return
-    said = shell(
-        "solve", QUESTION, "--base-url", HOME, "--verifier", verifier, *TASK, "--strategy", strategy, *settings
-    )
+    said = shell("solve", QUESTION, "--base-url", HOME, "--verifier", verifier, *TASK, "--strategy", named)
     assert said.code == 0, said
     assert "answer: 4173" in said.out
     assert f"{strategy}(" in said.out
@@ -302,7 +406,7 @@ def test_solve_shows_the_search(verifier: str, strategy: str, shell: Shell) -> N
 
 
 def test_solve_prints_one_json_object(shell: Shell) -> None:
-    told = json.loads(shell(*BEST, "--n", "4", "--task", "question", "--json").out)
+    told = json.loads(shell(*BEST, "--task", "question", "--json").out)
     assert told["answer"] == "41734"
     assert told["correct"] is None
     assert told["usage"]["samples"] == len(told["explored"]) == 4
@@ -311,7 +415,7 @@ def test_solve_prints_one_json_object(shell: Shell) -> None:
 def test_a_judge_says_what_is_right(shell: Shell) -> None:
     shell.net.servers["judge:1"] = Judge()
     judge = ("--verifier", "judge", "--verifier-url", "http://judge:1/v1", "--verifier-model", "Wise-7B")
-    told = json.loads(shell(*ON_SERVER, *judge, "--strategy", "best_of_n", "--n", "4", "--json", **KEYS).out)
+    told = json.loads(shell(*ON_SERVER, *judge, "--strategy", "best_of_n(n=4)", "--json", **KEYS).out)
     seen = {round(one["scores"][-1], 3): one["step"] for one in told["explored"]}
     assert sorted(seen) == [0.111, 0.889]
     assert "41734" in seen[0.889]
@@ -321,14 +425,14 @@ def test_a_judge_says_what_is_right(shell: Shell) -> None:
 
 def test_an_answer_that_the_grader_does_not_find_is_not_called_unfinished(shell: Shell) -> None:
     shell.net.servers["home:8000"] = VLLM(Little(skill=0.7))
-    assert "answer: none was found in what finished" in shell(*BEST, "--n", "2").out
+    assert "answer: none was found in what finished" in shell(*BEST).out
 
 
 def test_steps_are_refused_where_the_server_has_none(shell: Shell) -> None:
     shell.net.servers["home:8000"] = Hosted(Stating(skill=0.7))
-    said = shell("solve", QUESTION, *SERVED, "--strategy", "beam_search", "--n", "4").refusal
+    said = shell("solve", QUESTION, *SERVED, "--strategy", "beam_search(n=4)").refusal
     assert said.startswith("little-1b cannot be searched by steps: the server neither accepts raw prompts")
-    assert "answer: 41734" in shell(*BEST, "--n", "4").out
+    assert "answer: 41734" in shell(*BEST).out
 
 
 def test_logprob_is_refused_where_the_server_gives_none(shell: Shell) -> None:
@@ -467,7 +571,7 @@ def test_a_study_on_a_real_server(tmp_path: Path) -> None:
             "study", *place, "--problems", "10", "--budgets", "1", "4", "--difficulty-samples", "4", "--resume"
         )
         assert again.code == 0, again
-        assert re.search(r"answer: -?\d", shell("solve", "3*(4+5)-6", *place, "--n", "8").out)
+        assert re.search(r"answer: -?\d", shell("solve", "3*(4+5)-6", *place, "--strategy", "beam_search(n=8)").out)
         solved = shell("solve", "3*(4+5)-6", *place, "--policy", "runs/study/controller.json", "--price", "0.001")
         assert "answer: " in solved.out, solved
     summary = json.loads((tmp_path / "runs" / "study" / "summary.json").read_text("utf-8"))

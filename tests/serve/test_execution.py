@@ -224,7 +224,9 @@ async def test_a_policy_draws_until_nothing_is_worth_its_price_and_says_why() ->
     assert (of(work).confidence, of(work).exhausted) == (0.9, None)
     cheap = await tried(SimulatedBackend(fitted=fitted({"samples": 0.15})), reasoning_effort="low")
     assert cheap.usage.samples == 1
-    assert of(cheap).stopped.startswith("stopped: the leading answer is right with a chance of 0.90; the best there is")
+    assert of(cheap).stopped.startswith(
+        "stopped: the leading answer is right with a probability of 0.90; the best option"
+    )
     assert "not above the price of 0.2" in of(cheap).stopped
 
 
@@ -235,9 +237,11 @@ async def test_a_larger_model_s_tokens_are_its_own() -> None:
     assert (small.completion_tokens, large.completion_tokens) == (35, 35)
     assert work.usage == small + large
     each = 24 + 35
-    assert summarize_costs(work).flops.completion == 2 * 1_000 * 35 + 2 * 14_000 * 35
-    assert summarize_costs(work).flops.prompt == 2 * 1_000 * 24 + 2 * 14_000 * 24
-    assert summarize_costs(work).flops.verifier == 2 * 500 * 2 * each
+    spent = summarize_costs(work).flops
+    assert spent is not None
+    assert spent.completion == 2 * 1_000 * 35 + 2 * 14_000 * 35
+    assert spent.prompt == 2 * 1_000 * 24 + 2 * 14_000 * 24
+    assert spent.verifier == 2 * 500 * 2 * each
 
 
 async def test_where_the_policy_is_not_sure_enough_it_abstains() -> None:
@@ -245,7 +249,7 @@ async def test_where_the_policy_is_not_sure_enough_it_abstains() -> None:
     work = await tried(backend, computewise={"abstain_under": 0.5})
     found = of(work)
     assert (found.text, found.answer, found.chosen, found.confidence) == (None, None, None, 0.3)
-    assert found.stopped.startswith("abstained: the leading answer is right with a chance of 0.30")
+    assert found.stopped.startswith("abstained: the leading answer is right with a probability of 0.30")
     assert of(await tried(backend, computewise={"abstain_under": 0.2})).answer is not None
 
 

@@ -215,7 +215,7 @@ class OpenedNoted:
         """Noted."""
         return Noted(self.opened.model(role), self.log)
 
-    def verifier(self) -> Verifier:
+    def verifier(self) -> Verifier | None:
         """As it was."""
         return self.opened.verifier()
 

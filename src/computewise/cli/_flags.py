@@ -1,70 +1,67 @@
-"""Flags that say which served models a command runs on, and the source they come to."""
+"""Flags that describe servers, verifier and task, and the TOML file that may hold them."""
 
 from __future__ import annotations
 
-import asyncio
+import json
 import math
-import os
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
+import msgspec
 from cyclopts import Group, Parameter
 
-from computewise.core import LARGE, MODEL, Role
-from computewise.costs import Prices
 from computewise.errors import UsageError
-from computewise.http.client import CONCURRENCY, api_key_for
-from computewise.models.server.connect import ServerModelSpec, parameters_in, probe_model
-from computewise.session import Limits
+from computewise.http.client import CONCURRENCY
 from computewise.setups.base import IN_FLIGHT
-from computewise.setups.server import EMBEDDED_PRM, ServerSpec, SpendPolicy, SpendReport
-from computewise.tasks.arithmetic import TASKS
+from computewise.setups.server import EMBEDDED_PRM
 from computewise.tasks.load import TaskSpec, read_columns
-from computewise.verifiers.base import LOGPROB, MODEL_FREE, VerifierSpec
-from computewise.verifiers.templates import find_template
+from computewise.verifiers.base import MODEL_FREE
 
-PROBLEMS = Group("Problems", sort_key=1)
-SERVED = Group("Served models", sort_key=2, help="In place of the embedded ones; keys come from the environment.")
-_EMBEDDED = ("model", "verifier", "temperature")
+SERVER = Group("Server", sort_key=1, help="Without --base-url the embedded models run. See docs/servers.md.")
+VERIFIER = Group("Verifier", sort_key=2)
+TASK = Group("Task", sort_key=3)
+LARGER = Group("Larger model", sort_key=4)
+SAMPLING = Group("Sampling", sort_key=5)
+SPENDING = Group("Spending", sort_key=6)
+
+_EMBEDDED = ("setup", "model", "verifier", "temperature")
 """Flags that the embedded models have too."""
-OFF = 0.02
-"""Share by which a server may count otherwise before anybody hears of it: some leave out the end's token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFlags:
-    """Which problems, and who grades."""
+    """Which problems, and how their answers are graded."""
 
     task: str | None = None
-    "expressions or stories; of served models also math500, gsm8k, aime, reasoning_gym:DATASET, or a name for --data."
+    "expressions or stories; on a server also math500, gsm8k, aime, reasoning_gym:DATASET, or a name for --data."
     data: str | None = None
     "A .jsonl, .csv or .parquet file (the first two also .gz), or hf:OWNER/NAME on the Hugging Face hub."
     columns: str | None = None
-    'What the columns are called there: "prompt=question,answer=gold,id=uid".'
+    'The names of its columns: "prompt=question,answer=gold,id=uid".'
     grader: str | None = None
-    "math, choice, exact, module:function of your own, or code (with --allow-code-execution)."
+    "math (default), choice, exact, your own module:function, or code (with --allow-code-execution)."
     delimiter: str | None = None
-    "What ends a step (default a blank line); \\n is a line's end."
+    "The text that ends a step (default a blank line); write a line break as \\n."
     instruction: str | None = None
     "The system prompt, in place of the task's own."
     allow_code_execution: bool = False
-    "Let the grader code run what the model wrote: in a subprocess with limits, which is no sandbox."
+    "Let the grader code run what the model writes: in a subprocess with limits, which is no sandbox."
 
     def embedded(self) -> str:
-        """The name of an embedded task, of which nothing else can be said."""
+        """The name of an embedded task, which takes no other flag."""
         if (other := _set_flag(self, but=("task",))) is not None:
-            raise UsageError(f"the embedded models know their own tasks only: {other} needs --base-url")
+            raise UsageError(f"the embedded models have tasks of their own: {other} needs --base-url")
         return self.task or "expressions"
 
     def named(self, otherwise: str) -> TaskFlags:
-        """With that name where none is given: a file's own, if there is one."""
+        """With a task's name: where none is given, the data's, else `otherwise`."""
         return self if self.task else replace(self, task=self.data or otherwise)
 
     def spec(self) -> TaskSpec:
-        """As plain data; a task has to be named."""
+        """As plain data."""
         return TaskSpec(
             name=self.task or "expressions",
             path=self.data,
@@ -78,98 +75,102 @@ class TaskFlags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedFlags:
-    """Served models in place of the embedded ones; keys come from the environment (see docs/servers.md)."""
+    """A server's models in place of the embedded ones; keys are read from the environment."""
 
     base_url: Annotated[str | None, Parameter(name=("--base-url", "--upstream"))] = None
-    "An OpenAI-compatible server, such as http://localhost:8000/v1; without it the embedded models run."
+    "An OpenAI-compatible server, such as http://localhost:8000/v1."
     model: str | None = None
-    "The model's name there, where it has several; of the embedded ones small, large, revision or revision_paper."
+    "The model's name there, if it has several; of the embedded models small, large, revision or revision_paper."
+    setup: Path | None = None
+    "A TOML file with what describes server, verifier and task, as `check --save` writes it; flags win over it."
     parameters: float | None = None
-    "How many parameters it has, such as 1.5e9, where neither server nor name says so: FLOPs are counted from it."
+    "The number of parameters, such as 7e9, if neither server nor name says it: FLOPs are computed from it."
     chat_template: str | None = None
-    'A Jinja file or a model\'s directory to render prompts with, or "plain"; by default the server renders.'
+    'A Jinja file or a model\'s directory that renders prompts, or "plain"; by default the server renders them.'
     no_thinking: bool = False
-    "Tell a reasoning model's template not to let it think."
+    "Tell a reasoning model's template to leave out the thinking."
     thinking_budget: int | None = None
-    "Tokens a reasoning model may think, where the server can bound that."
-    large: str | None = None
-    "The name of a larger model, to compare with and to escalate to."
-    large_url: str | None = None
-    "Its server, where that is another."
-    large_parameters: float | None = None
-    "How many parameters it has, where neither server nor name says so."
-    verifier: str | None = None
-    "A known template, a .toml, judge, judge-grade, logprob, none (to solve), prm (embedded tasks); embedded: or orm."
-    verifier_url: str | None = None
-    "Its server (default: the model's)."
-    verifier_model: str | None = None
-    "Its name there (default: the template's, for a judge the model's)."
-    verifier_path: str | None = None
-    "Its directory, to run it in this process (extra hf)."
-    verifier_parameters: float | None = None
-    "How many parameters it has, where its name does not say so."
-    temperature: float = 1.0
-    "Of sampling; embedded models too."
-    max_tokens: int = 2048
-    "Tokens of one solution at most."
-    max_steps: int = 40
-    "Steps of one solution at most, in a search."
-    concurrency: int = CONCURRENCY
-    "Requests to a server under way at most; fewer where it turns them away."
+    "Most tokens that a reasoning model may think, if the server can bound them."
+    concurrency: int | None = None
+    "Most requests to a server at the same time (default 256); fewer where it refuses some."
+    verifier: Annotated[str | None, Parameter(group=VERIFIER)] = None
+    "judge, judge-grade, logprob, none, a reward model's name, a .toml, your own module:object; embedded prm, orm."
+    verifier_url: Annotated[str | None, Parameter(group=VERIFIER)] = None
+    "Its server (default the model's)."
+    verifier_model: Annotated[str | None, Parameter(group=VERIFIER)] = None
+    "Its name there (default the known name, for a judge the model's)."
+    verifier_path: Annotated[str | None, Parameter(group=VERIFIER)] = None
+    "Its directory, to run it in this process (needs the extra [hf])."
+    verifier_parameters: Annotated[float | None, Parameter(group=VERIFIER)] = None
+    "Its number of parameters, if its name does not say it."
+    large: Annotated[str | None, Parameter(group=LARGER)] = None
+    "The name of a larger model: to compare with, and for a controller to switch to."
+    large_url: Annotated[str | None, Parameter(group=LARGER)] = None
+    "Its server (default the model's)."
+    large_parameters: Annotated[float | None, Parameter(group=LARGER)] = None
+    "Its number of parameters, if neither server nor name says it."
+    temperature: Annotated[float | None, Parameter(group=SAMPLING)] = None
+    "The sampling temperature (default 1)."
+    max_tokens: Annotated[int | None, Parameter(group=SAMPLING)] = None
+    "Most tokens of one solution (default 2048)."
+    max_steps: Annotated[int | None, Parameter(group=SAMPLING)] = None
+    "Most steps of one solution in a search (default 40)."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerFlags(ServedFlags):
-    """Served models, what they cost, and where what was paid for is kept."""
+    """A server's models, what they may cost, and where answers are cached."""
 
-    prices: tuple[float, float, float, float] | None = None
-    "Dollars a million tokens: input, cached input, output, verifier."
-    large_prices: tuple[float, float, float, float] | None = None
-    "The same of the larger model."
-    max_total_tokens: int | None = None
-    "Sampled tokens after which the run stops; what is recorded is kept."
-    max_dollars: float | None = None
-    "Dollars after which the run stops."
-    in_flight: int = IN_FLIGHT
-    "Problems worked on at the same time."
-    cache: Path | None = None
-    "Where every answer that was paid for is kept (default ~/.cache/computewise/generations.sqlite)."
-    no_cache: bool = False
-    "Keep none, and pay for everything anew."
+    prices: Annotated[tuple[float, float, float, float] | None, Parameter(group=SPENDING)] = None
+    "Dollars for a million tokens: input, cached input, output, verifier."
+    large_prices: Annotated[tuple[float, float, float, float] | None, Parameter(group=SPENDING)] = None
+    "The same for the larger model."
+    max_total_tokens: Annotated[int | None, Parameter(group=SPENDING)] = None
+    "Sampled tokens after which the run stops; its records are kept."
+    max_dollars: Annotated[float | None, Parameter(group=SPENDING)] = None
+    "Dollars after which the run stops (needs --prices)."
+    in_flight: Annotated[int | None, Parameter(group=SPENDING)] = None
+    "Problems that are solved at the same time (default 64)."
+    cache: Annotated[Path | None, Parameter(group=SPENDING)] = None
+    "The file that keeps every answer (default ~/.cache/computewise/generations.sqlite)."
+    no_cache: Annotated[bool, Parameter(group=SPENDING)] = False
+    "Keep no answer, and sample everything again."
 
     @staticmethod
     def of(served: ServedFlags) -> ServerFlags:
-        """The same, nothing kept and nothing bounded."""
+        """The same flags, with nothing said about spending."""
         given = {one.name: getattr(served, one.name) for one in fields(served)}
-        return ServerFlags(**given, no_cache=served.base_url is not None)
+        return ServerFlags(**given)
 
     def check(self) -> None:
-        """Raise `UsageError` for what cannot be meant."""
-        if not 0 <= self.temperature < math.inf:
+        """Raise `UsageError` for flags that exclude or need each other, and for numbers out of range."""
+        if self.temperature is not None and not 0 <= self.temperature < math.inf:
             raise UsageError(f"temperature = {self.temperature} is not allowed: at least 0")
         if self.base_url is None:
             if (served := _set_flag(self, but=_EMBEDDED)) is not None:
-                raise UsageError(f"{served} is of a served model: give --base-url too")
+                raise UsageError(f"{served} is for a server's model: give --base-url too")
             return
         self._check_pairs()
         self._check_numbers()
 
     def _check_pairs(self) -> None:
         if self.max_dollars is not None and self.prices is None:
-            raise UsageError("--max-dollars needs --prices: nobody else says what a token costs")
+            raise UsageError("--max-dollars needs --prices: nothing else says what a token costs")
         if self.large is None and (larger := _set_flag(self, begin="large_")) is not None:
-            raise UsageError(f"{larger} is of a larger model: name it by --large")
+            raise UsageError(f"{larger} is for a larger model: name it by --large")
         if self.large is not None and (self.prices is None) != (self.large_prices is None):
             raise UsageError("prices are needed of both models, or of neither: --prices and --large-prices")
         where = _set_flag(self, begin="verifier_")
+        if where is not None and self.verifier is None:
+            raise UsageError(f"{where} is for a verifier: name it by --verifier")
         if where is not None and self.verifier in (*MODEL_FREE, EMBEDDED_PRM):
-            raise UsageError(f"{where} is of a verifier with a model of its own: {self.verifier} has none")
+            raise UsageError(f"{where} is for a verifier with a model of its own: {self.verifier} has none")
         if self.verifier_path is not None and (self.verifier_url is not None or self.verifier_model is not None):
             raise UsageError("a verifier runs in this process, by --verifier-path, or on a server: name one")
         if self.thinking_budget is not None and self.no_thinking:
-            raise UsageError("name --no-thinking or --thinking-budget: there is nothing to bound")
+            raise UsageError("--no-thinking and --thinking-budget exclude each other")
         if self.cache is not None and self.no_cache:
-            raise UsageError("name --cache or --no-cache")
+            raise UsageError("--cache and --no-cache exclude each other")
 
     def _check_numbers(self) -> None:
         for name in ("max_tokens", "max_steps", "max_total_tokens", "thinking_budget", "concurrency", "in_flight"):
@@ -183,112 +184,109 @@ class ServerFlags(ServedFlags):
             )
 
 
+DEFAULTS = {"temperature": 1.0, "max_tokens": 2048, "max_steps": 40, "concurrency": CONCURRENCY, "in_flight": IN_FLIGHT}
+"""The flags that are None until neither the command line nor the file gives them."""
+
+FILE_KEYS: Mapping[str, Mapping[str, str]] = {
+    "model": {
+        "base_url": "base_url",
+        "name": "model",
+        **{name: name for name in ("parameters", "chat_template", "no_thinking", "thinking_budget", "temperature")},
+    },
+    "large": {"name": "large", "base_url": "large_url", "parameters": "large_parameters"},
+    "verifier": {
+        "name": "verifier",
+        "base_url": "verifier_url",
+        "model": "verifier_model",
+        "path": "verifier_path",
+        "parameters": "verifier_parameters",
+    },
+    "task": {"name": "task", **{name: name for name in ("data", "columns", "grader", "delimiter", "instruction")}},
+    "limits": {
+        name: name
+        for name in ("max_tokens", "max_steps", "concurrency", "in_flight", "max_total_tokens", "max_dollars")
+    },
+    "prices": {"model": "prices", "large": "large_prices"},
+}
+"""The tables and keys of a setup file, each with the flag that it sets. Code is run only by a flag's permission."""
+
+
+def with_setup(served: ServerFlags, task: TaskFlags) -> tuple[ServerFlags, TaskFlags]:
+    """The flags, with what the file of --setup adds to them; raises `UsageError` for a file that is not understood.
+
+    A flag that names another model, verifier or task replaces the file's table; only the model's server stays.
+    """
+    if served.setup is None:
+        return served, task
+    held = _read(served.setup)
+    given = {**asdict(task), **asdict(served)}
+    for keys in FILE_KEYS.values():
+        if "name" in keys and given[keys["name"]] not in (None, held.get(keys["name"])):
+            held = {flag: value for flag, value in held.items() if flag in _KEPT or flag not in keys.values()}
+    return _filled(served, held), _filled(task, held)
+
+
+_KEPT = ("base_url", "temperature")
+"""What a setup file says of a model that holds for another model too."""
+Flags = TypeVar("Flags", ServerFlags, TaskFlags)
+
+
+def _filled(flags: Flags, held: Mapping[str, Any]) -> Flags:
+    names = {one.name: one.default for one in fields(flags)}
+    return replace(
+        flags, **{name: value for name, value in held.items() if name in names and getattr(flags, name) == names[name]}
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The values of a setup file by the names of their flags."""
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the setup {path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the setup {path} is not valid TOML: {error}") from None
+    types = {**get_type_hints(ServerFlags), **get_type_hints(TaskFlags)}
+    found = {}
+    for table, keys in tables.items():
+        if table not in FILE_KEYS or not isinstance(keys, dict):
+            listed = ", ".join(f"[{name}]" for name in FILE_KEYS)
+            raise UsageError(f"the setup {path} has the unknown key {table!r}: allowed are the tables {listed}")
+        for key, value in keys.items():
+            if key not in FILE_KEYS[table]:
+                listed = ", ".join(FILE_KEYS[table])
+                raise UsageError(f"the setup {path} has the unknown key {key!r} in [{table}]: allowed are {listed}")
+            flag = FILE_KEYS[table][key]
+            wanted = next((one for one in get_args(types[flag]) if one is not type(None)), types[flag])
+            try:
+                found[flag] = msgspec.convert(value, wanted, strict=True)
+            except msgspec.ValidationError as error:
+                text = str(error).partition(" - ")[0].lower()
+                raise UsageError(f"the setup {path} has a wrong {key!r} in [{table}]: {text}") from None
+    return found
+
+
+def write_setup(served: ServerFlags, task: TaskFlags) -> str:
+    """The text of a setup file with these flags; no key is part of them."""
+    given = {**asdict(task), **asdict(served)}
+    parts = []
+    for table, keys in FILE_KEYS.items():
+        lines = [f"{key} = {_toml(given[flag])}\n" for key, flag in keys.items() if given[flag] not in (None, False)]
+        parts += [f"[{table}]\n{''.join(lines)}"] if lines else []
+    return "\n".join(parts)
+
+
+def _toml(value: str | float | bool | Sequence[float]) -> str:
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return json.dumps(value)
+
+
 def _set_flag(flags: TaskFlags | ServerFlags, *, begin: str = "", but: Sequence[str] = ()) -> str | None:
-    """The first flag whose name begins so that is not what it is by default."""
+    """The first flag with that beginning whose value is not the default."""
     for one in fields(flags):
         if one.name.startswith(begin) and one.name not in but and getattr(flags, one.name) != one.default:
             return f"--{one.name.replace('_', '-')}"
     return None
-
-
-def server_source(flags: ServerFlags, task: TaskFlags) -> ServerSpec:
-    """Find out what the servers can do, and what they are called for."""
-    flags.check()
-    assert flags.base_url is not None
-    problems = task.spec()
-    if flags.verifier == EMBEDDED_PRM and problems.name not in TASKS:
-        raise UsageError(f"the verifier prm reads the embedded tasks only ({', '.join(TASKS)}): name another")
-    small, large = asyncio.run(_find(flags, flags.base_url))
-    given: dict[Role, tuple[float, ...] | None] = {MODEL: flags.prices, LARGE: flags.large_prices}
-    prices = {role: Prices(*each) for role, each in given.items() if each is not None}
-    return ServerSpec(
-        small=small,
-        large=large,
-        verifier=_verifier(flags, small),
-        problems=problems,
-        bounds=Limits(steps=flags.max_steps, tokens=flags.max_tokens),
-        sampling_temperature=flags.temperature,
-        prices=prices,
-        spending=SpendPolicy(
-            tokens=flags.max_total_tokens,
-            dollars=flags.max_dollars,
-            cache=None if flags.no_cache else flags.cache or default_cache(),
-            concurrency=flags.concurrency,
-            in_flight=flags.in_flight,
-            account=_say,
-        ),
-    )
-
-
-def _say(account: SpendReport) -> None:
-    """On standard error: what was paid for, what was not, and whether the server counts alike."""
-    seen = account.observed
-    if not (seen.requests or account.saved.samples):
-        return
-    line = f"{account.model}: {seen.requests} requests, {seen.counted:,} tokens sampled"
-    if account.saved.completion_tokens:
-        line += f", {account.saved.completion_tokens:,} more taken from the cache"
-    if seen.said and abs(seen.said - seen.counted) > OFF * seen.counted:
-        line += f"; the server says {seen.said:,}"
-    print(line, file=sys.stderr)
-
-
-def default_cache() -> Path:
-    """Shared by every run of this user."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "computewise" / "generations.sqlite"
-
-
-async def _find(flags: ServerFlags, base_url: str) -> tuple[ServerModelSpec, ServerModelSpec | None]:
-    small = await probe_model(
-        base_url,
-        flags.model,
-        api_key=api_key_for(MODEL),
-        parameters=flags.parameters,
-        chat_template=flags.chat_template,
-        thinking=not flags.no_thinking,
-        thinking_budget=flags.thinking_budget,
-    )
-    if flags.large is None:
-        return small, None
-    elsewhere = (flags.large_url or base_url).rstrip("/") != base_url.rstrip("/")
-    large = await probe_model(
-        flags.large_url or base_url,
-        flags.large,
-        api_key=api_key_for(LARGE if elsewhere else MODEL),
-        parameters=flags.large_parameters,
-        thinking=not flags.no_thinking,
-    )
-    return small, large
-
-
-def _verifier(flags: ServerFlags, small: ServerModelSpec) -> VerifierSpec | None:
-    """A judge is the model itself unless another is named."""
-    name = flags.verifier
-    if name is None:
-        raise UsageError(
-            "name a verifier by --verifier: a known template's name, judge, judge-grade (any chat model), "
-            "logprob (the model's own opinion) or, to solve by majority, none"
-        )
-    if name == EMBEDDED_PRM:
-        return None
-    if name == LOGPROB and not small.capabilities.logprobs:
-        raise UsageError(f"{small.capabilities.server} gives no log-probabilities to judge by: name another verifier")
-    if name in MODEL_FREE:
-        return VerifierSpec(name)
-    template, model = find_template(name), flags.verifier_model
-    if template.judge is not None and "/" not in template.name and flags.verifier_path is None:
-        if model is None and flags.verifier_url is not None:
-            raise UsageError(f"name the model that is the verifier {name} at --verifier-url by --verifier-model")
-        model = model or small.model
-    said = small.parameters if model == small.model else parameters_in(model or template.name)
-    size = said if flags.verifier_parameters is None else flags.verifier_parameters
-    if size is None and flags.verifier_path is None:
-        raise UsageError(f"how many parameters the verifier {name} has, nobody says: give --verifier-parameters")
-    return VerifierSpec(
-        name,
-        model=model,
-        base_url=None if flags.verifier_path else flags.verifier_url or small.base_url,
-        path=flags.verifier_path,
-        parameters=round(size or 0),
-    )

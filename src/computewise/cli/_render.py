@@ -8,22 +8,21 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict
-from difflib import SequenceMatcher
+from dataclasses import asdict, dataclass
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from computewise.cli._players import Players
 from computewise.controller.controller import Controller, read_controller
+from computewise.controller.explain import why
 from computewise.controller.file import controller_path
 from computewise.controller.solve import solve_adaptively
-from computewise.core import Candidate, Decision, Problem, Result, Task
-from computewise.costs import flops
-from computewise.errors import UsageError
+from computewise.core import VERIFIER, Candidate, Decision, Problem, Result
+from computewise.costs import known_flops
+from computewise.setups.base import SetupSpec
+from computewise.viewer.tree import diff
 
 
 def draw(title: str, explored: Sequence[Candidate], chosen: Candidate | None = None) -> Tree:
@@ -128,7 +127,7 @@ def _attempt_line(attempt: Candidate, before: Candidate | None, chosen: Candidat
     elif _shown(attempt) == _shown(before):
         line.append("unchanged", style="dim")
     else:
-        line.append_text(diff(_shown(before), _shown(attempt), coloured=coloured))
+        line.append_text(changes(_shown(before), _shown(attempt), coloured=coloured))
     if attempt.scores and len(attempt.scores) == len(attempt.steps):
         line.append(f"  {attempt.scores[-1]:.2f}", style="cyan")
     if attempt.end == "length":
@@ -142,83 +141,82 @@ def _shown(attempt: Candidate) -> str:
     return " → ".join(step.text.strip() for step in attempt.steps)
 
 
-def diff(before: str, after: str, *, coloured: bool = True) -> Text:
-    """`after` with what it changes of `before`, by whole numbers and words."""
-    old, new = _PIECES.findall(before), _PIECES.findall(after)
+def changes(before: str, after: str, *, coloured: bool) -> Text:
+    """`after` with its changes against `before`, by whole numbers and words."""
     marks = ("", "", "", "") if coloured else ("[-", "-]", "{+", "+}")
     text = Text()
-    for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if kind == "equal":
-            text.append("".join(new[c:d]), style="dim")
-            continue
-        if a < b:
-            text.append(f"{marks[0]}{''.join(old[a:b])}{marks[1]}", style="red strike")
-        if c < d:
-            text.append(f"{marks[2]}{''.join(new[c:d])}{marks[3]}", style="bold green")
+    for kind, words in diff(before, after, _PIECES):
+        match kind:
+            case "-":
+                text.append(f"{marks[0]}{words}{marks[1]}", style="red strike")
+            case "+":
+                text.append(f"{marks[2]}{words}{marks[3]}", style="bold green")
+            case _:
+                text.append(words, style="dim")
     return text
 
 
+def shown_flops(flops: float | None) -> str:
+    """For a person; None where a model's size is unknown."""
+    return "FLOPs unknown" if flops is None else f"{flops:.2e} FLOPs"
+
+
 MEAN_COST = 8.0
+"""Samples for each problem on average, where neither a price nor a mean cost nor an accuracy is given."""
 
-"""Draws a problem on average, where neither a price nor a mean cost is named."""
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One problem for a controller, and what it may spend on it."""
+
+    problem: Problem
+    policy: str
+    """A file, or the name of a shipped controller."""
+    price: float | None
+    mean_cost: float | None
+    accuracy: float | None
+    min_confidence: float
+    seed: int
 
 
-def solve_by_policy(
-    problem: Problem,
-    task: Task,
-    policy: str,
-    open_players: AbstractAsyncContextManager[Players],
-    *,
-    price: float | None,
-    mean_cost: float | None,
-    accuracy: float | None,
-    abstain_under: float,
-    seed: int,
-    temperature: float,
-    as_json: bool,
-) -> None:
-    """Follow a policy file, or the one shipped for a task, and print what it did and why."""
+def solve_by_policy(request: Request, spec: SetupSpec, *, as_json: bool) -> None:
+    """Let a controller solve a problem, and print what it did and why."""
+    labels = spec.labels()
 
-    async def run() -> tuple[Result, Controller, float, float]:
-        async with open_players as players:
-            path = controller_path(policy)
-            fitted = read_controller(path, models=list(players.models), verifier=players.verifier_name)
-            asked = _price(fitted, price, mean_cost, accuracy)
-            models = {name: players.models[name] for name in fitted.models}
+    async def run() -> tuple[Result, Controller, float, float | None]:
+        names = {label: role for role, label in labels.items() if role != VERIFIER}
+        fitted = read_controller(controller_path(request.policy), models=list(names), verifier=labels[VERIFIER])
+        price = fitted.resolve_price(
+            price=request.price, mean_cost=request.mean_cost, accuracy=request.accuracy, default=MEAN_COST
+        )
+        async with spec.open() as setup:
+            models, verifier = {name: setup.model(names[name]) for name in fitted.models}, setup.verifier()
             solved = await solve_adaptively(
-                problem,
+                request.problem,
                 fitted,
-                asked,
+                price,
                 models,
-                players.verifier,
-                task,
-                seed=seed,
-                min_confidence=abstain_under,
-                temperature=temperature,
-                limits=players.limits,
+                verifier,
+                spec.task(),
+                seed=request.seed,
+                min_confidence=request.min_confidence,
+                temperature=spec.temperature(),
+                limits=spec.limits(),
             )
-            read = players.verifier_parameters
-            each = [flops(usage, models[name].parameters, read).total for name, usage in solved.usages.items()]
-            return solved, fitted, asked, sum(each)
+            read = verifier.parameters if verifier else 0
+            each = [known_flops(usage, models[name].parameters, read) for name, usage in solved.usages.items()]
+            return solved, fitted, price, None if None in each else sum(one.total for one in each if one)
 
-    solved, fitted, asked, spent = asyncio.run(run())
+    solved, fitted, price, spent = asyncio.run(run())
     if as_json:
-        print(json.dumps(_plain(problem, solved, fitted, asked, spent), indent=2))
+        print(json.dumps(_plain(request.problem, solved, fitted, price, spent), indent=2))
     else:
-        _show(problem, solved, fitted, asked, spent)
+        _show(request.problem, solved, fitted, price, spent)
 
 
-def _price(fitted: Controller, price: float | None, mean_cost: float | None, accuracy: float | None) -> float:
-    if sum(one is not None for one in (price, mean_cost, accuracy)) > 1:
-        raise UsageError("name one of --price, --mean-cost and --accuracy: the others stand for a price")
-    if price is not None:
-        return price
-    if accuracy is not None:
-        return fitted.rule.price_for_accuracy(accuracy)
-    return fitted.rule.price_for(MEAN_COST if mean_cost is None else mean_cost)
-
-
-def _plain(problem: Problem, solved: Result, fitted: Controller, price: float, spent: float) -> dict[str, object]:
+def _plain(
+    problem: Problem, solved: Result, fitted: Controller, price: float, spent: float | None
+) -> dict[str, object]:
     return {
         "problem": problem.prompt,
         "answer": solved.answer,
@@ -236,17 +234,18 @@ def _plain(problem: Problem, solved: Result, fitted: Controller, price: float, s
         ],
         "usage": {name: asdict(usage) for name, usage in solved.usages.items()},
         "flops": spent,
-        "draws_worth": spent / fitted.unit,
+        "draws_worth": None if spent is None else spent / fitted.unit,
     }
 
 
-def _show(problem: Problem, solved: Result, fitted: Controller, price: float, spent: float) -> None:
+def _show(problem: Problem, solved: Result, fitted: Controller, price: float, spent: float | None) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
     table = Table(title=problem.prompt, title_style="bold")
-    for column in ("", "why", "drawn: answer (value)", "leader then"):
+    table.add_column("", no_wrap=True)
+    for column in ("why", "drawn: answer (value)", "leader then"):
         table.add_column(column)
     for decision in solved.decisions:
-        table.add_row(_what(decision), _why(decision, price), _drawn(decision), decision.leader or "-")
+        table.add_row(_what(decision), why(decision, price), _drawn(decision), decision.leader or "-")
     console.print(table)
     known = problem.answer
     verdict = "" if known is None else "  (right)" if solved.answer == known else f"  (wrong: {known})"
@@ -254,24 +253,13 @@ def _show(problem: Problem, solved: Result, fitted: Controller, price: float, sp
     unread = "none was found in what finished" if any(c.finished for c in solved.tree) else "none finished"
     answer = solved.answer if solved.answer is not None else "abstained" if abstained else unread
     console.print(f"answer: {answer}{verdict}", style="bold")
-    console.print(
-        f"{spent:.2e} FLOPs in all, as much as {spent / fitted.unit:.1f} draws of {fitted.arms[0].name}; "
-        f"price {price:.2g} a draw, in accuracy"
-    )
+    beside = "" if spent is None else f", as many as {spent / fitted.unit:.1f} samples of {fitted.arms[0].name}"
+    console.print(f"{shown_flops(spent)} in all{beside}; a sample must gain {price:.2g} in accuracy")
 
 
 def _what(decision: Decision) -> str:
     action = decision.action
     return f"{action.kind}: {action.arm}" if action.arm else action.kind
-
-
-def _why(decision: Decision, price: float) -> str:
-    action = decision.action
-    if action.worth == float("inf"):
-        return "nothing drawn yet"
-    if action.arm is None:
-        return f"leader right with {action.confidence:.2f}; the best to do is worth {action.worth:.2g} a draw"
-    return f"leader right with {action.confidence:.2f}; worth {action.worth:.2g} a draw, above {price:.2g}"
 
 
 def _drawn(decision: Decision) -> str:

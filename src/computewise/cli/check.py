@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from computewise.core import MODEL
-from computewise.http.client import api_key_for
+from computewise.cli._flags import SERVER, TASK, ServedFlags, ServerFlags, TaskFlags, with_setup, write_setup
+from computewise.cli._setup import server_setup
+from computewise.errors import RunError, UsageError
 from computewise.models.server.capabilities import Capabilities
-from computewise.models.server.connect import ServerModelSpec, probe_model
+from computewise.models.server.connect import ServerModelSpec
+from computewise.setups.server import ServerSpec
+from computewise.tasks.load import QUESTION
 
 RUNGS = {
     "A": "raw prompts, and the server says what ended a step",
@@ -25,51 +31,62 @@ RUNGS = {
 
 def check(
     *,
-    base_url: str,
-    model: str | None = None,
-    parameters: float | None = None,
-    chat_template: str | None = None,
-    thinking: Annotated[bool, Parameter(negative="--no-thinking")] = True,
+    save: Path | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
+    served: Annotated[ServedFlags, Parameter(name="*", group=SERVER)] = ServedFlags(),
+    task_flags: Annotated[TaskFlags, Parameter(name="*", group=TASK)] = TaskFlags(),
 ) -> None:
     """Find out what an OpenAI-compatible server can do with a model, and which strategies that allows.
 
-    A dozen requests of a few tokens. A key is taken from the environment variable COMPUTEWISE_API_KEY.
+    It sends a dozen requests of a few tokens, with the key in the environment variable COMPUTEWISE_API_KEY. A verifier
+    that is named has to tell a right solution from a wrong one.
 
     Parameters
     ----------
-    base_url:
-        Such as http://localhost:8000/v1.
-    model:
-        Its name there; may be left out where there is only one.
-    parameters:
-        How many it has, such as 1.5e9, where neither the server nor the name says so.
-    chat_template:
-        A Jinja file, or a model's directory, to render prompts with; "plain" for a base model that has none. Without
-        it the server is asked to render, where it can.
-    thinking:
-        --no-thinking tells a reasoning model's template not to let it think.
+    save:
+        Write the flags and what was found to this TOML file, for --setup of solve, study and serve. It holds no key.
     as_json:
         Print one JSON object.
 
     """
-    served = asyncio.run(
-        probe_model(
-            base_url,
-            model,
-            api_key=api_key_for(MODEL),
-            parameters=parameters,
-            chat_template=chat_template,
-            thinking=thinking,
-        )
-    )
+    flags, task_flags = with_setup(ServerFlags.of(served), task_flags)
+    if flags.base_url is None:
+        raise UsageError("name the server: --base-url http://localhost:8000/v1")
+    spec = server_setup(replace(flags, no_cache=True), task_flags.named(QUESTION))
+    verifier = None if flags.verifier is None else asyncio.run(_verify(spec))
+    found = spec.small
+    if save is not None:
+        held = replace(flags, base_url=found.base_url, model=found.model, parameters=found.parameters)
+        _write(save, write_setup(held, task_flags))
     if as_json:
-        print(json.dumps({**served.to_dict(), "strategies": served.capabilities.strategies()}, indent=2))
+        plain = {**found.to_dict(), "strategies": found.capabilities.strategies()}
+        print(json.dumps({**plain, "verifier": verifier} if verifier else plain, indent=2))
     else:
-        _show(served)
+        _show(found, verifier)
+        if save is not None:
+            print(f"written to {save}: computewise solve QUESTION --setup {save}")
+    for label, flag in spec.unknown_sizes().items():
+        print(
+            f"computewise: the number of parameters of {label} is unknown: FLOPs are counted with {flag} 7e9",
+            file=sys.stderr,
+        )
 
 
-def _show(served: ServerModelSpec) -> None:
+async def _verify(spec: ServerSpec) -> str | None:
+    """The verifier's name, once it has passed its self-check; None for "none"."""
+    async with spec.open() as setup:
+        verifier = setup.verifier()
+        return None if verifier is None else verifier.name
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _show(served: ServerModelSpec, verifier: str | None) -> None:
     found = served.capabilities
     console = Console()
     version = f" {found.version}" if found.version else ""
@@ -78,6 +95,8 @@ def _show(served: ServerModelSpec) -> None:
     for name, value in _facts(served, found).items():
         table.add_row(name, value)
     console.print(table)
+    if verifier is not None:
+        console.print(f"verifier {verifier}: it tells a right solution from a wrong one", markup=False, highlight=False)
     console.print(f"rung {found.rung}: {RUNGS[found.rung]}", style="bold", highlight=False)
     strategies = found.strategies()
     allowed = [name for name, why in strategies.items() if why is None]
@@ -92,7 +111,7 @@ def _facts(served: ServerModelSpec, found: Capabilities) -> dict[str, str]:
     if found.prefill:
         prefill = "yes" if found.keeps_separator else "yes, but the blank line that ends a step is trimmed"
     return {
-        "parameters": f"{served.parameters:.3g}",
+        "parameters": "unknown" if served.parameters is None else f"{served.parameters:.3g}",
         "context": f"{found.context} tokens" if found.context else "not said",
         "chat": _yes(found.chat),
         "raw completions": _yes(found.raw),

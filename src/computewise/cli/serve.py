@@ -11,33 +11,34 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from computewise.cli._flags import PROBLEMS, SERVED, ServedFlags, ServerFlags, TaskFlags, server_source
+from computewise.cli._flags import DEFAULTS, SERVER, TASK, ServedFlags, ServerFlags, TaskFlags, with_setup
+from computewise.cli._setup import notes, server_setup
 from computewise.errors import UsageError
 from computewise.http.concurrency import Retry
 from computewise.serve.backends import Backend
 from computewise.serve.settings import EFFORTS, ServerSettings
 
 KEYS = "COMPUTEWISE_SERVE_KEYS"
-"""The environment's variable with the keys of clients, separated by commas."""
+"""The environment variable with the keys of clients, separated by commas."""
 NO_POLICY = "none"
 PATIENCE = Retry(tries=3, seconds=10.0, first=0.1, longest=2.0)
-"""Somebody waits: what asks for more time than this is passed on to the client."""
+"""A client waits: an upstream that fails for longer than this is reported to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What clients may ask for."""
+    """Bounds on what clients may ask for."""
 
     in_flight: int = 64
-    "Requests worked on at the same time."
+    "Requests that are solved at the same time."
     queue: int = 2048
-    "Requests that may wait for that; further ones are told to come again (429)."
+    "Requests that may wait for a place; further ones are answered with 429."
     timeout: float = 600.0
-    "Seconds a request may take; then the best answer so far is given."
+    "Seconds that a request may take; then the best answer so far is given."
     max_generations: int = 256
-    "Solutions that a client may have sampled by naming a strategy."
+    "Most solutions that a strategy named by a client may sample."
     efforts: tuple[float, float, float] = tuple(EFFORTS.values())  # type: ignore[assignment]
-    "Three numbers: draws a problem on average that reasoning_effort low, medium (the default) and high stand for."
+    "Samples for each problem on average at reasoning_effort low, medium (the default) and high."
 
 
 def serve(
@@ -45,23 +46,24 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     policy: str | None = None,
-    problem_set: Annotated[TaskFlags, Parameter(name="*", group=PROBLEMS)] = TaskFlags(),
-    serving: Annotated[ServedFlags, Parameter(name="*", group=SERVED)] = ServedFlags(),
+    problem_set: Annotated[TaskFlags, Parameter(name="*", group=TASK)] = TaskFlags(),
+    serving: Annotated[ServedFlags, Parameter(name="*", group=SERVER)] = ServedFlags(),
     bounds: Annotated[Bounds, Parameter(name="*")] = Bounds(),
 ) -> None:
-    """Serve compute-optimal answers behind an OpenAI-compatible URL, with a page to watch them being found.
+    """Serve an OpenAI-compatible URL whose answers are searched for, with a page that shows the searches.
 
-    Keys of clients come from COMPUTEWISE_SERVE_KEYS, separated by commas; without them only this machine is served.
+    `computewise serve --upstream URL` needs nothing else: your model's answers are then chosen by vote. Clients' keys
+    are read from COMPUTEWISE_SERVE_KEYS, separated by commas; without keys only this machine is served.
 
     Parameters
     ----------
     host:
         The address to listen at.
     port:
-        The port; 0 for any that is free.
+        The port; 0 for any free one.
     policy:
-        A policy file (controller.json of a study) that decides how compute is spent, or one that is shipped; none for
-        best-of-N by effort, as where --base-url is given without one.
+        A fitted controller that decides how much compute each request gets: a file (controller.json of a study), or a
+        shipped one. none for best-of-N by reasoning_effort, the default with --upstream.
 
     """
     from computewise.serve.app import application
@@ -82,7 +84,7 @@ def serve(
     with listen(host, port) as listening:
         if not keys and not is_local(host):
             raise UsageError(f"{host} can be reached from elsewhere: set {KEYS} to the keys that clients must show")
-        opening = _backend(serving, problem_set, policy)
+        opening, hints = _backend(serving, problem_set, policy)
 
         async def run() -> None:
             async with opening as backend:
@@ -92,30 +94,36 @@ def serve(
                 text = (
                     f"computewise: serving {backend.models[0]} {how} at http://{where}/v1, watched at http://{where}/"
                 )
+                lines = "\n".join([text, *(f"computewise: {hint}" for hint in hints)])
                 await serve_until_told(
-                    application(backend, settings), listening, lambda: print(text, file=sys.stderr, flush=True)
+                    application(backend, settings), listening, lambda: print(lines, file=sys.stderr, flush=True)
                 )
 
         asyncio.run(run())
 
 
-def _backend(serving: ServedFlags, problem_set: TaskFlags, policy: str | None) -> AbstractAsyncContextManager[Backend]:
-    if serving.base_url is None:
+def _backend(
+    served: ServedFlags, task_flags: TaskFlags, policy: str | None
+) -> tuple[AbstractAsyncContextManager[Backend], list[str]]:
+    """The backend, not opened yet, and what its user should know."""
+    flags, task_flags = with_setup(ServerFlags.of(served), task_flags)
+    if flags.base_url is None:
         from computewise.serve.backends import EmbeddedBackend
 
-        ServerFlags.of(serving).check()
-        if serving.model is not None or serving.verifier is not None:
+        flags.check()
+        if flags.model is not None or flags.verifier is not None:
             raise UsageError(
                 "the embedded models are served together, with their verifier: --model and --verifier need --upstream"
             )
-        task = problem_set.embedded()
+        task = task_flags.embedded()
         chosen = policy or (task if task == "expressions" else None)
-        return nullcontext(EmbeddedBackend(None if chosen == NO_POLICY else chosen, task, serving.temperature))
+        temperature = DEFAULTS["temperature"] if flags.temperature is None else flags.temperature
+        return nullcontext(EmbeddedBackend(None if chosen == NO_POLICY else chosen, task, temperature)), []
     from computewise.serve.backends import served_backend
     from computewise.tasks.load import QUESTION
 
-    flags = problem_set.named(QUESTION)
-    found = server_source(ServerFlags.of(serving), flags)
-    source = replace(found, spending=replace(found.spending, retry=PATIENCE, account=None))
-    grader = (flags.grader or "math") if flags.task == QUESTION else ""
-    return served_backend(source, None if policy == NO_POLICY else policy, grader)
+    task_flags = task_flags.named(QUESTION)
+    found = server_setup(replace(flags, no_cache=True), task_flags)
+    spec = replace(found, spending=replace(found.spending, retry=PATIENCE, account=None))
+    grader = (task_flags.grader or "math") if task_flags.task == QUESTION else ""
+    return served_backend(spec, None if policy == NO_POLICY else policy, grader), notes(flags, found)

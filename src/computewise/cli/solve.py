@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,169 +15,167 @@ from rich.console import Console
 from rich.live import Live
 from rich.tree import Tree
 
-from computewise.cli._flags import PROBLEMS, SERVED, ServerFlags, TaskFlags
-from computewise.cli._players import embedded_players, question_of, served_players, served_source
-from computewise.cli._render import draw, draw_attempts, solve_by_policy
-from computewise.core import Candidate, Problem, Result
-from computewise.costs import Flops, flops
+from computewise.cli._flags import SERVER, TASK, ServedFlags, ServerFlags, TaskFlags, with_setup
+from computewise.cli._render import Request, draw, draw_attempts, shown_flops, solve_by_policy
+from computewise.cli._setup import NO_VERIFIER, embedded_setup, notes, server_setup
+from computewise.core import MODEL, REVISER, VERIFIER, Candidate, Problem, Result
+from computewise.costs import Flops, known_flops
 from computewise.errors import UsageError
 from computewise.selection import find_selection
 from computewise.session import Ledger, Strategy
+from computewise.setups.base import SetupSpec
+from computewise.setups.embedded import WEIGHTS
 from computewise.solver import solve as solve_problem
-from computewise.strategies import (
-    make_strategy,
-    strategy_label,
-    strategy_to_dict,
-)
-from computewise.tasks.arithmetic import find_task
+from computewise.strategies import parse_strategy, strategy_label, strategy_to_dict
+from computewise.tasks.arithmetic import TASKS, find_task
+from computewise.tasks.load import QUESTION
 
 
 def solve(
     problem: str,
     *,
     strategy: str | None = None,
-    policy: str | None = None,
-    price: float | None = None,
-    mean_cost: float | None = None,
-    accuracy: float | None = None,
-    abstain_under: float = 0.0,
-    n: int | None = None,
-    width: int | None = None,
-    k: int | None = None,
-    chain_length: int | None = None,
-    chains: int | None = None,
-    trust: float | None = None,
-    balance_temperature: float | None = None,
     select: str | None = None,
-    weights: Path | None = None,
     budget: int | None = None,
     seed: int = 0,
-    problem_set: Annotated[TaskFlags, Parameter(name="*", group=PROBLEMS)] = TaskFlags(),
-    serving: Annotated[ServerFlags, Parameter(name="*", group=SERVED)] = ServerFlags(),
+    policy: str | None = None,
+    mean_cost: float | None = None,
+    price: float | None = None,
+    accuracy: float | None = None,
+    abstain_under: float = 0.0,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
+    no_cache: bool = False,
+    weights: Path | None = None,
+    served: Annotated[ServedFlags, Parameter(name="*", group=SERVER)] = ServedFlags(),
+    task_flags: Annotated[TaskFlags, Parameter(name="*", group=TASK)] = TaskFlags(),
 ) -> None:
-    """Solve one problem, showing the search, the answer and what it cost: with the embedded models, or served ones.
+    """Solve one problem; show the search, the answer and its cost.
+
+    With --base-url your own model solves it. Without, the small embedded models solve arithmetic, to try things out.
 
     Parameters
     ----------
     problem:
-        An expression such as "3*(4+5)-6", a story with --task stories, any question with --base-url.
+        Any question with --base-url; else an expression such as "3*(4+5)-6", or a story with --task stories.
     strategy:
-        single, greedy, best_of_n, beam_search, lookahead, dvts, rebase, particle_filter, revisions, gated_revisions,
-        step_revisions or adaptive_branching (default beam_search).
-    policy:
-        In place of a strategy: decide after every draw by a policy, a file (controller.json of a study) or one that is
-        shipped (expressions). The model, the strategies and their settings are then the policy's.
-    price:
-        What one draw is worth in accuracy, for a policy; a higher price spends less.
-    mean_cost:
-        The price that a policy needed for this many draws a problem on average (default 8).
-    accuracy:
-        The highest price at which a policy reached this accuracy, 0 to 1.
-    abstain_under:
-        Let a policy give no answer where it stops less sure than this.
-    n:
-        Samples of best_of_n, beams, particles, attempts of adaptive_branching (default 16).
-    width:
-        Continuations of each surviving beam (the paper's M); divides n.
-    k:
-        Steps that lookahead looks ahead.
-    chain_length:
-        Attempts of a chain of revisions, gated_revisions or step_revisions, the first included (default 4).
-    chains:
-        Chains of those side by side (default 4).
-    trust:
-        The verifier's value, 0 to 1, from which on gated_revisions, step_revisions and adaptive_branching do not revise
-        an attempt (default 0.9, which suits prm; logprob is above it nearly always).
-    balance_temperature:
-        How evenly rebase shares its width out (default 0.2).
+        How the samples are drawn: a name, or a name with settings as "beam_search(n=16, width=4)". Names: single,
+        greedy, best_of_n, beam_search, lookahead, dvts, rebase, particle_filter, revisions, gated_revisions,
+        step_revisions, adaptive_branching. Default best_of_n with --base-url, else beam_search.
     select:
-        weighted, majority, best or hierarchical (inside each chain, then across chains: the default for revisions).
-    weights:
-        A weights file to use in place of the shipped model's.
+        How the answer is chosen: weighted, majority, best or hierarchical (in each chain, then across chains). The
+        default suits the strategy.
     budget:
-        Sampled tokens that may be spent, discarded ones included.
+        Most tokens to sample, discarded ones included.
     seed:
-        Of sampling: equal seeds give equal searches with the embedded models.
+        The seed of sampling; the embedded models give equal searches for equal seeds.
+    policy:
+        In place of a strategy: a fitted controller decides after every sample whether another one is worth its cost.
+        A file (controller.json of a study), or expressions, which is shipped.
+    mean_cost:
+        Samples for each problem that the controller may draw on average (default 8).
+    price:
+        The gain in accuracy that a sample must be worth to the controller; a higher price spends less.
+    accuracy:
+        The accuracy, 0 to 1, that the controller is to reach at the lowest cost.
+    abstain_under:
+        The confidence, 0 to 1, below which the controller gives no answer.
     as_json:
         Print one JSON object in place of the picture.
+    no_cache:
+        Sample everything again, though a server's earlier answers are kept.
+    weights:
+        A weights file in place of the embedded model's.
 
     """
-    settings = {
-        "n": n,
-        "width": width,
-        "k": k,
-        "chain_length": chain_length,
-        "chains": chains,
-        "trust": trust,
-        "balance_temperature": balance_temperature,
-    }
-    if policy is not None:
-        named = [name for name, value in {**settings, "strategy": strategy}.items() if value is not None]
-        named += [name for name, value in (("select", select), ("budget", budget)) if value is not None]
-        named += ["model"] if serving.model is not None and serving.base_url is None else []
-        if named:
-            raise UsageError(f"--policy chooses itself: leave out {', '.join(named)}")
+    flags, task_flags = with_setup(ServerFlags.of(served), task_flags)
+    _check_policy_flags(policy, strategy, select, budget, flags, (price, mean_cost, accuracy, abstain_under or None))
+    on_server = flags.base_url is not None
+    if on_server and weights is not None:
+        raise UsageError("--weights is for an embedded model: leave it out with --base-url")
+    if not on_server and no_cache:
+        raise UsageError("--no-cache is for a server's model: give --base-url too")
+    built = None if policy is not None else parse_strategy(strategy or ("best_of_n" if on_server else "beam_search"))
+    hints: list[str] = []
+    spec: SetupSpec
+    if on_server:
+        spec = server = server_setup(replace(flags, no_cache=no_cache), task_flags.named(QUESTION))
+        hints = notes(flags, server)
     else:
-        if price is not None or mean_cost is not None or accuracy is not None or abstain_under:
-            raise UsageError("--price, --mean-cost, --accuracy and --abstain-under are of a policy: give --policy too")
-        strategy = strategy or "beam_search"
-    if serving.base_url is not None and weights is not None:
-        raise UsageError("--weights is of an embedded model: leave it out with --base-url")
-    source = None if serving.base_url is None else served_source(serving, problem_set)
-    task = find_task(problem_set.embedded()) if source is None else source.task()
-    question = question_of(problem, task)
-    open_players = embedded_players(serving, weights, strategy) if source is None else served_players(source)
+        solver = WEIGHTS[REVISER if built is not None and built.needs_history else MODEL]
+        spec = embedded_setup(flags, task_flags, solver=solver, weights=weights)
+    if built is not None and built.needs_verifier and spec.labels()[VERIFIER] == NO_VERIFIER:
+        raise UsageError(f"the strategy {built.name} needs a verifier, which says what is to be revised: name one")
+    task = spec.task()
+    question = find_task(task.name).read(problem) if task.name in TASKS else Problem(id=problem, prompt=problem)
     if policy is not None:
-        solve_by_policy(
-            question,
-            task,
-            policy,
-            open_players,
-            price=price,
-            mean_cost=mean_cost,
-            accuracy=accuracy,
-            abstain_under=abstain_under,
-            seed=seed,
-            temperature=serving.temperature,
-            as_json=as_json,
-        )
-        return
-    assert strategy is not None
-    built = make_strategy(strategy, {name: value for name, value in settings.items() if value is not None})
-    if serving.verifier == "none" and built.needs_verifier:
-        raise UsageError(f"strategy {strategy!r} needs a verifier: without one everything is trusted, nothing revised")
-    chosen_selection = find_selection(select or built.default_select)
-    ledger = Ledger()
+        request = Request(question, policy, price, mean_cost, accuracy, abstain_under, seed)
+        solve_by_policy(request, spec, as_json=as_json)
+    else:
+        assert built is not None
+        _solve_by_strategy(question, built, spec, select, budget, seed, as_json=as_json)
+    for hint in hints:
+        print(f"computewise: {hint}", file=sys.stderr)
 
-    async def run() -> tuple[Result, Flops]:
-        async with open_players as players:
-            solver = players.solver
+
+def _check_policy_flags(
+    policy: str | None,
+    strategy: str | None,
+    select: str | None,
+    budget: int | None,
+    flags: ServerFlags,
+    of_a_policy: Sequence[float | None],
+) -> None:
+    if policy is None:
+        if any(value is not None for value in of_a_policy):
+            raise UsageError("--price, --mean-cost, --accuracy and --abstain-under are for a policy: give --policy too")
+        return
+    given = {"strategy": strategy, "select": select, "budget": budget}
+    named = [f"--{name}" for name, value in given.items() if value is not None]
+    named += ["--model"] if flags.model is not None and flags.base_url is None else []
+    if named:
+        raise UsageError(f"--policy decides by itself: leave out {', '.join(named)}")
+
+
+def _solve_by_strategy(
+    question: Problem,
+    strategy: Strategy,
+    spec: SetupSpec,
+    select: str | None,
+    budget: int | None,
+    seed: int,
+    *,
+    as_json: bool,
+) -> None:
+    task, ledger, chosen_by = spec.task(), Ledger(), find_selection(select or strategy.default_select)
+
+    async def run() -> tuple[Result, Flops | None]:
+        async with spec.open() as setup:
+            model, verifier = setup.model(MODEL), setup.verifier()
             searching = asyncio.ensure_future(
                 solve_problem(
                     question,
-                    built,
-                    solver,
-                    players.verifier,
+                    strategy,
+                    model,
+                    verifier,
                     task,
-                    select=chosen_selection,
+                    select=chosen_by,
                     budget=budget,
                     seed=seed,
-                    temperature=serving.temperature,
-                    limits=players.limits,
+                    temperature=spec.temperature(),
+                    limits=spec.limits(),
                     ledger=ledger,
                 )
             )
             if not as_json and sys.stdout.isatty():
                 await _watch(question, ledger, searching)
             result = await searching
-            return result, flops(result.usage, solver.parameters, players.verifier_parameters)
+            return result, known_flops(result.usage, model.parameters, verifier.parameters if verifier else 0)
 
     result, spent = asyncio.run(run())
     if as_json:
-        print(json.dumps(_plain(question, result, built, spent), indent=2))
+        print(json.dumps(_plain(question, result, strategy, spent), indent=2))
     else:
-        _show(question, result, built, spent)
+        _show(question, result, strategy, spent)
 
 
 async def _watch(problem: Problem, ledger: Ledger, searching: asyncio.Future[Result]) -> None:
@@ -195,7 +193,7 @@ def _picture(problem: Problem, explored: Sequence[Candidate], chosen: Candidate 
     return draw(problem.prompt, explored, chosen)
 
 
-def _plain(problem: Problem, result: Result, strategy: Strategy, spent: Flops) -> dict[str, object]:
+def _plain(problem: Problem, result: Result, strategy: Strategy, spent: Flops | None) -> dict[str, object]:
     return {
         "problem": problem.prompt,
         "answer": result.answer,
@@ -203,7 +201,7 @@ def _plain(problem: Problem, result: Result, strategy: Strategy, spent: Flops) -
         "solution": result.text,
         "strategy": strategy_to_dict(strategy),
         "usage": asdict(result.usage),
-        "flops": {**asdict(spent), "total": spent.total},
+        "flops": None if spent is None else {**asdict(spent), "total": spent.total},
         "exhausted": result.exhausted,
         "explored": [
             {
@@ -219,7 +217,7 @@ def _plain(problem: Problem, result: Result, strategy: Strategy, spent: Flops) -
     }
 
 
-def _show(problem: Problem, result: Result, strategy: Strategy, spent: Flops) -> None:
+def _show(problem: Problem, result: Result, strategy: Strategy, spent: Flops | None) -> None:
     console = Console()
     console.print(_picture(problem, result.tree, result.chosen, coloured=console.color_system is not None))
     known = problem.answer
@@ -228,9 +226,9 @@ def _show(problem: Problem, result: Result, strategy: Strategy, spent: Flops) ->
     console.print(f"answer: {unread if result.answer is None else result.answer}{verdict}", style="bold")
     if result.exhausted:
         console.print("the token budget ended the search")
+    share = "" if not spent or not spent.total else f" ({spent.verifier / spent.total:.0%} of them by the verifier)"
     console.print(
         f"{strategy_label(strategy)}: {result.usage.completion_tokens} tokens sampled, "
         f"{result.usage.verifier_tokens - result.usage.cached_verifier_tokens} read by the verifier, "
-        f"{spent.total:.2e} FLOPs"
-        + (f" ({spent.verifier / spent.total:.0%} of them the verifier's)" if spent.total else "")
+        f"{shown_flops(None if spent is None else spent.total)}{share}"
     )

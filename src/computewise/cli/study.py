@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from computewise.cli._flags import PROBLEMS, SERVED, ServerFlags, TaskFlags, server_source
+from computewise.cli._flags import SERVER, TASK, ServerFlags, TaskFlags, with_setup
+from computewise.cli._setup import CHOICES, NO_VERIFIER, embedded_setup, server_setup
 from computewise.core import LARGE
 from computewise.errors import UsageError
 from computewise.report import write_report
@@ -34,19 +36,19 @@ def study(
     workers: int | None = None,
     shard: str | None = None,
     ray: str | None = None,
-    problem_set: Annotated[TaskFlags, Parameter(name="*", group=PROBLEMS)] = TaskFlags(),
-    serving: Annotated[ServerFlags, Parameter(name="*", group=SERVED)] = ServerFlags(),
+    problem_set: Annotated[TaskFlags, Parameter(name="*", group=TASK)] = TaskFlags(),
+    serving: Annotated[ServerFlags, Parameter(name="*", group=SERVER)] = ServerFlags(),
 ) -> None:
-    """Find out how test-time compute is best spent on each difficulty of problem, and write the policy and the report.
+    """Measure how test-time compute is best spent on problems of each difficulty; write a controller and a report.
 
     Without arguments: the embedded models on the embedded task, a few minutes on two cores.
 
     Parameters
     ----------
     out:
-        The run directory: records, summary, policy, figures and report.
+        The run directory, for records, summary, controller, figures and report.
     resume:
-        Go on with the run in that directory; nothing recorded is computed again.
+        Continue the run in that directory; what is recorded is not computed again.
     workers:
         Processes for the embedded models, one thread each (default one for each core).
     shard:
@@ -83,28 +85,31 @@ def study(
 
 
 def _source(serving: ServerFlags, problem_set: TaskFlags) -> EmbeddedSpec | ServerSpec:
+    serving, problem_set = with_setup(serving, problem_set)
     serving.check()
     if serving.base_url is not None:
         if problem_set.task == QUESTION or (problem_set.task is None and problem_set.data is None):
             raise UsageError("name the problems: --task math500 --data FILE, --task reasoning_gym:NAME, or --data FILE")
-        return server_source(serving, problem_set.named("problems"))
-    if serving != ServerFlags():
+        if serving.verifier in (None, NO_VERIFIER):
+            raise UsageError(f"a study needs a verifier: name one by --verifier, such as {CHOICES}")
+        return server_setup(serving, problem_set.named("problems"))
+    if replace(serving, setup=None) != ServerFlags():
         raise UsageError("a study of the embedded models has its own models, verifier and temperature")
-    return EmbeddedSpec(problem_set.embedded())
+    return embedded_setup(serving, problem_set)
 
 
 def _executor(source: SetupSpec, workers: int | None, ray: str | None) -> Executor:
     if workers is not None and ray is not None:
-        raise UsageError("name --workers or --ray: a cluster has its own")
+        raise UsageError("--workers and --ray exclude each other: a cluster has its own workers")
     if workers is not None and isinstance(source, ServerSpec):
-        raise UsageError("--workers is of the embedded models: with --base-url it is --in-flight")
+        raise UsageError("--workers is for the embedded models: with --base-url it is --in-flight")
     if ray is not None:
         return RayExecutor(ray)
     return executor_for(source) if workers is None else ProcessExecutor(workers)
 
 
 def show_outcome(outcome: StudyResult, out: Path) -> None:
-    """The short table, and the report, which is written."""
+    """Print the short table, write the report and print its path."""
     summary = outcome.summary
     table = Table(
         title=f"{summary['problems']} problems of {summary['task']}: accuracy in %, 95 % interval, FLOPs a problem"

@@ -111,6 +111,24 @@ class Controller(ControllerData, frozen=True):
             return self.rule.price_for_accuracy(accuracy)
         raise UsageError("give either mean_cost or accuracy")
 
+    def resolve_price(
+        self, *, price: float | None, mean_cost: float | None, accuracy: float | None, default: float
+    ) -> float:
+        """The price that one of the settings stands for; without any, the price for `default` draws a problem.
+
+        A default below the lowest listed mean cost means that cost. Raises `UsageError` for two settings, and for a
+        mean cost or an accuracy that no listed price reaches.
+        """
+        if sum(one is not None for one in (price, mean_cost, accuracy)) > 1:
+            raise UsageError("price, mean_cost and accuracy exclude each other: each of them sets the price")
+        if price is not None:
+            return price
+        if accuracy is not None:
+            return self.price_for(accuracy=accuracy)
+        if mean_cost is None:
+            mean_cost = max([default, *(point.mean_cost for point in self.rule.prices[:1])])
+        return self.price_for(mean_cost=mean_cost)
+
     def frontier(self, budgets: Sequence[int]) -> Frontier:
         """Accuracy at mean budgets, in draws a problem, beside the same number of draws for every problem.
 

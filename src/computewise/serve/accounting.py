@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from computewise.core import Candidate, Usage
-from computewise.costs import Flops, flops
+from computewise.costs import Flops, known_flops
 from computewise.serve.planning import ByController, FixedStrategy, PassThrough
 from computewise.serve.request import Baseline, CostSummary, DifficultyEstimate, RequestState
 from computewise.strategies import BestOfN, Single, strategy_label
@@ -44,15 +44,21 @@ def summarize_costs(work: RequestState) -> CostSummary:
         generations=_generations(work, every),
         shown=0 if chosen is None else chosen.tokens,
         difficulty=_difficulty(work, every),
-        baseline=_baseline(work, every, spent.total),
+        baseline=None if spent is None else _baseline(work, every, spent.total),
     )
     if work.answer is not None or work.ended is not None:
         work.costs = found
     return found
 
 
-def _flops(work: RequestState, usages: Mapping[str, Usage]) -> Flops:
-    each = [flops(usage, work.parameters[model], work.verifier_parameters) for model, usage in usages.items()]
+def _flops(work: RequestState, usages: Mapping[str, Usage]) -> Flops | None:
+    """Of all models together; None where the size of one of them is unknown."""
+    each = []
+    for model, usage in usages.items():
+        spent = known_flops(usage, work.parameters[model], work.verifier_parameters)
+        if spent is None:
+            return None
+        each.append(spent)
     return Flops(*(sum(getattr(one, name) for one in each) for name in Flops.__slots__))
 
 
@@ -81,7 +87,7 @@ def _difficulty(work: RequestState, every: Sequence[Candidate]) -> DifficultyEst
 
 
 def _baseline(work: RequestState, every: Sequence[Candidate], spent: float) -> Baseline | None:
-    """Beside `spent` FLOPs; None where nothing has ended, and nobody knows how long a solution is."""
+    """Best-of-N beside `spent` FLOPs; None where no solution has ended yet, or a size is unknown."""
     if isinstance(work.plan, PassThrough) or not work.parameters:
         return None
     n = max(1, round(work.plan.generations))
@@ -94,8 +100,10 @@ def _baseline(work: RequestState, every: Sequence[Candidate], spent: float) -> B
     # The prompt is read once, as it is here.
     costs = {id: cost for ledger in work.ledgers.values() for id, cost in ledger.costs.items()}
     read = max(costs[c.id].prompt_tokens for c in every if c.parent is None and c.id in costs)
-    each = next(iter(work.parameters.values())) + work.verifier_parameters
-    return Baseline(name, (read + n * fmean(lengths)) * 2.0 * each)
+    sizes = next(iter(work.parameters.values())), work.verifier_parameters
+    if sizes[0] is None or sizes[1] is None:
+        return None
+    return Baseline(name, (read + n * fmean(lengths)) * 2.0 * (sizes[0] + sizes[1]))
 
 
 def failures(work: RequestState) -> list[str]:
@@ -138,7 +146,7 @@ def account(work: RequestState) -> dict[str, Any]:
         "samples": usage.samples,
         "verifier_tokens": usage.verifier_tokens,
         "verifier_calls": work.verifier_calls,
-        "flops": {**_plain(spent), "total": spent.total},
+        "flops": None if spent is None else {**_plain(spent), "total": spent.total},
         "baseline": None if beside is None else _plain(beside),
         "saved": took.saved,
         "models": {name: _plain(one) for name, one in took.usages.items()},

@@ -13,8 +13,6 @@ from computewise.controller.file import controller_path
 from computewise.core import LARGE, MODEL, REVISER, VERIFIER, Model, Problem, Role, Verifier
 from computewise.errors import ProblemError, RunError, UsageError
 from computewise.http.client import HttpClient
-from computewise.models.embedded.engine import EngineLoop, one_thread
-from computewise.models.embedded.model import EmbeddedModel
 from computewise.models.messages import Message
 from computewise.models.server.connect import PLAIN, ServerModelSpec, connect_model
 from computewise.models.server.limits import FailedSamples
@@ -25,12 +23,11 @@ from computewise.serve.errors import ApiError
 from computewise.serve.planning import OFFERED
 from computewise.serve.schemas import ChatRequest
 from computewise.session import Limits
-from computewise.setups.embedded import WEIGHTS
+from computewise.setups.embedded import WEIGHTS, EmbeddedSetup
 from computewise.setups.server import ServerSpec
 from computewise.strategies import STRATEGIES
 from computewise.tasks.arithmetic import find_task
 from computewise.tasks.load import LoadedTask
-from computewise.verifiers.embedded import EmbeddedPRM
 
 
 class Upstream(NamedTuple):
@@ -139,20 +136,18 @@ class EmbeddedBackend:
     grader = ""
 
     def __init__(self, policy: str | None, task: str = "expressions", temperature: float = 1.0) -> None:
-        one_thread()
-        self._loop = EngineLoop()
-        self._opened: dict[str, EmbeddedModel] = {}
+        self._setup = EmbeddedSetup()
         self.task = find_task(task)
         self.example = _EXAMPLES[task]
         self.limits = Limits()
         self.temperature = temperature
         self.fitted: Controller | None = None
-        self.verifier: Verifier | None = EmbeddedPRM(self._loop)
+        self.verifier = self._setup.verifier()
         if policy is not None:
             self.fitted = open_policy(policy, self.models, WEIGHTS[VERIFIER])
             if self.fitted.task != task:
                 raise UsageError(f"the policy {policy} is for the task {self.fitted.task}, not for {task}")
-        self._open(WEIGHTS[MODEL])
+        self._setup.named(WEIGHTS[MODEL])
 
     def strategies(self, model: str) -> Mapping[str, str | None]:
         """See `Backend.strategies`."""
@@ -186,15 +181,9 @@ class EmbeddedBackend:
         problem = self.task.read(asked.prompt.strip())
         if strategy is None:
             assert self.fitted is not None
-            models: dict[str, Model] = {name: self._open(name) for name in self.fitted.models}
+            models: dict[str, Model] = {name: self._setup.named(name) for name in self.fitted.models}
             return Binding(models, problem, problem.prompt)
-        return Binding({model: self._open(model)}, problem, "")
-
-    def _open(self, name: str) -> EmbeddedModel:
-        """Read when it is first needed."""
-        if name not in self._opened:
-            self._opened[name] = EmbeddedModel(name, self._loop)
-        return self._opened[name]
+        return Binding({model: self._setup.named(model)}, problem, "")
 
 
 _OF_A_TEMPLATE = ("chat_template_kwargs", "chat_template", "documents", "add_generation_prompt")
@@ -306,7 +295,7 @@ class ServedBackend:
 @asynccontextmanager
 async def served_backend(source: ServerSpec, policy: str | None, grader: str) -> AsyncIterator[ServedBackend]:
     """Opened; raises `UsageError` or `RunError` where the policy is not for these models."""
-    task, labels = source.task(), source.roles().labels
+    task, labels = source.task(), source.labels()
     async with source.open() as opened:
         ways: dict[str, Routes] = {}
         names: dict[str, str] = {}
@@ -324,7 +313,7 @@ async def served_backend(source: ServerSpec, policy: str | None, grader: str) ->
             labels=names,
             task=task,
             grader=grader,
-            verifier=opened.judge,
+            verifier=opened.verifier(),
             fitted=fitted,
             limits=source.limits(),
             temperature=source.temperature(),

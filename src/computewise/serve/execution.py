@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from computewise.controller.explain import why_stopped
 from computewise.controller.solve import solve_adaptively
 from computewise.core import Candidate, Problem, Usage, Verifier
 from computewise.errors import ModelError
 from computewise.selection import Ballot, vote_share, weighted
 from computewise.serve.backends import Backend
 from computewise.serve.errors import ApiError, api_error_of, too_late
-from computewise.serve.explain import why_stopped
 from computewise.serve.planning import ByController, FixedStrategy
 from computewise.serve.request import Answer, RequestState
 from computewise.serve.tracing import traced_model, traced_verifier

@@ -6,9 +6,9 @@ import asyncio
 from collections import OrderedDict
 from typing import Any
 
+from computewise.controller.explain import why
 from computewise.core import Candidate, Usage
 from computewise.serve.accounting import failures, strategy_of, summarize_costs
-from computewise.serve.explain import why
 from computewise.serve.planning import ByController, PassThrough
 from computewise.serve.request import Answer, RequestState
 from computewise.viewer.tree import from_candidates
@@ -68,7 +68,7 @@ def version(work: RequestState) -> int:
 def summary(work: RequestState) -> dict[str, Any]:
     """One line of the list."""
     took, solved = summarize_costs(work), work.answer
-    usage, spent, hard, beside = took.usage, took.flops.total, took.difficulty, took.baseline
+    usage, spent, hard, beside = took.usage, took.flops and took.flops.total, took.difficulty, took.baseline
     return {
         "id": work.id,
         "version": version(work),

@@ -81,7 +81,7 @@ class Metrics:
             ("verifier", usage.verifier_tokens),
         ):
             self._tokens.labels(kind).inc(tokens)
-        for part in ("prompt", "completion", "verifier"):
+        for part in ("prompt", "completion", "verifier") if spent else ():
             self._flops.labels(part).inc(getattr(spent, part))
         self._calls.inc(work.verifier_calls)
         self._lost.inc(work.failed_samples.samples)

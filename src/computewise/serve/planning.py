@@ -226,23 +226,18 @@ def _by_effort(asked: ChatRequest, fitted: Controller | None, settings: ServerSe
         raise ApiError(f"{' and '.join(given)} both stand for a price: name one", param=f"computewise.{given[1]}")
     if given:
         _refuse_effort(asked, given[0])
-    price = _price(fitted.rule, draws, wishes)
+    price = _price(fitted, draws, wishes)
     return ByController(price, least, _mean_cost(fitted.rule, price))
 
 
-def _price(policy: StoppingRule, draws: float, wishes: ComputewiseOptions) -> float:
-    if wishes.price is not None:
-        return wishes.price
+def _price(fitted: Controller, draws: float, wishes: ComputewiseOptions) -> float:
     try:
-        if wishes.accuracy is not None:
-            return policy.price_for_accuracy(wishes.accuracy)
-        if wishes.mean_cost is not None:
-            return policy.price_for(wishes.mean_cost)
+        return fitted.resolve_price(
+            price=wishes.price, mean_cost=wishes.mean_cost, accuracy=wishes.accuracy, default=draws
+        )
     except UsageError as error:
         param = "accuracy" if wishes.accuracy is not None else "mean_cost"
         raise ApiError(str(error), param=f"computewise.{param}", code="invalid_value") from None
-    # An effort of fewer draws than any price came to is the least there is.
-    return policy.price_for(max(draws, policy.prices[0].mean_cost))
 
 
 def _mean_cost(policy: StoppingRule, price: float) -> float:

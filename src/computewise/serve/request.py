@@ -47,7 +47,8 @@ class CostSummary:
 
     usage: Usage
     usages: Mapping[str, Usage]
-    flops: Flops
+    flops: Flops | None
+    """None where a model's size is unknown."""
     generations: int
     shown: int
     difficulty: DifficultyEstimate | None
@@ -56,8 +57,8 @@ class CostSummary:
     @property
     def saved(self) -> float | None:
         """The share of the baseline's FLOPs that was not spent; negative where more was."""
-        beside = self.baseline
-        return None if beside is None or not beside.flops else 1 - self.flops.total / beside.flops
+        spent, beside = self.flops, self.baseline
+        return None if spent is None or beside is None or not beside.flops else 1 - spent.total / beside.flops
 
 
 LONGEST_PROMPT = 20_000
@@ -93,7 +94,7 @@ class RequestState:
     request: ChatRequest
     plan: Plan
     client: str
-    verifier_parameters: int
+    verifier_parameters: int | None
     valued: Callable[[Candidate], float] | None
     """What a solution is worth to the verifier, where there is one."""
     created: float = field(default_factory=time.time)
@@ -102,7 +103,7 @@ class RequestState:
     status: Status = "queued"
     task: Task | None = None
     """The task that extracts its answers; None until work on it has begun."""
-    parameters: dict[str, int] = field(default_factory=dict)
+    parameters: dict[str, int | None] = field(default_factory=dict)
     """By model, the one that solves alone first."""
     arms: dict[str, str] = field(default_factory=dict)
     """Models by arm."""

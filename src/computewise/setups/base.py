@@ -1,4 +1,4 @@
-"""Which models, verifier and task a study runs on: plain data that can open them in whichever process runs a job."""
+"""Which models, verifier and task a command runs on: plain data that opens them in whichever process runs a job."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from computewise.costs import Prices, Shape, Speeds
 from computewise.session import Limits
 
 IN_FLIGHT = 64
-"""Problems worked on at the same time, where servers do the work."""
+"""Problems that are solved at the same time, where servers compute the samples."""
 
 ROLES: tuple[Role, ...] = get_args(Role)
 GENERATORS: tuple[Role, ...] = (MODEL, LARGE, REVISER)
@@ -23,7 +23,7 @@ GENERATORS: tuple[Role, ...] = (MODEL, LARGE, REVISER)
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """What an analysis has to know of the models, each by its role.
+    """What an analysis needs to know about the models, each by its role.
 
     `sizes` are numbers of parameters: the model's is always there, the others where there is such a model, the
     verifier's is 0 where it has none. `labels` are the names that a person reads. `steps` says whether the model can
@@ -37,36 +37,40 @@ class Roles:
     speeds: Mapping[Role, Speeds] = field(default_factory=dict)
     shapes: Mapping[Role, Shape] = field(default_factory=dict)
     nominal: bool = False
-    """Prices, speeds and shapes are assumed, not those of what was run."""
+    """Whether prices, speeds and shapes are assumed, not measured on what was run."""
 
     @property
     def generators(self) -> list[Role]:
-        """The roles that there is a model for, without the verifier's."""
+        """The roles that have a model, without the verifier's."""
         return [role for role in GENERATORS if role in self.sizes]
 
 
 class Setup(Protocol):
-    """A source's models, ready to be called."""
+    """Models that are open, ready to be called."""
 
     def model(self, role: Role) -> Model:
-        """The generator of that role; only the reviser is called with attempts."""
+        """The generator of that role."""
         ...
 
-    def verifier(self) -> Verifier:
-        """The one verifier."""
+    def verifier(self) -> Verifier | None:
+        """The verifier; None: answers are chosen by majority vote."""
         ...
 
 
 class SetupSpec(ABC):
-    """A frozen dataclass of plain data that can be pickled; numbers depend on nothing else of it."""
+    """A frozen dataclass of plain data that can be pickled; no number depends on anything else."""
 
     @abstractmethod
     def roles(self) -> Roles:
-        """What there is."""
+        """Sizes, prices and names of the models; raises `UsageError` where a size is unknown."""
+
+    def labels(self) -> Mapping[Role, str]:
+        """The labels of `roles`, also where a size is unknown."""
+        return self.roles().labels
 
     @abstractmethod
     def to_dict(self) -> dict[str, object]:
-        """As `config.json` keeps it beside the study's settings; "task" is the task's name."""
+        """What `config.json` holds of it beside the study's settings; "task" is the task's name."""
 
     @abstractmethod
     def task(self) -> Task:
@@ -74,10 +78,10 @@ class SetupSpec(ABC):
 
     @abstractmethod
     def open(self) -> AbstractAsyncContextManager[Setup]:
-        """The models, until it is left; entered and left in one task."""
+        """A context in which the models are open; enter and leave it in the same asyncio task."""
 
     def split(self) -> str:
-        """Which of the task's problems: those that nothing was trained on."""
+        """The split of the task that nothing was trained on."""
         return "test"
 
     def limits(self) -> Limits:
@@ -85,25 +89,25 @@ class SetupSpec(ABC):
         return Limits()
 
     def temperature(self) -> float:
-        """At which everything but greedy is sampled."""
+        """The temperature of every strategy but greedy."""
         return 1.0
 
     def slow_grader(self) -> bool:
-        """Whether grading takes long enough to be kept off the event loop."""
+        """Whether grading takes so long that it has to run outside the event loop."""
         return True
 
     def batch(self, purpose: str, budget: int) -> int:
-        """How many problems of a run are one job, whatever the executor: 1 unless the numbers depend on it."""
+        """How many problems of a run make one job, whatever the executor: 1 unless the numbers depend on it."""
         return 1
 
     def kind(self) -> Literal["compute", "io"]:
-        """Whether this machine computes the samples ("compute"), or waits for servers that do ("io")."""
+        """Whether this machine computes the samples ("compute") or waits for servers ("io")."""
         return "io"
 
     def in_flight(self) -> int:
-        """How many problems are worked on at the same time, where servers do the work."""
+        """How many problems are solved at the same time, where servers compute the samples."""
         return IN_FLIGHT
 
     def shipped(self) -> StoppingRule | None:
-        """A controller that was fitted beforehand for these very models and this task."""
+        """The controller that is shipped for these models and this task, if there is one."""
         return None

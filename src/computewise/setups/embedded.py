@@ -1,11 +1,12 @@
-"""The models of the package as a source: what a study runs on where nobody names another."""
+"""The setup of the embedded models: what every command runs on without --base-url."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
 from computewise.controller.controller import read_controller
@@ -13,28 +14,33 @@ from computewise.controller.file import POLICIES
 from computewise.controller.rule import StoppingRule
 from computewise.core import LARGE, MODEL, REVISER, VERIFIER, Model, Role, Task, Verifier
 from computewise.costs import Prices, Shape, Speeds
-from computewise.models.embedded.engine import EngineLoop
+from computewise.errors import UsageError
+from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
 from computewise.models.embedded.weights import WEIGHTS_DIRECTORY, load_weights
-from computewise.setups.base import Roles, Setup, SetupSpec
+from computewise.setups.base import Roles, SetupSpec
 from computewise.tasks.arithmetic import find_task
-from computewise.verifiers.embedded import EmbeddedPRM
+from computewise.verifiers.embedded import EmbeddedORM, EmbeddedPRM
+from computewise.verifiers.logprob import LogprobVerifier
 
 WEIGHTS: dict[Role, str] = {MODEL: "small", LARGE: "large", VERIFIER: "prm", REVISER: "revision"}
 """The names of the weights by their roles."""
+PRM = WEIGHTS[VERIFIER]
+MODELS = ("small", "large", "revision", "revision_paper")
+VERIFIERS = (PRM, "orm", "logprob", "none")
 BYTES_A_NUMBER = 4
 LAYERS_AND_WIDTH = {MODEL: (4, 128), REVISER: (4, 128), LARGE: (6, 384), VERIFIER: (6, 128)}
-"""What a position takes in a cache."""
+"""What decides how much memory one position of the cache takes."""
 PRICES: dict[Role, Prices] = {
     MODEL: Prices(input=0.05, cached_input=0.025, output=0.1, verifier=0.1),
     LARGE: Prices(input=0.2, cached_input=0.1, output=0.4, verifier=0.1),
 }
-"""Dollars a million tokens, nominal: hosts ask about four times as much for a model fourteen times as large."""
+"""Dollars a million tokens, nominal: hosts charge about four times as much for a model fourteen times as large."""
 SPEEDS: dict[Role, Speeds] = {
     MODEL: Speeds(decoded=1 / 200, read=1 / 20_000, verified=1 / 20_000),
     LARGE: Speeds(decoded=1 / 50, read=1 / 4_000, verified=1 / 20_000),
 }
-"""Seconds a token, nominal: a model of one and one of fourteen billion parameters on one accelerator."""
+"""Seconds a token, nominal: models of one and of fourteen billion parameters on one accelerator."""
 
 
 @cache
@@ -52,24 +58,44 @@ def embedded_roles() -> Roles:
 
 
 class EmbeddedSetup:
-    """One engine, and what is asked for of the models on it."""
+    """The embedded models on one engine of this process, each read when it is first needed.
 
-    def __init__(self) -> None:
+    `solver` is the name of the model that solves, `weights` is a file in place of its shipped weights. Raises
+    `UsageError` for an unknown verifier.
+    """
+
+    def __init__(self, solver: str = WEIGHTS[MODEL], verifier: str = PRM, weights: Path | None = None) -> None:
+        if verifier not in VERIFIERS:
+            allowed = ", ".join(VERIFIERS)
+            raise UsageError(f"unknown verifier {verifier!r}: allowed are {allowed}, or others with --base-url")
+        one_thread()
         self._loop = EngineLoop()
-        self._models: dict[Role, EmbeddedModel] = {}
+        self._models: dict[str, EmbeddedModel] = {}
+        self._solver, self._weights = solver, weights
+        self._verifier: Verifier | None = None
+        match verifier:
+            case "prm":
+                self._verifier = EmbeddedPRM(self._loop)
+            case "orm":
+                self._verifier = EmbeddedORM(self._loop)
+            case "logprob":
+                self._verifier = LogprobVerifier()
 
     def model(self, role: Role) -> Model:
-        """The weights of that role."""
-        if role not in self._models:
-            self._models[role] = EmbeddedModel(WEIGHTS[role], self._loop)
-        return self._models[role]
+        """See `Setup.model`."""
+        return self.named(self._solver if role == MODEL else WEIGHTS[role])
 
-    @cached_property
-    def _verifier(self) -> EmbeddedPRM:
-        return EmbeddedPRM(self._loop)
+    def named(self, name: str) -> EmbeddedModel:
+        """The model whose weights have that name; raises `UsageError` for an unknown one."""
+        if name not in MODELS:
+            raise UsageError(f"unknown model {name!r}: allowed are {', '.join(MODELS)}, or others with --base-url")
+        if name not in self._models:
+            path = self._weights if name == self._solver else None
+            self._models[name] = EmbeddedModel(name, self._loop, path=path)
+        return self._models[name]
 
-    def verifier(self) -> Verifier:
-        """The process reward model."""
+    def verifier(self) -> Verifier | None:
+        """See `Setup.verifier`."""
         return self._verifier
 
 
@@ -78,38 +104,53 @@ class EmbeddedSpec(SetupSpec):
     """The embedded models on the embedded task of that name."""
 
     name: str = "expressions"
+    solver: str = WEIGHTS[MODEL]
+    """The model that solves, one of `MODELS`."""
+    judge: str = PRM
+    """The verifier, one of `VERIFIERS`."""
+    weights: Path | None = None
+    """A file in place of the solver's shipped weights."""
+    sampling_temperature: float = 1.0
 
     def roles(self) -> Roles:
         """The shipped weights."""
         return embedded_roles()
 
+    def labels(self) -> Mapping[Role, str]:
+        """The names of the weights."""
+        return {**WEIGHTS, MODEL: self.solver, VERIFIER: self.judge}
+
     def to_dict(self) -> dict[str, object]:
-        """The task: there is nothing else to choose."""
+        """The task: a study has nothing else to choose."""
         return {"task": self.name}
+
+    def temperature(self) -> float:
+        """See `SetupSpec.temperature`."""
+        return self.sampling_temperature
 
     def task(self) -> Task:
         """Raises `UsageError` for an unknown name."""
         return find_task(self.name)
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Setup]:
+    async def open(self) -> AsyncIterator[EmbeddedSetup]:
         """A new engine for every job.
 
-        What an earlier job left in the prefix stores would decide how rows are batched, and with it the last bits of
-        every number. So a job's records do not depend on which jobs its worker had before.
+        The prefix stores that an earlier job left behind would decide how rows are batched, and with that the last bits
+        of every number. With a new engine, a job's records do not depend on the jobs that its worker ran before.
         """
-        yield EmbeddedSetup()
+        yield EmbeddedSetup(self.solver, self.judge, self.weights)
 
     def slow_grader(self) -> bool:
-        """No: it compares two integers."""
+        """No: the grader compares two integers."""
         return False
 
     def batch(self, purpose: str, budget: int) -> int:
-        """So many that a job keeps the engine's batch full and two workers are done at about the same time."""
+        """Enough to keep the engine's batch full, few enough that two workers end at about the same time."""
         return 25 if budget >= 64 or purpose == "difficulty" else 50
 
     def kind(self) -> Literal["compute", "io"]:
-        """The engine computes in Python's thread: a process for each core."""
+        """The engine computes in this process: an executor starts one process for each core."""
         return "compute"
 
     def shipped(self) -> StoppingRule | None:

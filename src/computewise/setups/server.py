@@ -1,4 +1,4 @@
-"""Served models as a source: OpenAI-compatible servers, a real verifier, a real set of problems."""
+"""The setup of served models: OpenAI-compatible servers, a verifier and a set of problems."""
 
 from __future__ import annotations
 
@@ -17,30 +17,33 @@ from computewise.errors import UsageError
 from computewise.http.client import CONCURRENCY, HttpClient, api_key_for
 from computewise.http.concurrency import Retry
 from computewise.models.cached import CachedModel
-from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.server.connect import ServerModelSpec, connect_model, spec_from_dict
 from computewise.models.server.limits import SpendLimit
 from computewise.models.server.model import ServerModel, ServerReportedUsage
 from computewise.runs import WHERE
 from computewise.session import Limits
 from computewise.setups.base import IN_FLIGHT, Roles, SetupSpec
-from computewise.setups.embedded import embedded_roles
+from computewise.setups.embedded import EmbeddedSetup, embedded_roles
 from computewise.tasks.dataset import DatasetTask
 from computewise.tasks.load import LoadedTask, TaskSpec, load_task
 from computewise.verifiers.base import VerifierSpec
 from computewise.verifiers.cached import CachedVerifier
-from computewise.verifiers.embedded import EmbeddedPRM
 from computewise.verifiers.load import open_verifier
 from computewise.verifiers.templates import find_template
 
 PATIENT = Retry()
+_SIZE_FLAGS: dict[Role, str] = {
+    MODEL: "--parameters",
+    LARGE: "--large-parameters",
+    VERIFIER: "--verifier-parameters",
+}
 EMBEDDED_PRM = "prm"
-"""The package's own verifier, for its own tasks: to try a server with."""
+"""The embedded process reward model, which reads the embedded tasks only: to try a server with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpendReport:
-    """What a served model was asked for while open: `saved` came from the cache, `observed` is its server's word."""
+    """What a served model spent while open: `saved` came from the cache, `observed` is what its server reported."""
 
     model: str
     observed: ServerReportedUsage
@@ -49,7 +52,7 @@ class SpendReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpendPolicy:
-    """What a run may cost, and where what was paid for is kept; none of it decides a number."""
+    """What a run may cost, and where its answers are cached; nothing here decides a number."""
 
     tokens: int | None = None
     dollars: float | None = None
@@ -57,32 +60,29 @@ class SpendPolicy:
     concurrency: int = CONCURRENCY
     in_flight: int = IN_FLIGHT
     retry: Retry = PATIENT
-    """How patient a run is with its servers."""
+    """How often and how long a failed request is retried."""
     account: Callable[[SpendReport], None] | None = None
-    """Called with every model's when it is closed."""
+    """Called with the report of every model when it is closed."""
 
 
 class ServerSetup:
     """Models and verifier behind their clients."""
 
-    def __init__(self, models: Mapping[Role, Model], judge: Verifier | None) -> None:
-        self.judge = judge
-        self._models = models
+    def __init__(self, models: Mapping[Role, Model], verifier: Verifier | None) -> None:
+        self._models, self._verifier = models, verifier
 
     def model(self, role: Role) -> Model:
         """The served model of that role."""
         return self._models[role]
 
-    def verifier(self) -> Verifier:
-        """The one verifier; a study cannot do without."""
-        if self.judge is None:
-            raise UsageError("a study needs a verifier: logprob is the model's own opinion, judge any chat model's")
-        return self.judge
+    def verifier(self) -> Verifier | None:
+        """See `Setup.verifier`."""
+        return self._verifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSpec(SetupSpec):
-    """`small`, and `large` where there is one, as they were found; keys come from the environment when it is opened."""
+    """`small`, and `large` where there is one, as probed; keys are read from the environment when it is opened."""
 
     small: ServerModelSpec
     large: ServerModelSpec | None
@@ -96,20 +96,33 @@ class ServerSpec(SetupSpec):
 
     def roles(self) -> Roles:
         """Sizes, labels and prices; speeds and shapes of a served model are not known."""
-        served = self._served()
         judge = self.verifier
-        sizes: dict[Role, int] = {role: one.parameters for role, one in served.items()}
-        if judge is None or judge.template != "none":
-            sizes[VERIFIER] = embedded_roles().sizes[VERIFIER] if judge is None else judge.parameters
+        sizes = {role: _size(one.parameters, one.label, _SIZE_FLAGS[role]) for role, one in self._served().items()}
+        if judge is None:
+            sizes[VERIFIER] = embedded_roles().sizes[VERIFIER]
+        elif judge.template != "none":
+            sizes[VERIFIER] = _size(judge.parameters, self._verifier_name(), _SIZE_FLAGS[VERIFIER])
         return Roles(
             sizes=sizes,
-            labels={**{role: one.label for role, one in served.items()}, VERIFIER: self._verifier_name()},
+            labels=self.labels(),
             steps=self.small.capabilities.steps,
             prices=self.prices,
         )
 
+    def labels(self) -> Mapping[Role, str]:
+        """See `SetupSpec.labels`."""
+        return {**{role: one.label for role, one in self._served().items()}, VERIFIER: self._verifier_name()}
+
+    def unknown_sizes(self) -> dict[str, str]:
+        """Names of the models whose size nobody knows, each with the flag that says it: no FLOPs can be counted."""
+        found = {one.label: _SIZE_FLAGS[role] for role, one in self._served().items() if one.parameters is None}
+        judge = self.verifier
+        if judge is not None and judge.parameters is None and judge.model != self.small.model:
+            found[self._verifier_name()] = _SIZE_FLAGS[VERIFIER]
+        return found
+
     def to_dict(self) -> dict[str, object]:
-        """Everything that decides a number, and apart from it where the servers are; never a key."""
+        """Everything that decides a number and, apart from it, where the servers are; never a key."""
         servers: dict[Role, str] = {role: one.base_url for role, one in self._served().items()}
         verifier: object = EMBEDDED_PRM
         if self.verifier is not None:
@@ -127,19 +140,19 @@ class ServerSpec(SetupSpec):
         }
 
     def task(self) -> LoadedTask:
-        """Loaded once in a process."""
+        """The task, loaded once in a process."""
         return _loaded(self.problems)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[ServerSetup]:
-        """One client a server, one ceiling, one cache for all."""
+        """One client for each server, one spend limit and one cache for all."""
         ceiling = SpendLimit(self.spending.tokens, self.spending.dollars)
         async with AsyncExitStack() as stack:
             store = None if self.spending.cache is None else stack.enter_context(GenerationCache(self.spending.cache))
             clients: dict[str, HttpClient] = {}
 
             async def client(base_url: str, role: Role, most: int | None = None) -> HttpClient:
-                # A server has one limiter; its key is that of the first role it is asked for.
+                # One client, and so one limiter, for each server; its key is that of the first role which it serves.
                 base_url = base_url.rstrip("/")
                 if base_url not in clients:
                     at_once = min(self.spending.concurrency, most or self.spending.concurrency)
@@ -158,8 +171,7 @@ class ServerSpec(SetupSpec):
                 stack.callback(self._account, served, model.observed, models[role])
             verifier: Verifier | None
             if self.verifier is None:
-                one_thread()
-                verifier = EmbeddedPRM(EngineLoop())
+                verifier = EmbeddedSetup().verifier()
             else:
                 url = self.verifier.base_url
                 verifier = await open_verifier(self.verifier, None if url is None else await client(url, VERIFIER))
@@ -168,19 +180,19 @@ class ServerSpec(SetupSpec):
             yield ServerSetup(models, verifier)
 
     def split(self) -> str:
-        """All of a data set, which is nobody's training set; of a generated task its test problems."""
+        """All rows of a data set; the test problems of a generated task."""
         return "all" if isinstance(self.task(), DatasetTask) else "test"
 
     def limits(self) -> Limits:
-        """Bounds on one solution."""
+        """See `SetupSpec.limits`."""
         return self.bounds
 
     def temperature(self) -> float:
-        """At which everything but greedy is sampled."""
+        """See `SetupSpec.temperature`."""
         return self.sampling_temperature
 
     def in_flight(self) -> int:
-        """As many as the spending policy says."""
+        """See `SetupSpec.in_flight`."""
         return self.spending.in_flight
 
     def _account(self, served: ServerModelSpec, observed: ServerReportedUsage, model: Model) -> None:
@@ -198,7 +210,7 @@ class ServerSpec(SetupSpec):
         return self.verifier.model or Path(self.verifier.template).name.removesuffix(".toml")
 
     def _identity(self, served: ServerModelSpec) -> dict[str, str]:
-        """What decides the model's answers, as the cache's keys hold it: of a template's file what it says."""
+        """What decides the model's answers, for the keys of the cache; of a template's file its text."""
         task, file = self.task(), Path(served.chat_template or "")
         return {
             "served": json.dumps(served.to_dict()),
@@ -222,7 +234,7 @@ class ServerSpec(SetupSpec):
 
 
 def spec_from_config(config: Mapping[str, Any]) -> ServerSpec:
-    """The source that `ServerSpec.to_dict` described in a run directory's configuration."""
+    """The setup that `ServerSpec.to_dict` described in a run directory's configuration."""
     servers, held = config[WHERE], config["verifier"]
     models = {role: spec_from_dict(plain, servers[role]) for role, plain in config["models"].items()}
     return ServerSpec(
@@ -235,6 +247,12 @@ def spec_from_config(config: Mapping[str, Any]) -> ServerSpec:
         prices={role: Prices(**prices) for role, prices in config["prices"].items()},
         spending=SpendPolicy(),
     )
+
+
+def _size(parameters: int | None, label: str, flag: str) -> int:
+    if parameters is None:
+        raise UsageError(f"a study counts FLOPs, and the number of parameters of {label} is unknown: give {flag} 7e9")
+    return parameters
 
 
 def _verifier_identity(spec: VerifierSpec) -> dict[str, str]:

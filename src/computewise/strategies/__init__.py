@@ -1,10 +1,11 @@
-"""The strategies by name, and their way to plain data and back."""
+"""The strategies by name, and their conversion from text, to plain data and back."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_type_hints
 
 from computewise.errors import UsageError
 from computewise.registry import Registry, as_strategy
@@ -31,6 +32,8 @@ __all__ = [
     "Single",
     "StepRevisions",
     "make_strategy",
+    "parse_settings",
+    "parse_strategy",
     "strategy_from_dict",
     "strategy_label",
     "strategy_to_dict",
@@ -63,8 +66,47 @@ def make_strategy(name: str, settings: Mapping[str, int | float]) -> Strategy:
         if setting not in allowed:
             listed = ", ".join(allowed) or "no settings at all"
             raise UsageError(f"strategy {name!r} has no setting {setting!r}: allowed are {listed}")
+    types = get_type_hints(kind)
+    for setting, value in settings.items():
+        if types[setting] is int and not isinstance(value, int):
+            raise UsageError(f"{setting} = {value} is not allowed: the strategy {name!r} takes a whole number")
     built: Strategy = kind(**settings)
     return built
+
+
+_SYNTAX = re.compile(r"\s*(\w+)\s*(?:\(([^()]*)\)\s*)?")
+_NUMBER = re.compile(r"[+-]?(?:\d{1,12}\.?\d{0,12}|\.\d{1,12})(?:e[+-]?\d{1,2})?", re.IGNORECASE)
+
+
+def parse_strategy(text: str) -> Strategy:
+    """The strategy in `beam_search(n=16, width=4)`, or with its defaults in `beam_search`; settings are numbers.
+
+    Raises `UsageError` for any other syntax and for an unknown name, setting or number.
+    """
+    return make_strategy(*parse_settings(text))
+
+
+def parse_settings(text: str) -> tuple[str, dict[str, int | float]]:
+    """The name and the settings in such a text, unchecked but for the syntax, which raises `UsageError`."""
+    called = _SYNTAX.fullmatch(text)
+    if called is None:
+        raise UsageError(
+            f"the strategy {text[:200]!r} is malformed: write it as beam_search or beam_search(n=16, width=4)"
+        )
+    name, listed = called[1], called[2] or ""
+    settings: dict[str, int | float] = {}
+    for one in listed.split(",") if listed.strip() else ():
+        setting, equals, value = (part.strip() for part in one.partition("="))
+        if not equals or not setting.isidentifier():
+            raise UsageError(
+                f"the strategy {name} takes settings as name=number, such as n=16, not {one.strip()[:80]!r}"
+            )
+        if not _NUMBER.fullmatch(value):
+            raise UsageError(f"{setting} = {value[:80]!r} of the strategy {name} is not allowed: give a number")
+        if setting in settings:
+            raise UsageError(f"the strategy {name} has its setting {setting} twice")
+        settings[setting] = int(value) if value.lstrip("+-").isdigit() else float(value)
+    return name, settings
 
 
 def strategy_to_dict(strategy: Strategy) -> dict[str, int | float | str]:

@@ -35,7 +35,8 @@ class VerifierSpec:
     `template` is "none" (a majority vote), "logprob" (the generator's own probability), the name of a known template or
     a path to a .toml file. `model` is its name on the server, the template's name if None. `path` is a directory in the
     form of the Hugging Face hub. `aggregation` and `samples` are the template's if None. FLOPs are counted from
-    `parameters`; for a model in this process, 0 means that they are counted. The specification holds no API key.
+    `parameters`, None where nobody knows them; for a model in this process, 0 means that they are counted. The
+    specification holds no API key.
     """
 
     template: str
@@ -44,7 +45,7 @@ class VerifierSpec:
     path: str | None = None
     server: str = "auto"
     aggregation: str | None = None
-    parameters: int = 0
+    parameters: int | None = 0
     samples: int | None = None
     device: str = "auto"
     dtype: str = "auto"
@@ -54,7 +55,7 @@ class VerifierSpec:
             raise UsageError(f"unknown server {self.server!r}: allowed are {', '.join(SERVERS)}")
         if self.aggregation is not None and self.aggregation not in AGGREGATIONS:
             raise UsageError(f"unknown aggregation {self.aggregation!r}: allowed are {', '.join(AGGREGATIONS)}")
-        if self.parameters < 0:
+        if self.parameters is not None and self.parameters < 0:
             raise UsageError(f"parameters = {self.parameters} is not allowed: at least 0")
         if self.samples is not None and self.samples < 1:
             raise UsageError(f"samples = {self.samples} is not allowed: at least 1")
@@ -89,7 +90,7 @@ class Reader(Protocol):
 class StepVerifier:
     """Scores the steps that have no score yet; a blank step has the score of the one before it."""
 
-    def __init__(self, reader: Reader, *, name: str, parameters: int, aggregation: str) -> None:
+    def __init__(self, reader: Reader, *, name: str, parameters: int | None, aggregation: str) -> None:
         if aggregation not in AGGREGATIONS:
             raise UsageError(f"unknown aggregation {aggregation!r}: allowed are {', '.join(AGGREGATIONS)}")
         self.name = name

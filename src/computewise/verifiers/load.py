@@ -122,7 +122,7 @@ async def _label_server(labels: Labels, kind: str, model: str, client: HttpClien
     return servers[kind](client, model, ids)
 
 
-def _verifier(spec: VerifierSpec, template: VerifierTemplate, reader: Reader, parameters: int) -> StepVerifier:
+def _verifier(spec: VerifierSpec, template: VerifierTemplate, reader: Reader, parameters: int | None) -> StepVerifier:
     name = template.name if spec.model in (None, template.name) else f"{template.name} {spec.model}"
     return StepVerifier(reader, name=name, parameters=parameters, aggregation=spec.aggregation or template.aggregation)
 

@@ -102,9 +102,12 @@ _WORDS = re.compile(r"\w+[^\S\n]*|\n|[^\w\s][^\S\n]*|[^\S\n]+")
 
 
 @lru_cache(maxsize=256)
-def diff(before: str, after: str) -> tuple[Change, ...]:
-    """The changes in order; those that keep or put in spell `after`, those that keep or take away spell `before`."""
-    old, new = _WORDS.findall(before), _WORDS.findall(after)
+def diff(before: str, after: str, words: re.Pattern[str] = _WORDS) -> tuple[Change, ...]:
+    """The changes in order: "=" and "+" together spell `after`, "=" and "-" together spell `before`.
+
+    Every character of a text must belong to a match of `words`, which changes as a whole.
+    """
+    old, new = words.findall(before), words.findall(after)
     if len(old) + len(new) > MOST_WORDS:
         old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
     changes: list[Change] = []

@@ -55,7 +55,8 @@ class ServerModelSpec:
 
     base_url: str
     model: str
-    parameters: int
+    parameters: int | None
+    """None where neither the user nor the server nor the name says it: FLOPs are then unknown."""
     capabilities: Capabilities
     chat_template: str | None = None
     thinking: bool = True
@@ -91,7 +92,7 @@ async def probe_model(
     thinking: bool = True,
     thinking_budget: int | None = None,
 ) -> ServerModelSpec:
-    """Ask the server what it can do; raises `UsageError` where the model is unknown, or its size and nobody says it."""
+    """Ask the server what it can do; raises `UsageError` for an unknown model."""
     async with HttpClient(base_url, api_key=api_key, retry=IMPATIENT) as client:
         name, entry = await find_model(client, model)
         found = await probe(client, name, entry, thinking=thinking)
@@ -215,17 +216,13 @@ def _revision(entry: Mapping[str, Any]) -> str:
     return json.dumps(told, sort_keys=True)
 
 
-def _parameters(name: str, found: Capabilities, given: float | None) -> int:
-    """What is given, what the server says, or what the name says, such as 1.5B: FLOPs are counted from it."""
+def _parameters(name: str, found: Capabilities, given: float | None) -> int | None:
+    """What the user gives, else what the server says, else what the name says, such as 1.5B."""
     if given is not None:
         if not 1 <= given < math.inf:
             raise UsageError(f"parameters = {given:g} is not allowed: at least 1, such as 1.5e9")
         return round(given)
-    if found.parameters:
-        return found.parameters
-    if (said := parameters_in(name)) is None:
-        raise UsageError(f"how many parameters {name} has, nobody says: give its --parameters, such as 1.5e9")
-    return said
+    return found.parameters or parameters_in(name)
 
 
 def parameters_in(name: str) -> int | None:

@@ -119,7 +119,7 @@ class ServerModel:
 
     client: HttpClient
     name: str
-    parameters: int
+    parameters: int | None
     capabilities: Capabilities
     route: Route
     template: PromptTemplate | None

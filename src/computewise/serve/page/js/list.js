@@ -50,11 +50,11 @@ function howAsked({ strategy, effort }) {
 }
 
 function renderTotals() {
-  const spent = state.traces.reduce((sum, one) => sum + one.flops, 0);
+  const spent = state.traces.some((one) => one.flops === null) ? null : state.traces.reduce((sum, one) => sum + one.flops, 0);
   const compared = state.traces.filter(isCompared);
   const would = compared.reduce((sum, one) => sum + one.baseline.flops, 0);
   const did = compared.reduce((sum, one) => sum + one.flops, 0);
-  const parts = [`${state.traces.length === 100 ? "last 100" : state.traces.length} ${state.traces.length === 1 ? "request" : "requests"}`, `${flops(spent)} spent`];
+  const parts = [`${state.traces.length === 100 ? "last 100" : state.traces.length} ${state.traces.length === 1 ? "request" : "requests"}`, spent === null ? flops(spent) : `${flops(spent)} spent`];
   if (would) parts.push(`saved ${percent(1 - did / would)} against best-of-N`);
   write(at("totals"), state.traces.length ? parts.join(" · ") : "");
 }

@@ -8,7 +8,8 @@ function quantity(value) {
   return `${Number((value / 1000 ** step).toPrecision(3))}${PREFIXES[step] || " "}`;
 }
 
-const flops = (value) => `${quantity(value)}FLOP`;
+/** A model whose size nobody knows has no count of operations. */
+const flops = (value) => (value === null ? "FLOPs unknown" : `${quantity(value)}FLOP`);
 const whole = (value) => value.toLocaleString("en");
 const percent = (value) => `${value < 0 ? "−" : ""}${Math.abs(100 * value).toFixed(Math.abs(value) < 0.1 ? 1 : 0)} %`;
 const duration = (seconds) => (seconds < 10 ? `${seconds.toFixed(1)} s` : seconds < 120 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`);
