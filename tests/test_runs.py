@@ -10,6 +10,7 @@ import pytest
 from computewise.core import Problem, Usage
 from computewise.errors import RunError
 from computewise.runs import (
+    FORMAT,
     CandidateRecord,
     Record,
     RunDirectory,
@@ -133,7 +134,7 @@ def test_a_run_is_read_without_being_touched(tmp_path: Path) -> None:
     before = (tmp_path / "records.jsonl").read_bytes()
     assert list(read_records(tmp_path)) == [failed, record("2+2"), record("1+1")]
     assert list(last_records(tmp_path)) == [record("2+2"), record("1+1")]
-    assert read_config(tmp_path) == CONFIG
+    assert read_config(tmp_path) == {"format": FORMAT, **CONFIG}
     assert (tmp_path / "records.jsonl").read_bytes() == before
 
 
@@ -154,11 +155,3 @@ def test_a_result_file_is_replaced_whole(tmp_path: Path) -> None:
     directory.write("summary.json", json.dumps({"new": True}))
     assert json.loads((tmp_path / "summary.json").read_text()) == {"new": True}
     assert not list(tmp_path.glob("*.tmp"))
-
-
-def test_a_strategy_of_an_older_name_is_found_by_its_name_of_today(tmp_path: Path) -> None:
-    old = Record("chains", "reviser", {"name": "ratio_pool", "n": 4}, 0, "1+1", Usage(samples=9), [])
-    RunDirectory(tmp_path, CONFIG, resume=False).append([old])
-    held = RunDirectory(tmp_path, CONFIG, resume=True).read()
-    assert held == {make_key("chains", "reviser", {"name": "revision_pool", "n": 4}, 0, "1+1"): old}
-    assert list(last_records(tmp_path)) == [old]

@@ -1,17 +1,29 @@
-"""The run directory: the system of record. One line a record, appended, never rewritten."""
+"""The run directory: the system of record. One line holds one record; records are appended."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from computewise.core import Problem, Role, Usage
+from computewise.core import LARGE, MODEL, REVISER, VERIFIER, Problem, Role, Usage
 from computewise.errors import RunError
+
+FORMAT = 2
+"""The version of a run directory's files. In version 1, which is still read, roles and some fields had other names."""
+_ROLES_OF_1: dict[str, Role] = {"small": MODEL, "large": LARGE, "prm": VERIFIER, "revision": REVISER}
+_FIELDS_OF_1 = {
+    "logprob": "mean_token_prob",
+    "read": "uncached_prompt_tokens",
+    "sampled": "completion_tokens",
+    "mean": "score_mean",
+    "low": "score_min",
+}
+_STRATEGIES_OF_1 = {"ratio_pool": "revision_pool"}
 
 WHERE = "servers"
 """The part of a configuration that says where something is."""
@@ -72,23 +84,23 @@ class Record(msgspec.Struct, frozen=True):
 
 
 Key = tuple[str, str, str, int, str]
-_RENAMED = {"ratio_pool": "revision_pool"}
-"""Strategies that older runs name otherwise, with their names of today."""
 
 
-def make_key(purpose: str, model: str, strategy: Mapping[str, int | float | str], seed: int, problem: str) -> Key:
-    """What a record is found by."""
-    name = str(strategy["name"])
-    return purpose, model, json.dumps({**strategy, "name": _RENAMED.get(name, name)}, sort_keys=True), seed, problem
+def make_key(purpose: str, role: str, strategy: Mapping[str, int | float | str], seed: int, problem: str) -> Key:
+    """The key that a record is found by."""
+    return purpose, role, json.dumps(strategy, sort_keys=True), seed, problem
 
 
 def record_key(record: Record) -> Key:
-    """What this record is found by."""
+    """The key of this record."""
     return make_key(record.purpose, record.role, record.strategy, record.seed, record.problem)
 
 
 class RunDirectory:
-    """A directory with `config.json` and `records.jsonl`; a torn last line, as a kill leaves it, is dropped."""
+    """A directory with `config.json` and `records.jsonl`, opened to append; a torn last line of a kill is dropped.
+
+    One of version 1 is rewritten as one of today's version.
+    """
 
     def __init__(self, path: Path, config: Mapping[str, Any], *, resume: bool) -> None:
         self.path = path
@@ -101,6 +113,7 @@ class RunDirectory:
 
     def _open(self, config: Mapping[str, Any], resume: bool) -> None:
         saved = self.path / "config.json"
+        config = {"format": FORMAT, **config}
         if saved.exists():
             held = read_config(self.path)
             differing = differing_settings(config, held)
@@ -111,10 +124,12 @@ class RunDirectory:
                 )
             if not resume and self._records.exists():
                 raise RunError(f"the run directory {self.path} holds a run: go on with --resume, or name another --out")
+            if read_json(saved, "configuration").get("format") != FORMAT:
+                self._upgrade(held)
         elif any(path.suffix != ".tmp" for path in self.path.iterdir()):
             raise RunError(f"{self.path} is not empty and no run directory: name another --out")
         else:
-            write_atomically(saved, json.dumps(config, indent=2) + "\n")
+            write_atomically(saved, _json(config))
         if self._records.exists():
             self._drop_torn_line()
 
@@ -123,9 +138,15 @@ class RunDirectory:
             data = file.read()
             file.truncate(data.rfind(b"\n") + 1)
 
+    def _upgrade(self, config: Mapping[str, Any]) -> None:
+        """Rewrite the records, then the configuration: a kill in between leaves what can still be read."""
+        if self._records.exists():
+            write_atomically(self._records, _lines_of(read_records(self.path)).decode())
+        write_atomically(self.path / "config.json", _json(config))
+
     def append(self, records: Iterable[Record]) -> None:
         """Append in one write, and wait until it is on the disk; a failed write leaves only what stood before."""
-        data = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
+        data = _lines_of(records)
         try:
             with self._records.open("ab") as file:
                 before = file.tell()
@@ -142,15 +163,15 @@ class RunDirectory:
             ) from None
 
     def read(self) -> dict[Key, Record]:
-        """All records by their keys; of several of one key the last, a failed attempt tried again."""
+        """All records by their keys; of several of one key the last, since a problem that failed is tried again."""
         return {record_key(record): record for record in read_records(self.path)}
 
     def write_problems(self, problems: Iterable[Problem]) -> Path:
-        """Keep prompts and reference answers, of which a record holds the id alone."""
+        """Write prompts and reference answers; a record holds only a problem's id."""
         return self.write("problems.jsonl", "".join(msgspec.json.encode(one).decode() + "\n" for one in problems))
 
     def write(self, name: str, text: str) -> Path:
-        """Write a result file in place of an older one, whole or not at all."""
+        """Write a result file, replacing an older one, whole or not at all."""
         path = self.path / name
         try:
             write_atomically(path, text)
@@ -160,29 +181,104 @@ class RunDirectory:
 
 
 def differing_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """The names of two configurations' settings that differ; where servers are is none, since they may move."""
+    """The names of the settings that differ in two configurations; where servers are does not count: they may move."""
     return sorted(name for name in one.keys() | other.keys() if name != WHERE and one.get(name) != other.get(name))
 
 
 def read_config(run: Path) -> dict[str, Any]:
-    """The configuration of a run directory, which is left as it is."""
+    """The configuration of a run directory, with the names of today; the directory is not changed."""
     path = run / "config.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        held = read_json(path, "configuration")
     except OSError as error:
         raise RunError(f"{run} is no run directory: cannot read {path.name}: {error.strerror or error}") from None
+    return upgrade_config(held, path)
+
+
+def upgrade_config(held: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """What `path` holds with the names of today; raises `RunError` for a version that is not known."""
+    if not is_old(held, path):
+        return dict(held)
+    by_role = {name: _by_role(held[name]) for name in ("models", "prices", WHERE) if name in held}
+    return {"format": FORMAT, **held, **by_role}
+
+
+def upgrade_summary(held: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A study's summary with the names of today; raises `RunError` for a version that is not known."""
+    if not is_old(held, path):
+        return dict(held)
+    assumed = held.get("assumed", {})
+    found: dict[str, Any] = {"format": FORMAT, **held, "assumed": {**assumed}}
+    for part, name in ((held, "models"), (held, "verifiers"), (assumed, "prices"), (assumed, "speeds")):
+        if name in part:
+            (found if part is held else found["assumed"])[name] = _by_role(part[name])
+    for name in ("curves", "best_fixed", "oracle_per_problem", "ratios"):
+        found[name] = [_row_by_role(row) for row in held.get(name, [])]
+    found["policy"] = {kind: [_row_by_role(row) for row in rows] for kind, rows in held.get("policy", {}).items()}
+    found["large"] = held.get("large") and _row_by_role(held["large"])
+    return found
+
+
+def is_old(held: Mapping[str, Any], path: Path) -> bool:
+    """Whether a file of that content is of version 1; raises `RunError` for a version that is not known."""
+    version = held.get("format", 1)
+    if version not in (1, FORMAT):
+        raise RunError(
+            f"{path} has the format {version!r}, which this computewise cannot read: it knows 1 and {FORMAT}"
+        )
+    return bool(version == 1)
+
+
+def _by_role(held: Mapping[str, Any]) -> dict[str, Any]:
+    return {_ROLES_OF_1.get(name, name): value for name, value in held.items()}
+
+
+def _row_by_role(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a summary, or a record."""
+    role = _ROLES_OF_1.get(str(row.get("model")))
+    return {"role": role, **{name: value for name, value in row.items() if name != "model"}}
+
+
+def read_json(path: Path, kind: str) -> dict[str, Any]:
+    """The object in a file; raises `RunError` where it holds none, `OSError` where it cannot be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise RunError(f"{path} is no configuration") from None
+        raise RunError(f"{path} is no {kind}") from None
 
 
 def read_records(run: Path) -> Iterator[Record]:
-    """The records of a run directory, which is left as it is, in their order; none where nothing is recorded yet."""
+    """The records of a run directory, which is not changed, in their order; none where nothing is recorded yet."""
     path = run / "records.jsonl"
-    return _lines(path, Record, "record") if path.exists() else iter(())
+    return _lines(path, "record", _decode_record) if path.exists() else iter(())
+
+
+_RECORD = msgspec.json.Decoder(Record)
+
+
+def _decode_record(line: bytes) -> Record:
+    """Of either version: a kill may leave records of this one beside a configuration of the one before."""
+    try:
+        return _RECORD.decode(line)
+    except msgspec.ValidationError:
+        held = msgspec.json.decode(line)
+        if not isinstance(held, dict) or "model" not in held:
+            raise
+        return msgspec.convert(_upgrade_record(held), Record)
+
+
+def _upgrade_record(held: Mapping[str, Any]) -> dict[str, Any]:
+    candidates = [
+        {_FIELDS_OF_1.get(name, name): value for name, value in candidate.items()}
+        for candidate in held.get("candidates", [])
+    ]
+    strategy = held["strategy"]
+    name = _STRATEGIES_OF_1.get(strategy["name"], strategy["name"])
+    return {**_row_by_role(held), "strategy": {**strategy, "name": name}, "candidates": candidates}
 
 
 def last_records(run: Path) -> Iterator[Record]:
-    """As `read_records`, of several of one key the last; one record at a time is held in memory."""
+    """As `read_records`, but of several of one key only the last; one record at a time is held in memory."""
     last = {record_key(record): number for number, record in enumerate(read_records(run))}
     numbers = set(last.values())
     return (record for number, record in enumerate(read_records(run)) if number in numbers)
@@ -190,26 +286,36 @@ def last_records(run: Path) -> Iterator[Record]:
 
 def read_problems(run: Path) -> dict[str, Problem]:
     """The problems of a run directory by their ids."""
-    return {problem.id: problem for problem in _lines(run / "problems.jsonl", Problem, "problem")}
+    return {problem.id: problem for problem in _lines(run / "problems.jsonl", "problem", _PROBLEM.decode)}
 
 
-def _lines(path: Path, type: type[T], kind: str) -> Iterator[T]:
-    """Whole lines only: what follows the last newline is what a kill has torn."""
-    decoder = msgspec.json.Decoder(type)
+_PROBLEM = msgspec.json.Decoder(Problem)
+
+
+def _lines(path: Path, kind: str, decode: Callable[[bytes], T]) -> Iterator[T]:
+    """Whole lines only: a kill may have torn what follows the last newline."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if line.endswith(b"\n"):
                     try:
-                        yield decoder.decode(line)
+                        yield decode(line)
                     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                         raise RunError(f"{path}, line {number} is no {kind}: {error}") from None
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from None
 
 
+def _lines_of(records: Iterable[Record]) -> bytes:
+    return b"".join(msgspec.json.encode(record) + b"\n" for record in records)
+
+
+def _json(config: Mapping[str, Any]) -> str:
+    return json.dumps(config, indent=2) + "\n"
+
+
 def write_atomically(path: Path, text: str) -> None:
-    """Write aside, then rename."""
+    """Write a file beside `path`, then rename it."""
     aside = path.with_name(path.name + ".tmp")
     aside.write_text(text)
     os.replace(aside, path)

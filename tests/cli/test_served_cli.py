@@ -50,7 +50,7 @@ SMALL = (
     "120",
 )
 STUDY = ("study", *SERVED, *MINE, *SMALL)
-RESULTS = ("config.json", "controller.json", "policy.json", "problems.jsonl", "records.jsonl", "report.html")
+RESULTS = ("config.json", "controller.json", "bin_policy.json", "problems.jsonl", "records.jsonl", "report.html")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -528,7 +528,7 @@ def test_shards_come_together_as_the_whole_run(studied: Studied) -> None:
     assert alone.net.keys == {}, "no server is asked"
     assert shell.records("merged") == shell.records("whole")
     assert "10 problems of mine.jsonl" in said.out
-    for name in ("config.json", "controller.json", "policy.json", "problems.jsonl"):
+    for name in ("config.json", "controller.json", "bin_policy.json", "problems.jsonl"):
         assert (shell.where / "merged" / name).read_bytes() == (shell.where / "whole" / name).read_bytes(), name
 
 

@@ -15,7 +15,7 @@ from computewise.core import LARGE, MODEL, Problem, Role, Usage
 from computewise.errors import RunError, UsageError
 from computewise.export import export_run
 from computewise.export.runs import Format
-from computewise.runs import CandidateRecord, NodeRecord, Record, RunDirectory, StrategyParams
+from computewise.runs import FORMAT, CandidateRecord, NodeRecord, Record, RunDirectory, StrategyParams
 from computewise.study.recorded.read import read_recording
 
 CONFIG = {"task": "sums", "problems": 3}
@@ -88,7 +88,7 @@ def test_parquet_holds_every_record_with_all_its_fields(run: Path, tmp_path: Pat
     out = export_run(run, "parquet", tmp_path / "new" / "run.parquet")
     assert out == tmp_path / "new" / "run.parquet"
     rows, metadata = rows_of(out)
-    assert json.loads(metadata[b"computewise.config"]) == CONFIG
+    assert json.loads(metadata[b"computewise.config"]) == {"format": FORMAT, **CONFIG}
     lost = Record("pool", "model", POOL, 0, "sums/2", error="the server is gone")
     expected = [pool(0), *OTHERS, lost, pool(1)]
     assert len(rows) == len(expected)
@@ -167,7 +167,7 @@ def test_each_pool_has_its_file(tmp_path: Path) -> None:
     rows, metadata = rows_of(directory / "pools-large-n6-seed1.parquet")
     assert len(rows) == 2
     assert json.loads(metadata[b"computewise.pool"]) == {"role": "large", "n": 6, "seed": 1}
-    assert json.loads(metadata[b"computewise.config"]) == CONFIG
+    assert json.loads(metadata[b"computewise.config"]) == {"format": FORMAT, **CONFIG}
 
 
 def test_what_cannot_be_exported_is_one_line(run: Path, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_problem_text_is_escaped(page: str) -> None:
     assert "&lt;i&gt;9&lt;/i&gt;" in page
 
 
-@pytest.mark.parametrize("name", ["config.json", "summary.json", "policy.json", "records.jsonl"])
+@pytest.mark.parametrize("name", ["config.json", "summary.json", "bin_policy.json", "records.jsonl"])
 def test_missing_file_is_named_in_one_line(run: Path, name: str) -> None:
     (run / name).unlink()
     with pytest.raises(RunError, match=re.escape(name)) as raised:
@@ -396,7 +396,7 @@ def test_step_revisions_enter_the_headline_as_they_compare(summary: dict[str, An
 
 
 def test_policy_names_a_model_that_is_not_the_small_one(reported: Path) -> None:
-    policy = json.loads((reported / "policy.json").read_text())
+    policy = json.loads((reported / "bin_policy.json").read_text())
     strategy = {"name": "revisions", "chain_length": 16, "chains": 4}
     held = {"bin": 1, "model": "revision", "strategy": strategy, "selection": "hierarchical"}
     policy["budgets"] = [{"generations": 64, "bins": [held, {**held, "model": "small"}]}]

@@ -149,10 +149,10 @@ def test_a_file_is_split_and_its_faults_come_before_any_number(tmp_path: Path) -
     assert "larger model" not in said
     assert "over 2 to 8 draws a problem" in said
     assert f"No problem has more than {SAMPLES} samples" in said
-    policy = read_controller(out / "policy.json", models=[file.name], verifier="recorded, last")
+    policy = read_controller(out / "controller.json", models=[file.name], verifier="recorded, last")
     assert policy.arms[0].limit == SAMPLES
     with pytest.raises(RunError, match="for the model"):
-        read_controller(out / "policy.json", models=["another.jsonl"], verifier="recorded, last")
+        read_controller(out / "controller.json", models=["another.jsonl"], verifier="recorded, last")
 
 
 def test_another_file_is_measured_on(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_another_file_is_measured_on(tmp_path: Path) -> None:
     said = text(tmp_path / "out" / "report.html")
     assert f"Fitted on the {PROBLEMS} problems of one file and measured on the {PROBLEMS - 2} of another" in said
     assert "Nothing wrong was found" in said
-    read_controller(tmp_path / "out" / "policy.json", models=["a.jsonl"], verifier="recorded, mean")
+    read_controller(tmp_path / "out" / "controller.json", models=["a.jsonl"], verifier="recorded, mean")
 
 
 def test_problems_in_both_files_are_said(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_one_model_that_samples_by_steps(tmp_path: Path) -> None:
         assert name in text
     for word in ("large model", "small model", "revision model", "PRM", "Escalation", "nan "):
         assert word.lower() not in text.lower().replace("small models use hardware", ""), word
-    policy = json.loads((tmp_path / "policy.json").read_text())
+    policy = json.loads((tmp_path / "bin_policy.json").read_text())
     assert (policy["model"], policy["verifier"]) == ("Tiny-1.5B", "Judge-7B")
     controller = json.loads((tmp_path / "controller.json").read_text())
     assert {arm["model"] for arm in controller["arms"]} == {"Tiny-1.5B"}

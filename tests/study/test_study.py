@@ -77,7 +77,7 @@ def test_summary_has_every_promised_name(finished: Path) -> None:
 def test_a_policy_names_a_strategy_that_can_be_built(finished: Path) -> None:
     from computewise.strategies import make_strategy
 
-    policy = json.loads((finished / "policy.json").read_text())
+    policy = json.loads((finished / "bin_policy.json").read_text())
     assert policy["version"] == 1
     for budget in policy["budgets"]:
         assert [entry["bin"] for entry in budget["bins"]] == [1, 2, 3, 4, 5]

@@ -14,7 +14,7 @@ from computewise.controller.rule import RuleFitter
 from computewise.controller.trees import Recipe
 from computewise.core import Usage
 from computewise.models.embedded.engine import one_thread
-from computewise.runs import CandidateRecord, NodeRecord, Record
+from computewise.runs import FORMAT, CandidateRecord, NodeRecord, Record
 from computewise.setups.embedded import embedded_roles
 from computewise.strategies import strategy_to_dict
 from computewise.study.analysis import controller
@@ -103,7 +103,7 @@ def analysed(records: list[Record], config: StudyConfig = CONFIG) -> Analysis:
 
 def write_run(directory: Path, records: list[Record], config: StudyConfig = CONFIG) -> None:
     analysis = analysed(records, config)
-    (directory / "config.json").write_text(json.dumps({"task": TASK, **config.to_dict()}))
+    (directory / "config.json").write_text(json.dumps({"format": FORMAT, "task": TASK, **config.to_dict()}))
     (directory / "summary.json").write_text(json.dumps(summarise(config, TASK, analysis), allow_nan=False))
-    (directory / "policy.json").write_text(json.dumps(policy_file(config, TASK, analysis), allow_nan=False))
+    (directory / "bin_policy.json").write_text(json.dumps(policy_file(config, TASK, analysis), allow_nan=False))
     (directory / "records.jsonl").write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))

@@ -59,7 +59,7 @@ def replay(
     seed:
         Of orders and partitions.
     out:
-        Directory for summary.json, policy.json and report.html.
+        Directory for summary.json, controller.json and report.html.
 
     """
     if (file is None) == (fit is None):

@@ -28,7 +28,7 @@ from computewise.report.text import (
     signed,
     verdict,
 )
-from computewise.runs import write_atomically
+from computewise.runs import is_old, write_atomically
 from computewise.study.recorded.evaluate import FOLDS
 
 FILES = {"fit": "The file", "evaluate": "The file measured on", "large": "The larger model's file"}
@@ -274,7 +274,9 @@ def write_replay_report(out: Path) -> Path:
     """
     from jinja2 import UndefinedError
 
-    summary = read_json(out / "summary.json")
+    path = out / "summary.json"
+    summary = read_json(path)
+    is_old(summary, path)  # raises for a version that is not known; a replay's summary has not changed
     page = out / "report.html"
     try:
         folder = out / "figures"

@@ -222,8 +222,12 @@ def comparisons_table(summary: Entry) -> Table:
 
 
 def config_table(config: Entry) -> Table:
-    """The settings of the run."""
-    rows = [[name, value if isinstance(value, str) else json.dumps(value)] for name, value in config.items()]
+    """The settings of the run, without the version of its files."""
+    rows = [
+        [name, value if isinstance(value, str) else json.dumps(value)]
+        for name, value in config.items()
+        if name != "format"
+    ]
     return Table("Settings of the run.", ["Setting", "Value"], rows, 2)
 
 

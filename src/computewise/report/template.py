@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from computewise.errors import RunError
 from computewise.report.text import count, estimate, method, number, percent, quantity
-from computewise.runs import Key, Record, read_problems, record_key
+from computewise.runs import Record, last_records, read_problems, upgrade_config, upgrade_summary
 from computewise.viewer import assets
+
+MISSING = "{path} is missing: a report needs the directory of a finished study"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +31,13 @@ class RunFiles:
 def read_source(directory: Path) -> RunFiles:
     """Everything needed; raises `RunError`, naming the file, where one is missing or cannot be read."""
     problems = read_problems(directory) if (directory / "problems.jsonl").exists() else {}
+    config, summary = directory / "config.json", directory / "summary.json"
+    policy, policy_of_1 = directory / "bin_policy.json", directory / "policy.json"
     return RunFiles(
-        config=read_json(directory / "config.json"),
-        summary=read_json(directory / "summary.json"),
-        policy=read_json(directory / "policy.json"),
-        records=list(_read_records(directory / "records.jsonl")),
+        config=upgrade_config(read_json(config), config),
+        summary=upgrade_summary(read_json(summary), summary),
+        policy=read_json(policy_of_1 if policy_of_1.exists() and not policy.exists() else policy),
+        records=_read_records(directory),
         prompts={id: problem.prompt for id, problem in problems.items()},
     )
 
@@ -45,7 +46,7 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise RunError(f"{path} is missing: a report needs the directory of a finished study") from None
+        raise RunError(MISSING.format(path=path)) from None
     except OSError as error:
         raise RunError(f"cannot read {path}: {error.strerror or error}") from None
 
@@ -61,26 +62,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return held
 
 
-def _read_records(path: Path) -> Iterable[Record]:
-    """The last of each run of a problem, as it stands in whole lines.
-
-    What follows the last newline is a torn line, which `RunDirectory` drops as well; what failed may have been tried
-    again.
-    """
-    last: dict[Key, Record] = {}
-    for record in _read_lines(path):
-        last[record_key(record)] = record
-    return last.values()
-
-
-def _read_lines(path: Path) -> Iterator[Record]:
-    decoder = msgspec.json.Decoder(Record)
-    whole, _, _ = _read_bytes(path).rpartition(b"\n")
-    for at, line in enumerate(whole.splitlines(), 1):
-        try:
-            yield decoder.decode(line)
-        except msgspec.MsgspecError as error:
-            raise RunError(f"{path}, line {at} is no record: {error}") from None
+def _read_records(directory: Path) -> list[Record]:
+    path = directory / "records.jsonl"
+    if not path.exists():
+        raise RunError(MISSING.format(path=path))
+    return list(last_records(directory))
 
 
 def fill(name: str, figures: dict[str, str], **context: Any) -> str:

@@ -157,7 +157,7 @@ def run_study(
         analysis.arms, "with escalation", task.name, cost_metrics(models)["flops"], models.labels, config.seed
     )
     directory.write("controller.json", fitted.to_json())
-    directory.write("policy.json", json.dumps(policy_file(config, task.name, analysis), indent=2) + "\n")
+    directory.write("bin_policy.json", json.dumps(policy_file(config, task.name, analysis), indent=2) + "\n")
     return StudyResult(summary)
 
 

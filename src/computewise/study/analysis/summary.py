@@ -9,6 +9,7 @@ import numpy as np
 from computewise.core import LARGE, MODEL, VERIFIER
 from computewise.difficulty import BINS, bin_edges
 from computewise.metrics import bootstrap, pass_at_k
+from computewise.runs import FORMAT
 from computewise.setups.base import ROLES
 from computewise.strategies.revisions import TRUST
 from computewise.study.analysis.analyse import Analysis, BinChoice
@@ -32,6 +33,7 @@ def summarise(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, A
     bins = analysis.difficulty.bins["oracle"]
     correct = np.concatenate([pool.correct for pool in analysis.pools], 1)
     return {
+        "format": FORMAT,
         "task": task,
         "problems": len(analysis.problems),
         "failed": [{"problem": record.problem, "error": record.error} for record in analysis.failed],

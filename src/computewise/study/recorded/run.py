@@ -17,7 +17,7 @@ from computewise.controller.replay import RecordedPool
 from computewise.controller.rule import RuleFitter
 from computewise.difficulty.evaluate import compare_estimators
 from computewise.errors import UsageError
-from computewise.runs import RunDirectory
+from computewise.runs import FORMAT, RunDirectory
 from computewise.samples import ProblemSamples
 from computewise.study.recorded.evaluate import (
     LARGE,
@@ -30,8 +30,6 @@ from computewise.study.recorded.evaluate import (
 )
 from computewise.study.recorded.read import join, read_recording
 from computewise.study.recorded.rows import AGGREGATIONS, Finding, Recording, to_drawn, to_draws
-
-VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +85,7 @@ class ReplayConfig:
 
 
 def run_replay(config: ReplayConfig, out: Path) -> dict[str, Any]:
-    """Write `summary.json` and `policy.json` into `out`; the summary."""
+    """Write `summary.json` and `controller.json` into `out`; the summary."""
     config.check()
     fit, evaluate, larger = _read(config)
     both = [] if larger is None else [_both(part, larger, config.aggregation) for part in (fit, evaluate) if part]
@@ -106,7 +104,7 @@ def run_replay(config: ReplayConfig, out: Path) -> dict[str, Any]:
         workload, None if held is None else RecordedPool(held), estimator, orders=config.orders, splits=config.splits
     )
     summary: dict[str, Any] = {
-        "version": VERSION,
+        "format": FORMAT,
         **config.to_dict(),
         "problems": {"fit": len(fit_on), "evaluate": len(fit_on if held is None else held)},
         "samples": _samples(fit_on if held is None else held),
@@ -128,7 +126,7 @@ def run_replay(config: ReplayConfig, out: Path) -> dict[str, Any]:
         )
     summary["findings"] = findings
     directory.write("summary.json", json.dumps(summary, indent=1) + "\n")
-    directory.write("policy.json", _fitted(estimator, workload, config).to_json())
+    directory.write("controller.json", _fitted(estimator, workload, config).to_json())
     return summary
 
 
