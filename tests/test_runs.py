@@ -81,11 +81,22 @@ def test_an_unreadable_configuration_is_one_line(tmp_path: Path, content: str) -
     assert "\n" not in str(error.value)
 
 
-def test_a_corrupt_record_is_named_by_its_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"purpose": 3}',
+        "[]",
+        '{"model": "small"}',
+        '{"model": ["small"], "strategy": {"name": "greedy"}}',
+        '{"model": "small", "strategy": {"name": "greedy"}, "candidates": [1]}',
+        '{"model": "small", "strategy": {"name": "greedy"}, "candidates": [{"read": "a"}]}',
+    ],
+)
+def test_a_corrupt_record_is_named_by_its_line(tmp_path: Path, line: str) -> None:
     directory = RunDirectory(tmp_path, CONFIG, resume=False)
     directory.append([record("1+1")])
     with (tmp_path / "records.jsonl").open("a") as file:
-        file.write('{"purpose": 3}\n')
+        file.write(line + "\n")
     with pytest.raises(RunError, match="line 2"):
         directory.read()
 

@@ -235,8 +235,7 @@ def _by_role(held: Mapping[str, Any]) -> dict[str, Any]:
 
 def _row_by_role(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of a summary, or a record."""
-    role = _ROLES_OF_1.get(str(row.get("model")))
-    return {"role": role, **{name: value for name, value in row.items() if name != "model"}}
+    return {"role": _ROLES_OF_1[row["model"]], **{name: value for name, value in row.items() if name != "model"}}
 
 
 def read_json(path: Path, kind: str) -> dict[str, Any]:
@@ -260,11 +259,12 @@ def _decode_record(line: bytes) -> Record:
     """Of either version: a kill may leave records of this one beside a configuration of the one before."""
     try:
         return _RECORD.decode(line)
-    except msgspec.ValidationError:
-        held = msgspec.json.decode(line)
-        if not isinstance(held, dict) or "model" not in held:
-            raise
-        return msgspec.convert(_upgrade_record(held), Record)
+    except msgspec.ValidationError as error:
+        try:
+            held = _upgrade_record(msgspec.json.decode(line))
+        except (AttributeError, KeyError, TypeError):
+            raise error from None
+        return msgspec.convert(held, Record)
 
 
 def _upgrade_record(held: Mapping[str, Any]) -> dict[str, Any]:
