@@ -39,6 +39,33 @@ def imported(path: Path) -> set[str]:
     return {name.split(".")[1] for name in names if name.startswith("computewise.")}
 
 
+def closure(*modules: str) -> set[str]:
+    """Every module that these import, themselves or through others, wherever the import stands in the file."""
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        path = SOURCE.parent.joinpath(*name.split("."))
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if name in found or not file.exists():
+            continue
+        found.add(name)
+        waiting.append(name.rpartition(".")[0])
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module is not None:
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def test_serving_and_solving_load_nothing_of_studies() -> None:
+    serve = [f"computewise.serve.{path.stem}" for path in (SOURCE / "serve").glob("*.py")]
+    loaded = closure(*serve, "computewise.cli.serve", "computewise.cli.solve", "computewise.cli.check")
+    assert {"computewise.setups.server", "computewise.controller.solve"} <= loaded
+    assert not [name for name in loaded if name.startswith(("computewise.study", "computewise.report"))]
+
+
 def test_no_part_imports_a_higher_one() -> None:
     files = [
         path for path in SOURCE.rglob("*.py") if path.parent != SOURCE or path.stem not in ("__init__", "__main__")

@@ -423,6 +423,37 @@ def test_a_judge_says_what_is_right(shell: Shell) -> None:
     assert shell.net.keys == {"home:8000": {"Bearer sk-model"}, "judge:1": {"Bearer sk-verifier"}}
 
 
+MINE_READS = """
+from computewise.core import Usage
+
+
+class Mine:
+    name, parameters = "mine", 0
+
+    async def score(self, problem, candidates):
+        return [tuple(0.9 if "41734" in c.text else 0.2 for _ in c.steps) for c in candidates], Usage()
+
+    def value(self, scores):
+        return scores[-1]
+"""
+
+
+def test_a_verifier_of_ones_own_is_taken_by_module_and_object(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    (shell.where / "mine_reads.py").write_text(MINE_READS, "utf-8")
+    monkeypatch.syspath_prepend(shell.where)
+    mine = ("--verifier", "mine_reads:Mine", "--strategy", "best_of_n(n=4)", "--json")
+    told = json.loads(shell(*ON_SERVER, *mine).out)
+    assert told["answer"] == "41734"
+    assert {one["scores"][-1] for one in told["explored"]} == {0.9, 0.2}
+    assert told["flops"]["verifier"] == 0
+    assert {one["scores"][-1] for one in json.loads(shell("solve", "1+2", *mine).out)["explored"]} == {0.2}
+    said = shell("check", "--base-url", HOME, "--verifier", "mine_reads:Mine", "--save", "mine.toml")
+    assert "verifier mine: " in said.out
+    assert json.loads(shell("solve", QUESTION, *TASK, "--setup", "mine.toml", *mine[2:]).out)["answer"] == "41734"
+    assert "takes no --verifier-url" in shell(*ON_SERVER, *mine, "--verifier-url", HOME).refusal
+    assert "mine_reads has no 'Other'" in shell(*ON_SERVER, "--verifier", "mine_reads:Other").refusal
+
+
 def test_an_answer_that_the_grader_does_not_find_is_not_called_unfinished(shell: Shell) -> None:
     shell.net.servers["home:8000"] = VLLM(Little(skill=0.7))
     assert "answer: none was found in what finished" in shell(*BEST).out

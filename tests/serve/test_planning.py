@@ -103,6 +103,11 @@ def refused(model: str = "small", **fields: Any) -> ApiError:
         ("a@b:single", ["a@b"], Name("a@b", "single", None)),
         ("small:none", ["small"], Name("small", "none", None)),
         ("small:best_of_n@007", ["small"], Name("small", "best_of_n", 7)),
+        (
+            "small:beam_search(n=8, width=2)",
+            ["small"],
+            Name("small", "beam_search", None, {"n": 8, "width": 2}),
+        ),
     ],
 )
 def test_a_name_is_taken_apart_behind_the_longest_model(name: str, models: list[str], found: Name) -> None:
@@ -132,6 +137,14 @@ def test_a_name_is_taken_apart_behind_the_longest_model(name: str, models: list[
         ("small:beam_search@4@4", "invalid_value"),
         ("small:policy@8", "invalid_value"),
         ("small:none@8", "invalid_value"),
+        ("small:none()", "invalid_value"),
+        ("small:policy(n=8)", "invalid_value"),
+        ("small:beam(n=8)", "strategy_not_found"),
+        ("small:beam_search(8)", "invalid_value"),
+        ("small:beam_search(n=8", "invalid_value"),
+        ("small:beam_search(n=8)@8", "invalid_value"),
+        ("small:" + "x" * 100_000 + "(n=8)", "invalid_value"),
+        ("small:beam_search(" + "n" * 100_000 + "=8)", "invalid_value"),
     ],
 )
 def test_a_name_that_is_none_is_refused_in_a_few_words(name: str, code: str) -> None:
@@ -170,6 +183,9 @@ def test_allowed_models_are_named() -> None:
         ("greedy", Greedy()),
         ("best_of_n", BestOfN()),
         ("beam_search", BeamSearch()),
+        ("beam_search(n=8, width=2)", BeamSearch(8, 2)),
+        ("rebase(balance_temperature=0.5)", Rebase(balance_temperature=0.5)),
+        ("single()", Single()),
     ],
 )
 def test_the_number_behind_a_strategy_becomes_its_settings(name: str, built: object) -> None:
@@ -183,6 +199,25 @@ def test_settings_that_are_named_go_before_those_of_the_number() -> None:
     assert fixed(computewise={"strategy": "rebase", "n": 3, "balance_temperature": 0.5}).strategy == Rebase(3, 0.5)
     found = fixed(computewise={"strategy": "gated_revisions@8", "trust": 0.5}).strategy
     assert found == GatedRevisions(4, 2, 0.5)
+    assert fixed("small:beam_search(n=8)", computewise={"width": 8}).strategy == BeamSearch(8, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("beam_search(m=2)", "has no setting 'm'"),
+        ("beam_search(n=2.5)", "takes a whole number"),
+        ("beam_search(n=0)", "at least 1"),
+        ("best_of_n(n=1000000)", "would sample 1000000 solutions"),
+    ],
+)
+def test_settings_that_a_strategy_has_not_are_refused(name: str, said: str) -> None:
+    assert said in refused(f"small:{name}").message
+
+
+def test_a_setting_is_given_once() -> None:
+    found = refused(computewise={"strategy": "best_of_n(n=4)", "n": 8})
+    assert found.message == "computewise.n and the strategy's name both set n: leave one out"
 
 
 @pytest.mark.parametrize(

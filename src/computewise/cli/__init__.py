@@ -1,4 +1,4 @@
-"""The command line: every command parses, calls one library function and prints what came of it."""
+"""The command line: every command reads its flags, calls one library function and prints the result."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from computewise.errors import ComputewiseError
 
 app = App(
     name="computewise",
-    help="Measure how a language model's test-time compute is best spent, fit a policy, prove it on problems held out.",
+    help="Spend a language model's test-time compute where it pays: search for answers, measure, fit a controller.",
     version_flags=["--version"],
     default_parameter=Parameter(consume_multiple=True, negative=()),
 )
 for _name, (_module, _help) in {
-    "study": ("study", "The main job: measure, fit the policy, prove it, write the report."),
-    "replay": ("replay", "Fit and prove a policy on recorded samples: no model is run."),
+    "study": ("study", "Measure every strategy on a set of problems, fit a controller, test it, and write a report."),
+    "replay": ("replay", "Fit a controller to recorded samples and test it; no model is run."),
     "check": ("check", "Find out what an OpenAI-compatible server can do, and which strategies that allows."),
     "serve": (
         "serve",
-        "Serve compute-optimal answers at an OpenAI-compatible URL; clients' keys: COMPUTEWISE_SERVE_KEYS.",
+        "Serve an OpenAI-compatible URL whose answers are searched for, in front of your own server.",
     ),
-    "solve": ("solve", "Solve one problem and show the search, or what a policy decides."),
-    "merge": ("runs", "Put together what `study --shard` measured in several places."),
+    "solve": ("solve", "Solve one problem; show the search, the answer and its cost."),
+    "merge": ("runs", "Join the shards that `study --shard` measured in several places."),
     "export": ("runs", "Write an embedded model or a run's records in a form that other software reads."),
     "report": ("runs", "Write the report of a finished run again."),
     "train": ("train", "Train an embedded model; needs PyTorch, the extra [train]."),

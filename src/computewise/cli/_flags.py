@@ -20,7 +20,11 @@ from computewise.setups.server import EMBEDDED_PRM
 from computewise.tasks.load import TaskSpec, read_columns
 from computewise.verifiers.base import MODEL_FREE
 
-SERVER = Group("Server", sort_key=1, help="Without --base-url the embedded models run. See docs/servers.md.")
+SERVER = Group(
+    "Server",
+    sort_key=1,
+    help="Keys come from the environment: see docs/servers.md. Without a server the embedded models run.",
+)
 VERIFIER = Group("Verifier", sort_key=2)
 TASK = Group("Task", sort_key=3)
 LARGER = Group("Larger model", sort_key=4)

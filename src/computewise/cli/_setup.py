@@ -18,7 +18,8 @@ from computewise.session import Limits
 from computewise.setups.embedded import WEIGHTS, EmbeddedSpec
 from computewise.setups.server import EMBEDDED_PRM, ServerSpec, SpendPolicy, SpendReport
 from computewise.tasks.arithmetic import TASKS
-from computewise.verifiers.base import LOGPROB, MODEL_FREE, VerifierSpec
+from computewise.verifiers.base import LOGPROB, MODEL_FREE, VerifierSpec, is_added
+from computewise.verifiers.load import added_verifier
 from computewise.verifiers.templates import find_template
 
 NO_VERIFIER = "none"
@@ -144,12 +145,17 @@ def _verifier(flags: ServerFlags, small: ServerModelSpec) -> VerifierSpec | None
         raise UsageError(f"{small.capabilities.server} gives no log-probabilities to judge by: name another verifier")
     if name in MODEL_FREE:
         return VerifierSpec(name)
+    if is_added(name):
+        if flags.verifier_url or flags.verifier_model or flags.verifier_path:
+            raise UsageError(f"the verifier {name} is Python: it takes no --verifier-url, -model or -path")
+        size = added_verifier(name).parameters if flags.verifier_parameters is None else flags.verifier_parameters
+        return VerifierSpec(name, parameters=None if size is None else round(size))
     template, model = find_template(name), flags.verifier_model
     if template.judge is not None and "/" not in template.name and flags.verifier_path is None:
         if model is None and flags.verifier_url is not None:
             raise UsageError(f"name the model that is the verifier {name} at --verifier-url by --verifier-model")
         model = model or small.model
-    size: float | None = flags.verifier_parameters
+    size = flags.verifier_parameters
     if size is None:
         size = small.parameters if model == small.model else parameters_in(model or template.name)
     if size is None and flags.verifier_path is not None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import NamedTuple
 
 from computewise.controller.controller import Controller
@@ -17,7 +18,7 @@ from computewise.serve.errors import ApiError
 from computewise.serve.schemas import ChatRequest, ComputewiseOptions
 from computewise.serve.settings import DEFAULT_EFFORT, EXTREMES, ServerSettings
 from computewise.session import Strategy
-from computewise.strategies import STRATEGIES, make_strategy, strategy_to_dict
+from computewise.strategies import STRATEGIES, make_strategy, parse_settings, strategy_to_dict
 
 _QUANTITY = re.compile(
     r"\d|\\[a-z]+\b|\$|\b(?:how (?:many|much|often|long|far|old|tall|large)|calculate|compute|evaluate|solve|simplify|"
@@ -92,22 +93,26 @@ Plan = PassThrough | FixedStrategy | ByController
 
 
 class Name(NamedTuple):
-    """A model's name taken apart: `small:beam_search@16`."""
+    """The parts of a name such as `small:beam_search@16` or `small:beam_search(n=16, width=4)`."""
 
     model: str
-    strategy: str | None
-    n: int | None
+    strategy: str | None = None
+    n: int | None = None
+    settings: Mapping[str, int | float] = MappingProxyType({})
 
 
 def read_name(name: str, models: Collection[str]) -> Name:
-    """Taken apart behind the longest name of a model, as some hold colons; raises `ApiError` for an unknown one."""
+    """Split after the longest model name that fits, as some names hold colons.
+
+    Raises `ApiError` for an unknown model or strategy.
+    """
     fitting = [one for one in models if name == one or name.startswith(f"{one}:")]
     if not fitting:
-        text = f"there is no model {name[:200]!r}: allowed are {', '.join(models)}, or one with :STRATEGY@N"
+        text = f"there is no model {name[:200]!r}: allowed are {', '.join(models)}, or one with :STRATEGY"
         raise ApiError(text, HTTPStatus.NOT_FOUND, param="model", code="model_not_found")
     model = max(fitting, key=len)
     rest = name[len(model) + 1 :]
-    return Name(model, None, None) if name == model else Name(model, *_strategy(rest, "model", HTTPStatus.NOT_FOUND))
+    return Name(model) if name == model else _strategy(model, rest, "model", HTTPStatus.NOT_FOUND)
 
 
 def plan_request(
@@ -127,7 +132,8 @@ def plan_request(
     an upstream to pass through to.
     """
     name, wishes = read_name(asked.model, models), asked.options
-    strategy, n = _wanted(name, wishes)
+    name = _wanted(name, wishes)
+    strategy = name.strategy
     if strategy == NONE:
         if not passes:
             raise ApiError("there is no upstream to pass through to: name another strategy", param=_where(wishes))
@@ -140,7 +146,7 @@ def plan_request(
                 raise ApiError(unsearchable[1], param=unsearchable[0], code="unsearchable")
             return _passing(name.model, unsearchable, passes, asked)
         return _by_effort(asked, fitted, settings, must=strategy == POLICY)
-    return _fixed(asked, strategy, n, strategies, settings)
+    return _fixed(asked, strategy, name, strategies, settings)
 
 
 def generations(strategy: Strategy) -> int:
@@ -151,20 +157,23 @@ def generations(strategy: Strategy) -> int:
     return held.get("n", 1) * (held.get("k", 0) + 1)
 
 
-def _wanted(name: Name, wishes: ComputewiseOptions) -> tuple[str | None, int | None]:
-    """The strategy, and its size where that is part of a name."""
+def _wanted(name: Name, wishes: ComputewiseOptions) -> Name:
+    """The name, with the strategy that the options add to it."""
     if wishes.strategy is None:
-        return name.strategy, name.n
+        return name
     if name.strategy is not None:
         raise ApiError("the model's name and computewise.strategy both name a strategy: name one", param=_where(wishes))
-    if wishes.strategy in (POLICY, NONE):
-        return wishes.strategy, None
-    return _strategy(wishes.strategy, "computewise.strategy", HTTPStatus.BAD_REQUEST)
+    return _strategy(name.model, wishes.strategy, "computewise.strategy", HTTPStatus.BAD_REQUEST)
 
 
-def _strategy(text: str, param: str, status: HTTPStatus) -> tuple[str, int | None]:
-    """A strategy's name and the number behind its @, as `beam_search@16`."""
+def _strategy(model: str, text: str, param: str, status: HTTPStatus) -> Name:
     strategy, _, size = text.partition("@")
+    listed: Mapping[str, int | float] = {}
+    if "(" in text:
+        try:
+            strategy, listed = parse_settings(text)
+        except UsageError as error:
+            raise ApiError(str(error), param=param, code="invalid_value") from None
     if strategy not in (*OFFERED, POLICY, NONE):
         allowed = ", ".join((*OFFERED, POLICY, NONE))
         raise ApiError(
@@ -173,13 +182,13 @@ def _strategy(text: str, param: str, status: HTTPStatus) -> tuple[str, int | Non
             param=param,
             code="strategy_not_found",
         )
-    if not size and "@" not in text:
-        return strategy, None
-    if strategy in (POLICY, NONE):
+    if strategy in (POLICY, NONE) and text != strategy:
         raise ApiError(f"{text[:100]!r}: {strategy} takes no number", param=param, code="invalid_value")
+    if "(" in text or "@" not in text:
+        return Name(model, strategy, None, listed)
     if not (size.isascii() and size.isdigit() and 0 < len(size) < 7 and int(size)):
-        raise ApiError(f"{text[:100]!r}: a number from 1 up is wanted behind @", param=param, code="invalid_value")
-    return strategy, int(size)
+        raise ApiError(f"{text[:100]!r}: give a whole number from 1 up behind @", param=param, code="invalid_value")
+    return Name(model, strategy, int(size))
 
 
 def _unsearchable(asked: ChatRequest, strategy: str | None, answerable: bool, *, alone: bool) -> tuple[str, str] | None:
@@ -246,7 +255,7 @@ def _mean_cost(policy: StoppingRule, price: float) -> float:
 
 
 def _fixed(
-    asked: ChatRequest, strategy: str, n: int | None, strategies: Mapping[str, str | None], settings: ServerSettings
+    asked: ChatRequest, strategy: str, name: Name, strategies: Mapping[str, str | None], settings: ServerSettings
 ) -> FixedStrategy:
     if asked.unsearchable is not None:
         raise ApiError(
@@ -260,7 +269,7 @@ def _fixed(
     _refuse(asked.options, _OF_A_POLICY, "is of the policy, and here a strategy is named")
     _refuse_effort(asked, "a strategy")
     try:
-        built = make_strategy(strategy, _sized(strategy, n, asked.options))
+        built = make_strategy(strategy, _sized(strategy, name, asked.options))
     except UsageError as error:
         raise ApiError(str(error), param=_where(asked.options), code="invalid_value") from None
     try:
@@ -277,9 +286,12 @@ def _fixed(
     return FixedStrategy(built, select, cost)
 
 
-def _sized(strategy: str, n: int | None, wishes: ComputewiseOptions) -> dict[str, int | float]:
-    """The settings a client named, and those that follow from the number behind @."""
-    held = {name: getattr(wishes, name) for name in _SETTINGS if getattr(wishes, name) is not None}
+def _sized(strategy: str, name: Name, wishes: ComputewiseOptions) -> dict[str, int | float]:
+    """The settings that a client named, and those that follow from the number behind @."""
+    held = {one: getattr(wishes, one) for one in _SETTINGS if getattr(wishes, one) is not None}
+    if twice := next((one for one in held if one in name.settings), None):
+        raise UsageError(f"computewise.{twice} and the strategy's name both set {twice}: leave one out")
+    held, n = {**name.settings, **held}, name.n
     if n is None:
         return held
     allowed = [one.name for one in fields(STRATEGIES[strategy])]

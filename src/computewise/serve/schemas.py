@@ -31,7 +31,7 @@ class ComputewiseOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """The object `computewise`: how the compute of this request is to be spent, where the policy is not to decide."""
 
     strategy: str | None = None
-    """A strategy's name, also as NAME@N; "policy"; "none" to pass through."""
+    """A strategy as NAME, NAME@N or NAME(setting=number, ...); "policy"; "none" to pass the request through."""
     n: Count | None = None
     width: Count | None = None
     k: Count | None = None

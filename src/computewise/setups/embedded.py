@@ -20,7 +20,9 @@ from computewise.models.embedded.model import EmbeddedModel
 from computewise.models.embedded.weights import WEIGHTS_DIRECTORY, load_weights
 from computewise.setups.base import Roles, SetupSpec
 from computewise.tasks.arithmetic import find_task
+from computewise.verifiers.base import is_added
 from computewise.verifiers.embedded import EmbeddedORM, EmbeddedPRM
+from computewise.verifiers.load import added_verifier
 from computewise.verifiers.logprob import LogprobVerifier
 
 WEIGHTS: dict[Role, str] = {MODEL: "small", LARGE: "large", VERIFIER: "prm", REVISER: "revision"}
@@ -65,7 +67,7 @@ class EmbeddedSetup:
     """
 
     def __init__(self, solver: str = WEIGHTS[MODEL], verifier: str = PRM, weights: Path | None = None) -> None:
-        if verifier not in VERIFIERS:
+        if verifier not in VERIFIERS and not is_added(verifier):
             allowed = ", ".join(VERIFIERS)
             raise UsageError(f"unknown verifier {verifier!r}: allowed are {allowed}, or others with --base-url")
         one_thread()
@@ -80,6 +82,8 @@ class EmbeddedSetup:
                 self._verifier = EmbeddedORM(self._loop)
             case "logprob":
                 self._verifier = LogprobVerifier()
+            case name if is_added(name):
+                self._verifier = added_verifier(name)
 
     def model(self, role: Role) -> Model:
         """See `Setup.model`."""

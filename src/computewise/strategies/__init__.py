@@ -75,7 +75,9 @@ def make_strategy(name: str, settings: Mapping[str, int | float]) -> Strategy:
 
 
 _SYNTAX = re.compile(r"\s*(\w+)\s*(?:\(([^()]*)\)\s*)?")
-_NUMBER = re.compile(r"[+-]?(?:\d{1,12}\.?\d{0,12}|\.\d{1,12})(?:e[+-]?\d{1,2})?", re.IGNORECASE)
+_LONGEST = 400
+"""Characters of a strategy with its settings: what is longer is no strategy."""
+_NUMBER = re.compile(r"[+-]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})(?:e[+-]?\d{1,2})?", re.IGNORECASE)
 
 
 def parse_strategy(text: str) -> Strategy:
@@ -88,7 +90,7 @@ def parse_strategy(text: str) -> Strategy:
 
 def parse_settings(text: str) -> tuple[str, dict[str, int | float]]:
     """The name and the settings in such a text, unchecked but for the syntax, which raises `UsageError`."""
-    called = _SYNTAX.fullmatch(text)
+    called = _SYNTAX.fullmatch(text) if len(text) <= _LONGEST else None
     if called is None:
         raise UsageError(
             f"the strategy {text[:200]!r} is malformed: write it as beam_search or beam_search(n=16, width=4)"
