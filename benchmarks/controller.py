@@ -27,7 +27,7 @@ from computewise.controller.controller import read_controller
 from computewise.controller.file import POLICIES
 from computewise.controller.replay import RecordedPool
 from computewise.core import LARGE, MODEL, Role, Usage
-from computewise.metrics import bootstrap
+from computewise.metrics import Floats, bootstrap
 from computewise.models.embedded.engine import one_thread
 from computewise.runs import Key, Record, RunDirectory, make_key
 from computewise.session import Strategy
@@ -43,7 +43,7 @@ from computewise.strategies import (
     strategy_to_dict,
 )
 from computewise.study.analysis.controller import Runs, drawn, fit_policy
-from computewise.study.analysis.tables import Floats, SamplePool, cost_metrics, elected
+from computewise.study.analysis.tables import SamplePool, cost_metrics, elected
 from computewise.study.executors import executor_for
 from computewise.study.plan import LARGER as LARGER_SAMPLES
 from computewise.study.plan import SEARCH, Run, search_seeds

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from computewise.metrics import bootstrap, pass_at_k
+from computewise.metrics import Floats, bootstrap, pass_at_k
 from computewise.runs import last_records
 from computewise.setups.embedded import embedded_roles
 from computewise.study.analysis.analyse import Analysis, analyse
-from computewise.study.analysis.tables import Floats, StrategyRow
+from computewise.study.analysis.tables import StrategyRow
 from computewise.study.plan import StudyConfig
 
 MIDDLE = (1, 2, 3)

@@ -1,31 +1,40 @@
-"""What was drawn for a problem, as arrays: what difficulty is estimated from and a controller is fitted on."""
+"""Samples as a controller looks at them: one by one while a problem is solved, and as arrays where it is fitted.
+
+Every conversion to them is here: from live candidates, from a study's records, from samples of a file or a caller. They
+share one rule for what was not scored: where no sample of a problem has a score, each counts 1, so that the weighted
+vote is a majority vote; among scored samples, one without a score counts 0.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from statistics import fmean
 
 import numpy as np
-from numpy.typing import NDArray
 
+from computewise.core import Candidate, ObservedSample, Verifier
 from computewise.errors import RunError
+from computewise.metrics import UNANSWERED, Bools, Floats, Ints
+from computewise.runs import CandidateRecord
+from computewise.selection import check_aggregation
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-
+NO_SCORE = 1.0
+"""The value of a sample where no sample of its problem has a score."""
 LEAST_PROBABILITY = 1e-3
-"""What a smaller mean probability of a token is taken for: its logarithm says no more."""
+"""A mean token probability below this counts as this: its logarithm would say no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleArrays:
-    """What one arm drew for one problem, in order: arrays (draws,).
+    """The samples of one arm for one problem, in the order they were drawn: arrays (samples,).
 
     `answers` numbers equivalent answers alike, over all arms of the problem; `UNANSWERED` (-1) never votes. `values`
     are the verifier's, in [0, 1], as it aggregates; `means` and `lows` are the mean and the least of the steps' scores.
-    `logprobs` are mean log-probabilities a token, 0 where nobody recorded them. `tokens` were sampled; `costs` are what
-    each draw took in all, in whatever currency the workload is counted. Draws of one `block` come together or not at
-    all, as those of one search do; draws of one `chain` revise one another.
+    `logprobs` are mean log-probabilities of a token, 0 where they were not recorded. `tokens` were sampled; `costs` are
+    what each sample cost in all, in the unit of the comparison. Samples of one `block` come together or not at all, as
+    those of one search do; samples of one `chain` revise one another.
     """
 
     answers: Ints
@@ -48,13 +57,13 @@ class SampleArrays:
         return len(self.answers)
 
     def take(self, order: Ints) -> SampleArrays:
-        """Some of the draws, or all in another order."""
+        """Some of the samples, or all of them in another order."""
         return SampleArrays(*(getattr(self, field.name)[order] for field in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemSamples:
-    """One problem, and what each arm drew for it: arms by their names, the first the one that is probed with."""
+    """One problem and its samples by the name of the arm that drew them; the first arm is the one to probe with."""
 
     id: str
     prompt: str
@@ -62,5 +71,160 @@ class ProblemSamples:
 
     @property
     def right(self) -> Ints:
-        """The numbers of the right answers, from what was graded."""
+        """The numbers of the right answers, as far as samples gave them."""
         return np.unique(np.concatenate([draws.answers[draws.correct] for draws in self.arms.values()]))
+
+
+def mean_probabilities(candidate: Candidate) -> tuple[float, ...]:
+    """exp of the mean token log-probability up to the end of each step; 1 before the first token.
+
+    A short step can have 0 tokens where a server's token count was divided by length.
+    """
+    scores, logprob, tokens = [], 0.0, 0
+    for step in candidate.steps:
+        logprob, tokens = logprob + step.logprob, tokens + step.tokens
+        scores.append(math.exp(logprob / max(tokens, 1)))
+    return tuple(scores)
+
+
+def mean_token_probability(candidate: Candidate) -> float:
+    """Of the whole candidate; 0 without a step."""
+    return mean_probabilities(candidate)[-1] if candidate.steps else 0.0
+
+
+def value_without_score(scored: Iterable[bool]) -> float:
+    """The value of a problem's samples that have no score, where `scored` says of each sample whether it has one."""
+    return 0.0 if any(scored) else NO_SCORE
+
+
+def observe_candidate(candidate: Candidate, answer: str | None, verifier: Verifier | None) -> ObservedSample:
+    """A live candidate; `answer` is in canonical form."""
+    scores = candidate.scores or (NO_SCORE,)
+    return ObservedSample(
+        answer=answer,
+        value=verifier.value(candidate.scores) if verifier else NO_SCORE,
+        score_mean=fmean(scores),
+        score_min=min(scores),
+        logprob=math.log(max(mean_token_probability(candidate), LEAST_PROBABILITY)),
+        tokens=candidate.tokens,
+    )
+
+
+def observe(
+    answer: str | float | None,
+    score: float | None,
+    tokens: int,
+    step_scores: Sequence[float] = (),
+    logprob: float = 0.0,
+    *,
+    without_score: float = NO_SCORE,
+) -> ObservedSample:
+    """A sample in plain values, the same when a controller is fitted and when it is followed.
+
+    `score` is a verifier's for the whole sample and the weight of its vote; without it the last of `step_scores`, and
+    without both `without_score`. `logprob` is the mean log-probability of a token. Equal answers are equal text.
+    """
+    value = score if score is not None else step_scores[-1] if step_scores else without_score
+    scores = step_scores or (value,)
+    text = None if answer is None else str(answer).strip()
+    return ObservedSample(text, value, fmean(scores), min(scores), logprob, tokens)
+
+
+def arrays_of_observed(samples: Sequence[ObservedSample], correct: Sequence[bool]) -> SampleArrays:
+    """Independent samples of one problem; each costs 1."""
+    numbers: dict[str, int] = {}
+    answers = np.array([answer_number(sample.answer, numbers) for sample in samples], np.int64)
+    return _independent(
+        answers,
+        values=np.array([sample.value for sample in samples], float),
+        correct=np.array(correct, np.bool_),
+        means=np.array([sample.score_mean for sample in samples], float),
+        lows=np.array([sample.score_min for sample in samples], float),
+        logprobs=np.array([sample.logprob for sample in samples], float),
+        tokens=np.array([sample.tokens for sample in samples], float),
+    )
+
+
+def arrays_of_step_scores(
+    answers: Sequence[int | None],
+    correct: Sequence[bool],
+    step_scores: Sequence[Sequence[float]],
+    aggregation: str,
+    logprobs: Sequence[float],
+    tokens: Sequence[float],
+) -> SampleArrays:
+    """Independent samples of one problem, whose answers are numbered; each costs 1.
+
+    `aggregation` makes a sample's value of its step scores: last, min, prod or mean. Raises `UsageError` for another.
+    Scores outside [0, 1] count as the nearer end, NaN as 0.
+    """
+    check_aggregation(aggregation)
+    default = value_without_score(bool(scores) for scores in step_scores)
+    steps = [scores or (default,) for scores in step_scores]
+    lengths = np.array([len(each) for each in steps])
+    begins = np.cumsum(lengths) - lengths
+    scores = np.clip(np.nan_to_num(np.concatenate(steps)), 0, 1)
+    of_steps = {
+        "last": scores[begins + lengths - 1],
+        "min": np.minimum.reduceat(scores, begins),
+        "prod": np.multiply.reduceat(scores, begins),
+        "mean": np.add.reduceat(scores, begins) / lengths,
+    }
+    return _independent(
+        np.array([UNANSWERED if answer is None else answer for answer in answers], np.int64),
+        values=of_steps[aggregation],
+        correct=np.array(correct, np.bool_),
+        means=of_steps["mean"],
+        lows=of_steps["min"],
+        logprobs=np.array(logprobs, float),
+        tokens=np.array(tokens, float),
+    )
+
+
+def arrays_of_records(
+    candidates: Sequence[CandidateRecord],
+    numbers: dict[str, int],
+    costs: Sequence[float],
+    blocks: Ints,
+    chains: Ints,
+) -> SampleArrays:
+    """The candidates of one record; `numbers` holds the problem's answers so far, and takes up new ones.
+
+    A record holds 0 in place of what was not scored.
+    """
+    default = value_without_score(bool(one.scores or one.value or one.score_mean) for one in candidates)
+    return SampleArrays(
+        answers=np.array([answer_number(one.answer, numbers) for one in candidates], np.int64),
+        values=np.array([one.value or default for one in candidates], float),
+        correct=np.array([one.correct for one in candidates], np.bool_),
+        means=np.array([one.score_mean or default for one in candidates], float),
+        lows=np.array([one.score_min or default for one in candidates], float),
+        logprobs=np.log(np.maximum([one.mean_token_prob for one in candidates], LEAST_PROBABILITY)),
+        tokens=np.array([one.tokens for one in candidates], float),
+        costs=np.array(costs, float),
+        blocks=blocks,
+        chains=chains,
+    )
+
+
+def answer_number(answer: str | None, numbers: dict[str, int]) -> int:
+    """Equal answers have equal numbers; `numbers` holds those so far, and takes up a new one."""
+    return UNANSWERED if answer is None else numbers.setdefault(answer, len(numbers))
+
+
+def _independent(
+    answers: Ints, *, values: Floats, correct: Bools, means: Floats, lows: Floats, logprobs: Floats, tokens: Floats
+) -> SampleArrays:
+    each = np.arange(len(answers))
+    return SampleArrays(
+        answers=answers,
+        values=values,
+        correct=correct & (answers != UNANSWERED),
+        means=means,
+        lows=lows,
+        logprobs=logprobs,
+        tokens=tokens,
+        costs=np.ones(len(answers)),
+        blocks=each,
+        chains=each,
+    )

@@ -93,6 +93,12 @@ AGGREGATIONS: dict[str, Callable[[Sequence[float]], float]] = {
 }
 
 
+def check_aggregation(name: str) -> None:
+    """Raise `UsageError` for a name that is not in `AGGREGATIONS`."""
+    if name not in AGGREGATIONS:
+        raise UsageError(f"unknown aggregation {name!r}: allowed are {', '.join(AGGREGATIONS)}")
+
+
 def aggregate(scores: Sequence[float], how: str) -> float:
     """One of `AGGREGATIONS`; 0 without a score."""
     return float(AGGREGATIONS[how](scores)) if scores else 0.0

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from computewise.controller.bin_policy import allocate
-from computewise.samples import Floats
+from computewise.metrics import Floats
 
 COST = np.array([[1, 2, 4], [1, 2, 4]], float)
 ACCURACY = np.array([[0.2, 0.6, 0.8], [0.5, 0.55, 0.95]])

@@ -20,7 +20,8 @@ from computewise.controller.state import FEATURES, LiveState, Option, doubt
 from computewise.controller.trees import Forest, Recipe
 from computewise.core import ObservedSample
 from computewise.errors import UsageError
-from computewise.samples import Ints, SampleArrays
+from computewise.metrics import Ints
+from computewise.samples import SampleArrays
 
 QUICK = RuleFitter(numbers=200_000, recipe=Recipe(trees=30, depth=3))
 

@@ -11,7 +11,7 @@ from worlds import RIGHT, draws, workload
 from computewise.controller.frontier import StoppingPath, Worth, join, price_list, rollout
 from computewise.controller.replay import ReplayEnv
 from computewise.controller.state import FEATURES
-from computewise.samples import Floats, Ints
+from computewise.metrics import Floats, Ints
 
 NONE = -np.inf
 

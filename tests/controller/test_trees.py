@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from computewise.controller.trees import Forest, Recipe, grow
-from computewise.samples import Floats
+from computewise.metrics import Floats
 
 ONE_TREE = Recipe(trees=1, depth=1, rate=1.0, share=0.02)
 

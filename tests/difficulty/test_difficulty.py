@@ -32,8 +32,8 @@ from computewise.difficulty import (
 )
 from computewise.difficulty.learned import concentration, effective, fit_logistic, maximise
 from computewise.errors import UsageError
-from computewise.metrics import UNANSWERED
-from computewise.samples import Floats, SampleArrays
+from computewise.metrics import UNANSWERED, Floats
+from computewise.samples import SampleArrays
 
 RIGHT = 0
 LEVELS = (0.025, 0.975)

@@ -11,7 +11,7 @@ import numpy as np
 from computewise.controller.frontier import StoppingPath, rollout
 from computewise.controller.replay import RecordedPool, ReplayEnv
 from computewise.controller.state import doubt
-from computewise.samples import Floats, Ints
+from computewise.metrics import Floats, Ints
 
 
 def best_per_bin(accuracy: Floats, bins: Ints, rows: Ints | None = None) -> Ints:

@@ -13,13 +13,14 @@ from computewise.controller.bin_policy import always, uniform
 from computewise.controller.file import ControllerArm, ControllerData, read_data, write_data
 from computewise.controller.frontier import Frontier, FrontierPoint, join
 from computewise.controller.replay import RecordedPool
-from computewise.controller.rows import observe, read_samples, scored
+from computewise.controller.rows import read_samples, scored
 from computewise.controller.rule import RuleFitter
 from computewise.controller.state import LiveState
 from computewise.core import Action
 from computewise.errors import RunError, UsageError
 from computewise.metrics import bootstrap
 from computewise.runs import write_atomically
+from computewise.samples import observe
 
 UNNAMED = "unnamed"
 """The model and the verifier of a controller that was fitted without their names."""

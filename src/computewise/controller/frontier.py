@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from computewise.controller.replay import ReplayEnv
-from computewise.metrics import Interval
-from computewise.samples import Bools, Floats, Ints
+from computewise.metrics import Bools, Floats, Interval, Ints
 
 Worth = Callable[[Floats, Ints], tuple[Floats, Ints]]
 """Maps features and increments left, (rows, ...) each, to the best option's worth and its number, -1 for none."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from computewise.controller.state import AMOUNTS, EvidenceState, SampleBatch, Votes
 from computewise.errors import RunError, UsageError
-from computewise.metrics import UNANSWERED
-from computewise.samples import Bools, Floats, Ints, ProblemSamples, SampleArrays
+from computewise.metrics import UNANSWERED, Bools, Floats, Ints
+from computewise.samples import ProblemSamples, SampleArrays
 
 ABSENT = -2
 

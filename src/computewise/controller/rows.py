@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated, Any
 
 import msgspec
@@ -13,15 +11,19 @@ import numpy as np
 
 from computewise.core import MODEL, ObservedSample
 from computewise.errors import RunError, UsageError
-from computewise.metrics import UNANSWERED
 from computewise.runs import CandidateRecord, last_records, read_config
-from computewise.samples import LEAST_PROBABILITY, ProblemSamples, SampleArrays
+from computewise.samples import (
+    NO_SCORE,
+    ProblemSamples,
+    SampleArrays,
+    arrays_of_observed,
+    arrays_of_records,
+    observe,
+    value_without_score,
+)
 from computewise.tasks.files import read_rows
 
 ARM = "samples"
-
-NO_SCORE = 1.0
-"""The value of a sample without a score: a vote among such samples is a majority vote."""
 
 FORM = (
     'a row is {"problem": TEXT, "answer": TEXT, "samples": [{"answer": TEXT or None, "correct": BOOL, '
@@ -44,9 +46,15 @@ class _Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answer_class: int | None = None
     text: str = ""
 
-    def observed(self) -> ObservedSample:
+    @property
+    def scored(self) -> bool:
+        return self.score is not None or bool(self.step_scores)
+
+    def observed(self, without_score: float) -> ObservedSample:
         answer = self.answer if self.answer_class is None else f"class {self.answer_class}"
-        return observe(answer, self.score, self.tokens, self.step_scores, self.logprob or 0.0)
+        return observe(
+            answer, self.score, self.tokens, self.step_scores, self.logprob or 0.0, without_score=without_score
+        )
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -71,37 +79,22 @@ def scored(samples: Iterable[ProblemSamples]) -> bool:
     return any((problem.arms[ARM].values != NO_SCORE).any() for problem in samples)
 
 
-def observe(
-    answer: str | float | None,
-    score: float | None,
-    tokens: int,
-    step_scores: Sequence[float] = (),
-    logprob: float = 0.0,
-) -> ObservedSample:
-    """What a controller sees of one sample, the same when it is fitted and when it is followed.
-
-    `score` is a verifier's for the whole sample and the weight of its vote; without it the last of `step_scores`, and
-    without both 1. `logprob` is the mean log-probability of a token. Equal answers are equal text.
-    """
-    value = score if score is not None else step_scores[-1] if step_scores else NO_SCORE
-    scores = step_scores or (value,)
-    text = None if answer is None else str(answer).strip()
-    return ObservedSample(text, value, fmean(scores), min(scores), logprob, tokens)
-
-
 def _problem(row: Mapping[str, Any], where: str) -> ProblemSamples:
     try:
         held = msgspec.convert(row, _Row)
     except msgspec.ValidationError as error:
         raise RunError(f"{where} is malformed: {error}; {FORM}") from None
     name = held.problem if held.unique_id is None else str(held.unique_id)
-    observed = [sample.observed() for sample in held.samples]
+    without_score = value_without_score(sample.scored for sample in held.samples)
+    observed = [sample.observed(without_score) for sample in held.samples]
     right = {sample.answer for sample, held in zip(observed, held.samples, strict=True) if held.correct}
     wrong = {sample.answer for sample, held in zip(observed, held.samples, strict=True) if not held.correct}
     if (right & wrong) - {None}:
         both = ", ".join(sorted(map(str, (right & wrong) - {None})))
         raise RunError(f"{where} is malformed: the answer {both} is correct in one sample and wrong in another")
-    return ProblemSamples(name, held.problem, {ARM: _arrays(observed, [sample.correct for sample in held.samples])})
+    return ProblemSamples(
+        name, held.problem, {ARM: arrays_of_observed(observed, [sample.correct for sample in held.samples])}
+    )
 
 
 def _recorded(run: Path) -> list[ProblemSamples]:
@@ -117,35 +110,5 @@ def _recorded(run: Path) -> list[ProblemSamples]:
 
 
 def _of_records(candidates: Sequence[CandidateRecord]) -> SampleArrays:
-    observed = [
-        ObservedSample(
-            c.answer,
-            c.value,
-            c.score_mean,
-            c.score_min,
-            math.log(max(c.mean_token_prob, LEAST_PROBABILITY)),
-            c.tokens,
-        )
-        for c in candidates
-    ]
-    return _arrays(observed, [c.correct for c in candidates])
-
-
-def _arrays(samples: Sequence[ObservedSample], correct: Sequence[bool]) -> SampleArrays:
-    numbers: dict[str, int] = {}
-    answers = [
-        UNANSWERED if sample.answer is None else numbers.setdefault(sample.answer, len(numbers)) for sample in samples
-    ]
-    each = np.arange(len(samples))
-    return SampleArrays(
-        answers=np.array(answers, np.int64),
-        values=np.array([sample.value for sample in samples], float),
-        correct=np.array(correct, np.bool_) & (np.array(answers) != UNANSWERED),
-        means=np.array([sample.score_mean for sample in samples], float),
-        lows=np.array([sample.score_min for sample in samples], float),
-        logprobs=np.array([sample.logprob for sample in samples], float),
-        tokens=np.array([sample.tokens for sample in samples], float),
-        costs=np.ones(len(samples)),
-        blocks=each,
-        chains=each,
-    )
+    each = np.arange(len(candidates))
+    return arrays_of_records(candidates, {}, costs=[1.0] * len(candidates), blocks=each, chains=each)

@@ -20,7 +20,7 @@ from computewise.controller.state import LiveState, Option, doubt
 from computewise.controller.trees import Forest, Recipe, grow
 from computewise.core import Action
 from computewise.errors import UsageError
-from computewise.samples import Floats, Ints
+from computewise.metrics import Floats, Ints
 
 LISTED = 128
 """The list of prices is measured up to this many draws a problem, all arms together."""

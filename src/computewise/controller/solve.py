@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from statistics import fmean
 
 from computewise.controller.controller import Controller
 from computewise.controller.file import ControllerArm
 from computewise.controller.state import LiveState
 from computewise.core import Candidate, Decision, Model, ObservedSample, Problem, Result, Task, Usage, Verifier
 from computewise.errors import UsageError
-from computewise.samples import LEAST_PROBABILITY
+from computewise.samples import observe_candidate
 from computewise.session import Ledger, Limits, Session, Strategy, run
 from computewise.solver import extract_answers
 from computewise.strategies import StepRevisions, strategy_from_dict
 from computewise.strategies.revisions import trusted
-from computewise.verifiers.logprob import mean_probabilities
 
 Watch = Callable[[Decision], None]
 _SAYS_NOTHING: dict[str, float] = {"stop": 1.0, "length": 0.5}
@@ -74,7 +71,7 @@ async def solve_adaptively(
             drawn, chain = await arms[action.arm].draw(left)
             # In a thread: a grader that compares answers as mathematics may take seconds, in which others go on.
             answers = await asyncio.to_thread(extract_answers, drawn, task, arms[action.arm].ledger)
-            solutions = tuple(_solution(c, answers[c.id], verifier) for c in drawn)
+            solutions = tuple(observe_candidate(c, answers[c.id], verifier) for c in drawn)
             state.add(action.arm, solutions, chain=chain)
         futile += sum(_SAYS_NOTHING.get(c.end or "", 0.0) for c in drawn)
         decisions.append(Decision(action, drawn, solutions, state.leader))
@@ -103,19 +100,6 @@ def _ended(decisions: list[Decision], arms: Mapping[str, _Drawing], *, exhausted
         exhausted=exhausted,
         confidence=None if stopped and last.leader is None else last.action.confidence,
         decisions=tuple(decisions),
-    )
-
-
-def _solution(candidate: Candidate, answer: str | None, verifier: Verifier | None) -> ObservedSample:
-    scores = candidate.scores or (1.0,)
-    probability = mean_probabilities(candidate)[-1] if candidate.steps else 0.0
-    return ObservedSample(
-        answer=answer,
-        value=verifier.value(candidate.scores) if verifier else 1.0,
-        score_mean=fmean(scores),
-        score_min=min(scores),
-        logprob=math.log(max(probability, LEAST_PROBABILITY)),
-        tokens=candidate.tokens,
     )
 
 

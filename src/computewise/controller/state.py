@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from computewise.core import ObservedSample
-from computewise.metrics import UNANSWERED
-from computewise.samples import Bools, Floats, Ints
+from computewise.metrics import UNANSWERED, Bools, Floats, Ints
 
 AMOUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 

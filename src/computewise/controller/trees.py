@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from computewise.samples import Floats, Ints
+from computewise.metrics import Floats, Ints
 
 BINS = 32
 SEEN = 20_000

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from computewise.errors import UsageError
-from computewise.samples import Floats, SampleArrays
+from computewise.metrics import Floats
+from computewise.samples import SampleArrays
 from computewise.session import derive_seed
 
 BINS = 5

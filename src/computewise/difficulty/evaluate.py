@@ -13,8 +13,8 @@ import numpy as np
 from computewise.difficulty.estimators import Cost, Estimator, OracleDifficulty, PredictedDifficulty, rank_bins
 from computewise.difficulty.learned import ProbeDifficulty, PromptDifficulty
 from computewise.errors import UsageError
-from computewise.metrics import Interval, bootstrap
-from computewise.samples import Floats, Ints, ProblemSamples
+from computewise.metrics import Floats, Interval, Ints, bootstrap
+from computewise.samples import ProblemSamples
 
 RELIABILITY_BINS = 10
 

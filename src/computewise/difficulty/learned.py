@@ -13,8 +13,8 @@ import numpy as np
 
 from computewise.difficulty.estimators import Cost, cost_of, first, fitted
 from computewise.errors import UsageError
-from computewise.metrics import UNANSWERED
-from computewise.samples import Floats, SampleArrays
+from computewise.metrics import UNANSWERED, Floats
+from computewise.samples import SampleArrays
 
 CORRELATIONS = (np.arange(100) + 0.5) / 100
 

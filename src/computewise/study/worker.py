@@ -16,12 +16,12 @@ from computewise.core import Candidate, Model, Problem, Result, Role, Task, Veri
 from computewise.errors import ModelError, ProblemError
 from computewise.models.embedded.engine import one_thread
 from computewise.runs import CandidateRecord, NodeRecord, Record, StrategyParams
+from computewise.samples import mean_token_probability
 from computewise.session import Ledger, gather
 from computewise.setups.base import Setup, SetupSpec
 from computewise.solver import extract_answers, solve
 from computewise.strategies import strategy_to_dict
 from computewise.study.plan import TREE_OF, Job, Run, strategy_of
-from computewise.verifiers.logprob import mean_probabilities
 
 
 def start_worker() -> None:
@@ -108,7 +108,7 @@ def _outcome(
     return CandidateRecord(
         answer=answer,
         value=verifier.value(candidate.scores) if verifier else 0.0,
-        mean_token_prob=mean_probabilities(candidate)[-1] if candidate.steps else 0.0,
+        mean_token_prob=mean_token_probability(candidate),
         tokens=candidate.tokens,
         correct=task.correct(problem, answer),
         chain=candidate.chain,

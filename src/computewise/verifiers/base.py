@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from computewise.core import Candidate, Problem, Step, Usage, Verifier
 from computewise.errors import ModelError, UsageError
 from computewise.registry import Registry, as_instance, is_reference
-from computewise.selection import AGGREGATIONS, aggregate
+from computewise.selection import aggregate, check_aggregation
 from computewise.verifiers.prompt import ScoredSteps, read_solution
 from computewise.verifiers.templates import Pair
 
@@ -53,8 +53,8 @@ class VerifierSpec:
     def __post_init__(self) -> None:
         if self.server not in SERVERS:
             raise UsageError(f"unknown server {self.server!r}: allowed are {', '.join(SERVERS)}")
-        if self.aggregation is not None and self.aggregation not in AGGREGATIONS:
-            raise UsageError(f"unknown aggregation {self.aggregation!r}: allowed are {', '.join(AGGREGATIONS)}")
+        if self.aggregation is not None:
+            check_aggregation(self.aggregation)
         if self.parameters is not None and self.parameters < 0:
             raise UsageError(f"parameters = {self.parameters} is not allowed: at least 0")
         if self.samples is not None and self.samples < 1:
@@ -91,8 +91,7 @@ class StepVerifier:
     """Scores the steps that have no score yet; a blank step has the score of the one before it."""
 
     def __init__(self, reader: Reader, *, name: str, parameters: int | None, aggregation: str) -> None:
-        if aggregation not in AGGREGATIONS:
-            raise UsageError(f"unknown aggregation {aggregation!r}: allowed are {', '.join(AGGREGATIONS)}")
+        check_aggregation(aggregation)
         self.name = name
         self.parameters = parameters
         self.aggregation = aggregation

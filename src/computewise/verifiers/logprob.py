@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from computewise.core import Candidate, Problem, Usage
+from computewise.samples import mean_probabilities
 
 
 class LogprobVerifier:
@@ -26,15 +26,3 @@ class LogprobVerifier:
     def value(self, scores: Sequence[float]) -> float:
         """The last step's score; 0 without one."""
         return scores[-1] if scores else 0.0
-
-
-def mean_probabilities(candidate: Candidate) -> tuple[float, ...]:
-    """exp of the mean token log-probability up to the end of each step; 1 before the first token.
-
-    A short step can have 0 tokens where a server's token count was divided by length.
-    """
-    scores, logprob, tokens = [], 0.0, 0
-    for step in candidate.steps:
-        logprob, tokens = logprob + step.logprob, tokens + step.tokens
-        scores.append(math.exp(logprob / max(tokens, 1)))
-    return tuple(scores)

@@ -15,7 +15,7 @@ from computewise.core import LARGE, MODEL, REVISER, VERIFIER, Role
 from computewise.difficulty import rank_bins
 from computewise.difficulty.evaluate import compare_estimators
 from computewise.errors import RunError
-from computewise.metrics import within_problem_aurocs
+from computewise.metrics import Floats, within_problem_aurocs
 from computewise.runs import Key, Record, make_key
 from computewise.setups.base import Roles
 from computewise.study.analysis.controller import Baselines, ControllerEvaluation, Runs, compare, drawn
@@ -30,7 +30,7 @@ from computewise.study.analysis.rows import (
     search_rows,
     weighs_probability,
 )
-from computewise.study.analysis.tables import Floats, SamplePool, StrategyRow, cost_metrics, usage_columns
+from computewise.study.analysis.tables import SamplePool, StrategyRow, cost_metrics, usage_columns
 from computewise.study.plan import LEAST_PROBLEMS, Run, StudyConfig, left_out, plan, search_seeds
 
 CHOSEN_AMONG = ("none", "majority", "weighted", "hierarchical")

@@ -14,9 +14,9 @@ from computewise.controller.frontier import StoppingPath, join
 from computewise.controller.replay import RecordedPool
 from computewise.controller.rule import RuleFitter, StoppingRule
 from computewise.core import LARGE, MODEL, VERIFIER, Role, Usage
-from computewise.metrics import UNANSWERED
-from computewise.runs import CandidateRecord, Record, StrategyParams
-from computewise.samples import LEAST_PROBABILITY, Floats, Ints, ProblemSamples, SampleArrays
+from computewise.metrics import Floats, Ints
+from computewise.runs import Record, StrategyParams
+from computewise.samples import ProblemSamples, SampleArrays, arrays_of_records
 from computewise.strategies import Greedy, Single, StepRevisions, strategy_to_dict
 from computewise.study.analysis.tables import CostMetric, StrategyRow
 from computewise.study.plan import SEARCH
@@ -60,15 +60,10 @@ def _draws_of(record: Record, numbers: dict[str, int], currency: CostMetric, blo
     usages = [record.usage, *[Usage()] * (count - 1)] if whole else draw_usages(record)
     waited = [record.sequential, *[0] * (count - 1)] if whole else [one.completion_tokens for one in outcomes]
     chain = {name: number for number, name in enumerate(dict.fromkeys(one.chain for one in outcomes))}
-    return SampleArrays(
-        answers=np.array([_number(one, numbers) for one in outcomes], np.int64),
-        values=np.array([one.value for one in outcomes], float),
-        correct=np.array([one.correct for one in outcomes], np.bool_),
-        means=np.array([one.score_mean for one in outcomes], float),
-        lows=np.array([one.score_min for one in outcomes], float),
-        logprobs=np.log(np.maximum([one.mean_token_prob for one in outcomes], LEAST_PROBABILITY)),
-        tokens=np.array([one.tokens for one in outcomes], float),
-        costs=np.array([currency.cost(u, w, record.role) for u, w in zip(usages, waited, strict=True)], float),
+    return arrays_of_records(
+        outcomes,
+        numbers,
+        costs=[currency.cost(u, w, record.role) for u, w in zip(usages, waited, strict=True)],
         blocks=blocks + (np.zeros(count, np.int64) if whole else np.arange(count)),
         chains=chains + np.array([0 if whole else chain[one.chain] for one in outcomes], np.int64),
     )
@@ -96,10 +91,6 @@ def draw_usages(record: Record) -> list[Usage]:
         )
         for one in record.candidates
     ]
-
-
-def _number(outcome: CandidateRecord, numbers: dict[str, int]) -> int:
-    return UNANSWERED if outcome.answer is None else numbers.setdefault(outcome.answer, len(numbers))
 
 
 def fit_policy(

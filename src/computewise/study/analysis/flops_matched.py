@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from computewise.flops_matched import Exchange, Pretrained, by_flops, from_problems
-from computewise.samples import Floats, Ints
+from computewise.metrics import Floats, Ints
 
 SHARES = (0.16, 0.79, 4.0, 22.0)
 """R, inference tokens over pretraining tokens: the paper's three and one between."""

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from computewise.core import LARGE, REVISER, Usage
+from computewise.metrics import Floats
 from computewise.runs import Key, Record, make_key
 from computewise.setups.base import Roles
 from computewise.strategies import strategy_to_dict
 from computewise.strategies.revisions import TRUST
 from computewise.study.analysis.revisions import ChainPool, Ratio, ratios
-from computewise.study.analysis.tables import Floats, SamplePool, StrategyRow, elected, usage_columns
+from computewise.study.analysis.tables import SamplePool, StrategyRow, elected, usage_columns
 from computewise.study.plan import Run, StudyConfig
 
 POOL_SELECTIONS = ("majority", "weighted, logprob", "best", "weighted")

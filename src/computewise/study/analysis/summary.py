@@ -8,7 +8,7 @@ import numpy as np
 
 from computewise.core import LARGE, MODEL, VERIFIER
 from computewise.difficulty import BINS, bin_edges
-from computewise.metrics import bootstrap, pass_at_k
+from computewise.metrics import Floats, bootstrap, pass_at_k
 from computewise.runs import FORMAT
 from computewise.setups.base import ROLES
 from computewise.strategies.revisions import TRUST
@@ -17,7 +17,7 @@ from computewise.study.analysis.controller import AccuracyAndCost, BudgetPoint, 
 from computewise.study.analysis.flops_matched import SHARES, exchange
 from computewise.study.analysis.revisions import Rate, along, gated
 from computewise.study.analysis.rows import REVISED, RatioRow
-from computewise.study.analysis.tables import Floats, StrategyRow, assumed
+from computewise.study.analysis.tables import StrategyRow, assumed
 from computewise.study.plan import StudyConfig
 
 POLICY_VERSION = 1

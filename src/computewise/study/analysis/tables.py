@@ -8,11 +8,10 @@ from math import comb
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from computewise.core import MODEL, REVISER, VERIFIER, Role, Usage
 from computewise.costs import NO_VERIFIER, CostModel, FlopsCost, LatencyCost, MemoryCost, PriceCost, flops
-from computewise.metrics import UNANSWERED, best_at_k, vote_at_k
+from computewise.metrics import UNANSWERED, Floats, best_at_k, vote_at_k
 from computewise.runs import CandidateRecord, Record, StrategyParams
 from computewise.selection import Ballot, find_selection
 from computewise.setups.base import Roles
@@ -72,8 +71,6 @@ def _of_all(known: Mapping[Role, T], roles: Sequence[Role]) -> dict[Role, T]:
         return {}
     return {role: known.get(role, known[MODEL]) for role in roles}
 
-
-Floats = NDArray[np.float64]
 
 TOKEN_FIELDS = tuple(field.name for field in fields(Usage))
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from computewise.grading.normalize import normalize
-from computewise.samples import Bools, Floats, Ints
+from computewise.metrics import Bools, Floats, Ints
 from computewise.study.recorded.rows import RECORDED_CHARACTERS_A_TOKEN, Finding, RecordedProblem, Sample, counted
 
 ECHO = 0.3
@@ -255,7 +255,8 @@ def _few(problems: Problems) -> Finding | None:
 
 def _unscored(problems: Problems) -> Finding | None:
     found = _samples(problems, lambda sample: not sample.step_scores)
-    return _finding("unscored", found, f"{_share(found, problems)} have no scores: their value is 0.")
+    rule = "each counts 1 where no sample of its problem has scores, 0 beside samples that have"
+    return _finding("unscored", found, f"{_share(found, problems)} have no scores: {rule}.")
 
 
 def _scores(problems: Problems) -> Finding | None:

@@ -15,8 +15,8 @@ from computewise.controller.rule import RuleFitter, StoppingRule
 from computewise.difficulty import rank_bins
 from computewise.errors import UsageError
 from computewise.flops_matched import Pretrained, by_flops, from_problems
-from computewise.metrics import bootstrap
-from computewise.samples import Floats, Ints, ProblemSamples, SampleArrays
+from computewise.metrics import Floats, Ints, bootstrap
+from computewise.samples import ProblemSamples, SampleArrays
 
 FOLDS = 5
 

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import msgspec
-import numpy as np
 
 from computewise.errors import RunError, UsageError
 from computewise.grading.equivalence import AnswerEquivalence
 from computewise.grading.extraction import boxed
 from computewise.grading.normalize import normalize
-from computewise.metrics import UNANSWERED
-from computewise.samples import Floats, Ints, ProblemSamples, SampleArrays
+from computewise.samples import ProblemSamples, SampleArrays, arrays_of_step_scores
 from computewise.tasks.files import RawRow
 
 
@@ -73,48 +71,21 @@ Servers that report no tokens are charged by another ratio (`models.server.proto
 """
 
 
-Aggregate = Callable[[Floats, Ints, Ints], Floats]
-
-"""All samples' scores in one row, where each begins, how many it has."""
-
-AGGREGATIONS: dict[str, Aggregate] = {
-    "last": lambda scores, begins, lengths: scores[begins + lengths - 1],
-    "min": lambda scores, begins, lengths: np.minimum.reduceat(scores, begins),
-    "prod": lambda scores, begins, lengths: np.multiply.reduceat(scores, begins),
-    "mean": lambda scores, begins, lengths: np.add.reduceat(scores, begins) / lengths,
-}
-
-
 def counted(sample: Sample) -> bool:
     """Whether somebody counted its tokens."""
     return (sample.tokens or 0) > 0 or not sample.text
 
 
 def to_draws(problem: RecordedProblem, aggregation: str) -> SampleArrays:
-    """One arm: each sample on its own, at a cost of 1, in the order they were recorded.
-
-    `aggregation` makes a sample's value of its step scores: last, min, prod or mean. Raises `UsageError` for another.
-    """
-    if aggregation not in AGGREGATIONS:
-        raise UsageError(f"unknown aggregation {aggregation!r}: allowed are {', '.join(AGGREGATIONS)}")
+    """The problem's samples as arrays; see `arrays_of_step_scores` for `aggregation`."""
     samples = problem.samples
-    steps = [sample.step_scores or (0.0,) for sample in samples]
-    lengths = np.array([len(each) for each in steps])
-    begins = np.cumsum(lengths) - lengths
-    scores = np.clip(np.nan_to_num(np.concatenate(steps)), 0, 1)
-    answers = np.array([UNANSWERED if sample.answer_class is None else sample.answer_class for sample in samples])
-    each = np.arange(len(samples))
-    return SampleArrays(
-        answers=answers,
-        values=AGGREGATIONS[aggregation](scores, begins, lengths),
-        correct=np.array([sample.correct for sample in samples]) & (answers != UNANSWERED),
-        means=AGGREGATIONS["mean"](scores, begins, lengths),
-        lows=AGGREGATIONS["min"](scores, begins, lengths),
-        logprobs=np.array([sample.logprob or 0.0 for sample in samples]),
-        tokens=np.array([_tokens(sample) for sample in samples]),
-        costs=np.ones(len(samples)),
-        blocks=each,
-        chains=each,
+    return arrays_of_step_scores(
+        answers=[sample.answer_class for sample in samples],
+        correct=[sample.correct for sample in samples],
+        step_scores=[sample.step_scores for sample in samples],
+        aggregation=aggregation,
+        logprobs=[sample.logprob or 0.0 for sample in samples],
+        tokens=[_tokens(sample) for sample in samples],
     )
 
 

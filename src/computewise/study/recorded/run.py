@@ -19,6 +19,7 @@ from computewise.difficulty.evaluate import compare_estimators
 from computewise.errors import UsageError
 from computewise.runs import FORMAT, RunDirectory
 from computewise.samples import ProblemSamples
+from computewise.selection import check_aggregation
 from computewise.study.recorded.evaluate import (
     LARGE,
     SMALL,
@@ -29,7 +30,7 @@ from computewise.study.recorded.evaluate import (
     frontier_sentence,
 )
 from computewise.study.recorded.read import join, read_recording
-from computewise.study.recorded.rows import AGGREGATIONS, Finding, Recording, to_drawn, to_draws
+from computewise.study.recorded.rows import Finding, Recording, to_drawn, to_draws
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +56,7 @@ class ReplayConfig:
 
     def check(self) -> None:
         """Raise `UsageError` for what cannot be run."""
-        if self.aggregation not in AGGREGATIONS:
-            raise UsageError(f"unknown aggregation {self.aggregation!r}: allowed are {', '.join(AGGREGATIONS)}")
+        check_aggregation(self.aggregation)
         for name in ("orders", "splits"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} = {getattr(self, name)} is not allowed: at least 1")
