@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -113,6 +114,32 @@ async def test_it_says_where_it_serves_drains_when_told_to_end_and_exits_0() -> 
         assert found[0].json()["computewise"]["generations"] == 4
         assert events(found[2].content)[-1]["choices"][0]["finish_reason"] == "stop"
         assert await server.ended() == (0, "")
+
+
+async def test_an_upstream_is_all_it_needs_though_nobody_says_how_large_its_model_is() -> None:
+    def listed(request: Received) -> Reply | None:
+        held = {"data": [{"id": "somebody/model"}]}
+        return Reply(body=json.dumps(held).encode()) if request.path == "/v1/models" else None
+
+    said = Upstream(say=lambda body, index: r"It is \boxed{17}", script=listed)
+    async with listening(said) as upstream, running("--upstream", upstream.url) as server:
+        answer = (await server.site.chat(model="somebody/model")).json()
+        assert answer["choices"][0]["message"]["content"] == r"It is \boxed{17}"
+        told = answer["computewise"]
+        assert (told["answer"], told["strategy"], told["samples"]) == ("17", "best_of_n(n=8)", 8)
+        assert (told["flops"], told["baseline"], told["saved"], told["verifier_tokens"]) == (None, None, None, 0)
+        assert answer["usage"]["completion_tokens"] > 8
+        trace = await server.site.trace()
+        assert (trace["flops"], trace["baseline"], trace["saved"]) == (None, None, None)
+        metrics = (await server.site.http.get("/metrics")).text
+        assert 'computewise_tokens_total{kind="completion"}' in metrics
+        assert "computewise_flops_total{" not in metrics
+        server.process.send_signal(signal.SIGTERM)
+        code, hints = await server.ended()
+        assert code == 0
+        size, verifier = hints.splitlines()
+        assert size.endswith("of model is unknown, so no FLOPs are counted: give it by --parameters 7e9")
+        assert "--verifier judge" in verifier
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,7 @@ from computewise.verifiers.load import added_verifier
 from computewise.verifiers.templates import find_template
 
 NO_VERIFIER = "none"
-CHOICES = (
-    "judge (any chat model), logprob (the model's own probabilities), a reward model's name (docs/servers.md) "
-    "or your own module:object"
-)
+CHOICES = "judge (any chat model), logprob (the model's own probabilities) or a reward model's name (docs/servers.md)"
 DEVIATION = 0.02
 """Share by which a server's count of tokens may differ before it is reported: some leave out the end token."""
 
@@ -88,8 +85,8 @@ def notes(flags: ServerFlags, spec: ServerSpec) -> list[str]:
     ]
     if flags.verifier is None:
         found.append(
-            "there is no verifier, so the majority's answer is given; a verifier would weight the votes and guide "
-            f"searches: name one by --verifier, such as {CHOICES}"
+            "without a verifier the majority's answer is given; one would weight the votes and guide searches: "
+            f"--verifier {CHOICES}"
         )
     return found
 
