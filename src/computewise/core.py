@@ -1,4 +1,4 @@
-"""The types everything else speaks in. Imports nothing of ours."""
+"""The types that the whole package shares. This file imports nothing else of the package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VERIFIER: Final = "verifier"
 REVISER: Final = "reviser"
 
 FLOOR = 1e-3
-"""Added to scores before their ratio is taken: among scores near 0 a fall means nothing."""
+"""Added to scores before their ratio is taken, since a fall among scores near 0 means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was spent, in tokens. Adds.
+    """What was spent, in tokens; two usages can be added.
 
-    `prompt_tokens` counts every token a call put before what it sampled, `cached_prompt_tokens` those of them that a
-    prefix cache holds; the verifier's two counts likewise.
+    `prompt_tokens` counts every token that a call put before what it sampled, `cached_prompt_tokens` those of them that
+    a prefix cache holds. The verifier's two counts are split in the same way.
     """
 
     samples: int = 0
@@ -68,8 +68,8 @@ class Completion:
     """One continuation by a model.
 
     `finish_reason` is "step" where the step delimiter ended it, "stop" where the model ended its solution, "length"
-    where the token limit did and "failed" where a server lost it and its caller goes on without. `thinking` is what a
-    reasoning model thought before it, no part of the solution.
+    where the token limit did, and "failed" where a server lost it and the caller continues without it. `thinking` is
+    what a reasoning model thought before the solution; it is no part of it.
     """
 
     steps: tuple[Step, ...]
@@ -80,9 +80,9 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An earlier solution as it is shown to a model that revises it, and to a verifier that reads the history.
+    """An earlier solution, as a model that revises it and a verifier that reads the history see it.
 
-    `scores` are its steps' by the verifier, as far as it had been scored.
+    `scores` are the verifier's, of the steps that it had scored by then.
     """
 
     id: str
@@ -96,15 +96,15 @@ class Attempt:
 
     @property
     def likely_right(self) -> bool:
-        """Whether the verifier thinks so; not without its scores."""
+        """Whether the verifier gives it at least 0.5; False without scores."""
         return bool(self.scores) and self.scores[-1] >= 0.5
 
     @property
     def weakest_step(self) -> int | None:
         """The step at which the score falls most, as a ratio to the step before (1 before the first); None unscored.
 
-        A process reward model's score is what can still come of a solution: low throughout on a hard problem, it falls
-        where a mistake is made.
+        A process reward model scores how likely a solution still ends right. On a hard problem the score is low from
+        the start; it falls where a mistake is made.
         """
         before = (1.0, *self.scores)
         ratios = [(now + FLOOR) / (was + FLOOR) for was, now in zip(before, self.scores, strict=False)]
@@ -115,11 +115,11 @@ class Attempt:
 class Candidate:
     """A solution, partial or whole, and a node of the search tree.
 
-    `scores` holds one number for each step a verifier has read: those of the parent at first, all once scored.
+    `scores` holds one number for each step that a verifier has read: at first the parent's, once scored all of them.
     `end` is None while the solution can go on, "stop" where the model ended it, "length" where a limit did and "failed"
-    where its server lost it: such a solution is over, but unanswered. `parent` is the id of the candidate it extends or
-    revises; `id` is its path from the root, so it is the same in every run with the same seed. `history` holds the
-    attempts it was sampled in view of, oldest first; `thinking` what a reasoning model thought before its steps.
+    where its server lost it: such a solution has ended without an answer. `parent` is the id of the candidate that it
+    extends or revises; `id` is its path from the root, so it is the same in every run with the same seed. `history`
+    holds the attempts that it revises, oldest first; `thinking` what a reasoning model thought before its steps.
     """
 
     id: str
@@ -137,7 +137,7 @@ class Candidate:
 
     @property
     def chain(self) -> str:
-        """What it has in common with everything that goes back to the same first step or first attempt."""
+        """The id of its first step or first attempt, which all that descends from that has in common."""
         return self.id.split(".")[0]
 
     @property
@@ -157,7 +157,7 @@ class Candidate:
 
 
 ROOT = Candidate(id="", parent=None)
-"""Nothing but the prompt."""
+"""The root of the search tree: the prompt without a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +165,9 @@ class Action:
     """What to do now.
 
     `kind` is "stop" (answer with the leader), "abstain", "more" (of the arm that drew last), "switch" or "escalate" (to
-    a larger model); the last three name the `arm` to draw by, once, before choosing again. `worth` is the expected gain
-    in accuracy by the cost of one draw of the probe arm of the best there is to do, the highest price at which it would
-    be done; `confidence` the chance that the leader is right.
+    a larger model); the last three name the `arm` to draw by, once, before choosing again. `worth` is what the
+    best option is expected to add to the accuracy for the cost of one draw of the probe arm, which is the highest price
+    at which it would be taken. `confidence` is the probability that the leader is right.
     """
 
     kind: Literal["stop", "abstain", "more", "switch", "escalate"]
@@ -251,12 +251,12 @@ class Model(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in records."""
+        """Its name in records."""
         ...
 
     @property
     def parameters(self) -> int | None:
-        """How many numbers were learned: what FLOPs are counted from; None where nobody knows."""
+        """The number of learned parameters, from which FLOPs are computed; None where it is unknown."""
         ...
 
     @property
@@ -299,12 +299,12 @@ class Verifier(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in records."""
+        """Its name in records."""
         ...
 
     @property
     def parameters(self) -> int | None:
-        """How many numbers were learned: what FLOPs are counted from; None where nobody knows."""
+        """The number of learned parameters, from which FLOPs are computed; None where it is unknown."""
         ...
 
     async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
@@ -317,16 +317,16 @@ class Verifier(Protocol):
 
 
 class Task(Protocol):
-    """A family of problems and the grader that says *correct*."""
+    """A family of problems and the grader of their answers."""
 
     @property
     def name(self) -> str:
-        """What it is called in records."""
+        """Its name in records."""
         ...
 
     @property
     def delimiter(self) -> str:
-        """What ends a step."""
+        """The text that ends a step."""
         ...
 
     def answer(self, solution: str) -> str | None:

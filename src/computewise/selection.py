@@ -1,4 +1,4 @@
-"""Who is the answer: votes by value, and how a verifier's step scores come to a value."""
+"""Select an answer by votes, and aggregate a verifier's step scores to the value of a candidate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from computewise.errors import UsageError
 
 
 class Ballot(NamedTuple):
-    """One candidate's answer and value, and which chain of revisions it belongs to."""
+    """One candidate's answer, its value, and the chain of revisions that it belongs to."""
 
     answer: str | None
     value: float

@@ -1,4 +1,4 @@
-"""A strategy's only door to the models: it meters, caps, seeds and remembers."""
+"""The session through which a strategy calls the models: it counts and caps tokens, seeds samples, keeps the tree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from computewise.errors import ModelError
 
 
 def derive_seed(*parts: object) -> int:
-    """A 64-bit seed from anything that names a draw: (seed, problem id, path)."""
+    """A 64-bit seed made of the parts that identify a sample, such as (seed, problem id, path)."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest())
 
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 MAX_ATTEMPTS_SHOWN = 4
 
-"""Earlier attempts that a revision sees at most (Snell et al. 2024, section 6)."""
+"""The most earlier attempts that a revision sees (Snell et al. 2024, section 6)."""
 
 
 class Strategy(Protocol):
@@ -35,11 +35,11 @@ class Strategy(Protocol):
 
     __slots__ = ()
     needs_history: ClassVar[bool] = False
-    """It is of no use for a model that cannot be shown its earlier attempts."""
+    """The model must be able to read its earlier attempts."""
     needs_steps: ClassVar[bool] = False
-    """It lets a model go on from the beginning of a solution."""
+    """The model must be able to continue the beginning of a solution."""
     needs_verifier: ClassVar[bool] = False
-    """Without a verifier, it does no more than sample."""
+    """Without a verifier it only samples."""
     default_select: ClassVar[str] = "weighted"
     """The selection, by its name in `computewise.selection`, that suits its candidates."""
 
@@ -54,12 +54,12 @@ class Strategy(Protocol):
 
 
 class BudgetExhausted(Exception):  # noqa: N818 - a signal, no error
-    """The budget is spent: raised by `Session`, caught by whoever opened it, never seen by a strategy."""
+    """The budget is spent. `Session` raises it, and `run` catches it: a strategy does not see it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on one solution, whatever the budget: the steps of a search (40 in the paper), the tokens of any."""
+    """Bounds on one solution that hold beside any budget: its steps in a search (40 in the paper) and its tokens."""
 
     steps: int = 40
     tokens: int = 240
@@ -76,15 +76,15 @@ class Ledger:
     exhausted: bool = False
 
     def in_order(self) -> list[Candidate]:
-        """The search tree, depth first: an order that does not depend on what ran beside it."""
+        """The search tree, depth first, so that the order does not depend on what ran at the same time."""
         return sorted(self.explored.values(), key=lambda c: [int(part) for part in re.split("[.:]", c.id)])
 
 
 class Session:
     """One problem, one model, one verifier, one budget.
 
-    `budget` is a number of sampled tokens that is never exceeded; None means no ceiling. Children are seeded by
-    (seed, problem id, path), so a run is the same whatever runs beside it.
+    `budget` is a number of sampled tokens that is never exceeded; None means no limit. Children are seeded by
+    (seed, problem id, path), so a run does not depend on what runs at the same time.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Session:
         self._children: dict[str, int] = {}
 
     def set_budget(self, budget: int | None) -> None:
-        """From now on `budget` further tokens, for whoever shares one budget between sessions."""
+        """Allow `budget` further tokens, where several sessions share one budget."""
         self._left = budget
 
     async def sample(self, n: int) -> list[Candidate]:
@@ -126,18 +126,18 @@ class Session:
     ) -> list[Candidate]:
         """Children, one step longer: `n` of each candidate, or as many as `n` says for each.
 
-        A finished candidate stands for itself and is not sampled. Of a model that only samples whole solutions, the
-        likeliest one comes whole, as there is nothing to choose between on the way.
+        A finished candidate stands for itself and is not sampled. A model that only samples whole solutions gives its
+        likeliest solution whole, since there is nothing to choose from on the way.
         """
         temperature = 0.0 if greedy else self._temperature
         whole = not self._model.steps and temperature == 0 and not any(c.steps for c in candidates)
         return await self._extend(candidates, n, stop=None if whole else self._delimiter, temperature=temperature)
 
     async def revise(self, chains: Sequence[Sequence[Candidate]], *, keep_prefix: bool = False) -> list[Candidate]:
-        """A whole new attempt in view of the last four of each chain, oldest first; the child of its last.
+        """One new attempt for each chain, oldest first. The model sees the last four; the last is the parent.
 
-        With `keep_prefix`, it takes over the last attempt's steps before the one that the verifier doubts most, scores
-        included, and goes on from there. A model that cannot be shown attempts beside such steps sees the steps alone.
+        With `keep_prefix`, the new attempt takes over the steps and scores of the last one before its weakest step, and
+        continues them. A model that cannot be shown attempts beside kept steps sees the steps alone.
         """
         begun = [_begin(chain[-MAX_ATTEMPTS_SHOWN:], keep_prefix) for chain in chains]
         shown = self._model.revises_steps or not keep_prefix
@@ -160,20 +160,20 @@ class Session:
         return [scored.get(candidate.id, candidate) for candidate in candidates]
 
     def value(self, candidate: Candidate) -> float:
-        """The value of a scored candidate, as the verifier aggregates; 1 without one: then a vote is a majority.
+        """The value of a scored candidate by the verifier; 1 without a verifier, so that a vote is a majority.
 
-        What was lost is worth nothing, whatever it went on from.
+        A candidate that was lost has the value 0, whatever the scores of the steps it continued.
         """
         if candidate.end == "failed":
             return 0.0
         return self._verifier.value(candidate.scores) if self._verifier else 1.0
 
     def random(self, purpose: str) -> random.Random:
-        """Dice for a strategy's own decisions, seeded like everything else; equal for equal `purpose`."""
+        """A random number generator for a strategy's decisions, seeded like the samples and by `purpose`."""
         return random.Random(derive_seed(self._seed, self.problem.id, self._path, purpose))
 
     def finished_candidates(self) -> list[Candidate]:
-        """What has been answered so far in this session or its parts."""
+        """The candidates that the model has ended so far in this session and its parts."""
         return [c for c in self.ledger.in_order() if c.end == "stop" and c.id.startswith(self._path)]
 
     async def split(self, strategy: Strategy, parts: int) -> list[Candidate]:
@@ -217,7 +217,7 @@ class Session:
         return [child for c in candidates for child in ([c] if c.finished else next(children))]
 
     def _share(self, rows: int) -> int | None:
-        """What each of `rows` continuations may sample; raises `BudgetExhausted` where that is nothing."""
+        """The tokens that each of `rows` continuations may sample; raises `BudgetExhausted` where there are none."""
         if self._left is None or rows == 0:
             return None
         share = self._left // rows
@@ -263,7 +263,7 @@ class Session:
         limits = self._limits
         steps, scores = (*parent.steps, *completion.steps), parent.scores
         if parent.steps and completion.steps and not completion.steps[-1].text:
-            # The model ended right behind a delimiter: that is the end of the last step, not a step; it is read again.
+            # The model ended right behind a delimiter. Its end belongs to the last step, which is read again.
             scores = scores[: len(parent.steps) - 1]
             last, end = parent.steps[-1], completion.steps[-1]
             steps = (
@@ -279,13 +279,13 @@ class Session:
 
 
 def _read_again(completions: Sequence[Completion]) -> list[Completion]:
-    """With the steps that were kept of an attempt charged as read once more, as where the attempt is shown."""
+    """The same, charged for reading the kept steps once more, as is charged where the attempt itself is shown."""
     first, *others = completions
     return [replace(first, usage=replace(first.usage, cached_prompt_tokens=0)), *others]
 
 
 def _begin(chain: Sequence[Candidate], keep_prefix: bool) -> Candidate:
-    """The last attempt cut back to what is kept of it, in view of them all; of one that was lost nobody knows."""
+    """The last attempt cut back to the steps that are kept, with all as its history; lost attempts are left out."""
     last = chain[-1]
     chain = [candidate for candidate in chain if candidate.end != "failed"]
     if not chain:
@@ -297,7 +297,7 @@ def _begin(chain: Sequence[Candidate], keep_prefix: bool) -> Candidate:
 
 
 async def run(strategy: Strategy, session: Session) -> list[Candidate]:
-    """Run a strategy to its end or its budget's; where it then stands without an answer, those it discarded count."""
+    """Run a strategy until it or its budget ends; where its candidates have no answer, use those it had discarded."""
     try:
         found = await strategy(session.problem, session)
     except BudgetExhausted:
@@ -306,10 +306,10 @@ async def run(strategy: Strategy, session: Session) -> list[Candidate]:
 
 
 async def gather(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await all; where one fails or the caller is cancelled, cancel the rest and wait until they are gone."""
+    """Await all; where one fails or the caller is cancelled, cancel the others and wait until they have ended."""
     coroutines = list(coroutines)
     if len(coroutines) < 2:
-        # A task of its own costs the event loop several turns: too much of what a request takes.
+        # A task costs the event loop several turns, a noticeable part of the time of one request.
         return [await coroutine for coroutine in coroutines]
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:

@@ -27,9 +27,9 @@ async def solve(
 ) -> Result:
     """Run `strategy` on `problem` and select its answer.
 
-    `budget` caps the sampled tokens, discarded ones included; where it ends the search, what has finished by then is
-    selected from. Whoever passes a `ledger` may watch the tree grow in it. Errors of the model or the verifier are
-    raised as `ModelError`.
+    `budget` caps the sampled tokens, discarded ones included; where it ends the search, the answer is selected from the
+    candidates that had finished by then. A caller that passes a `ledger` can watch the tree grow in it. Errors of the
+    model or the verifier are raised as `ModelError`.
     """
     if budget is not None and budget < 1:
         raise UsageError(f"budget {budget} is not allowed: at least 1 sampled token")
@@ -46,7 +46,7 @@ async def solve(
     )
     candidates = await session.score(await run(strategy, session))
     spent = session.ledger
-    # In a thread: a grader that compares answers as mathematics may take seconds, in which other problems go on.
+    # In a thread, since a grader that compares answers as mathematics may take seconds while other problems continue.
     answers = await asyncio.to_thread(extract_answers, candidates, task, spent)
     ballots = [Ballot(answers[c.id], session.value(c), c.chain) for c in candidates]
     chosen = select(ballots)

@@ -1,4 +1,4 @@
-"""Solving one problem under a policy: draw, look, choose again, until nothing is worth its price."""
+"""Solve one problem by a controller: draw, observe, decide again, until no option is worth its price."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from computewise.strategies.revisions import trusted
 
 Watch = Callable[[Decision], None]
 _SAYS_NOTHING: dict[str, float] = {"stop": 1.0, "length": 0.5}
-"""How much a solution without an answer says of there being none: one that was cut off might have come to it."""
+"""How much a solution without an answer says that the problem has none; one that was cut off might have reached it."""
 
 
 async def solve_adaptively(
@@ -41,10 +41,10 @@ async def solve_adaptively(
 ) -> Result:
     """Follow `fitted`, where one draw of its probe arm is worth `price` in accuracy.
 
-    `min_confidence` lets it abstain. `budget` caps the sampled tokens of all arms together. Where the first
-    `give_up_after` solutions all ended without an answer (or twice as many were cut off), there is none to find, and
-    it stops. `watch` is called with every decision; whoever passes `ledgers` may watch the trees grow in them, by arm.
-    Errors of a model or the verifier are raised as `ModelError`.
+    With `min_confidence`, the controller abstains where it is less confident. `budget` caps the sampled tokens of all
+    arms together. The search stops where the first `give_up_after` solutions ended without an answer, or twice as many
+    were cut off. `watch` is called with every decision; a caller that passes `ledgers` can watch the trees grow in
+    them, by arm. Errors of a model or the verifier are raised as `ModelError`.
     """
     if budget is not None and budget < 1:
         raise UsageError(f"budget {budget} is not allowed: at least 1 sampled token")
@@ -69,7 +69,7 @@ async def solve_adaptively(
         drawn, solutions = tuple[Candidate, ...](), tuple[ObservedSample, ...]()
         if action.arm:
             drawn, chain = await arms[action.arm].draw(left)
-            # In a thread: a grader that compares answers as mathematics may take seconds, in which others go on.
+            # In a thread, since a grader that compares answers as mathematics may take seconds.
             answers = await asyncio.to_thread(extract_answers, drawn, task, arms[action.arm].ledger)
             solutions = tuple(observe_candidate(c, answers[c.id], verifier) for c in drawn)
             state.add(action.arm, solutions, chain=chain)
@@ -105,7 +105,7 @@ def _ended(decisions: list[Decision], arms: Mapping[str, _Drawing], *, exhausted
 
 @dataclass(slots=True)
 class _Drawing:
-    """One arm at work on one problem."""
+    """One arm that draws for one problem."""
 
     arm: ControllerArm
     number: int
@@ -122,7 +122,7 @@ class _Drawing:
     session: Session | None = None
 
     async def draw(self, left: int | None) -> tuple[tuple[Candidate, ...], str | None]:
-        """The next increment, of `left` tokens at most, and the name of the chain it goes on with."""
+        """The next increment, of at most `left` tokens, and the name of the chain of revisions that it continues."""
         strategy = strategy_from_dict(self.arm.strategy)
         self.increments += 1
         if isinstance(strategy, StepRevisions):
@@ -145,7 +145,7 @@ class _Drawing:
         return (self.chain[-1],), self.chain[0].id
 
     def _session(self, left: int | None) -> Session:
-        """A session of its own for every increment or chain: no two share a seed or an id."""
+        """A new session for every increment or chain, so that no two share a seed or an id."""
         return Session(
             self.problem,
             self.model,

@@ -1,4 +1,4 @@
-"""A model that is asked for nothing it has answered before."""
+"""A model whose samples are kept in a cache and not sampled again."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class _Ask(Protocol):
 
 
 class CachedModel:
-    """Asks `model` for the samples that `store` does not hold, and keeps them before it returns them.
+    """Asks `model` for the samples that `store` does not hold, and stores them before it returns them.
 
-    `identity` is what decides the model's answers beside what `sample` is called with: model id and revision, template,
-    top-p and the like. A sample comes with what it cost when it was sampled, wherever it comes from, since that is what
-    an experiment of its kind costs; `paid` is what this object has had sampled, `saved` what it has not. Equal requests
-    at the same time are one. Errors are not kept. Used by one event loop at a time.
+    `identity` is what decides the model's answers beside the arguments of `sample`: model id and revision, template,
+    top-p and the like. The usage of a sample is what it cost when it was sampled, also where it comes from the cache,
+    since that is what the experiment costs. `paid` is the usage of what this object had sampled, `saved` that of what
+    it found. Equal requests at the same time are made once. Errors are not stored. One event loop uses it at a time.
     """
 
     def __init__(self, model: Model, store: GenerationCache, identity: Mapping[str, Plain]) -> None:
@@ -55,7 +55,7 @@ class CachedModel:
             return []
         shown = [(attempt.steps, attempt.scores) for attempt in attempts]
         request = [self._identity, prompt, prefix, stop, max_tokens, temperature, shown]
-        # The first sample of a call is another than the same seed's further on: it is charged for reading the prompt.
+        # The first sample of a call is charged for reading the prompt, so it differs from a later one of the same seed.
         keys = [cache_key([*request, seed, index == 0]) for index, seed in enumerate(seeds)]
         ask = partial(
             self._model.sample,
@@ -93,6 +93,6 @@ class CachedModel:
 
 
 def _as_the_others(samples: Sequence[Completion], completion: Completion) -> Completion:
-    """Charged as a later sample of its call, which it is but for what was held: its prompt was in the cache."""
+    """Charged as a later sample of its call, since the samples before it were held: its prompt is in the cache."""
     cached = max(sample.usage.cached_prompt_tokens for sample in samples)
     return replace(completion, usage=replace(completion.usage, cached_prompt_tokens=cached))

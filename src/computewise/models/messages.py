@@ -24,7 +24,7 @@ class Message(NamedTuple):
 
 
 def conversation(prompt: str, attempts: Sequence[Attempt], instruction: str = "") -> list[Message]:
-    """The problem, then each attempt as the model's own turn with the verifier's complaint as the answer to it.
+    """The problem, then each attempt as the model's own turn, answered by the verifier's feedback.
 
     After Self-Refine (Madaan et al. 2023). `instruction` is the system's message, where there is one.
     """
@@ -36,7 +36,7 @@ def conversation(prompt: str, attempts: Sequence[Attempt], instruction: str = ""
 
 
 def feedback(attempt: Attempt) -> str:
-    """What the verifier has against an attempt, and what is wanted; without scores, a second look."""
+    """What the verifier says about an attempt and what the model should do; without scores, to check it again."""
     task = "Write the whole solution again, in the same form, with the final answer at the end."
     if attempt.weakest_step is None:
         return f"Look for a mistake in this solution; where there is one, mend it. {task}"
@@ -49,11 +49,11 @@ def feedback(attempt: Attempt) -> str:
 
 FAILURES = (TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
-"""What somebody else's template comes to."""
+"""The errors that a template of somebody else may raise."""
 
 
 class _Generation(Extension):
-    """What the assistant says is marked in some templates, for those who train: it is rendered like the rest."""
+    """The block `generation`, by which some templates mark the assistant's text for training; its body is rendered."""
 
     tags = {"generation"}
 
@@ -74,7 +74,7 @@ def chat_environment() -> ImmutableSandboxedEnvironment:
 
 
 def one_line(error: Exception) -> str:
-    """What a failure says, for a person."""
+    """The error's message on one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -83,7 +83,7 @@ def _raise(message: str) -> NoReturn:
 
 
 def _tojson(value: Any, ensure_ascii: bool = False, **settings: Any) -> str:
-    """Jinja's own writes HTML's entities."""
+    """As JSON; Jinja's own filter escapes it for HTML."""
     return json.dumps(value, ensure_ascii=ensure_ascii, **settings)
 
 
@@ -91,10 +91,10 @@ TemplateMessage = Mapping[str, str]
 
 
 def render_chat(template: str, messages: Sequence[TemplateMessage], *, generation: bool) -> str:
-    """The conversation as text, without the begin-of-text token: whoever tokenises adds that.
+    """The conversation as text, without the begin-of-text token, which the tokeniser adds.
 
-    `generation` opens the assistant's next turn. `strftime_now` is not defined, so a template that writes today's date
-    where it can does not: a prompt stays the same from day to day.
+    `generation` opens the assistant's next turn. `strftime_now` is not defined, so that a template cannot write the
+    date of today into a prompt, which would then differ from day to day.
     """
     try:
         return _compiled(template).render(

@@ -1,4 +1,4 @@
-"""From a request's plan to its answer: by `solve`, or draw by draw under the policy."""
+"""Carry out a request's plan: by one fixed strategy, or draw by draw by the controller."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UNDECIDED = 0.5
 
 
 class RequestVerifier:
-    """Notes in `work` what it was called for, and what it failed at."""
+    """Counts its calls in `work`, and keeps its errors there."""
 
     def __init__(self, verifier: Verifier, work: RequestState, transcript: str) -> None:
         self.name, self.parameters = verifier.name, verifier.parameters
@@ -45,27 +45,27 @@ class RequestVerifier:
             return [(UNDECIDED,) * len(candidate.steps) for candidate in candidates], Usage()
 
     def value(self, scores: Sequence[float]) -> float:
-        """See `computewise.core.Verifier.value`; equal for all once some were not read: a vote is then by majority."""
+        """See `computewise.core.Verifier.value`; 1 for all once some were not read, so that the vote is a majority."""
         return 1.0 if self._work.unread else self._verifier.value(scores)
 
 
 FUTILE = 2
 
-"""First solutions without an answer after which a policy is told that there is none to be found."""
+"""The number of first solutions without an answer after which a controller gives up."""
 
 
 _BOUNDS = {"tokens": "token budget", "time": "time it was given"}
 
 _SAMPLING = 0.95
 
-"""Share of the time after which samples that are not there are given up: the verifier has the rest."""
+"""The share of the time after which missing samples are given up; the verifier has the rest."""
 
 
 Exhausted = Literal["tokens", "time"]
 
 
 async def answer_request(work: RequestState, backend: Backend, model: str, seconds: float) -> Answer:
-    """The answer, within `seconds`; raises `ApiError` where they pass without any, `ModelError` where models fail."""
+    """The answer, within `seconds`; raises `ApiError` where there is none by then, `ModelError` where models fail."""
     work.task = backend.task
     work.failed_samples.until = asyncio.get_running_loop().time() + _SAMPLING * seconds
     try:
@@ -193,7 +193,7 @@ def _answer(
 
 
 def _so_far(work: RequestState, verifier: Verifier | None, seconds: float) -> Answer:
-    """The best of what had ended when the time was over; unscored ones only where there are no others."""
+    """The best of the solutions that had ended in time; unscored ones only where none was scored."""
     ended = [c for c in work.explored() if c.end == "stop"]
     read = [c for c in ended if len(c.scores) == len(c.steps)]
     final = read if verifier is not None and read else ended
@@ -217,12 +217,12 @@ def _so_far(work: RequestState, verifier: Verifier | None, seconds: float) -> An
 
 
 def _exhausted(work: RequestState, *, tokens: bool) -> Exhausted | None:
-    """What ended it early."""
+    """What ended the search early; None where nothing did."""
     return "time" if work.failed_samples.late else "tokens" if tokens else None
 
 
 def _raise_lost(work: RequestState, final: Sequence[Candidate]) -> None:
-    """Where everything was lost, its first error is the request's; what came too late is no error."""
+    """Raise the first error where every sample was lost; `TimeoutError` where they came too late."""
     if work.failed_samples.errors and not any(c.steps for c in final):
         raise TimeoutError if work.failed_samples.late else api_error_of(work.failed_samples.errors[0])
 
@@ -239,7 +239,7 @@ def _verifier(work: RequestState, backend: Backend, transcript: str) -> Verifier
 
 
 def _seed(work: RequestState) -> int:
-    """The client's; without one no two requests share theirs."""
+    """The client's seed; without one, a new seed for each request."""
     return secrets.randbits(63) if work.request.seed is None else work.request.seed
 
 
@@ -248,7 +248,7 @@ def _temperature(work: RequestState, backend: Backend) -> float:
 
 
 def _limits(work: RequestState, backend: Backend) -> Limits:
-    """What the client sees is bounded by its own ceiling too."""
+    """The backend's bounds, and the client's on the solution that it sees."""
     bounds = backend.limits
     shown = work.request.max_completion_tokens
     return bounds if shown is None else Limits(steps=bounds.steps, tokens=min(bounds.tokens, shown))

@@ -1,4 +1,4 @@
-"""Recent requests for the page: who asked sees its own, and the tree while it grows."""
+"""Recent requests for the page; a client sees its own, and their trees while they grow."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from computewise.serve.request import Answer, RequestState
 from computewise.viewer.tree import from_candidates
 
 MOST_TOKENS = 2_000_000
-"""Sampled tokens that are remembered in all, of ended requests: some tens of megabytes."""
+"""The most sampled tokens of ended requests that are kept: some tens of megabytes."""
 MOST_NODES = 2_000
 _START = 200
 _ENDED = ("done", "failed", "cancelled", "passed")
 
 
 class History:
-    """The last `most` requests; of ended ones the oldest are forgotten first."""
+    """The last `most` requests; of those that have ended the oldest are dropped first."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -33,11 +33,11 @@ class History:
         return id in self._works
 
     def add(self, work: RequestState) -> None:
-        """From now on it can be looked at."""
+        """Make the request visible."""
         self._works[work.id] = work
 
     def ended(self, work: RequestState) -> None:
-        """Keep what is needed to show it, and forget others where there are too many."""
+        """Keep what is needed to show it, and drop the oldest where there are too many."""
         work.forget()
         self._over[work.id] = tokens = work.usage.completion_tokens
         self._tokens += tokens
@@ -52,13 +52,13 @@ class History:
         return [summary(work) for work in own[:limit]]
 
     def find(self, client: str, id: str) -> RequestState | None:
-        """One of a client's; None for an unknown one, and for another's."""
+        """One request of a client; None for an unknown one, and for another client's."""
         work = self._works.get(id)
         return work if work is not None and work.client == client else None
 
 
 def version(work: RequestState) -> int:
-    """Another number whenever there is something new to see; it grows."""
+    """A number that grows whenever there is something new to see."""
     seen = sum(len(ledger.explored) for ledger in work.ledgers.values()) + len(work.decisions)
     usage = work.usage
     order = 2 if work.status in _ENDED else int(work.status == "running")
@@ -66,7 +66,7 @@ def version(work: RequestState) -> int:
 
 
 def summary(work: RequestState) -> dict[str, Any]:
-    """One line of the list."""
+    """One entry of the list."""
     took, solved = summarize_costs(work), work.answer
     usage, spent, hard, beside = took.usage, took.flops and took.flops.total, took.difficulty, took.baseline
     return {
@@ -97,7 +97,7 @@ def summary(work: RequestState) -> dict[str, Any]:
 
 
 async def detail(work: RequestState) -> dict[str, Any]:
-    """Everything there is to see; what takes long, in a thread, from copies that nobody writes to meanwhile."""
+    """All that the page shows of a request; the slow part runs in a thread, on copies."""
     head, solved, over = summary(work), work.answer, work.status in _ENDED
     explored, decisions = work.explored(), list(work.decisions)
     costs = {id: usage for ledger in work.ledgers.values() for id, usage in ledger.costs.items()}
@@ -127,7 +127,7 @@ async def detail(work: RequestState) -> dict[str, Any]:
 
 
 def _cut(solved: Answer | None, explored: list[Candidate]) -> list[Candidate]:
-    """As many as can be shown, in their order: what led to a final candidate before all others."""
+    """As many candidates as can be shown, in their order; the ancestors of final candidates are kept first."""
     if len(explored) <= MOST_NODES:
         return explored
     by_id, first = {candidate.id: candidate for candidate in explored}, dict[str, None]()

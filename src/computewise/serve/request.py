@@ -1,4 +1,4 @@
-"""One request's state while it is worked on, and what it took."""
+"""The state of one request while it is solved, and its cost."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class DifficultyEstimate:
 
     @property
     def bin(self) -> int:
-        """A fifth of that scale, 1 the easiest."""
+        """The fifth of the scale that the estimate falls into; 1 is the easiest."""
         return min(5, int(self.estimate * 5) + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Best-of-N where N is what the request was given, priced by its own solutions."""
+    """Best-of-N at the request's budget, priced by the length of its own solutions."""
 
     name: str
     flops: float
@@ -42,7 +42,7 @@ class Baseline:
 class CostSummary:
     """`usages` is by model, `usage` their sum; `shown` the sampled tokens that the client sees.
 
-    `generations` are the solutions that the answer was selected from; while the search goes on, those that have ended.
+    `generations` counts the solutions that the answer was selected from; during the search, those that have ended.
     """
 
     usage: Usage
@@ -63,32 +63,32 @@ class CostSummary:
 
 LONGEST_PROMPT = 20_000
 
-"""Characters of a problem that are remembered."""
+"""The most characters of a prompt that are kept."""
 
 Status = Literal["queued", "running", "done", "failed", "cancelled", "passed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came of a search. `text` is None where the policy abstained."""
+    """The answer to a request. `text` is None where the controller abstained."""
 
     text: str | None
     thinking: str
     finish: Literal["stop", "length"]
     answer: str | None
     answers: Mapping[str, str | None]
-    """What each final candidate answers, by id."""
+    """The answers of the final candidates, by id."""
     chosen: Candidate | None
     confidence: float | None
-    """The policy's chance that it is right; of a fixed strategy the answer's share of the vote."""
+    """The controller's probability that it is right; of a fixed strategy the answer's share of the vote."""
     exhausted: Literal["tokens", "time"] | None
     stopped: str
-    """Where it stopped and why, for a person."""
+    """Where the search stopped and why, for a person to read."""
 
 
 @dataclass(slots=True)
 class RequestState:
-    """Begun when a request is understood; `ledgers` by arm (a fixed strategy's is "") grow while it is solved."""
+    """One request; `ledgers`, by arm ("" of a fixed strategy), grow while it is solved."""
 
     id: str
     request: ChatRequest
@@ -96,7 +96,7 @@ class RequestState:
     client: str
     verifier_parameters: int | None
     valued: Callable[[Candidate], float] | None
-    """What a solution is worth to the verifier, where there is one."""
+    """The value of a solution to the verifier; None without one."""
     created: float = field(default_factory=time.time)
     began: float = field(default_factory=time.monotonic)
     ended: float | None = None
@@ -104,27 +104,27 @@ class RequestState:
     task: Task | None = None
     """The task that extracts its answers; None until work on it has begun."""
     parameters: dict[str, int | None] = field(default_factory=dict)
-    """By model, the one that solves alone first."""
+    """By model; the first is the one that solves alone."""
     arms: dict[str, str] = field(default_factory=dict)
     """Models by arm."""
     ledgers: dict[str, Ledger] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
     failed_samples: FailedSamples = field(default_factory=FailedSamples)
     unread: list[str] = field(default_factory=list)
-    """Why the verifier did not read some of it."""
+    """The errors for which the verifier did not read some solutions."""
     verifier_calls: int = 0
     answer: Answer | None = None
     costs: CostSummary | None = None
-    """What it took, once there is nothing left to come."""
+    """The cost, once the request has ended."""
     error: str | None = None
 
     def end(self, status: Status, error: str | None = None) -> None:
-        """It is over."""
+        """Mark the request as ended."""
         self.status, self.error, self.ended = status, error, time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """So far, or in all."""
+        """Seconds since it began, or in all once it has ended."""
         return (time.monotonic() if self.ended is None else self.ended) - self.began
 
     @property
@@ -141,7 +141,7 @@ class RequestState:
         return found
 
     def forget(self) -> None:
-        """What nobody looks at once it is over: bodies may be large."""
+        """Drop what is not needed once it has ended, since request bodies may be large."""
         for error in self.failed_samples.errors:
             error.__traceback__ = error.__context__ = None
         short = Message("user", self.request.prompt[:LONGEST_PROMPT])

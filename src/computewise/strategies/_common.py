@@ -1,4 +1,4 @@
-"""What strategies share: checks of their numbers, and ranking."""
+"""Checks of settings, and ranking, for several strategies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from computewise.errors import UsageError
 
 
 def at_least_one(**settings: int) -> None:
-    """Raise `UsageError` for a setting that is no whole number or below 1."""
+    """Raise `UsageError` for a setting that is not a whole number of at least 1."""
     for name, value in settings.items():
         if not isinstance(value, int):
             raise UsageError(f"{name} = {value} is not allowed: a whole number, at least 1")
@@ -19,7 +19,7 @@ def at_least_one(**settings: int) -> None:
 
 
 def probability(**settings: float) -> None:
-    """Raise `UsageError` for a setting that is no probability, NaN included."""
+    """Raise `UsageError` for a setting that is not between 0 and 1; NaN is not."""
     for name, value in settings.items():
         if not 0 <= value <= 1:
             raise UsageError(f"{name} = {value} is not allowed: between 0 and 1")
@@ -33,7 +33,7 @@ def above_zero(**settings: float) -> None:
 
 
 def divisible(n: int, width: int) -> None:
-    """Raise `UsageError` where `n` beams cannot be cut into survivors with `width` children each."""
+    """Raise `UsageError` where `width` does not divide `n` beams into survivors with `width` children each."""
     at_least_one(n=n, width=width)
     if n % width:
         allowed = [divisor for divisor in range(1, n + 1) if n % divisor == 0]
@@ -48,5 +48,5 @@ T = TypeVar("T")
 
 
 def top(items: Sequence[T], count: int, value: Callable[[T], float]) -> list[T]:
-    """The `count` items of highest value, best first; the earlier of equals, all where there are fewer."""
+    """The `count` items of highest value, best first, earlier ones first among equals; all where there are fewer."""
     return sorted(items, key=value, reverse=True)[:count]

@@ -1,4 +1,4 @@
-"""Wider or deeper, attempt by attempt: adaptive branching (AB-MCTS-A of Inoue et al. 2025) over whole attempts."""
+"""Adaptive branching over whole attempts (AB-MCTS-A of Inoue et al. 2025)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from computewise.strategies.revisions import TRUST, trusted
 
 @dataclass(frozen=True, slots=True)
 class AdaptiveBranching(Strategy):
-    """`n` attempts, each either new (wider) or the revision of an earlier one (deeper), until one is worth `trust`.
+    """At most `n` attempts, each new (wider) or a revision of an earlier one (deeper), until one is worth `trust`.
 
-    A revision keeps the steps before the one that the verifier doubts most.
+    A revision keeps the steps before the weakest one.
 
-    Thompson sampling goes down from the root: at every node, make a new child there or go on below one of its children?
-    Both chances are drawn from Beta(1 + sum of values, 1 + sum of 1 - values), over the children made there and over
-    all that was made below them; the child to go on into by the same draw over its own value and all below it. Values
-    are the verifier's.
+    Thompson sampling decides where the next attempt is made. From the root down, it chooses at every node between a new
+    child and one of the node's children. Each choice has a chance drawn from Beta(1 + sum of values, 1 + sum of
+    (1 - value)): a new child over the values of the node's children, the descent over the values of all that was made
+    below them. The child to descend to is drawn in the same way, over its own value and all below it.
     """
 
     n: int = 16
@@ -54,7 +54,7 @@ class _Tree:
         self.attempts: list[Candidate] = []
         self._children: dict[str, list[Candidate]] = defaultdict(list)
         self._values: dict[str, list[float]] = defaultdict(list)
-        """A node's own value, then those of everything below it as it was made."""
+        """By node: its own value, then the values of its descendants in the order they were made."""
 
     def add(self, chain: list[Candidate], attempt: Candidate, value: float) -> None:
         self.attempts.append(attempt)
@@ -63,7 +63,7 @@ class _Tree:
             self._values[node.id].append(value)
 
     def descend(self, dice: Random) -> list[Candidate]:
-        """The attempts from the root down to where the next one is to be made."""
+        """The attempts on the path from the root to the parent of the next one."""
         chain: list[Candidate] = []
         while children := self._children[chain[-1].id if chain else ROOT.id]:
             made = [self._values[child.id][0] for child in children]

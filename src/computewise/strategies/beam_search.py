@@ -54,7 +54,7 @@ class DVTS(Strategy):
 class Lookahead(Strategy):
     """Beam search where a beam's value is the verifier's at the end of a greedy rollout of at most `k` steps from it.
 
-    `n` and `width` are beam search's N and M; `k` = 0 would be beam search.
+    `n` and `width` are N and M of beam search, which `k` = 0 would be.
     """
 
     n: int = 16
@@ -70,7 +70,8 @@ class Lookahead(Strategy):
     async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
         """Cost: about `n` * (`k` + 1) generations.
 
-        The beams are scored too, though their own values decide nothing: what a verifier has read is not read again.
+        The beams are scored too, although their own values decide nothing: the verifier then need not read their steps
+        again.
         """
         beams = await session.score(await session.expand([ROOT], self.n))
         while not all(beam.finished for beam in beams):
@@ -80,7 +81,7 @@ class Lookahead(Strategy):
         return beams
 
     async def _ends(self, beams: list[Candidate], session: Session) -> list[Candidate]:
-        """Where each beam's rollout ends, scored: the verifier reads the extended text, not the beam's."""
+        """The ends of the beams' rollouts, scored."""
         ends = beams
         for _ in range(self.k):
             ends = await session.expand(ends, 1, greedy=True)

@@ -1,4 +1,4 @@
-"""Particle filtering: search as inference about right solutions (Puri et al. 2025), resampled no more than needed."""
+"""Particle filtering: search as inference about right solutions (Puri et al. 2025), resampled only where needed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from computewise.session import Session, Strategy
 from computewise.strategies._common import at_least_one
 
 _CERTAIN = 1e-4
-"""Values are kept this far from 0 and 1, whose odds are no numbers."""
+"""Values are kept this far from 0 and 1, whose odds are 0 and infinite."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParticleFilter(Strategy):
-    """`n` particles, each a solution in the making; weights are the odds the verifier gives them.
+    """`n` particles, each a partial solution; their weights are the odds that the verifier gives them.
 
-    A particle's weight is what its odds have risen by since it was last resampled. Systematic resampling takes place
-    only where the effective sample size falls under half: at every step, the particles would soon be copies of one. A
-    finished particle keeps its odds; it is not scored again, and however often it is drawn it is one candidate, with
-    as many copies' weight.
+    A particle's weight is the factor by which its odds have risen since it was last resampled. Systematic resampling
+    takes place only where the effective sample size falls below half of `n`: with resampling at every step, all
+    particles would soon be copies of one. A finished particle keeps its odds and is not scored again. However often it
+    is drawn, it is one candidate with the weight of all its copies.
     """
 
     n: int = 16
@@ -62,7 +62,7 @@ def _log_odds(value: float) -> float:
 
 
 def effective_size(weights: Sequence[float], copies: Sequence[int]) -> float:
-    """(sum w)^2 / sum w^2 over all copies: how many equally weighted particles they are worth (Kong et al. 1994)."""
+    """(sum w)^2 / sum w^2 over all copies: the number of equally weighted particles they equal (Kong et al. 1994)."""
     total = sum(w * count for w, count in zip(weights, copies, strict=True))
     return total**2 / sum(w**2 * count for w, count in zip(weights, copies, strict=True))
 

@@ -1,4 +1,4 @@
-"""REBASE (Wu et al. 2024): tree search that shares its width out by softmax of the rewards."""
+"""REBASE (Wu et al. 2024): tree search that divides its width by the softmax of the rewards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from computewise.strategies._common import above_zero, at_least_one
 class Rebase(Strategy):
     """`n` beams; each round every unfinished one gets children in proportion to softmax(value / `balance_temperature`).
 
-    Finished beams keep their places, so the width left to share shrinks as they finish.
+    Finished beams keep their places, so the width that is left to divide shrinks as beams finish.
     """
 
     n: int = 16
@@ -46,7 +46,7 @@ def softmax(logits: Sequence[float], temperature: float) -> list[float]:
 
 
 def apportion(shares: Sequence[float], total: int) -> list[int]:
-    """Whole numbers that sum to `total`, in proportion to `shares`, by largest remainders; ties to the earlier."""
+    """Whole numbers that sum to `total`, in proportion to `shares`, by largest remainders; the earlier wins a tie."""
     exact = [share * total for share in shares]
     counts = [int(one) for one in exact]
     by_remainder = sorted(range(len(exact)), key=lambda index: counts[index] - exact[index])

@@ -1,4 +1,4 @@
-"""Chains of revisions: plain, gated, and with trusted steps kept."""
+"""Chains of revisions: plain, gated by the verifier, and with steps kept."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from computewise.strategies._common import at_least_one, probability
 
 TRUST = 0.9
 
-"""The verifier's value from which on an attempt is not revised; looked at on validation problems (see LOG.md)."""
+"""An attempt of at least this value is not revised; chosen on validation problems (see LOG.md)."""
 
 
 def trusted(session: Session, attempt: Candidate, trust: float) -> bool:
-    """Whether the attempt is left as it is: it came to an end, and is worth `trust` to the verifier."""
+    """Whether the attempt is not revised: the model ended it, and its value is at least `trust`."""
     return attempt.end == "stop" and session.value(attempt) >= trust
 
 
 async def gated_chains(
     session: Session, chain_length: int, chains: int, trust: float, *, keep_prefix: bool
 ) -> list[Candidate]:
-    """All attempts of `chains` chains of at most `chain_length`; see `Session.revise` for `keep_trusted`."""
+    """All attempts of `chains` chains of at most `chain_length`; see `Session.revise` for `keep_prefix`."""
     begun = [[first] for first in await session.score(await session.sample(chains))]
     for _ in range(chain_length - 1):
         doubted = [chain for chain in begun if not trusted(session, chain[-1], trust)]
@@ -37,8 +37,8 @@ class Revisions(Strategy):
 
     An attempt sees the last four of its chain. The paper's N is `chain_length` * `chains`, its ratio of sequential to
     parallel compute `chain_length` / `chains`: 1 chain is all sequential, chains of 1 are best-of-N. Every attempt is a
-    candidate: select with `hierarchical`, or by majority, never the last. A model trained with verdicts sees attempts
-    as the verifier scored them, so it asks for one even where the majority selects.
+    candidate: select with `hierarchical` or by majority, not simply the last. A model trained with verdicts reads the
+    verifier's scores of its attempts, so it needs a verifier even where the majority selects.
     """
 
     chain_length: int = 4
@@ -69,7 +69,7 @@ class Revisions(Strategy):
 class GatedRevisions(Strategy):
     """As `Revisions`, but a chain is revised only while the value of its last attempt is under `trust`.
 
-    Without a verifier everything is trusted and nothing revised.
+    Without a verifier no attempt is revised.
     """
 
     chain_length: int = 4
@@ -96,9 +96,9 @@ class GatedRevisions(Strategy):
 
 @dataclass(frozen=True, slots=True)
 class StepRevisions(GatedRevisions):
-    """As `GatedRevisions`, but an attempt keeps the steps before the one that the verifier doubts most.
+    """As `GatedRevisions`, but a revision keeps the steps before the weakest one.
 
-    What a chain gets right it keeps, and its tokens go where it fails: a process reward model says where that is.
+    The tokens are spent on the part that a process reward model finds wrong.
     """
 
     name = "step_revisions"
@@ -106,5 +106,5 @@ class StepRevisions(GatedRevisions):
     needs_steps = True
 
     async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
-        """Cost: between `chains` and `chain_length` * `chains` generations, less what is kept."""
+        """Cost: between `chains` and `chain_length` * `chains` generations, less the steps that are kept."""
         return await gated_chains(session, self.chain_length, self.chains, self.trust, keep_prefix=True)

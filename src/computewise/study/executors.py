@@ -1,4 +1,4 @@
-"""Who works off the jobs of a study: processes of this machine, or coroutines of this process."""
+"""Executors run the jobs of a study: in processes of this machine, or as coroutines of this process."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from computewise.study.worker import run_job, solve_job, start_worker
 Done = tuple[Job, list[Record]]
 RESUME_HINT = "what is recorded is kept, go on with --resume"
 POLL_SECONDS = 0.1
-"""Seconds after which what coroutines have done is handed over to be recorded: each time waits for the disk."""
+"""Seconds between two writes of finished jobs to the record, each of which waits for the disk."""
 
 
 class Executor(Protocol):
     """Solves problems and yields their records; it writes nothing, so that a run directory has one writer."""
 
     def run(self, source: SetupSpec, missing: Sequence[Job]) -> Generator[list[Done], None, None]:
-        """Every job once with its records, those done since the last time in one list, which may be empty.
+        """Yield every job once with its records: each list holds those that finished since the last, and may be empty.
 
-        Jobs are to be started in their order. What a job raises ends the run: it is raised here, after what was done
-        by then has been yielded. A generator that is closed early leaves nothing running.
+        Jobs are started in their order. An error of a job ends the run: it is raised here after the jobs that had
+        finished were yielded. A generator that is closed early leaves nothing running.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessExecutor:
-    """So many processes, each with one job at a time, for which it opens the source anew."""
+    """`workers` processes, each of which runs one job at a time and opens the setup for it."""
 
     workers: int
 
@@ -58,7 +58,7 @@ class ProcessExecutor:
                     del waiting[future]
                     future.result()
         except BaseException as error:
-            # Workers ignore Ctrl-C, and Python would wait for what they still compute, only to throw it away.
+            # Workers ignore Ctrl-C, and Python would wait for results that are no longer needed.
             for worker in active_children():
                 worker.terminate()
             if not isinstance(error, BrokenProcessPool):
@@ -70,7 +70,7 @@ class ProcessExecutor:
 
 @dataclass(frozen=True, slots=True)
 class AsyncExecutor:
-    """All jobs in one event loop of this process against one opened source, at most `in_flight` problems at once."""
+    """All jobs in one event loop of this process with one open setup, at most `in_flight` problems at once."""
 
     in_flight: int = IN_FLIGHT
 
@@ -78,7 +78,7 @@ class AsyncExecutor:
         at_least_one(in_flight=self.in_flight)
 
     def run(self, source: SetupSpec, missing: Sequence[Job]) -> Generator[list[Done], None, None]:
-        """See `Executor.run`. The loop stands still while nobody asks for more."""
+        """See `Executor.run`. The event loop runs only while the caller waits for the next list."""
         done: list[Done] = []
         with asyncio.Runner() as runner:
             working = runner.get_loop().create_task(self._work(source, missing, done))
@@ -108,7 +108,7 @@ class AsyncExecutor:
 
 
 def executor_for(source: SetupSpec) -> Executor:
-    """What works off a setup's jobs where nobody says otherwise: a process for each core, or one event loop."""
+    """The default executor of a setup: a process for each core where it computes, one event loop where it waits."""
     return ProcessExecutor(default_workers()) if source.kind() == "compute" else AsyncExecutor(source.in_flight())
 
 

@@ -33,7 +33,7 @@ LEAST_PROBLEMS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyConfig:
-    """Settings that decide the numbers, whatever the models. Defaults are the main job on the embedded ones."""
+    """The settings that decide a study's numbers, for any models; the defaults suit the embedded ones."""
 
     problems: int = 60
     "How many problems of the test split."
@@ -49,7 +49,7 @@ class StudyConfig:
     "Which problems and which random numbers."
 
     def check(self) -> None:
-        """Raise `UsageError` for what cannot be run."""
+        """Raise `UsageError` for settings that cannot be run."""
         at_least_one(seeds=self.seeds, difficulty_samples=self.difficulty_samples, repeats=self.repeats)
         if self.seed < 0:
             raise UsageError(f"seed = {self.seed} is not allowed: at least 0")
@@ -63,7 +63,7 @@ class StudyConfig:
             raise UsageError(f"budgets = {list(self.budgets)} is not allowed: rising, each once")
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON keeps it."""
+        """As plain data for JSON."""
         return {**asdict(self), "budgets": list(self.budgets)}
 
 
@@ -86,7 +86,7 @@ SEARCH = ParticleFilter(4)
 
 SEARCHES = 4
 
-"""What a controller may switch to, so many times: a search small enough to be one decision among others."""
+"""How many of these searches a controller may draw; each is small enough to be one decision among others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A run over some of the problems: what a worker takes."""
+    """A run over some of the problems, which one worker does."""
 
     run: Run
     problems: tuple[Problem, ...]
@@ -138,7 +138,7 @@ def revising_searches(budget: int) -> Iterator[tuple[str, Strategy]]:
 
 
 def plan(config: StudyConfig, models: Roles) -> list[Run]:
-    """Everything to run of what these models can, the difficulty samples first."""
+    """All runs that these models are capable of, the difficulty samples first."""
     largest = config.budgets[-1]
     runs = [Run("difficulty", MODEL, strategy_to_dict(BestOfN(config.difficulty_samples)), config.seed - 1, 0)]
     runs.append(Run("greedy", MODEL, strategy_to_dict(Greedy()), config.seed, 1, verified=False))
@@ -157,14 +157,14 @@ def plan(config: StudyConfig, models: Roles) -> list[Run]:
 
 
 def strategy_of(run: Run) -> Strategy:
-    """The strategy of a run; `RevisionPool` is a study's own, and has no name that a user could give."""
+    """The strategy of a run; `RevisionPool` belongs to studies alone, so no user can name it."""
     if run.strategy["name"] == RevisionPool.name:
         return RevisionPool(int(run.strategy["n"]))
     return strategy_from_dict(run.strategy)
 
 
 def left_out(models: Roles) -> list[str]:
-    """What a study of these models does not run and why, a sentence each."""
+    """What a study of these models does not run and why, in one sentence each."""
     found = []
     if not models.steps:
         found.append(
@@ -179,7 +179,7 @@ def left_out(models: Roles) -> list[str]:
 
 
 def search_seeds(seed: int) -> list[int]:
-    """The seeds of the searches that belong to a seed's draws: far from those of any study of a few seeds."""
+    """The seeds of the searches beside one seed's samples, far from the seeds that a study counts up."""
     return [seed + 1000 * number for number in range(1, SEARCHES + 1)]
 
 

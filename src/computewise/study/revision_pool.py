@@ -1,4 +1,4 @@
-"""Chains for every ratio of sequential to parallel at once: what a study measures them all from."""
+"""One pool of chains of revisions, from which a study measures every ratio of sequential to parallel samples."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class RevisionPool(Strategy):
     """Chains of falling length, so that there are C of at least `n` / C attempts for C = 1, 2, 4, .. and `n`.
 
     The beginning of a chain is a shorter chain: C of them, cut to L attempts, are what `Revisions(L, C)` draws, and cut
-    at their first trusted attempt what `GatedRevisions(L, C)` draws. `Revisions` of seven ratios at 64 are 448
-    attempts, this is 256, and every smaller budget comes with it.
+    at their first trusted attempt what `GatedRevisions(L, C)` draws. For seven ratios at `n` = 64, `Revisions` would
+    draw 448 attempts; this draws 256, which hold every smaller budget too.
     """
 
     n: int = 16
@@ -39,7 +39,7 @@ class RevisionPool(Strategy):
 
 
 def chain_lengths(n: int) -> list[int]:
-    """How long each chain has to be, falling; the j-th is needed by the rectangles of at least j chains."""
+    """The lengths of the chains, falling; chain j is as long as the longest ratio of more than j chains needs."""
     return [n // next(width for width in parallel_widths(n) if width > chain) for chain in range(n)]
 
 

@@ -1,4 +1,4 @@
-"""One job: every problem of it solved, graded and made a record."""
+"""Run one job of a study: solve and grade its problems and make their records."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from computewise.study.plan import TREE_OF, Job, Run, strategy_of
 
 
 def start_worker() -> None:
-    """Leave Ctrl-C to the parent, the other cores to the other workers, and do not outlive the parent."""
+    """Ignore Ctrl-C, which the parent handles; compute on one core; end when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     one_thread()
 
 
 def _end_with_the_parent() -> None:
-    """A parent that was killed closes nothing: its workers would wait for their next job for ever."""
+    """A parent that was killed closes nothing, and its workers would wait for their next job for ever."""
     parent = parent_process()
     if parent is not None:
         wait([parent.sentinel])
@@ -40,9 +40,9 @@ def _end_with_the_parent() -> None:
 
 
 def run_job(source: SetupSpec, job: Job) -> list[Record]:
-    """Open the source, solve the job's problems together, close it again."""
+    """Open the setup, solve the job's problems together, and close it."""
     records = asyncio.run(_run_job(source, job))
-    # The engine is a cycle (loop, stages, tasks) of hundreds of megabytes, which the collector's counts do not see.
+    # The engine holds hundreds of megabytes in a reference cycle of few objects, which the collector does not notice.
     gc.collect()
     return records
 
@@ -53,9 +53,9 @@ async def _run_job(source: SetupSpec, job: Job) -> list[Record]:
 
 
 async def solve_job(source: SetupSpec, opened: Setup, job: Job) -> list[Record]:
-    """Solve the job's problems together; a problem that fails is a record with its error.
+    """Solve the job's problems together; a problem that fails becomes a record with its error.
 
-    Any other error is raised, and ends the run.
+    Any other error is raised and ends the run.
     """
     verifier = opened.verifier() if job.run.verified else None
     model = opened.model(job.run.role)
@@ -123,7 +123,7 @@ def _outcome(
 
 
 def _sequential(result: Result) -> int:
-    """Tokens of the longest path: a child was sampled after its parent, siblings beside one another."""
+    """Tokens of the longest path: a child is sampled after its parent, siblings at the same time."""
     parents = {c.id: c.parent for c in result.tree}
     until: dict[str | None, int] = {None: 0}
 

@@ -25,7 +25,7 @@ Tokens = tuple[int, ...]
 
 
 class Sized(Protocol):
-    """Anything that knows how much memory it holds."""
+    """An object that knows the size of its memory."""
 
     @property
     def nbytes(self) -> int:
@@ -37,7 +37,7 @@ T = TypeVar("T", bound=Sized)
 
 
 class PrefixStore(Generic[T]):
-    """Least recently used out first, once `limit` bytes are held."""
+    """A cache of at most `limit` bytes; the least recently used entry is dropped first."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -52,7 +52,7 @@ class PrefixStore(Generic[T]):
         return entry
 
     def put(self, tokens: Tokens, entry: T) -> None:
-        """Store, and forget the oldest beyond the limit."""
+        """Store the entry, and drop the oldest ones beyond the limit."""
         if tokens in self._entries:
             return
         self._entries[tokens] = entry
@@ -125,7 +125,7 @@ class Decoder:
         room = min(max_tokens, self._trunk.config.context - len(tokens))
         request = _Request(tokens, stop, room, temperature, future, [None] * len(seeds))
         for index, seed in enumerate(seeds):
-            # Longest first: rows of like length attend over like lengths, and none is left alone at the end.
+            # Longest first: rows of similar length attend together, and no long row is left alone at the end.
             heapq.heappush(self._waiting, (-len(tokens), next(self._arrival), request, index, seed))
         self._loop.wake()
         return await future
@@ -138,7 +138,7 @@ class Decoder:
     ready = busy
 
     def fail(self, error: BaseException) -> None:
-        """Give up all rows."""
+        """Drop all rows."""
         futures = [request.future for _, _, request, _, _ in self._waiting]
         futures += [owner[0].future for owner in self._owners if owner is not None]
         for future in futures:
@@ -149,7 +149,7 @@ class Decoder:
         self._high = 0
 
     def advance(self) -> None:
-        """Admit what fits, draw one token for every row, hand back what ended."""
+        """Admit rows that fit, draw one token for every row, and return the rows that ended."""
         self._drop_cancelled()
         self._admit()
         self._compact()
@@ -189,7 +189,7 @@ class Decoder:
             request.future.set_result([drawn for drawn in request.drawn if drawn is not None])
 
     def _park(self, row: int) -> None:
-        """Make a hole as cheap as it can be: a row of length 0 that starts over."""
+        """Reset a hole to length 0, where it costs least."""
         self._length[row] = self._count[row] = 0
         self._limit[row] = self._tokens.shape[1]
 
@@ -266,7 +266,7 @@ class Decoder:
         self._cache = grown
 
     def _compact(self) -> None:
-        """Move the last rows into holes once an eighth of the batch is holes: copying costs more than a hole does."""
+        """Move the last rows into holes once an eighth of the batch is holes; fewer cost less than copying."""
         owners = self._owners
         while self._high and owners[self._high - 1] is None:
             self._high -= 1
@@ -288,7 +288,7 @@ class Decoder:
 
 
 class Stage(Protocol):
-    """Something that works off a queue in batches."""
+    """A component that computes a queue of work in batches."""
 
     @property
     def busy(self) -> bool:
@@ -297,7 +297,7 @@ class Stage(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether a batch worth computing has gathered; a busy stage is advanced unready where no other is ready."""
+        """Whether enough work for a batch is queued; where no stage is ready, a busy one is advanced all the same."""
         ...
 
     def advance(self) -> None:
@@ -305,12 +305,12 @@ class Stage(Protocol):
         ...
 
     def fail(self, error: BaseException) -> None:
-        """Give up everything queued."""
+        """Drop all queued work."""
         ...
 
 
 class EngineLoop:
-    """Runs while there is work and ends with it, so that no task outlives the requests."""
+    """Advances the stages while there is work, and ends with it, so that no task outlives the requests."""
 
     def __init__(self) -> None:
         self._stages: list[Stage] = []

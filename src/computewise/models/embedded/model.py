@@ -1,4 +1,4 @@
-"""The shipped generators behind the `Model` protocol."""
+"""The shipped generators, as models of the `Model` protocol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class EmbeddedModel:
     def __init__(self, name: str, loop: EngineLoop, *, path: Path | None = None, rows: int = 64) -> None:
         weights = load_weights(path or WEIGHTS_DIRECTORY / f"{name}.safetensors")
         if weights.config.vocabulary != len(TOKENS):
-            raise WeightsError(f"weights of {weights.config.vocabulary} tokens: this package speaks {len(TOKENS)}")
+            raise WeightsError(f"weights of {weights.config.vocabulary} tokens: the package uses {len(TOKENS)}")
         self.name = name
         self.parameters = weights.parameters
         self.revises = self.revises_steps = weights.config.attempts > 0
@@ -40,15 +40,15 @@ class EmbeddedModel:
         seeds: Sequence[int],
         attempts: Sequence[Attempt] = (),
     ) -> list[Completion]:
-        """See `computewise.core.Model.sample`; with a prefix and no attempts, forks what an earlier call computed.
+        """See `computewise.core.Model.sample`; with a prefix alone, it continues from an earlier call's cache.
 
-        Of `attempts`, as many of the last are shown as the context holds beside `max_tokens` more.
+        Of `attempts`, it shows as many of the last as the context holds beside `max_tokens` more tokens.
         """
         if stop not in (None, "\n"):
             raise UsageError(f"the embedded models stop at a line's end or at the solution's, not at {stop!r}")
         if attempts and not self.revises:
             raise UsageError(f"the model {self.name} was not trained to revise its attempts: use revision")
-        shown = [_up_to_the_doubt(one) if self._trunk.config.verdicts else one.text for one in attempts]
+        shown = [_up_to_weakest_step(one) if self._trunk.config.verdicts else one.text for one in attempts]
         context = fitting_context(prompt, shown, self._trunk.config.context - max_tokens - len(prefix))
         tokens = context + tuple(encode(prefix))
         if len(tokens) >= self._trunk.config.context:
@@ -69,12 +69,12 @@ class EmbeddedModel:
 
 
 def prompt_tokens(prompt: str) -> tuple[int, ...]:
-    """The tokens before a first solution's first."""
+    """The tokens before the first token of a first solution."""
     return (END, *encode(prompt + "\n"))
 
 
 def context_tokens(prompt: str, attempts: Sequence[str]) -> tuple[int, ...]:
-    """The tokens before a solution's first where there are earlier attempts: each one's, and its end."""
+    """The tokens before the first token of a revision: the prompt, then each attempt with its end token."""
     return prompt_tokens(prompt) + tuple(token for text in attempts for token in (*encode(text), END))
 
 
@@ -86,7 +86,7 @@ def fitting_context(prompt: str, attempts: Sequence[str], room: int) -> tuple[in
     return context_tokens(prompt, attempts[first:])
 
 
-def _up_to_the_doubt(attempt: Attempt) -> str:
+def _up_to_weakest_step(attempt: Attempt) -> str:
     if attempt.likely_right or attempt.weakest_step is None:
         return attempt.text
     return "".join(attempt.steps[: attempt.weakest_step + 1])
@@ -104,7 +104,7 @@ def _completion(continuation: Continuation, goes_on: int, read: int, cached: int
         text, logprob = decode(tokens[start : index + 1]), sum(logprobs[start : index + 1])
         if text or not steps:
             steps.append(Step(text, index + 1 - start, logprob))
-        else:  # the solution ended right behind a delimiter: an empty step is none
+        else:  # The solution ended right behind a delimiter, where no further step begins.
             steps[-1] = Step(steps[-1].text, steps[-1].tokens + 1, steps[-1].logprob + logprob)
         start = index + 1
     reason: FinishReason = "length"

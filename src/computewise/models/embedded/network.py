@@ -152,7 +152,7 @@ class Trunk:
 
 
 class VerifierHead:
-    """The process reward model's own part: blocks that see what the generator expected and what came.
+    """The process reward model's own part: blocks that read what the generator predicted and which token followed.
 
     At each position they read the trunk's state one position back (which predicted the token that stands here), its
     state here, the token's embedding, and three numbers: the token's log-probability, the best token's, and the
@@ -168,7 +168,7 @@ class VerifierHead:
     def scores(
         self, before: Floats, here: Floats, embedded: Floats, surprise: Floats, cache: Floats, past: Ints
     ) -> Floats:
-        """Probabilities (rows, time) that a solution which has come this far will end right."""
+        """Probabilities (rows, time) that a solution with this beginning will end right."""
         x = _times(np.concatenate((before, here, embedded, surprise), -1), self._input)
         x = _unit(self.blocks.forward(x, cache, past)) * self._gain
         logits = x @ self._head + self._bias

@@ -72,15 +72,15 @@ def _by_tokens(texts: Sequence[str], tokens: Tokens) -> tuple[Step, ...]:
 
 BLANKS = 3
 
-"""How often a model that begins a step with nothing but the delimiter is asked to go on."""
+"""How often a model that begins a step with only the delimiter is asked to continue."""
 
 _STARTS = 1024
 
-"""Rendered prompts that are kept: more than there are problems at a time."""
+"""The most rendered prompts that are kept; more than there are problems at a time."""
 
 _STARTS_TEXT = 1 << 24
 
-"""Characters of those in all: conversations may be long."""
+"""The most characters of all kept prompts, since conversations may be long."""
 
 _SEED = 0x7FFFFFFF
 
@@ -88,14 +88,14 @@ _SEED = 0x7FFFFFFF
 
 _AROUND = 32
 
-"""Tokens that a template puts around a message, at most."""
+"""The most tokens that a template puts around a message."""
 
 _END_OF_THINKING = "</think>"
 
 
 @dataclass(slots=True)
 class ServerReportedUsage:
-    """What a server said of its own accounts, beside what was counted: a cross-check."""
+    """The usage that a server reported, beside what was counted here, as a cross-check."""
 
     requests: int = 0
     counted: int = 0
@@ -123,18 +123,18 @@ class ServerModel:
     capabilities: Capabilities
     route: Route
     template: PromptTemplate | None
-    """None where the server renders: conversations are sent as such."""
+    """None where the server renders the template, and conversations are sent as messages."""
     delimiter: str
     instruction: str = ""
     ceiling: SpendLimit = field(default_factory=SpendLimit)
     prices: Prices | None = None
     observed: ServerReportedUsage = field(default_factory=ServerReportedUsage)
     before: tuple[Message, ...] = ()
-    """Turns of a conversation whose next is the problem."""
+    """The turns of the conversation before the problem."""
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """What goes into every request as it is."""
+    """Fields that are sent unchanged with every request."""
     lost: FailedSamples | None = None
-    """Where samples that a server loses are noted; without it one of them is the end of all."""
+    """Records samples that a server lost; without it, one lost sample fails the whole call."""
     _starts: OrderedDict[tuple[Message, ...], Rendered] = field(default_factory=OrderedDict)
     _memory: TokenIdCache = field(default_factory=TokenIdCache)
 
@@ -204,7 +204,7 @@ class ServerModel:
         max_tokens: int,
         temperature: float,
     ) -> Request:
-        """One continuation of the prompt, as the server is to be asked for it."""
+        """The request for one continuation of the prompt."""
         messages = (*self.before, *conversation(prompt, attempts, self.instruction))
         asked = Request(messages, "", None, 1, stop, max_tokens, temperature, 0, self.fields)
         if self.template is None:
@@ -217,7 +217,7 @@ class ServerModel:
         return await self._fitted(asked, self.template, self.capabilities.context, len(start.ids) + len(prefix))
 
     async def _fitted(self, asked: Request, template: PromptTemplate, context: int, at_most: int) -> Request:
-        """The same within the context, as a server refuses what might not fit; the prompt has `at_most` tokens."""
+        """The same request cut to the context, since a server refuses more; the prompt has at most `at_most` tokens."""
         if asked.ids is None and at_most + asked.max_tokens > context:
             asked = replace(asked, ids=await self._tokenized(asked.text, template.special))
         if asked.ids is None:
@@ -228,7 +228,7 @@ class ServerModel:
         return replace(asked, max_tokens=min(asked.max_tokens, room))
 
     def _behind(self, asked: Request, more: str) -> Request:
-        """The same, with `more` put behind what the model goes on from."""
+        """The same request with `more` added to the text that the model continues."""
         text = asked.text + more
         if self.template is not None:
             return replace(asked, text=text, ids=self._memory.find(text))
@@ -238,7 +238,7 @@ class ServerModel:
         return replace(asked, messages=(*before, Message("assistant", last.content + more)), text=text)
 
     async def _start(self, template: PromptTemplate, messages: tuple[Message, ...], *, keep: bool) -> Rendered:
-        """Rendered once; where attempts are shown it is not kept, since nobody asks for it again."""
+        """The rendered prompt; it is kept unless attempts are shown, since those are not shown again."""
         if (held := self._starts.get(messages)) is not None:
             return held
         start = await template.render(messages)
@@ -255,8 +255,8 @@ class ServerModel:
         return await tokenize(self.client, kind, self.name, text, special=special)
 
     async def _draw(self, asked: Request, seeds: list[int]) -> list[Response]:
-        """As many continuations as there are seeds; a server that ignores `n` is asked for each alone."""
-        # vLLM refuses more than one of what is not drawn.
+        """As many continuations as there are seeds; a server that ignores `n` gets one request for each."""
+        # vLLM refuses more than one greedy continuation.
         each = self.capabilities.n if asked.temperature > 0 else 1
         parts = [seeds[at : at + each] for at in range(0, len(seeds), each)]
         answers = await gather(self._ask(replace(asked, n=len(part), seed=part[0] & _SEED)) for part in parts)
@@ -264,21 +264,21 @@ class ServerModel:
             seed for part, answer in zip(parts, answers, strict=True) for seed in part[len(answer.generations) :]
         ]
         if missing:
-            # Which seed goes with which continuation does not matter: they are as good as independent.
+            # It does not matter which seed belongs to which continuation, since they are independent.
             answers += await gather(self._ask(replace(asked, n=1, seed=seed & _SEED)) for seed in missing)
         if sum(len(answer.generations) for answer in answers) != len(seeds):
             raise ModelError(f"{self.name} gave another number of continuations than the {len(seeds)} asked for")
         return answers
 
     async def _ask(self, asked: Request) -> Response:
-        """One request; where it is lost, and that is only noted, as many lost continuations."""
+        """One request; where it fails and `lost` records that, as many failed continuations."""
         if self.lost is None:
             return await self._request(asked)
         answer = await self.lost.attempt(lambda: self._request(asked), asked.n)
         return answer or Response([Generation("", "failed", None, 0)] * asked.n, None, None, None)
 
     async def _request(self, asked: Request) -> Response:
-        """One request, within the ceiling."""
+        """One request, within the spend limit."""
         at_most = _most(asked)
         held, spent = self._spent(at_most), Spent()
         await self.ceiling.hold(held)
@@ -303,7 +303,7 @@ class ServerModel:
         return Spent(usage.completion_tokens, dollars)
 
     async def _continue(self, asked: Request, found: Generation, seed: int) -> Generation:
-        """A step that is only a delimiter is none: the model is asked to go on behind it."""
+        """Continue behind a delimiter that came alone, since it is no step."""
         for again in range(1, BLANKS + 1):
             if (room := asked.max_tokens - found.sampled) < 1:
                 return replace(found, ended="length")
@@ -322,7 +322,7 @@ class ServerModel:
         if found.ended in ("end", "stop"):
             reason = "stop" if found.ended == "end" else "step"
         elif found.ended == "unsaid":
-            # Nobody says what ended it: that was the model where nothing came, the delimiter otherwise.
+            # The server does not say what ended it: the model where the text is empty, otherwise the delimiter.
             reason = "step" if found.text.strip() else "stop"
             found = replace(found, text=found.text + self.delimiter) if reason == "step" else found
         steps = cut(found, self.delimiter)
@@ -333,14 +333,14 @@ class ServerModel:
         return Completion(_ends(steps, asked), reason, usage, found.thinking)
 
     def _remember(self, asked: Request, found: Generation) -> None:
-        """The token ids of a prompt that a search will go on from."""
+        """Keep the token ids of a prompt that a search will continue."""
         spelled = found.aligned_tokens
         if asked.ids is not None and spelled is not None and spelled.ids is not None:
             self._memory.keep(asked.text + found.text, asked.ids + spelled.ids)
 
 
 def _most(asked: Request) -> Usage:
-    """What a request may take: a token of a prompt is a byte at least, but for the template's around a message."""
+    """The most that a request may cost: a prompt token is at least a byte, except those of the template."""
     said = sum(len(message.content.encode(errors="replace")) + _AROUND for message in asked.messages)
     text = len(asked.text.encode(errors="replace"))
     read = len(asked.ids) if asked.ids is not None else max(said, text)
@@ -357,7 +357,7 @@ def _joined(first: Generation, then: Generation) -> Generation:
 
 
 def _thought(found: Generation) -> Generation:
-    """Thinking that came in the text, as raw prompts give it, kept apart from the solution."""
+    """Separate thinking from the solution where it came in the text, as it does with raw prompts."""
     if found.ended != "end" or _END_OF_THINKING not in found.text:
         return found
     thinking, _, text = found.text.rpartition(_END_OF_THINKING)
@@ -365,6 +365,6 @@ def _thought(found: Generation) -> Generation:
 
 
 def _ends(steps: tuple[Step, ...], asked: Request) -> tuple[Step, ...]:
-    """A model that ended right behind a delimiter adds its end's tokens to the step before, which the session does."""
+    """Empty the text of a lone blank step, whose tokens the session adds to the step before."""
     blank = len(steps) == 1 and not steps[0].text.strip() and asked.stop is not None
     return (replace(steps[0], text=""),) if blank else steps
