@@ -20,7 +20,7 @@ from computewise.runs import last_records
 from computewise.setups.embedded import embedded_roles
 from computewise.study.analysis.analyse import Analysis, analyse
 from computewise.study.analysis.tables import StrategyRow
-from computewise.study.plan import StudyConfig
+from computewise.study.plan import StudyConfig, plan
 
 MIDDLE = (1, 2, 3)
 """Bins 2 to 4 of 5."""
@@ -60,7 +60,7 @@ def read(directory: Path) -> Analysis:
     held = json.loads((directory / "config.json").read_text())
     settings = {name: value for name, value in held.items() if name != "task"}
     config = StudyConfig(**{**settings, "budgets": tuple(held["budgets"])})
-    return analyse(config, list(last_records(directory)), embedded_roles())
+    return analyse(config, plan(config, embedded_roles()), list(last_records(directory)), embedded_roles())
 
 
 def find(analysis: Analysis, label: str, n: int) -> StrategyRow:

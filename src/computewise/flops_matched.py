@@ -238,6 +238,24 @@ def from_problems(rate: ExchangeRate, budgets: Floats, small: Floats, large: Flo
     )
 
 
+def from_curve(
+    parameters: tuple[float, float],
+    curve: Sequence[tuple[Floats, Floats]],
+    large: Floats,
+    bins: Ints,
+    unit: float = 1.0,
+) -> Exchange:
+    """From a curve of the small model: accuracy and FLOPs, (problems,) each, at every point.
+
+    A budget is the mean FLOPs of a point over `unit`, those of one answer. Both models have `parameters` and were
+    pretrained on equally many tokens.
+    """
+    points = {float(cost.mean()) / unit: accuracy for accuracy, cost in curve}
+    budgets = sorted(points)
+    rate = by_flops(Pretrained(parameters[0], 1.0), Pretrained(parameters[1], 1.0))
+    return from_problems(rate, np.array(budgets), np.stack([points[b] for b in budgets], 1), large, bins)
+
+
 def from_curves(rate: ExchangeRate, budgets: Floats, small: Floats, large: Floats) -> Exchange:
     """From published curves: `small` (budgets, bins), `large` (bins,), the bins equally many problems.
 

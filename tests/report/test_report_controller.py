@@ -15,10 +15,10 @@ from computewise.report.controller import accuracy, beside_large, controller_sen
 from computewise.report.costs import SHOWN
 from computewise.report.exchange import break_even_table, meaning, over
 from computewise.report.findings import headline
-from computewise.report.lookup import SHIPPED_LABEL
 from computewise.report.plotting import decimal_ticks
 from computewise.report.text import PLAIN, estimate
 from computewise.setups.embedded import PRICES, SPEEDS
+from computewise.study.analysis.controller import SHIPPED_SCOPE
 from computewise.study.run import StudyResult
 
 COLUMNS = ("flops", "bytes", "dollars", "seconds")
@@ -175,10 +175,10 @@ def test_rival_that_may_be_the_large_model_is_drawn_where_it_differs(summary: di
 def test_shipped_policy_is_shown_where_it_was_measured(summary: dict[str, Any]) -> None:
     held = summary["controller"]["flops"]
     for holder in (held["mean_minus_best_fixed"], held["needed"]):
-        holder[SHIPPED_LABEL] = holder["with escalation"]
+        holder[SHIPPED_SCOPE] = holder["with escalation"]
     for at in held["budgets"]:
         for name in ("controllers", "best_fixed", "minus_uniform", "draws"):
-            at[name][SHIPPED_LABEL] = at[name]["with escalation"]
+            at[name][SHIPPED_SCOPE] = at[name]["with escalation"]
     assert "controller, shipped policy" in {text.get_text() for text in accuracy(held, "flops", PLAIN).axes[0].texts}
     assert "shipped policy" in [text.get_text() for text in differences(held).legends[0].get_texts()]
     assert "Controller, shipped policy" in controller.accuracy_table(held, "flops").head

@@ -28,6 +28,7 @@ from computewise.study.run import run_study
 from computewise.tasks.arithmetic import TASKS
 
 CONFIG = StudyConfig(problems=20, budgets=(1, 4, 16), difficulty_samples=8, repeats=5)
+RUNS = plan(CONFIG, embedded_roles())
 FLAGS = ["--problems", "20", "--budgets", "1", "4", "16", "--difficulty-samples", "8", "--repeats", "5"]
 ENTRY = [sys.executable, "-m", "computewise", "study", *FLAGS, "--workers", "2"]
 
@@ -169,7 +170,7 @@ def test_a_failed_problem_is_left_out_everywhere_and_named(tmp_path: Path, finis
     records = list(held_in(finished).values())
     bad = records[-1]
     broken = Record(bad.purpose, bad.role, bad.strategy, bad.seed, bad.problem, error="the server is gone")
-    summary = summarise(CONFIG, "expressions", analyse(CONFIG, [*records[:-1], broken], embedded_roles()))
+    summary = summarise(CONFIG, "expressions", analyse(CONFIG, RUNS, [*records[:-1], broken], embedded_roles()))
     assert summary["problems"] == 19
     assert summary["failed"] == [{"problem": bad.problem, "error": "the server is gone"}]
 
@@ -178,7 +179,7 @@ def test_the_order_of_the_records_changes_nothing(finished: Path) -> None:
     """Differences are paired by problem, whatever order the workers were done in."""
     records = list(held_in(finished).values())
     shuffled = random.Random(0).sample(records, len(records))
-    one, other = (analyse(CONFIG, held, embedded_roles()) for held in (records, shuffled))
+    one, other = (analyse(CONFIG, RUNS, held, embedded_roles()) for held in (records, shuffled))
     assert summarise(CONFIG, "expressions", one) == summarise(CONFIG, "expressions", other)
 
 

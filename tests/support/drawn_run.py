@@ -98,7 +98,7 @@ def analysed(records: list[Record], config: StudyConfig = CONFIG) -> Analysis:
     """With controllers that learn less than they do in a study: how good they are is not what is tested."""
     hasty = partial(RuleFitter, numbers=100_000, recipe=Recipe(trees=10))
     with one_thread(), patch.object(controller, "RuleFitter", hasty):
-        return analyse(config, records, MODELS)
+        return analyse(config, plan(config, MODELS), records, MODELS)
 
 
 def write_run(directory: Path, records: list[Record], config: StudyConfig = CONFIG) -> None:

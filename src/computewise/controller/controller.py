@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import numpy as np
 
 from computewise.controller.bin_policy import always, uniform
 from computewise.controller.file import ControllerArm, ControllerData, read_data, write_data
-from computewise.controller.frontier import Frontier, FrontierPoint, join
+from computewise.controller.frontier import Frontier, FrontierPoint
 from computewise.controller.replay import RecordedPool
 from computewise.controller.rows import read_samples, scored
-from computewise.controller.rule import RuleFitter
+from computewise.controller.rule import RuleFitter, cross_fit, random_parts
 from computewise.controller.state import LiveState
 from computewise.core import Action
 from computewise.errors import RunError, UsageError
@@ -25,7 +26,6 @@ from computewise.samples import observe
 UNNAMED = "unnamed"
 """The model and the verifier of a controller that was fitted without their names."""
 
-FOLDS = 5
 ORDERS = 20
 
 
@@ -140,14 +140,9 @@ class Controller(ControllerData, frozen=True):
         if not budgets or min(budgets) < 1:
             raise UsageError(f"budgets {list(budgets)} are not allowed: at least one, each at least 1")
         pool, problems = self.pool, len(self.pool)
-        if problems < 2 * FOLDS:
-            raise UsageError(f"{problems} problems are too few to cross-validate: at least {2 * FOLDS}")
-        part = np.random.default_rng(0).permutation(problems) % FOLDS
-        paths = []
-        for held in range(FOLDS):
-            rule = RuleFitter().fit_unpriced(pool, np.flatnonzero(part != held))
-            paths.append(rule.follow(pool, repeats=ORDERS, seed=0, only=np.flatnonzero(part == held)))
-        path, same = join(paths), always(pool, repeats=ORDERS, seed=0)
+        parts = random_parts(np.random.default_rng(0), problems)
+        fitted = cross_fit(partial(RuleFitter().fit_unpriced, pool), parts)
+        path, same = fitted.follow(pool, repeats=ORDERS, seed=0), always(pool, repeats=ORDERS, seed=0)
         points = []
         for budget in budgets:
             accuracy, cost = path.at(path.price(budget))

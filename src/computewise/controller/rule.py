@@ -9,7 +9,7 @@ the option's cost and compares the largest quotient with the price.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,6 +24,9 @@ from computewise.metrics import Floats, Ints
 
 LISTED = 128
 """The list of prices is measured up to this many draws a problem, all arms together."""
+
+FOLDS = 5
+"""Parts of a cross-fit: each is measured by a rule that was fitted on the others."""
 
 TIE_BREAK = 0.01
 """Added to the worth of a draw where two answers have equal weight."""
@@ -152,6 +155,42 @@ class RuleFitter:
         options = _options(workload, walked)
         forest = grow(walked.features, np.column_stack([walked.right, walked.gains]), self.recipe)
         return StoppingRule(tuple(workload.names), self.larger, options, forest, ())
+
+
+@dataclass(frozen=True, slots=True)
+class CrossFit:
+    """Rules, and for each the entries of a pool that it was not fitted on; every entry is in one part."""
+
+    rules: tuple[StoppingRule, ...]
+    parts: tuple[Ints, ...]
+
+    def follow(self, pool: RecordedPool, *, repeats: int, seed: int) -> StoppingPath:
+        """One path for all entries, each by the rule that was not fitted on it."""
+        each = zip(self.rules, self.parts, strict=True)
+        return join([rule.follow(pool, repeats=repeats, seed=seed, only=part) for rule, part in each])
+
+    def repriced(self, before: RecordedPool, after: RecordedPool) -> CrossFit:
+        """With the costs of draws in `after`: what an option gains does not depend on what it costs."""
+        return replace(self, rules=tuple(rule.repriced(before, after) for rule in self.rules))
+
+
+def cross_fit(fit: Callable[[Ints], StoppingRule], part: Ints) -> CrossFit:
+    """`fit` is called with the entries outside each part; `part` is (entries,), the number of each entry's part."""
+    numbers = range(FOLDS)
+    rules = tuple(fit(np.flatnonzero(part != number)) for number in numbers)
+    return CrossFit(rules, tuple(np.flatnonzero(part == number) for number in numbers))
+
+
+def check_splittable(problems: int) -> None:
+    """Raise `UsageError` where there are too few problems to split."""
+    if problems < 2 * FOLDS:
+        raise UsageError(f"{problems} problems are too few to split into fitting and measuring: at least {2 * FOLDS}")
+
+
+def random_parts(rng: np.random.Generator, count: int) -> Ints:
+    """(count,): the number of a random part for each of `count` problems, parts of equal size."""
+    check_splittable(count)
+    return np.asarray(rng.permutation(count) % FOLDS)
 
 
 def _options(workload: RecordedPool, walked: Transitions) -> tuple[Option, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from computewise.report.costs import SHOWN
-from computewise.report.lookup import FIXED_LABEL, SHIPPED_LABEL, Entry, rival, scope_name
+from computewise.report.lookup import FIXED_LABEL, Entry, rival, scope_name
 from computewise.report.plotting import GREY, INK, LOOKS, Look, decimal_ticks, name_ends, new_axes, percent_axis
 from computewise.report.tables import Table
 from computewise.report.text import (
@@ -25,6 +25,7 @@ from computewise.report.text import (
     signed,
     verdict,
 )
+from computewise.study.analysis.controller import SHIPPED_SCOPE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +52,7 @@ def beside_large(held: Entry, column: str, names: Names) -> str:
     if not held["beside_large"]:
         return ""
     beside, cost = held["beside_large"], SHOWN[column].cost
-    name = "the shipped policy" if SHIPPED_LABEL in held["needed"] else "the controller with escalation"
+    name = "the shipped policy" if SHIPPED_SCOPE in held["needed"] else "the controller with escalation"
     controller, large = beside["controller"], beside["large"]
     return (
         f"Beside one greedy answer of {names.the('large')} ({cost(large['cost'])}), {name} is right in "

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from computewise.study.analysis.controller import widest_alone
+from computewise.study.analysis.controller import SHIPPED_SCOPE, widest_alone
 
 Entry = dict[str, Any]
 
 POLICY_LABELS = {"oracle": "compute-optimal, oracle bins", "predicted": "compute-optimal, predicted bins"}
 CEILING_LABEL = "per-problem oracle"
 FIXED_LABEL = "best fixed strategy"
-SHIPPED_LABEL = "with escalation, the shipped policy"
 BEAM = "beam search, M = 4, weighted"
 BEST_OF_N = "best-of-N, weighted"
 
@@ -113,7 +112,7 @@ def compared(held: Entry) -> bool:
 
 def scope_name(scope: str) -> str:
     """What a controller may choose among, short enough to stand beside a curve."""
-    return "shipped policy" if scope == SHIPPED_LABEL else scope
+    return "shipped policy" if scope == SHIPPED_SCOPE else scope
 
 
 def underspent(summary: Entry, n: int) -> list[Entry]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from computewise.controller.rule import FOLDS
 from computewise.errors import RunError
 from computewise.report import exchange, replay_figures
 from computewise.report.lookup import Entry
@@ -29,7 +30,6 @@ from computewise.report.text import (
     verdict,
 )
 from computewise.runs import is_old, write_atomically
-from computewise.study.recorded.evaluate import FOLDS
 
 FILES = {"fit": "The file", "evaluate": "The file measured on", "large": "The larger model's file"}
 

@@ -6,20 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from computewise.controller.rule import FOLDS
 from computewise.core import VERIFIER
 from computewise.errors import RunError
 from computewise.report import controller, exchange, figures, revisions, tables
 from computewise.report.costs import SHOWN
 from computewise.report.examples import examples
 from computewise.report.findings import headline
-from computewise.report.lookup import SHIPPED_LABEL, Entry, budgets, compared, split_budgets
+from computewise.report.lookup import Entry, budgets, compared, split_budgets
 from computewise.report.plotting import render
 from computewise.report.replay_page import difficulty_table
 from computewise.report.template import RunFiles, fill, read_source
 from computewise.report.text import Names, Verdict, capitalize, listed, quantity, unpaired, verdict
 from computewise.runs import write_atomically
 from computewise.setups.base import GENERATORS
-from computewise.study.analysis.controller import FOLDS, ORDERS, widest_alone
+from computewise.study.analysis.controller import ORDERS, SHIPPED_SCOPE, widest_alone
 from computewise.study.plan import SEARCH
 
 SECTIONS = {
@@ -46,7 +47,7 @@ def render_page(source: RunFiles, figures: dict[str, str], by_bin: list[str]) ->
         figures,
         **_context(source),
         by_bin=by_bin,
-        SHIPPED=SHIPPED_LABEL,
+        SHIPPED=SHIPPED_SCOPE,
     )
 
 
@@ -185,9 +186,9 @@ def write_report(directory: Path) -> Path:
     """
     from jinja2 import UndefinedError
 
-    source = read_source(directory)
     page = directory / "report.html"
     try:
+        source = read_source(directory)
         folder = directory / "figures"
         folder.mkdir(exist_ok=True)
         drawn, by_bin = _draw(source, folder)

@@ -140,8 +140,9 @@ def run_study(
     source = source or EmbeddedSpec()
     models, task = source.roles(), source.task()
     directory, problems = _begin(config, source, models, out, {}, resume)
+    runs = plan(config, models)
     records = measure(
-        plan(config, models),
+        runs,
         source,
         problems,
         directory,
@@ -150,7 +151,7 @@ def run_study(
     )
     one_thread()
     prompts = {problem.id: problem.prompt for problem in problems}
-    analysis = analyse(config, records, models, prompts=prompts, shipped=source.shipped())
+    analysis = analyse(config, runs, records, models, prompts=prompts, shipped=source.shipped())
     summary = summarise(config, task.name, analysis)
     directory.write("summary.json", json.dumps(summary, indent=1) + "\n")
     fitted = fit_policy(

@@ -30,8 +30,8 @@ from computewise.study.analysis.rows import (
     search_rows,
     weighs_probability,
 )
-from computewise.study.analysis.tables import SamplePool, StrategyRow, cost_metrics, usage_columns
-from computewise.study.plan import LEAST_PROBLEMS, Run, StudyConfig, left_out, plan, search_seeds
+from computewise.study.analysis.tables import SamplePool, StrategyRow, UsageColumns, cost_metrics
+from computewise.study.plan import LEAST_PROBLEMS, Run, StudyConfig, left_out, search_seeds
 
 CHOSEN_AMONG = ("none", "majority", "weighted", "hierarchical")
 """The selections a policy chooses among. More of them would be more noise to choose by: `best` is shown, not chosen."""
@@ -45,7 +45,7 @@ class Difficulty:
     ease: dict[str, Floats]
     bins: dict[str, np.ndarray]
     probe: dict[str, Floats]
-    """What the estimate cost, as `usage_columns`, by who estimates; no answer came of it."""
+    """What the estimate cost, by who estimates; no answer came of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +90,14 @@ class Analysis:
 
 def analyse(
     config: StudyConfig,
+    runs: Sequence[Run],
     records: Sequence[Record],
     models: Roles,
     *,
     prompts: Mapping[str, str] | None = None,
     shipped: StoppingRule | None = None,
 ) -> Analysis:
-    """Records in any order; problems that failed anywhere are left out everywhere, and named.
+    """`records` of the planned `runs`, in any order; problems that failed anywhere are left out everywhere, and named.
 
     `prompts` are by the problems' ids, where those are not the prompts. `shipped` is a controller fitted on other
     problems, to be measured beside those fitted here.
@@ -107,7 +108,6 @@ def analyse(
     for record in sorted(records, key=lambda record: record.problem):
         if record.problem not in lost:
             groups[_key(record)].append(record)
-    runs = plan(config, models)
 
     def of(purpose: str, role: Role) -> list[list[Record]]:
         return [groups[_key(run)] for run in runs if (run.purpose, run.role) == (purpose, role)]
@@ -118,13 +118,13 @@ def analyse(
         raise RunError(f"only {len(problems)} problems did not fail, at least {LEAST_PROBLEMS} are needed{why}")
     pools = [SamplePool(same) for same in of("pool", MODEL)]
     chains = [ChainPool(same) for same in of("chains", REVISER)]
-    a_generation = np.mean([pool.tokens.mean(1) for pool in pools], axis=0)
-    difficulty = _difficulty(SamplePool(of("difficulty", MODEL)[0]), problems, models, a_generation)
-    ratios = [one for n in config.budgets for one in ratio_rows(n, chains, models, a_generation)]
-    rows = pool_rows(config, pools, models, a_generation)
-    rows += search_rows([(run, groups[_key(run)]) for run in runs], models, a_generation)
+    columns = UsageColumns(models, cost_metrics(models), np.mean([pool.tokens.mean(1) for pool in pools], axis=0))
+    difficulty = _difficulty(SamplePool(of("difficulty", MODEL)[0]), problems, columns)
+    ratios = [one for n in config.budgets for one in ratio_rows(n, chains, columns)]
+    rows = pool_rows(config, pools, columns)
+    rows += search_rows([(run, groups[_key(run)]) for run in runs], columns)
     rows += [one.row for one in ratios if one.row.selection == "hierarchical"]
-    large = large_row(of("greedy", LARGE), models, a_generation)
+    large = large_row(of("greedy", LARGE), columns)
     bins, folds = difficulty.bins["predicted"], difficulty.bins["oracle"]
     rivals = Baselines(
         [row for row in rows if row.selection in CHOSEN_AMONG],
@@ -134,8 +134,8 @@ def analyse(
         config.repeats,
         config.seed,
     )
-    arms, counted = _arms(runs, groups), cost_metrics(models)
-    uniform = [pool_row(pools, "weighted", k, models, a_generation) for k in _doublings(config.budgets[-1])]
+    arms = _arms(runs, groups)
+    uniform = [pool_row(pools, "weighted", k, columns) for k in _doublings(config.budgets[-1])]
     return Analysis(
         problems=problems,
         models=models,
@@ -150,10 +150,12 @@ def analyse(
         best_fixed=_policy(config, rows, np.zeros(len(problems), np.int64), folds),
         oracle_per_problem=[_ceiling(rows, budget) for budget in config.budgets],
         aurocs=_aurocs(pools),
-        controller=compare(arms, counted, uniform, rivals, shipped),
+        controller=compare(arms, columns.metrics, uniform, rivals, shipped),
         arms=arms,
         estimators=compare_estimators(
-            drawn({"samples": arms[0]["samples"]}, counted["flops"], prompts), difficulty.ease["oracle"], config.seed
+            drawn({"samples": arms[0]["samples"]}, columns.metrics["flops"], prompts),
+            difficulty.ease["oracle"],
+            config.seed,
         ),
         failed=failed,
         left_out=left_out(models) + ([] if weighs_probability(pools) else [NO_LOGPROBS]),
@@ -179,7 +181,7 @@ def _aurocs(pools: Sequence[SamplePool]) -> dict[str, Floats]:
     return {name: within_problem_aurocs(each.ravel(), right.ravel(), index.ravel()) for name, each in scores.items()}
 
 
-def _arms(runs: list[Run], groups: dict[Key, list[Record]]) -> list[dict[str, Runs]]:
+def _arms(runs: Sequence[Run], groups: dict[Key, list[Record]]) -> list[dict[str, Runs]]:
     """What a controller may draw by, one for each seed."""
 
     def of(purpose: str, role: Role, seeds: Sequence[int]) -> list[list[Record]]:
@@ -209,15 +211,15 @@ def _key(what: Run | Record) -> Key:
     return make_key(what.purpose, what.role, what.strategy, what.seed, "")
 
 
-def _difficulty(probe: SamplePool, problems: list[str], models: Roles, a_generation: Floats) -> Difficulty:
+def _difficulty(probe: SamplePool, problems: list[str], columns: UsageColumns) -> Difficulty:
     n = probe.values.shape[1]
     ease = {"oracle": probe.correct.mean(1), "predicted": probe.values.mean(1)}
     return Difficulty(
         ease=ease,
         bins={kind: rank_bins(values.tolist(), problems) for kind, values in ease.items()},
         probe={
-            "oracle": usage_columns(probe.usage(n, verified=False), probe.longest(n), models, a_generation)["flops"],
-            "predicted": usage_columns(probe.usage(n, verified=True), probe.longest(n), models, a_generation)["flops"],
+            "oracle": columns.of(probe.usage(n, verified=False), probe.longest(n))["flops"],
+            "predicted": columns.of(probe.usage(n, verified=True), probe.longest(n))["flops"],
         },
     )
 

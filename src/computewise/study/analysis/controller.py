@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
 
 from computewise.controller.bin_policy import allocate, cross_validate
 from computewise.controller.controller import Controller
 from computewise.controller.file import ControllerArm
-from computewise.controller.frontier import StoppingPath, join
+from computewise.controller.frontier import StoppingPath
 from computewise.controller.replay import RecordedPool
-from computewise.controller.rule import RuleFitter, StoppingRule
+from computewise.controller.rule import CrossFit, RuleFitter, StoppingRule, cross_fit, random_parts
 from computewise.core import LARGE, MODEL, VERIFIER, Role, Usage
 from computewise.metrics import Floats, Ints
 from computewise.runs import Record, StrategyParams
@@ -142,8 +143,6 @@ def _strategy(arm: str, runs: Mapping[str, Runs]) -> StrategyParams:
             return strategy_to_dict(Single())
 
 
-FOLDS = 5
-
 ORDERS = 8
 
 ESCALATING = ("samples", "particle filter", "step revisions", "large, greedy", "large, samples")
@@ -248,7 +247,7 @@ def compare(
     """
     if uniform[-1].n == 1:
         return {}
-    fitted: dict[str, tuple[RecordedPool, list[StoppingRule]]] = {}
+    fitted: dict[str, tuple[RecordedPool, CrossFit]] = {}
     return {
         column: _compare(column, currency, seeds, uniform, rivals, fitted, shipped if column == "flops" else None)
         for column, currency in currencies.items()
@@ -261,7 +260,7 @@ def _compare(
     seeds: Sequence[Mapping[str, Runs]],
     uniform: Sequence[StrategyRow],
     rivals: Baselines,
-    fitted: dict[str, tuple[RecordedPool, list[StoppingRule]]],
+    fitted: dict[str, tuple[RecordedPool, CrossFit]],
     shipped: StoppingRule | None,
 ) -> ControllerEvaluation:
     paths, names = {}, {}
@@ -306,26 +305,15 @@ def _needed(path: StoppingPath, accuracy: float, most: float) -> float | None:
 
 
 def _cross_fit(
-    workload: RecordedPool,
-    seeds: int,
-    scope: str,
-    seed: int,
-    fitted: dict[str, tuple[RecordedPool, list[StoppingRule]]],
+    pool: RecordedPool, seeds: int, scope: str, seed: int, fitted: dict[str, tuple[RecordedPool, CrossFit]]
 ) -> StoppingPath:
-    """One path for every entry of the workload, which holds every problem once a seed, seed by seed."""
-    count = len(workload) // seeds
-    part = np.tile(np.random.default_rng(seed).permutation(count) % FOLDS, seeds)
-    estimator = RuleFitter(larger=LARGER, seed=seed)
+    """One path for every entry of the pool, which holds every problem once a seed, seed by seed."""
     if scope not in fitted:
-        policies = [estimator.fit_unpriced(workload, np.flatnonzero(part != held)) for held in range(FOLDS)]
-        fitted[scope] = workload, policies
-    before, policies = fitted[scope]
-    # What an option gains is the same in every currency; what it costs is not.
-    paths = [
-        policy.repriced(before, workload).follow(workload, repeats=ORDERS, seed=seed, only=np.flatnonzero(part == held))
-        for held, policy in enumerate(policies)
-    ]
-    return join(paths)
+        parts = np.tile(random_parts(np.random.default_rng(seed), len(pool) // seeds), seeds)
+        fit = RuleFitter(larger=LARGER, seed=seed).fit_unpriced
+        fitted[scope] = pool, cross_fit(partial(fit, pool), parts)
+    before, rules = fitted[scope]
+    return rules.repriced(before, pool).follow(pool, repeats=ORDERS, seed=seed)
 
 
 def _at_budget(

@@ -1,32 +1,66 @@
-"""FLOPs-matched: `small` against `large`'s greedy answer (Snell et al. 2024, section 7), over R."""
+"""FLOPs-matched: the model against one greedy answer of the larger model (Snell et al. 2024, section 7), over R."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
-
-from computewise.flops_matched import Exchange, Pretrained, by_flops, from_problems
-from computewise.metrics import Floats, Ints
+from computewise.core import LARGE, MODEL
+from computewise.flops_matched import from_curve
+from computewise.metrics import Floats
+from computewise.study.analysis.analyse import Analysis, BinChoice
+from computewise.study.analysis.controller import widest_alone
+from computewise.study.analysis.tables import StrategyRow
 
 SHARES = (0.16, 0.79, 4.0, 22.0)
 """R, inference tokens over pretraining tokens: the paper's three and one between."""
 
+Curve = list[tuple[Floats, Floats]]
+"""Accuracy and FLOPs, (problems,) each, at every point."""
 
-def exchange(
-    parameters: tuple[int, int],
-    greedy: tuple[Floats, Floats],
-    curve: Sequence[tuple[Floats, Floats]],
-    large: Floats,
-    bins: Ints,
-) -> tuple[float, Exchange]:
-    """What one greedy answer by `small` costs, and the exchange of `small` for `large`.
 
-    `greedy` and the points of `curve` are accuracy and FLOPs, (problems,) each; both models were pretrained on as many
-    tokens.
-    """
-    unit = float(greedy[1].mean())
-    points = {float(cost.mean()) / unit: accuracy for accuracy, cost in (greedy, *curve)}
-    budgets = sorted(points)
-    rate = by_flops(Pretrained(parameters[0], 1.0), Pretrained(parameters[1], 1.0))
-    return unit, from_problems(rate, np.array(budgets), np.stack([points[b] for b in budgets], 1), large, bins)
+def exchanges(analysis: Analysis) -> dict[str, Any]:
+    """For the summary, by the rule that spends what the model saves; empty without a larger model."""
+    large = analysis.large
+    if not large:
+        return {"exchange": [], "exchange_halves": {}, "exchange_over_R": None}
+    return {
+        "exchange": _exchange(analysis, large, _of_choices(analysis.policies["predicted"]))["at"],
+        "exchange_halves": {
+            name: _exchange(analysis, large, _of_choices(choices))["at"] for name, choices in analysis.halves.items()
+        },
+        "exchange_over_R": _exchange(analysis, large, _of_controller(analysis)),
+    }
+
+
+def _of_choices(choices: Sequence[BinChoice]) -> Curve:
+    return [(choice.row.accuracy, choice.row.usage["flops"]) for choice in choices]
+
+
+def _of_controller(analysis: Analysis) -> Curve:
+    budgets = analysis.controller["flops"].budgets if analysis.controller else []
+    each = [at.controllers[widest_alone(at.controllers)] for at in budgets]
+    return [(one.accuracy, one.cost) for one in each]
+
+
+def _exchange(analysis: Analysis, large: StrategyRow, curve: Curve) -> dict[str, Any]:
+    """The greedy answer is the first point of the curve, and its FLOPs are the unit of budgets."""
+    greedy = next(row for row in analysis.rows if row.family == "greedy")
+    unit = float(greedy.usage["flops"].mean())
+    sizes = analysis.models.sizes
+    found = from_curve(
+        (sizes[MODEL], sizes[LARGE]),
+        [(greedy.accuracy, greedy.usage["flops"]), *curve],
+        large.accuracy,
+        analysis.difficulty.bins["oracle"],
+        unit,
+    )
+    at = [
+        {
+            **found.overall.at(share).to_dict(),
+            "small_flops": found.overall.at(share).k * unit,
+            "by_bin": [match.at(share).to_dict() for _, match in sorted(found.bins.items())],
+        }
+        for share in SHARES
+    ]
+    return {"unit_flops": unit, "at": at, **found.to_dict()}

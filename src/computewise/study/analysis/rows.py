@@ -11,11 +11,10 @@ import numpy as np
 from computewise.core import LARGE, REVISER, Usage
 from computewise.metrics import Floats
 from computewise.runs import Key, Record, make_key
-from computewise.setups.base import Roles
 from computewise.strategies import strategy_to_dict
 from computewise.strategies.revisions import TRUST
 from computewise.study.analysis.revisions import ChainPool, Ratio, ratios
-from computewise.study.analysis.tables import SamplePool, StrategyRow, elected, usage_columns
+from computewise.study.analysis.tables import SamplePool, StrategyRow, UsageColumns, elected
 from computewise.study.plan import Run, StudyConfig
 
 POOL_SELECTIONS = ("majority", "weighted, logprob", "best", "weighted")
@@ -42,38 +41,38 @@ def weighs_probability(pools: Sequence[SamplePool]) -> bool:
     return any(np.ptp(pool.logprobs) > 0 for pool in pools)
 
 
-def large_row(greedy: list[list[Record]], models: Roles, a_generation: Floats) -> StrategyRow | None:
+def large_row(greedy: list[list[Record]], columns: UsageColumns) -> StrategyRow | None:
     """The larger model's one answer, which nobody verifies."""
     for records in greedy:
         usages = [replace(r.usage, verifier_tokens=0, cached_verifier_tokens=0) for r in records]
         waited = [r.usage.completion_tokens for r in records]
-        columns = usage_columns(usages, waited, models, a_generation, LARGE)
-        return StrategyRow("greedy", records[0].strategy, "none", 1, _accuracy([records], "best"), columns, LARGE)
+        usage = columns.of(usages, waited, LARGE)
+        return StrategyRow("greedy", records[0].strategy, "none", 1, _accuracy([records], "best"), usage, LARGE)
     return None
 
 
-def pool_rows(config: StudyConfig, pools: list[SamplePool], models: Roles, a_generation: Floats) -> list[StrategyRow]:
+def pool_rows(config: StudyConfig, pools: list[SamplePool], columns: UsageColumns) -> list[StrategyRow]:
     """Best-of-N at every budget, by every selection, from the same samples."""
     selections = [one for one in POOL_SELECTIONS if weighs_probability(pools) or one != "weighted, logprob"]
     return [
-        pool_row(pools, selection, k, models, a_generation)
+        pool_row(pools, selection, k, columns)
         for k in config.budgets
         for selection in (selections if k > 1 else ("best",))
     ]
 
 
-def pool_row(pools: list[SamplePool], selection: str, k: int, models: Roles, a_generation: Floats) -> StrategyRow:
+def pool_row(pools: list[SamplePool], selection: str, k: int, columns: UsageColumns) -> StrategyRow:
     """Best-of-k by one selection; a single sample where k is 1."""
     verified = selection in ("best", "weighted") and k > 1
     usages = [_mean(usages) for usages in zip(*(pool.usage(k, verified=verified) for pool in pools), strict=True)]
     accuracy = np.mean([pool.accuracy(selection, k) for pool in pools], axis=0)
-    columns = usage_columns(usages, np.mean([pool.longest(k) for pool in pools], axis=0), models, a_generation)
+    usage = columns.of(usages, np.mean([pool.longest(k) for pool in pools], axis=0))
     if k == 1:
-        return StrategyRow("single sample", {"name": "single"}, "none", k, accuracy, columns)
-    return StrategyRow("best-of-N", {"name": "best_of_n", "n": k}, selection, k, accuracy, columns)
+        return StrategyRow("single sample", {"name": "single"}, "none", k, accuracy, usage)
+    return StrategyRow("best-of-N", {"name": "best_of_n", "n": k}, selection, k, accuracy, usage)
 
 
-def search_rows(runs: list[tuple[Run, list[Record]]], models: Roles, a_generation: Floats) -> list[StrategyRow]:
+def search_rows(runs: list[tuple[Run, list[Record]]], columns: UsageColumns) -> list[StrategyRow]:
     """What was run by itself: greedy, the searches, the searches over attempts."""
     by_strategy: dict[Key, list[tuple[Run, list[Record]]]] = defaultdict(list)
     for run, records in runs:
@@ -84,16 +83,16 @@ def search_rows(runs: list[tuple[Run, list[Record]]], models: Roles, a_generatio
         run, seeds = same[0][0], [records for _, records in same]
         usages = [_mean([record.usage for record in one]) for one in zip(*seeds, strict=True)]
         sequential = np.mean([[record.sequential for record in one] for one in seeds], axis=0)
-        columns = usage_columns(usages, sequential, models, a_generation, run.role)
+        usage = columns.of(usages, sequential, run.role)
         selections = ("hierarchical",) if run.purpose.startswith(REVISED) else SEARCH_SELECTIONS
         for selection in selections if run.purpose != "greedy" else ("best",):
             name = selection if run.purpose != "greedy" else "none"
             accuracy = _accuracy(seeds, selection)
-            rows.append(StrategyRow(run.purpose, run.strategy, name, run.budget, accuracy, columns, run.role))
+            rows.append(StrategyRow(run.purpose, run.strategy, name, run.budget, accuracy, usage, run.role))
     return rows
 
 
-def ratio_rows(n: int, chains: list[ChainPool], models: Roles, a_generation: Floats) -> list[RatioRow]:
+def ratio_rows(n: int, chains: list[ChainPool], columns: UsageColumns) -> list[RatioRow]:
     """Every ratio at a budget: by verifier, by majority, and with chains that end at a trusted attempt."""
     rows = []
     for ratio in ratios(n) if chains else ():
@@ -104,10 +103,10 @@ def ratio_rows(n: int, chains: list[ChainPool], models: Roles, a_generation: Flo
         for way, selection, verified in ways:
             usages = [_mean(one) for one in zip(*(c.usage(way, verified=verified) for c in chains), strict=True)]
             sequential = np.mean([c.longest(way) for c in chains], axis=0)
-            columns = usage_columns(usages, sequential, models, a_generation, REVISER)
+            usage = columns.of(usages, sequential, REVISER)
             accuracy = np.mean([c.accuracy(way, selection) for c in chains], axis=0)
             strategy = strategy_to_dict(way.strategy())
-            rows.append(RatioRow(way, StrategyRow(way.family, strategy, selection, n, accuracy, columns, REVISER)))
+            rows.append(RatioRow(way, StrategyRow(way.family, strategy, selection, n, accuracy, usage, REVISER)))
     return rows
 
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from computewise.core import LARGE, MODEL, VERIFIER
+from computewise.core import MODEL, VERIFIER
 from computewise.difficulty import BINS, bin_edges
 from computewise.metrics import Floats, bootstrap, pass_at_k
 from computewise.runs import FORMAT
 from computewise.setups.base import ROLES
 from computewise.strategies.revisions import TRUST
 from computewise.study.analysis.analyse import Analysis, BinChoice
-from computewise.study.analysis.controller import AccuracyAndCost, BudgetPoint, ControllerEvaluation, widest_alone
-from computewise.study.analysis.flops_matched import SHARES, exchange
+from computewise.study.analysis.controller import AccuracyAndCost, BudgetPoint, ControllerEvaluation
+from computewise.study.analysis.flops_matched import exchanges
 from computewise.study.analysis.revisions import Rate, along, gated
 from computewise.study.analysis.rows import REVISED, RatioRow
 from computewise.study.analysis.tables import StrategyRow, assumed
@@ -75,7 +75,7 @@ def summarise(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, A
         "controller": {
             column: controller_plain(one, analysis.large, column) for column, one in analysis.controller.items()
         },
-        **_exchanges(analysis),
+        **exchanges(analysis),
         "ratios": [
             {
                 **_row(one.row, bins),
@@ -210,51 +210,6 @@ def _minus_parallel(one: RatioRow, analysis: Analysis, bins: np.ndarray) -> dict
 def _rate(rate: Rate) -> dict[str, Any] | None:
     """None where there was no chance of it: JSON has no NaN."""
     return None if np.isnan(rate.value) else {"value": rate.value, "ci95": list(rate.ci95)}
-
-
-def _spent(choices: list[BinChoice]) -> list[tuple[Floats, Floats]]:
-    return [(choice.row.accuracy, choice.row.usage["flops"]) for choice in choices]
-
-
-def _controlled(analysis: Analysis) -> list[tuple[Floats, Floats]]:
-    budgets = analysis.controller["flops"].budgets if analysis.controller else []
-    each = [at.controllers[widest_alone(at.controllers)] for at in budgets]
-    return [(one.accuracy, one.cost) for one in each]
-
-
-def _exchanges(analysis: Analysis) -> dict[str, Any]:
-    """By who decides how `small` spends what it saves."""
-    large = analysis.large
-    if not large:
-        return {"exchange": [], "exchange_halves": {}, "exchange_over_R": None}
-    return {
-        "exchange": _exchange(analysis, large, _spent(analysis.policies["predicted"]))["at"],
-        "exchange_halves": {
-            name: _exchange(analysis, large, _spent(choices))["at"] for name, choices in analysis.halves.items()
-        },
-        "exchange_over_R": _exchange(analysis, large, _controlled(analysis)),
-    }
-
-
-def _exchange(analysis: Analysis, large: StrategyRow, curve: list[tuple[Floats, Floats]]) -> dict[str, Any]:
-    """Of `small` along a curve of accuracy and FLOPs for `large`."""
-    greedy = next(row for row in analysis.rows if row.family == "greedy")
-    unit, found = exchange(
-        (analysis.models.sizes[MODEL], analysis.models.sizes[LARGE]),
-        (greedy.accuracy, greedy.usage["flops"]),
-        curve,
-        large.accuracy,
-        analysis.difficulty.bins["oracle"],
-    )
-    at = [
-        {
-            **found.overall.at(share).to_dict(),
-            "small_flops": found.overall.at(share).k * unit,
-            "by_bin": [match.at(share).to_dict() for _, match in sorted(found.bins.items())],
-        }
-        for share in SHARES
-    ]
-    return {"unit_flops": unit, "at": at, **found.to_dict()}
 
 
 def policy_file(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, Any]:

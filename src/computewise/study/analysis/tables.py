@@ -162,24 +162,27 @@ def elected(record: Record, selection: str) -> bool:
     return chosen is not None and record.candidates[chosen].correct
 
 
-def usage_columns(
-    usages: Iterable[Usage],
-    sequential: Iterable[float],
-    models: Roles,
-    tokens_a_generation: Floats,
-    role: Role = MODEL,
-) -> dict[str, Floats]:
-    """(problems,) each: tokens of every kind, generations, FLOPs without a prefix cache, and every currency.
+@dataclass(frozen=True, slots=True)
+class UsageColumns:
+    """Turns usages into the columns of a row; one for a study, since all of its rows are counted alike."""
 
-    `sequential` says how many of the sampled tokens had to wait for one another.
-    """
-    held, waited = list(usages), [round(tokens) for tokens in sequential]
-    columns = {name: np.array([getattr(usage, name) for usage in held], float) for name in TOKEN_FIELDS}
-    columns["generations"] = columns["completion_tokens"] / tokens_a_generation
-    sizes = models.sizes[role], models.sizes[VERIFIER]
-    columns["flops_uncached"] = np.array([flops(usage, *sizes).uncached_total for usage in held])
-    for name, currency in cost_metrics(models).items():
-        columns[name] = np.array(
-            [currency.cost(u, min(w, u.completion_tokens), role) for u, w in zip(held, waited, strict=True)]
-        )
-    return columns
+    models: Roles
+    metrics: Mapping[str, CostMetric]
+    tokens_a_generation: Floats
+    """(problems,)"""
+
+    def of(self, usages: Iterable[Usage], sequential: Iterable[float], role: Role = MODEL) -> dict[str, Floats]:
+        """(problems,) each: tokens of every kind, generations, FLOPs without a prefix cache, and every cost metric.
+
+        `sequential` is the number of sampled tokens that had to wait for one another.
+        """
+        held, waited = list(usages), [round(tokens) for tokens in sequential]
+        columns = {name: np.array([getattr(usage, name) for usage in held], float) for name in TOKEN_FIELDS}
+        columns["generations"] = columns["completion_tokens"] / self.tokens_a_generation
+        sizes = self.models.sizes[role], self.models.sizes[VERIFIER]
+        columns["flops_uncached"] = np.array([flops(usage, *sizes).uncached_total for usage in held])
+        for name, metric in self.metrics.items():
+            columns[name] = np.array(
+                [metric.cost(u, min(w, u.completion_tokens), role) for u, w in zip(held, waited, strict=True)]
+            )
+        return columns

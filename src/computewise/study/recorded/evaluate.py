@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from computewise.controller.bin_policy import always, confidence_rule, oracle, uniform
-from computewise.controller.frontier import StoppingPath, join
+from computewise.controller.frontier import StoppingPath
 from computewise.controller.replay import RecordedPool
-from computewise.controller.rule import RuleFitter, StoppingRule
+from computewise.controller.rule import CrossFit, RuleFitter, cross_fit, random_parts
 from computewise.difficulty import rank_bins
-from computewise.errors import UsageError
-from computewise.flops_matched import Pretrained, by_flops, from_problems
-from computewise.metrics import Floats, Ints, bootstrap
+from computewise.flops_matched import from_curve
+from computewise.metrics import Floats, bootstrap
 from computewise.samples import ProblemSamples, SampleArrays
-
-FOLDS = 5
 
 PerProblem = tuple[Floats, Floats]
 
@@ -27,13 +25,10 @@ PerProblem = tuple[Floats, Floats]
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One way to fit on some problems and measure on others: every measured problem once."""
+    """One way to fit on some problems and measure on others, with the path of every measured problem."""
 
+    fitted: CrossFit
     controller: StoppingPath
-    fitted_prices: list[StoppingRule]
-    """The policies in the order of `parts`."""
-    parts: list[Ints]
-    """The problems each of them was measured on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,41 +63,27 @@ def evaluate_rules(
     """Fit on `fit` and measure on `evaluate`; without that, on `splits` random partitions of `fit` into five parts."""
     measured = evaluate or fit
     if evaluate is not None:
-        policy, every = estimator.fit(fit), np.arange(len(evaluate))
-        found = [Split(policy.follow(evaluate, repeats=orders, seed=estimator.seed), [policy], [every])]
+        fitted = [CrossFit((estimator.fit(fit),), (np.arange(len(evaluate)),))]
     else:
-        check_splittable(len(fit))
-        found = [_split(fit, estimator, orders, number) for number in range(splits)]
+        fitted = [_cross_fit(fit, estimator, number) for number in range(splits)]
     return Measured(
         measured,
-        found,
+        [Split(each, each.follow(measured, repeats=orders, seed=estimator.seed)) for each in fitted],
         always(measured, repeats=orders, seed=estimator.seed),
         confidence_rule(measured, repeats=orders, seed=estimator.seed),
     )
 
 
-def check_splittable(problems: int) -> None:
-    """Raise `UsageError` where so many are too few to be split."""
-    if problems < 2 * FOLDS:
-        raise UsageError(f"{problems} problems are too few to split into fitting and measuring: at least {2 * FOLDS}")
-
-
-def _split(workload: RecordedPool, estimator: RuleFitter, orders: int, number: int) -> Split:
-    part = np.random.default_rng((estimator.seed, number)).permutation(len(workload)) % FOLDS
-    parts = [np.flatnonzero(part == held) for held in range(FOLDS)]
-    policies = [estimator.fit(workload, np.flatnonzero(part != held)) for held in range(FOLDS)]
-    followed = [
-        policy.follow(workload, repeats=orders, seed=estimator.seed, only=only)
-        for policy, only in zip(policies, parts, strict=True)
-    ]
-    return Split(join(followed), policies, parts)
+def _cross_fit(pool: RecordedPool, estimator: RuleFitter, number: int) -> CrossFit:
+    parts = random_parts(np.random.default_rng((estimator.seed, number)), len(pool))
+    return cross_fit(partial(estimator.fit, pool), parts)
 
 
 def _by_fitted_price(split: Split, budget: float) -> PerProblem:
-    accuracy, cost = (np.zeros(sum(map(len, split.parts))) for _ in range(2))
-    for policy, part in zip(split.fitted_prices, split.parts, strict=True):
-        affordable = [priced.price for priced in policy.prices if priced.mean_cost <= budget + 1e-9]
-        each = split.controller.only(part).at(affordable[-1] if affordable else policy.prices[0].price)
+    accuracy, cost = (np.zeros(sum(map(len, split.fitted.parts))) for _ in range(2))
+    for rule, part in zip(split.fitted.rules, split.fitted.parts, strict=True):
+        affordable = [priced.price for priced in rule.prices if priced.mean_cost <= budget + 1e-9]
+        each = split.controller.only(part).at(affordable[-1] if affordable else rule.prices[0].price)
         accuracy[part], cost[part] = each
     return accuracy, cost
 
@@ -313,14 +294,11 @@ def _escalated(outcome: PerProblem) -> dict[str, Any]:
 
 
 def _exchange(alone: Measured, large: Floats, parameters: tuple[float, float]) -> dict[str, Any]:
-    """Over R, by quintiles of the small model's own pass@1; both pretrained on as many tokens, the large one once."""
+    """Over R, by quintiles of the small model's own pass@1; the large model answers once."""
     ease = uniform(alone.always, 1)[0]
     bins = rank_bins(ease.tolist(), alone.problems.ids)
     budgets = np.unique(np.clip(np.geomspace(1.0, float(alone.always.spent.max(1).mean()), 12), 1.0, None))
     curve = [alone.controller(float(budget)) for budget in budgets]
     spent = np.array([float(cost.mean()) for _, cost in curve])
     kept = np.flatnonzero(np.diff(spent, prepend=0.0) > 1e-9)
-    small = np.stack([curve[index][0] for index in kept], 1)
-    rate = by_flops(Pretrained(parameters[0], 1.0), Pretrained(parameters[1], 1.0))
-    found = from_problems(rate, spent[kept], small, large, bins)
-    return found.to_dict()
+    return from_curve(parameters, [curve[index] for index in kept], large, bins).to_dict()

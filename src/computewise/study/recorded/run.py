@@ -14,7 +14,7 @@ import numpy as np
 from computewise.controller.controller import Controller
 from computewise.controller.file import ControllerArm
 from computewise.controller.replay import RecordedPool
-from computewise.controller.rule import RuleFitter
+from computewise.controller.rule import RuleFitter, check_splittable
 from computewise.difficulty.evaluate import compare_estimators
 from computewise.errors import UsageError
 from computewise.runs import FORMAT, RunDirectory
@@ -23,7 +23,6 @@ from computewise.selection import check_aggregation
 from computewise.study.recorded.evaluate import (
     LARGE,
     SMALL,
-    check_splittable,
     escalation,
     evaluate_rules,
     frontier,
