@@ -20,30 +20,30 @@ def _not_negative(settings: FlopsCost | Shape | Prices | Speeds) -> None:
 
 
 class CostModel(Protocol):
-    """One way to count."""
+    """A measure of cost."""
 
     @property
     def name(self) -> str:
-        """What is counted."""
+        """The name of the measure."""
         ...
 
     @property
     def unit(self) -> str:
-        """What the numbers are in."""
+        """The unit of the numbers."""
         ...
 
     def cost(self, usage: Usage, sequential: int) -> float:
-        """What `usage` costs.
+        """The cost of `usage`.
 
         `sequential` is how many of its sampled tokens had to wait for one another: the longest path through the search
-        tree. A usage does not tell; all its completion tokens is what it is where nothing ran in parallel.
+        tree. A usage does not hold it; where nothing ran in parallel it is the number of completion tokens.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class FlopsCost:
-    """Operations with prefix caching: `computewise.costs.flops`. Time and memory play no part."""
+    """Operations with prefix caching, by `computewise.costs.flops`, whatever time and memory they take."""
 
     model_parameters: int
     verifier_parameters: int
@@ -55,15 +55,15 @@ class FlopsCost:
         _not_negative(self)
 
     def cost(self, usage: Usage, sequential: int) -> float:
-        """See `CostModel.cost`; `sequential` is of no account."""
+        """See `CostModel.cost`; `sequential` is not used."""
         return flops(usage, self.model_parameters, self.verifier_parameters).total
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A decoder as memory sees it.
+    """The sizes of a decoder that decide its memory traffic.
 
-    `parameters` are those that one token reads: of a mixture of experts the active ones. `kv_width` is key-value heads
+    `parameters` are those that one token reads: the active ones of a mixture of experts. `kv_width` is key-value heads
     times head size. `bytes_per_number` is the same for weights and cache, 0.5 for four bits.
     """
 
@@ -88,7 +88,7 @@ class Shape:
 
 NO_VERIFIER = Shape(0, 0, 0, 0)
 
-"""Reads nothing: the model's own log-probabilities, a majority vote."""
+"""A verifier that reads nothing: the model's own log-probabilities, or a majority vote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class MemoryCost:
             raise UsageError(f"batch = {self.batch} is not allowed: at least 1")
 
     def cost(self, usage: Usage, sequential: int) -> float:
-        """See `CostModel.cost`; `sequential` is of no account, as rows of other problems may fill the batch."""
+        """See `CostModel.cost`; `sequential` is not used, as rows of other problems may fill the batch."""
         return self._decoding(usage) + self._prompts(usage) + self._verifier(usage)
 
     def _decoding(self, usage: Usage) -> float:
@@ -160,7 +160,7 @@ class PriceCost:
     unit: ClassVar[str] = "$"
 
     def cost(self, usage: Usage, sequential: int) -> float:
-        """See `CostModel.cost`; `sequential` is of no account."""
+        """See `CostModel.cost`; `sequential` is not used."""
         fresh = usage.prompt_tokens - usage.cached_prompt_tokens
         bill = (
             fresh * self.prices.input
@@ -198,7 +198,7 @@ class LatencyCost:
     unit: ClassVar[str] = "seconds"
 
     def cost(self, usage: Usage, sequential: int) -> float:
-        """See `CostModel.cost`; raises `UsageError` where more would be sequential than was sampled."""
+        """See `CostModel.cost`; raises `UsageError` for more sequential tokens than sampled ones."""
         if not 0 <= sequential <= usage.completion_tokens:
             raise UsageError(
                 f"sequential = {sequential} is not allowed: 0 to the {usage.completion_tokens} tokens that were sampled"
@@ -212,7 +212,7 @@ class LatencyCost:
 
 @dataclass(frozen=True, slots=True)
 class Flops:
-    """Operations by what they were spent on. `cached` is what a prefix cache saved: spent by whoever has none."""
+    """Operations by their purpose. `cached` is what a prefix cache saves, and what is spent without one."""
 
     prompt: float
     completion: float
@@ -226,7 +226,7 @@ class Flops:
 
     @property
     def uncached_total(self) -> float:
-        """Where every call reads its whole prompt again."""
+        """Without prefix caching, where every call reads its whole prompt again."""
         return self.total + self.cached
 
 
@@ -242,7 +242,7 @@ def flops(usage: Usage, model_parameters: int, verifier_parameters: int) -> Flop
 
 
 def known_flops(usage: Usage, model_parameters: int | None, verifier_parameters: int | None) -> Flops | None:
-    """As `flops`; None where a size is unknown that a token of `usage` was computed with."""
+    """As `flops`; None if `usage` has tokens of a model whose size is unknown."""
     if verifier_parameters is None and not usage.verifier_tokens:
         verifier_parameters = 0
     if model_parameters is None or verifier_parameters is None:

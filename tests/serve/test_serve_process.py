@@ -242,7 +242,7 @@ async def test_what_cannot_be_served_is_refused_in_a_line(tmp_path: Path) -> Non
                 (*behind(upstream), "--policy", "expressions"): "is for the model",
                 ("--model", "large"): "--upstream",
                 ("--large", "large"): "--base-url",
-                ("--upstream", upstream.url): "--verifier",
+                ("--upstream", upstream.url, "--verifier-url", upstream.url): "name it by --verifier",
                 (*behind(upstream), "--large", "other-7b"): "other-7b",
                 ("--upstream", f"http://127.0.0.1:{gone}/v1", "--verifier", "none"): "no answer",
             }

@@ -26,7 +26,7 @@ from computewise.viewer.tree import diff
 
 
 def draw(title: str, explored: Sequence[Candidate], chosen: Candidate | None = None) -> Tree:
-    """The tree as far as it is explored; bright is what finished or may still go on."""
+    """The explored tree; branches that finished or may still grow are bright."""
     children: dict[str | None, list[Candidate]] = defaultdict(list)
     for candidate in explored:
         children[candidate.parent].append(candidate)
@@ -89,7 +89,7 @@ _PIECES = re.compile(r"\d+|\w+|\s+|.")
 def draw_attempts(
     title: str, explored: Sequence[Candidate], chosen: Candidate | None = None, *, coloured: bool = True
 ) -> Tree:
-    """Every chain, oldest attempt first; an only revision stands below its attempt, several branch off it.
+    """Every chain of attempts, the oldest first; an only revision follows its attempt, several branch off it.
 
     Without colours a diff is marked as in git's word diff: [-gone-]{+new+}.
     """
@@ -114,7 +114,7 @@ def _grow_attempts(
 ) -> None:
     branch = tree.add(_attempt_line(attempt, before, chosen, coloured))
     revisions = children[attempt.id]
-    # The only revision of an only revision goes on at the same depth: a chain of sixteen must fit the screen.
+    # The only revision of an only revision has the same depth: a chain of sixteen must fit the screen.
     alone = len(revisions) == 1
     for revision in revisions:
         _grow_attempts(tree if only and alone else branch, revision, attempt, children, chosen, coloured, only=alone)

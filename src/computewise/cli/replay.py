@@ -36,28 +36,28 @@ def replay(
     seed: int = 0,
     out: Path = Path("runs/replay"),
 ) -> None:
-    """Fit a policy to recorded samples and measure it on problems it was not fitted on; no model is run.
+    """Fit a controller to recorded samples and measure it on problems it was not fitted on; no model is run.
 
     Parameters
     ----------
     file:
         Recorded samples, JSONL (also .gz) or Parquet: a row a problem with its samples, or search-and-learn's columns.
     fit:
-        The same, by name.
+        The same file, as a flag.
     evaluate:
         Recorded samples of other problems, to measure on. Without it the file is split by problem, repeatedly.
     large:
-        Recorded samples of a larger model on the same problems: adds escalation and the exchange of one for the other.
+        Recorded samples of a larger model on the same problems: adds escalation, and compares both at equal FLOPs.
     parameters:
-        How many the model and the larger one have, such as 1.2e9 8e9.
+        The numbers of parameters of the model and the larger one, such as 1.2e9 8e9.
     aggregation:
-        What the verifier's scores of a solution's steps come to: last, min, prod or mean.
+        How the verifier's scores of the steps become the solution's: last, min, prod or mean.
     orders:
         Random orders of each problem's samples that every rule is measured in.
     splits:
         Random partitions into five parts, where there is no --evaluate.
     seed:
-        Of orders and partitions.
+        The seed of orders and partitions.
     out:
         Directory for summary.json, controller.json and report.html.
 

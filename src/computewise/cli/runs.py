@@ -18,9 +18,9 @@ from computewise.study.shards import merge as merge_shards
 
 
 def merge(*runs: Path, out: Path) -> None:
-    """Put the shards of a study together: what `study --shard` measured in several places becomes one run, analysed.
+    """Join the shards that `study --shard` measured into one run, and analyse it.
 
-    No model is run, and no server is asked, but for problems that failed in a shard: they are tried again.
+    Only problems that failed in a shard are run again; nothing else needs a model or a server.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ ENDINGS = {"hf": "-hf", "gguf": ".gguf", "parquet": ".parquet", "search-and-lear
 
 
 def export(what: str, *, format: Format, out: Path | None = None) -> None:
-    """Write an embedded model, or what a run recorded, in a form that other software reads.
+    """Write an embedded model, or a run's records, in a format that other software reads.
 
     Parameters
     ----------

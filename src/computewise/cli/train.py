@@ -18,7 +18,7 @@ def train(
     threads: int = 1,
     workers: int = 2,
 ) -> None:
-    """Train an embedded model by its recipe, or go on from its last checkpoint; write its weights and its card.
+    """Train an embedded model by its recipe, or continue from its last checkpoint; write its weights and its card.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def train(
     out:
         Checkpoints, log, weights and card go into a directory of that name inside.
     threads:
-        PyTorch's threads.
+        The threads of PyTorch.
     workers:
         Processes that sample and label.
 

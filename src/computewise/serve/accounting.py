@@ -1,4 +1,4 @@
-"""What a request took, beside what best-of-N at its budget would have: numbers for clients, metrics and the page."""
+"""What a request cost, beside best-of-N at its budget: numbers for clients, metrics and the page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from computewise.strategies import BestOfN, Single, strategy_label
 
 
 def strategy_of(work: RequestState) -> str:
-    """For a person."""
+    """The strategy with its settings, for a person."""
     match work.plan:
         case PassThrough():
             return "none"
@@ -25,12 +25,12 @@ def strategy_of(work: RequestState) -> str:
 
 
 def strategy_name(work: RequestState) -> str:
-    """Without its settings: one of a few, for a metric's label."""
+    """The strategy's name without settings, for the label of a metric."""
     return work.plan.strategy.name if isinstance(work.plan, FixedStrategy) else strategy_of(work)
 
 
 def summarize_costs(work: RequestState) -> CostSummary:
-    """What it took; reckoned once, when there is nothing left to come."""
+    """What the request has cost; kept in `work` once the request has ended."""
     if work.costs is not None:
         return work.costs
     every = [c for ledger in work.ledgers.values() for c in ledger.explored.values()]
@@ -52,7 +52,7 @@ def summarize_costs(work: RequestState) -> CostSummary:
 
 
 def _flops(work: RequestState, usages: Mapping[str, Usage]) -> Flops | None:
-    """Of all models together; None where the size of one of them is unknown."""
+    """The FLOPs of all models together; None where the size of one of them is unknown."""
     each = []
     for model, usage in usages.items():
         spent = known_flops(usage, work.parameters[model], work.verifier_parameters)
@@ -97,7 +97,7 @@ def _baseline(work: RequestState, every: Sequence[Candidate], spent: float) -> B
     lengths = [c.tokens for c in every if c.end == "stop"]
     if not lengths:
         return None
-    # The prompt is read once, as it is here.
+    # Best-of-N reads the prompt once too.
     costs = {id: cost for ledger in work.ledgers.values() for id, cost in ledger.costs.items()}
     read = max(costs[c.id].prompt_tokens for c in every if c.parent is None and c.id in costs)
     sizes = next(iter(work.parameters.values())), work.verifier_parameters
@@ -107,13 +107,13 @@ def _baseline(work: RequestState, every: Sequence[Candidate], spent: float) -> B
 
 
 def failures(work: RequestState) -> list[str]:
-    """What was lost on the way, each once."""
+    """The errors by which samples were lost, each once."""
     texts = [" ".join(str(error).split()) for error in work.failed_samples.errors]
     return list(dict.fromkeys([*texts, *(f"verifier: {text}" for text in work.unread)]))
 
 
 def usage_of(work: RequestState) -> dict[str, Any]:
-    """OpenAI's `usage`, with all that was spent; what the client does not see was spent on reasoning."""
+    """OpenAI's `usage`, with everything sampled; tokens that the client does not see count as reasoning."""
     took = summarize_costs(work)
     usage = took.usage
     return {

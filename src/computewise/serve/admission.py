@@ -1,4 +1,4 @@
-"""Who may ask, how much, and in which turn."""
+"""Which clients are admitted, how many requests wait, and in which order they run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _SCHEME = "bearer "
 
 
 class Keys:
-    """The keys that are taken. Only their digests are kept."""
+    """The clients' keys, of which only digests are kept."""
 
     def __init__(self, keys: Sequence[str], hosts: Collection[str]) -> None:
         self._digests = [_digest(key.encode()) for key in keys]
         self._hosts = frozenset(hosts)
 
     def client(self, scope: Scope) -> str:
-        """A name of the client, the same for all its requests; raises `ApiError` where it may not ask."""
+        """An id of the client, the same for all its requests; raises `ApiError` for a client that is not admitted."""
         headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _LOOKED_AT}
         if not self._digests:
             self._check_host(headers.get(b"host", ""))
@@ -50,13 +50,13 @@ class Keys:
         return digest.hex()[:16]
 
     def _check_origin(self, origin: str, site: str) -> None:
-        """A page of somebody's may have a browser ask, too, and spend compute without reading what comes of it."""
+        """Refuse a request that a page of another site has a browser send: it would spend compute unread."""
         if self._hosts and (site == "cross-site" or (origin and urlsplit(origin).hostname not in self._hosts)):
-            text = "another site's page asks: without keys this server answers its own machine's only"
+            text = "the request comes from another site's page: without keys only pages of this machine are served"
             raise ApiError(text, HTTPStatus.FORBIDDEN, type="authentication_error", code="unknown_origin")
 
     def _check_host(self, host: str) -> None:
-        """A page of somebody's that a browser shows may have its own name point here: it is not let in."""
+        """Refuse a foreign host name: a page of another site may let its own name point to this machine."""
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if self._hosts and name.strip("[]").lower() not in self._hosts:
             text = f"this server is not called {host[:100]!r}: without keys it answers under its own names only"
@@ -74,11 +74,11 @@ _LONGEST_WAIT = 60.0
 
 _MEMORY = 0.05
 
-"""Weight of the latest request in the mean of how long one takes."""
+"""Weight of the latest request in the moving mean of a request's seconds."""
 
 
 class Queue:
-    """At most `in_flight` requests at a time and `length` waiting; clients in turn, none waits for another's many."""
+    """At most `in_flight` requests run and `length` wait; clients take turns, however many requests each has."""
 
     def __init__(self, in_flight: int, length: int) -> None:
         self._places = Limiter(in_flight)
@@ -87,19 +87,19 @@ class Queue:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait."""
+        """The number of waiting requests."""
         return self._places.waiting
 
     @property
     def in_flight(self) -> int:
-        """Requests that are worked on."""
+        """The number of running requests."""
         return self._places.in_flight
 
     @asynccontextmanager
     async def place(self, client: str, request: str, seconds: float) -> AsyncIterator[None]:
-        """A place for one request; raises `ApiError` where too many wait already, or none is free within `seconds`.
+        """A place for one request; raises `ApiError` if too many wait, or if none is free within `seconds`.
 
-        Inside, requests to the upstream take turns by `request`.
+        Inside, the requests to the upstream take turns by `request`.
         """
         if self.waiting >= self._length and self.in_flight >= self._places.max_in_flight:
             raise self._later(f"{self.waiting} requests wait already: come again later", "queue_full")
@@ -135,15 +135,15 @@ T = TypeVar("T")
 
 _DIGITS = 20
 
-"""Of a length; a number of thousands of them is none that Python reads."""
+"""Most digits of a content length: Python refuses to parse thousands of them."""
 
 
 class ClientDisconnected(Exception):  # noqa: N818 - a signal, no error
-    """The client has hung up."""
+    """The client has closed the connection."""
 
 
 async def read_body(scope: Scope, receive: Receive, largest: int) -> bytes:
-    """The whole body; raises `ApiError` beyond `largest` bytes, at the first sight of it, and `ClientDisconnected`."""
+    """The whole body; raises `ApiError` as soon as it exceeds `largest` bytes, and `ClientDisconnected`."""
     said = dict(scope["headers"]).get(b"content-length", b"")
     if said.isdigit() and (len(said) > _DIGITS or int(said) > largest):
         raise _too_large(largest)
@@ -162,7 +162,7 @@ async def read_body(scope: Scope, receive: Receive, largest: int) -> bytes:
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Await `work`; where the client hangs up first, cancel it, wait for its end, and raise `ClientDisconnected`."""
+    """Await `work`; if the client disconnects first, cancel it, wait for its end and raise `ClientDisconnected`."""
     working = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_hung_up(receive))
     try:
@@ -183,5 +183,5 @@ async def _hung_up(receive: Receive) -> None:
 
 
 def _too_large(largest: int) -> ApiError:
-    text = f"the body is larger than the {largest} bytes that are taken"
+    text = f"the body is larger than the {largest} bytes that are allowed"
     return ApiError(text, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, code="too_large")

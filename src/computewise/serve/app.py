@@ -27,13 +27,13 @@ from computewise.viewer import assets
 
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:"
 
-"""Nothing from elsewhere, nothing inline: what models write cannot run."""
+"""No foreign and no inline scripts: a text by a model cannot run as code."""
 
 _OWN = {"page.js": "text/javascript", "page.css": "text/css"}
 
 _PARTS = ("parts", "words", "server", "asking", "list", "shown", "start")
 
-"""What `page.js` is put together from."""
+"""The files that make up `page.js`."""
 
 _OF_THE_VIEWER = {"viewer.js": "text/javascript", "viewer.css": "text/css", "d3-hierarchy.min.js": "text/javascript"}
 
@@ -43,23 +43,23 @@ _MOST_LISTED = 1000
 
 
 class Pages:
-    """Everything that is asked for by GET."""
+    """The handlers of all GET requests."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
 
     async def health(self, request: Request) -> Response:
-        """Alive, and how busy."""
+        """The status, and the numbers of running and waiting requests."""
         queue = self._api.queue
         return _json({"status": "ok", "in_flight": queue.in_flight, "waiting": queue.waiting})
 
     async def models(self, request: Request) -> Response:
-        """Every name that may be asked for, the one whose compute the policy decides first."""
+        """Every model name that clients may use; the first is the one that the controller is for."""
         self._api.keys.client(request.scope)
         return _json({"object": "list", "data": self._models()})
 
     async def model(self, request: Request) -> Response:
-        """One of them."""
+        """One model."""
         self._api.keys.client(request.scope)
         backend, name = self._api.backend, request.path_params["name"]
         model = read_name(name, backend.models).model
@@ -67,17 +67,17 @@ class Pages:
         return _json(_model(name, strategy, strategy is None and backend.upstream(model) is not None))
 
     async def metrics(self, request: Request) -> Response:
-        """For Prometheus."""
+        """The metrics, for Prometheus."""
         self._api.keys.client(request.scope)
         return Response(self._api.measures.text(), media_type=CONTENT_TYPE)
 
     async def description(self, request: Request) -> Response:
-        """OpenAPI."""
+        """The OpenAPI document."""
         self._api.keys.client(request.scope)
         return _json(description())
 
     async def traces(self, request: Request) -> Response:
-        """Recent requests of this client's, and what it can ask for."""
+        """The client's recent requests, and what the server offers."""
         client = self._api.keys.client(request.scope)
         limit = request.query_params.get("limit", "100")
         if not (limit.isascii() and limit.isdigit() and 1 <= len(limit) <= 4 and 1 <= int(limit) <= _MOST_LISTED):
@@ -85,7 +85,7 @@ class Pages:
         return _json({"server": self._server(), "traces": self._api.traces.recent(client, int(limit))})
 
     async def trace(self, request: Request) -> Response:
-        """One of them with its tree; nothing where the client has seen all there is."""
+        """One request with its tree; 204 if it has not changed since the client's version."""
         client = self._api.keys.client(request.scope)
         id = request.path_params["id"]
         work = self._api.traces.find(client, id)
@@ -96,11 +96,11 @@ class Pages:
         return _json(await detail(work))
 
     async def page(self, request: Request) -> Response:
-        """The page."""
+        """The page that shows the requests."""
         return _static("index.html", "text/html")
 
     async def asset(self, request: Request) -> Response:
-        """What it is made of."""
+        """A script or a style sheet of the page."""
         name = request.path_params["name"]
         if name in _OWN:
             return _static(name, _OWN[name])
@@ -165,7 +165,7 @@ def _text(name: str) -> str:
 
 
 def application(backend: Backend, settings: ServerSettings) -> Starlette:
-    """One server over one backend; it holds no state but what `Api` does."""
+    """The application over one backend; all its state is in `Api`."""
     api = Api(backend, settings)
     pages = Pages(api)
     return Starlette(
@@ -192,7 +192,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _unrouted(request: Request, error: Exception) -> Response:
-    """No such path, or not by that method."""
+    """Answer a request for an unknown path or by a wrong method."""
     assert isinstance(error, HTTPException)
     path = f"{request.method} {request.url.path[:200]}"
     refused = ApiError(f"{path}: {error.detail}", error.status_code, code="not_found", headers=error.headers)
@@ -200,7 +200,7 @@ async def _unrouted(request: Request, error: Exception) -> Response:
 
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
-    """A defect of ours; what it was is in the log, no business of the client's."""
-    text = "something went wrong here; the server's log has more"
+    """Answer after an unexpected error: the log has its details, the client gets none."""
+    text = "internal error: see the server's log"
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     return await _refused(request, ApiError(text, status, type="server_error", code="internal_error"))

@@ -1,4 +1,4 @@
-"""Where models come from: embedded ones, or an upstream server."""
+"""The models that requests are solved by: the embedded ones, or those of an upstream server."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from computewise.tasks.load import LoadedTask
 
 
 class Upstream(NamedTuple):
-    """Where a request passes through to: a server, and the model's name there."""
+    """The server that a request passes through to, and the model's name there."""
 
     client: HttpClient
     model: str
 
 
 class Binding(NamedTuple):
-    """Who plays in one request: models by their names, the one that solves alone first."""
+    """The models of one request by their names; the first is the one that solves alone."""
 
     models: Mapping[str, Model]
     problem: Problem
@@ -47,31 +47,31 @@ class Binding(NamedTuple):
 
 
 class Backend(Protocol):
-    """Everything that outlives a request."""
+    """What all requests share: models, verifier, task and controller."""
 
     @property
     def models(self) -> Sequence[str]:
-        """Names that clients may ask for; the policy is for the first."""
+        """The names that clients may use; the controller is for the first."""
         ...
 
     @property
     def task(self) -> LoadedTask:
-        """Who reads answers."""
+        """The task that extracts and compares answers."""
         ...
 
     @property
     def grader(self) -> str:
-        """How answers are compared: which prompts look answerable hangs on it; empty where all are."""
+        """The name of the grader, by which a prompt is judged gradable; empty: every prompt is."""
         ...
 
     @property
     def verifier(self) -> Verifier | None:
-        """None: answers are voted on by majority."""
+        """The verifier; None: answers are chosen by majority vote."""
         ...
 
     @property
     def fitted(self) -> Controller | None:
-        """The policy."""
+        """The controller, where there is one."""
         ...
 
     @property
@@ -81,24 +81,24 @@ class Backend(Protocol):
 
     @property
     def temperature(self) -> float:
-        """Where a client names none."""
+        """The sampling temperature of requests that name none."""
         ...
 
     @property
     def example(self) -> str:
-        """A problem to begin with; empty where there is none."""
+        """An example problem for the page; may be empty."""
         ...
 
     def strategies(self, model: str) -> Mapping[str, str | None]:
-        """Every strategy offered, with why that model is refused it; None where it is not."""
+        """Every strategy, with the reason why that model cannot use it; None where it can."""
         ...
 
     def upstream(self, model: str) -> Upstream | None:
-        """Where to pass a request for that model through to; None for an embedded one."""
+        """The upstream of that model; None for an embedded one."""
         ...
 
     def bind(self, asked: ChatRequest, model: str, strategy: str | None, lost: FailedSamples) -> Binding:
-        """Who plays, by a strategy or, without one, by the policy.
+        """The models for a strategy or, without one, for the controller.
 
         Samples that a server loses are noted in `lost`. Raises `ApiError` for a field that does not reach the model,
         `ProblemError` for a problem that the task cannot read.
@@ -107,7 +107,7 @@ class Backend(Protocol):
 
 
 def open_policy(policy: str, models: Sequence[str], verifier: str) -> Controller:
-    """The policy of a file, or the shipped one of that name; raises `RunError` where it is not for these models."""
+    """The controller in a file, or the shipped one of that name; raises `RunError` if it is for other models."""
     fitted = read_controller(controller_path(policy), models=models, verifier=verifier)
     if not fitted.rule.prices:
         raise RunError(f"the policy {policy} has no list of prices: what an effort is worth cannot be read from it")
@@ -118,19 +118,19 @@ _NAMES = (WEIGHTS[MODEL], WEIGHTS[LARGE], WEIGHTS[REVISER])
 
 _WITHOUT_EFFECT = ("user", "metadata", "store", "safety_identifier", "prompt_cache_key", "service_tier")
 
-"""Fields that say something about the client, nothing about the answer."""
+"""Fields that describe the client and do not change the answer."""
 
 _EXAMPLES = {"expressions": "3*(4+5)-67*(13-6)", "stories": "Finn has 61 stamps. Finn finds 72. How many stamps?"}
 
 _LONGEST = 10_000
 
-"""Characters of a problem; what is longer is none, and to find that out would hold up everybody for seconds."""
+"""Most characters of a problem: to parse a longer one would block every request for seconds."""
 
 _DEFAULTS = {"top_p": 1, "presence_penalty": 0, "frequency_penalty": 0}
 
 
 class EmbeddedBackend:
-    """On one engine of this process, which computes in the thread of its event loop."""
+    """The embedded models on one engine, which computes in the thread of the event loop."""
 
     models = _NAMES
     grader = ""
@@ -161,7 +161,7 @@ class EmbeddedBackend:
         return None
 
     def bind(self, asked: ChatRequest, model: str, strategy: str | None, lost: FailedSamples) -> Binding:
-        """See `Backend.bind`; what these models cannot do is refused by name."""
+        """See `Backend.bind`; raises `ApiError` for a field that these models cannot use."""
         if len(asked.turns) > 1:
             raise ApiError(
                 "the embedded models read one turn, the user's, and no system prompt: conversations need an upstream",
@@ -190,11 +190,11 @@ _OF_A_TEMPLATE = ("chat_template_kwargs", "chat_template", "documents", "add_gen
 
 _CEILINGS = ("n_predict", "num_predict", "max_new_tokens", "max_length")
 
-"""Names that some servers have for max_tokens, and put above it."""
+"""Fields that some servers take in place of max_tokens, and prefer to it."""
 
 
 class Routes(NamedTuple):
-    """The ways to one model: as `computewise check` found them, as a chat that takes any field, as raw text."""
+    """The routes to one model: the probed one, a chat that takes any field, and raw text."""
 
     served: ServerModelSpec
     usual: ServerModel
@@ -204,11 +204,11 @@ class Routes(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedBackend:
-    """One or two models, a verifier, a policy for them."""
+    """One or two served models with their verifier and controller."""
 
     ways: Mapping[str, Routes]
     labels: Mapping[str, str]
-    """Names in the policy, by the models' names."""
+    """The names in the controller by the models' names."""
     task: LoadedTask
     grader: str
     verifier: Verifier | None
@@ -238,7 +238,7 @@ class ServedBackend:
         """See `Backend.bind`."""
         turns = asked.turns
         transcript = "\n\n".join(turn.content for turn in turns)
-        # Seeds are made of its id, for every sample anew: conversations may be long.
+        # The id is hashed for the seed of every sample: a digest is shorter than a conversation.
         problem = Problem(id=blake2b(transcript.encode(), digest_size=16).hexdigest(), prompt=turns[-1].content)
         names = [name for name, label in self.labels.items() if self.fitted and label in self.fitted.models]
         stepwise = self._stepwise(strategy)
@@ -254,25 +254,25 @@ class ServedBackend:
         return Binding(players, problem, transcript)
 
     def _stepwise(self, strategy: str | None) -> bool:
-        """Whether a model is asked to go on from the beginning of a solution."""
+        """Whether a model has to continue partial solutions."""
         if strategy is not None:
             return bool(STRATEGIES[strategy].needs_steps)
         assert self.fitted is not None
         return any(STRATEGIES[str(arm.strategy["name"])].needs_steps for arm in self.fitted.arms)
 
     def _before(self, asked: ChatRequest) -> tuple[Message, ...]:
-        """The turns before the problem; the task's instruction is put before a chat that has none of its own."""
+        """The turns before the problem; the task's instruction comes first in a chat without a system turn."""
         before = asked.turns[:-1]
         if asked.endpoint == "chat" and self.task.instruction and not any(turn.role == "system" for turn in before):
             return (Message("system", self.task.instruction), *before)
         return before
 
     def _way(self, asked: ChatRequest, ways: Routes, stepwise: bool) -> ServerModel:
-        """By which route every field reaches the model; raises `ApiError` where there is none."""
+        """The route by which every field reaches the model; raises `ApiError` where there is none."""
         server = ways.served.capabilities.server
         if name := next((one for one in _CEILINGS if one in asked.fields), None):
             raise ApiError(
-                f"{name} would pass by what bounds a search: say max_tokens", param=name, code="unsearchable"
+                f"{name} would override the bounds of a search: use max_tokens", param=name, code="unsearchable"
             )
         if asked.endpoint == "completions":
             if ways.raw is None:
@@ -283,7 +283,7 @@ class ServedBackend:
         else:
             way = ways.usual
         if (name := next((one for one in _OF_A_TEMPLATE if one in asked.fields), None)) and way.template is not None:
-            text = f"{name} does not reach the template of prompts that are gone on from"
+            text = f"{name} does not reach the template that renders partial solutions"
             raise ApiError(f"{text}: name a strategy of whole solutions", param=name, code="unsearchable")
         if asked.fields and isinstance(way.route, LlamaRoute | OllamaRoute):
             name = next(iter(asked.fields))
@@ -294,7 +294,7 @@ class ServedBackend:
 
 @asynccontextmanager
 async def served_backend(source: ServerSpec, policy: str | None, grader: str) -> AsyncIterator[ServedBackend]:
-    """Opened; raises `UsageError` or `RunError` where the policy is not for these models."""
+    """The open backend; raises `UsageError` or `RunError` if the policy is for other models."""
     task, labels = source.task(), source.labels()
     async with source.open() as opened:
         ways: dict[str, Routes] = {}

@@ -1,4 +1,4 @@
-"""The endpoints that answer: one request's road from its bytes to its answer."""
+"""The two endpoints that solve: from the bytes of a request to its answer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Api:
-    """What the requests of one server share: places to wait, numbers, and what is remembered."""
+    """What the requests of one server share: the queue, the metrics and the history."""
 
     def __init__(self, backend: Backend, settings: ServerSettings) -> None:
         self.backend, self.settings = backend, settings
@@ -42,7 +42,7 @@ class Api:
         self.strategies = {model: backend.strategies(model) for model in backend.models}
 
     def plan(self, asked: ChatRequest, client: str, id: str) -> tuple[RequestState, str]:
-        """What is to be done, and by which model."""
+        """The state of a new request with its plan, and the name of its model."""
         backend = self.backend
         model = read_name(asked.model, backend.models).model
         plan = plan_request(
@@ -66,7 +66,7 @@ class Api:
         return work, model
 
     async def solve(self, work: RequestState, model: str) -> Answer:
-        """Wait for a place, and solve it within the time it has."""
+        """Wait for a place, and solve the request within its time."""
         seconds = self.seconds(work)
         async with self.queue.place(work.client, work.id, seconds):
             work.status = "running"
@@ -74,28 +74,28 @@ class Api:
             return work.answer
 
     def ended(self, work: RequestState) -> None:
-        """Count it, and keep what is to be seen of it."""
+        """Count a request that has ended, and keep it in the history."""
         self.measures.ended(work)
         self.traces.ended(work)
 
     def seconds(self, work: RequestState) -> float:
-        """How long a request may take."""
+        """The seconds that a request may take."""
         return min(self.settings.timeout, work.request.options.timeout or self.settings.timeout)
 
 
 class Endpoint:
-    """One of the two ways to ask: an ASGI application that answers bodies as `read` reads them."""
+    """One endpoint: an ASGI application that answers the requests which `read` parses."""
 
     def __init__(self, api: Api, read: Callable[[bytes], ChatRequest]) -> None:
         self._api, self._read = api, read
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI; every way a request ends is an answer, an error in OpenAI's envelope, or a client that hung up."""
+        """See ASGI; a request ends with an answer, an error in OpenAI's form, or the client's disconnection."""
         api, headers, sender = self._api, dict[str, str](), Sender(send)
         try:
             client = api.keys.client(scope)
             raw = await read_body(scope, receive, api.settings.largest_body)
-            # From here on to where it is remembered nobody else's turn comes: the id stays free.
+            # No other task runs between here and `traces.add`: the id stays free.
             id = _id(scope, api.traces)
             headers[REQUEST_ID] = id
             asked = self._read(raw)
@@ -132,7 +132,7 @@ class Endpoint:
                 await send_error(sender, failed, headers)
         finally:
             if work.ended is None:
-                work.end("failed", "something went wrong here; the server's log has more")
+                work.end("failed", "internal error: see the server's log")
             api.ended(work)
 
     async def _answer(
@@ -173,7 +173,7 @@ class Endpoint:
 
 
 def _id(scope: Scope, traces: History) -> str:
-    """The client's name for the request, where it can be one and is free."""
+    """The id that the client gives the request, if it is well-formed and free; else a new one."""
     given = dict(scope["headers"]).get(REQUEST_ID.encode(), b"").decode("latin-1")
     return given if _ID.fullmatch(given) and given not in traces else secrets.token_hex(12)
 

@@ -1,4 +1,4 @@
-"""Every way a request ends without an answer, in OpenAI's envelope."""
+"""The errors of requests, in OpenAI's form."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from computewise.errors import ComputewiseError, ModelError, ProblemError, Serve
 INVALID = "invalid_request_error"
 UPSTREAM = "upstream_error"
 _LONGEST, _LONGEST_NAME = 1000, 100
-"""Characters of what is said; it may repeat what was sent."""
+"""Most characters of a message, which may quote the request."""
 
 
 class ApiError(Exception):
-    """A status and what to say with it; `param` names the field that is wrong."""
+    """An error with an HTTP status; `param` names the wrong field."""
 
     def __init__(
         self,
@@ -34,12 +34,12 @@ class ApiError(Exception):
 
     @property
     def body(self) -> dict[str, Any]:
-        """OpenAI's envelope."""
+        """The error as OpenAI's JSON."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 
 def api_error_of(error: ApiError | ComputewiseError, problem: str = "messages") -> ApiError:
-    """What a client is told of an error; `problem` is the field that holds it.
+    """The client's error for an error of models or tasks; `problem` is the field that holds the problem.
 
     An upstream's status and its wish to be left alone are passed on.
     """
@@ -58,13 +58,13 @@ def api_error_of(error: ApiError | ComputewiseError, problem: str = "messages") 
 
 
 def too_late(seconds: float) -> ApiError:
-    """The time a request was given is over, and there is nothing to show."""
-    text = f"no solution was ended within {seconds:.2g} seconds"
+    """The error of a request whose time has passed without any solution."""
+    text = f"no solution ended within {seconds:.2g} seconds"
     return ApiError(text, HTTPStatus.GATEWAY_TIMEOUT, type=UPSTREAM, code="timeout")
 
 
 def wait_header(seconds: float) -> dict[str, str]:
-    """Retry-After, in whole seconds, at least one."""
+    """The header Retry-After in whole seconds, at least one."""
     return {"retry-after": str(max(1, math.ceil(seconds)))}
 
 

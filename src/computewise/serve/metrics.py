@@ -1,4 +1,4 @@
-"""What Prometheus is told."""
+"""The metrics of a server, for Prometheus."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BUDGETS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """One server's, in a registry of its own."""
+    """The metrics of one server, in a registry of their own."""
 
     def __init__(self, queue: Queue) -> None:
         self.registry = registry = CollectorRegistry(auto_describe=True)
@@ -64,11 +64,11 @@ class Metrics:
             Gauge(f"computewise_{name}", text, registry=registry).set_function(read)
 
     def refused(self, status: int) -> None:
-        """A request that never began."""
+        """Count a request that was refused."""
         self._refused.labels(str(status)).inc()
 
     def ended(self, work: RequestState) -> None:
-        """A request that did."""
+        """Count a request that has ended."""
         plan, strategy = work.plan, strategy_name(work)
         budget = "" if isinstance(plan, PassThrough) else _bucket(plan.generations)
         self._requests.labels(work.request.endpoint, strategy, budget, work.status).inc()
@@ -97,10 +97,10 @@ class Metrics:
                 self._difficulty.labels(str(took.difficulty.bin)).inc()
 
     def text(self) -> bytes:
-        """In Prometheus's format."""
+        """All metrics in Prometheus's format."""
         return generate_latest(self.registry)
 
 
 def _bucket(generations: float) -> str:
-    """The next of a few sizes, so that there are few series."""
+    """The next larger of a few sizes, which bounds the number of series."""
     return str(next((size for size in _BUDGETS if generations <= size), f"above {_BUDGETS[-1]}"))

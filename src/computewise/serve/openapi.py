@@ -1,4 +1,4 @@
-"""The API described, from the types that read it."""
+"""The OpenAPI document, made from the types that parse requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _USAGE = {
 
 
 def description() -> dict[str, Any]:
-    """An OpenAPI 3.1 document."""
+    """The API as an OpenAPI 3.1 document."""
     _, components = msgspec.json.schema_components(
         [ChatBody, CompletionBody], ref_template="#/components/schemas/{name}"
     )

@@ -1,4 +1,4 @@
-"""Requests that are not searched: to the upstream and back, byte for byte."""
+"""Pass requests that are not searched to the upstream, and its answers back, byte for byte."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from computewise.serve.schemas import ChatRequest
 _CEILINGS = ("max_tokens", "max_completion_tokens")
 PATHS = {"chat": "chat/completions", "completions": "completions"}
 _FORWARDED = (b"accept", b"accept-encoding")
-"""Headers of the client's that decide what comes back; its key is for this server, and goes no further."""
+"""The client's headers that are forwarded, as they decide the answer; its key is for this server alone."""
 _OF_A_CONNECTION = frozenset(
     [
         "connection",
@@ -38,9 +38,9 @@ _OF_A_BODY = frozenset({"content-length", "content-encoding"})
 async def pass_through(
     asked: ChatRequest, upstream: Upstream, scope: Scope, send: Send, headers: Mapping[str, str]
 ) -> int:
-    """The upstream's status. Raises `ServerError` where it does not answer.
+    """Pass one request through; return the upstream's status. Raises `ServerError` if it does not answer.
 
-    What is wrong comes whole and without the upstream's key, which some servers repeat in what they say about it.
+    An error is forwarded whole, but without the upstream's key, which some servers repeat in their message.
     """
     told = {name.decode(): value.decode() for name, value in scope["headers"] if name in _FORWARDED and value.isascii()}
     client: HttpClient = upstream.client
@@ -61,7 +61,7 @@ async def pass_through(
 
 
 def body_for(asked: ChatRequest, model: str) -> bytes:
-    """As it came, but for the model's name and what was said to this server alone, whose ceiling is kept."""
+    """The client's body with the upstream's model name, without `computewise`, and with its bound on tokens."""
     if asked.model == model and "computewise" not in asked.body:
         return asked.raw
     body = {name: value for name, value in asked.body.items() if name != "computewise"} | {"model": model}

@@ -1,4 +1,4 @@
-"""Which strategy, or which price under the policy, a request is solved with."""
+"""Choose the strategy, or the price for the controller, that a request is solved with."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _FIRST, _SECOND = (re.compile(rf"(?:^|\s)\(?{letter}[).:]\s") for letter in "AB"
 
 _LOOKED_AT = 4000
 
-"""Characters at both ends."""
+"""Characters at each end of a long prompt that are searched."""
 
 
 def looks_gradable(prompt: str, grader: str) -> bool:
-    """By the prompt alone, for the graders that know what answers look like; whoever has an own one knows better.
+    """Whether the prompt looks as if its answer can be compared; always so for a grader of one's own.
 
-    A rule of thumb: where it errs, a client names a strategy, or a search ends after its first samples.
+    This is a heuristic: where it errs, a client names a strategy, or a search ends after its first samples.
     """
     if len(prompt) > 2 * _LOOKED_AT:  # all of a long one would take seconds, in which nobody else's turn comes
         prompt = f"{prompt[:_LOOKED_AT]}\n{prompt[-_LOOKED_AT:]}"
@@ -65,7 +65,7 @@ _OF_A_POLICY = ("price", "mean_cost", "accuracy", "abstain_under")
 
 @dataclass(frozen=True, slots=True)
 class PassThrough:
-    """Untouched to the model of that name, and why."""
+    """Pass the request to the model of that name, unchanged; `why` is the reason."""
 
     model: str
     why: str
@@ -73,7 +73,7 @@ class PassThrough:
 
 @dataclass(frozen=True, slots=True)
 class FixedStrategy:
-    """One strategy; `generations` is about what it costs."""
+    """Solve by one strategy, which samples about `generations` solutions."""
 
     strategy: Strategy
     select: Select
@@ -82,7 +82,7 @@ class FixedStrategy:
 
 @dataclass(frozen=True, slots=True)
 class ByController:
-    """Draw by draw, where one is worth `price` in accuracy; `generations` is what that comes to on average."""
+    """Let the controller decide, at a price in accuracy; that takes `generations` samples on average."""
 
     price: float
     min_confidence: float
@@ -125,11 +125,11 @@ def plan_request(
     answerable: bool,
     passes: bool,
 ) -> Plan:
-    """The plan for one request; raises `ApiError`, naming the field, where it cannot be as the client wants it.
+    """The plan for one request; raises `ApiError`, with the field, for a request that cannot be followed.
 
-    `models` begins with the one that a policy is for. `strategies` are those of the asked model, with why one is
-    refused. `answerable` says whether the problem looks as if its answer could be compared, `passes` whether there is
-    an upstream to pass through to.
+    `models` begins with the one that the controller is for. `strategies` are those of the requested model, each with
+    the reason why it is refused or None. `answerable` says whether the problem looks gradable, `passes` whether there
+    is an upstream to pass the request to.
     """
     name, wishes = read_name(asked.model, models), asked.options
     name = _wanted(name, wishes)
@@ -150,7 +150,7 @@ def plan_request(
 
 
 def generations(strategy: Strategy) -> int:
-    """About how many solutions it samples at most."""
+    """About how many solutions the strategy samples at most."""
     held = {name: int(value) for name, value in strategy_to_dict(strategy).items() if isinstance(value, int)}
     if "chain_length" in held:
         return held["chain_length"] * held["chains"]
@@ -192,7 +192,7 @@ def _strategy(model: str, text: str, param: str, status: HTTPStatus) -> Name:
 
 
 def _unsearchable(asked: ChatRequest, strategy: str | None, answerable: bool, *, alone: bool) -> tuple[str, str] | None:
-    """A field, and why a request is not searched with it unless a strategy is named."""
+    """A field, and why it prevents a search unless the client names a strategy; None if no field does."""
     if asked.unsearchable is not None:
         return asked.unsearchable
     if alone:
@@ -220,7 +220,7 @@ def _passing(model: str, unsearchable: tuple[str, str], passes: bool, asked: Cha
 
 
 def _by_effort(asked: ChatRequest, fitted: Controller | None, settings: ServerSettings, *, must: bool) -> Plan:
-    """By the policy; without one as many samples as the effort is worth."""
+    """Plan by the controller; without one, best-of-N where N is the number of samples for the effort."""
     effort = EXTREMES.get(asked.effort or DEFAULT_EFFORT, asked.effort or DEFAULT_EFFORT)
     draws, wishes = settings.efforts[effort], asked.options
     if fitted is None:
@@ -250,7 +250,7 @@ def _price(fitted: Controller, draws: float, wishes: ComputewiseOptions) -> floa
 
 
 def _mean_cost(policy: StoppingRule, price: float) -> float:
-    """What a price came to where the policy was proved: that of the nearest price in its list."""
+    """The mean cost of the nearest price in the controller's list."""
     return min(policy.prices, key=lambda priced: abs(priced.price - price)).mean_cost
 
 

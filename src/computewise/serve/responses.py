@@ -20,17 +20,17 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def encode(held: Any) -> bytes:
-    """JSON."""
+    """The bytes of a JSON document."""
     return _ENCODER.encode(held)
 
 
 def event(held: Any) -> bytes:
-    """One server-sent event."""
+    """One server-sent event with this JSON."""
     return b"data: " + encode(held) + b"\n\n"
 
 
 def answer_of(work: RequestState) -> dict[str, Any]:
-    """The whole answer."""
+    """The whole answer in OpenAI's form."""
     assert work.answer is not None
     solved = work.answer
     choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": solved.finish}
@@ -42,7 +42,7 @@ def answer_of(work: RequestState) -> dict[str, Any]:
 
 
 def chunks_of(work: RequestState) -> Iterator[bytes]:
-    """The same as events: the solution step by step, then why it ended, then what it took."""
+    """The answer as events: the solution step by step, then the reason of its end, then its usage."""
     assert work.answer is not None
     solved = work.answer
     if work.request.endpoint == "chat":
@@ -63,7 +63,7 @@ def chunks_of(work: RequestState) -> Iterator[bytes]:
 
 
 def thought_of(work: RequestState, text: str) -> bytes:
-    """How far the search is, as a thought of the model's."""
+    """The progress of the search, as an event with reasoning text."""
     return event(_chunk(work, {"reasoning_content": text}, None))
 
 
@@ -109,7 +109,7 @@ EVENTS = "text/event-stream; charset=utf-8"
 async def stream(
     work: RequestState, solving: asyncio.Future[Answer], send: Sender, *, every: float, headers: Mapping[str, str]
 ) -> None:
-    """Send what comes of `solving`, with a sign of life each `every` seconds until then.
+    """Send the answer of `solving` as events, with a progress event every `every` seconds until then.
 
     What fails before the first of them is raised, and so has a status of its own; later it is an event, and `ApiError`
     is raised all the same once that is sent.
@@ -140,7 +140,7 @@ async def stream(
 
 
 class AlreadySent(Exception):  # noqa: N818 - a signal, no error
-    """The client has been told already, as an event."""
+    """An error that the client already has, as an event."""
 
     def __init__(self, refused: ApiError) -> None:
         super().__init__(refused.message)
@@ -148,7 +148,7 @@ class AlreadySent(Exception):  # noqa: N818 - a signal, no error
 
 
 def _sign(work: RequestState) -> bytes:
-    """A comment, which clients skip; or a thought, for those who ask to see some."""
+    """A comment, which clients skip, or reasoning text for clients that ask for it."""
     usage = work.usage
     text = f"computewise: {work.status}, {usage.samples} samples, {usage.completion_tokens} tokens sampled"
     if work.request.options.progress == "reasoning" and work.request.endpoint == "chat":
@@ -160,7 +160,7 @@ JSON = "application/json"
 
 
 class Sender:
-    """Remembers whether an answer has begun: what fails later can no longer have a status."""
+    """Records whether a response has begun: a later error can no longer set its status."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -173,7 +173,7 @@ class Sender:
 
 
 async def send_json(send: Send, held: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
-    """A whole answer."""
+    """Send a whole JSON response."""
     body = encode(held)
     told = {"content-type": JSON, "content-length": str(len(body)), **(headers or {})}
     await begin(send, status, told)
@@ -181,21 +181,21 @@ async def send_json(send: Send, held: Any, status: int = 200, headers: Mapping[s
 
 
 async def send_error(send: Send, refused: ApiError, headers: Mapping[str, str] | None = None) -> None:
-    """An error in OpenAI's envelope."""
+    """Send an error in OpenAI's form."""
     await send_json(send, refused.body, refused.status, {**(headers or {}), **refused.headers})
 
 
 async def begin(send: Send, status: int, headers: Mapping[str, str]) -> None:
-    """Status and headers."""
+    """Send status and headers."""
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
 
 
 async def more(send: Send, part: bytes) -> None:
-    """A part of a body."""
+    """Send a part of the body."""
     await send({"type": "http.response.body", "body": part, "more_body": True})
 
 
 async def finish(send: Send) -> None:
-    """The end of a body sent in parts."""
+    """End a body that was sent in parts."""
     await send({"type": "http.response.body", "body": b""})

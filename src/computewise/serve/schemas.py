@@ -1,4 +1,4 @@
-"""What a client's request says, read and checked field by field."""
+"""Parse a client's request, and check it field by field."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class StreamOptions(Struct, frozen=True):
-    """OpenAI's."""
+    """OpenAI's `stream_options`."""
 
     include_usage: bool | None = None
 
 
 class ComputewiseOptions(Struct, frozen=True, forbid_unknown_fields=True):
-    """The object `computewise`: how the compute of this request is to be spent, where the policy is not to decide."""
+    """The object `computewise` of a request: how its compute is spent."""
 
     strategy: str | None = None
     """A strategy as NAME, NAME@N or NAME(setting=number, ...); "policy"; "none" to pass the request through."""
@@ -45,15 +45,15 @@ class ComputewiseOptions(Struct, frozen=True, forbid_unknown_fields=True):
     accuracy: Share | None = None
     abstain_under: Share | None = None
     max_total_tokens: Count | None = None
-    """Sampled tokens that may be spent, discarded ones included."""
+    """Most sampled tokens, discarded ones included."""
     timeout: Annotated[float, Meta(gt=0, le=1e6)] | None = None
-    """Seconds, after which the best answer so far is given."""
+    """Seconds after which the best answer so far is given."""
     progress: Literal["comments", "reasoning"] | None = None
-    """How a stream tells of the search before its answer."""
+    """How a stream reports the progress of the search before its answer."""
 
 
 class Common(Struct, frozen=True):
-    """Of both endpoints."""
+    """The fields of both endpoints."""
 
     model: str
     stream: bool | None = None
@@ -69,7 +69,7 @@ class Common(Struct, frozen=True):
 
 
 class ChatBody(Common, frozen=True, kw_only=True):
-    """POST /v1/chat/completions."""
+    """The body of POST /v1/chat/completions."""
 
     messages: Annotated[list[dict[str, Any]], Meta(min_length=1)]
     max_completion_tokens: Count | None = None
@@ -77,7 +77,7 @@ class ChatBody(Common, frozen=True, kw_only=True):
 
 
 class CompletionBody(Common, frozen=True, kw_only=True):
-    """POST /v1/completions."""
+    """The body of POST /v1/completions."""
 
     prompt: Any
 
@@ -93,7 +93,7 @@ _KNOWN = ("role", "content")
 
 
 def turns_of(messages: Sequence[Mapping[str, Any]]) -> tuple[tuple[Message, ...], tuple[str, str] | None]:
-    """The turns, the last one the user's; else none, with the field that is something else, and why."""
+    """The turns, if the last is the user's and all are text; else none, with the field that prevents it, and why."""
     turns = []
     for index, message in enumerate(messages):
         where = f"messages[{index}]"
@@ -116,7 +116,7 @@ def turns_of(messages: Sequence[Mapping[str, Any]]) -> tuple[tuple[Message, ...]
 
 
 def _text(content: Any) -> str | None:
-    """A text, also in parts; None where a part is something else."""
+    """The text of a content, which may come in parts; None if a part is no text."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -151,7 +151,7 @@ ACTED_ON = frozenset(
     ]
 )
 
-"""Fields that decide what is done, or that every sample has an own value of; all others are passed on."""
+"""Fields that are acted on here, or that differ for every sample; all others are passed on to the model."""
 
 UNVOTABLE = [
     "tools",
@@ -168,20 +168,20 @@ UNVOTABLE = [
     "suffix",
 ]
 
-"""Fields that ask for something else than one text: what came of several samples cannot be put to a vote."""
+"""Fields that ask for more than one text: such answers cannot be put to a vote."""
 
 _SAYING_NOTHING: tuple[Any, ...] = (None, False, [], {}, "", "none", ["text"])
 
-"""Values of those that ask for what is done anyway."""
+"""Values with which such a field changes nothing."""
 
 SHAPED = "response_format"
 
-"""A text of a given shape: it has no answer that can be read, but can be sampled where a strategy is asked for."""
+"""Asks for a text of a given format, which holds no gradable answer: it is searched only by a named strategy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
-    """One request. `turns` end with the user's, whose text is the problem; empty where `unvotable` says why."""
+    """One request. `turns` end with the user's, whose text is the problem; they are empty if `unsearchable` is set."""
 
     endpoint: Endpoint
     raw: bytes
@@ -206,7 +206,7 @@ class ChatRequest:
 
     @property
     def problem_field(self) -> str:
-        """Where the problem is."""
+        """The name of the field that holds the problem."""
         return "messages" if self.endpoint == "chat" else "prompt"
 
     @property
@@ -216,13 +216,13 @@ class ChatRequest:
 
     @property
     def shaped(self) -> bool:
-        """Whether it wants a text of a given shape."""
+        """Whether it asks for a text of a given format."""
         held = self.body.get(SHAPED)
         return isinstance(held, dict) and held.get("type", "text") != "text"
 
 
 def read_chat(raw: bytes) -> ChatRequest:
-    """Of POST /v1/chat/completions; raises `ApiError`, naming the field."""
+    """The request in a body of POST /v1/chat/completions; raises `ApiError`, with the field."""
     held = _json(raw)
     body = _convert(held, ChatBody)
     unvotable, turns = _unvotable(held), tuple[Message, ...]()
@@ -233,7 +233,7 @@ def read_chat(raw: bytes) -> ChatRequest:
 
 
 def read_completion(raw: bytes) -> ChatRequest:
-    """Of POST /v1/completions, whose prompt is gone on from as it is; raises `ApiError`, naming the field."""
+    """The request in a body of POST /v1/completions, whose prompt is continued as it is; raises `ApiError`."""
     held = _json(raw)
     body = _convert(held, CompletionBody)
     unvotable, turns = _unvotable(held), tuple[Message, ...]()

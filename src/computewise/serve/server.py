@@ -1,4 +1,4 @@
-"""The server process: sockets, signals, the HTTP protocol."""
+"""The server process: its socket, its signals and the HTTP protocol."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from computewise.errors import UsageError
 
 LARGEST_HEAD = 64 << 10
 
-"""Bytes of a request's line and headers."""
+"""Most bytes of a request's line and headers."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's. A head that is too long is answered by 400, trailers that are end the connection."""
+    """uvicorn's protocol with a bound: a longer head is answered with 400, longer trailers end the connection."""
 
     def __init__(self, *given: Any, **settings: Any) -> None:
         super().__init__(*given, **settings)
@@ -31,7 +31,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._begun, self._trailing = False, False
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`; what a call begins with it does not count, as that may be a body."""
+        """See `asyncio.Protocol`; the bytes that a call begins with are not counted, as they may be a body's."""
         self._begun = False
         super().data_received(data)
         if self._lines is None or self._begun:
@@ -55,7 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._lines = None
 
     def on_chunk_header(self) -> None:
-        """See httptools; behind the last chunk come trailers."""
+        """See httptools; trailers follow the last chunk."""
         self._counting(trailing=True)
 
     def on_body(self, body: bytes) -> None:
@@ -69,13 +69,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
 DRAIN = 30
 
-"""Seconds that requests under way are given when the server is told to end."""
+"""Seconds that running requests have left once the server is told to end."""
 
 _BACKLOG = 2048
 
 
 def is_local(host: str) -> bool:
-    """Whether only this machine reaches it."""
+    """Whether only this machine can reach the address."""
     if host == "localhost":
         return True
     try:
@@ -85,12 +85,12 @@ def is_local(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that is bound; raises `UsageError` where that cannot be."""
+    """A bound socket; raises `UsageError` for an address that cannot be used."""
     if not 0 <= port < 1 << 16:
         raise UsageError(f"port = {port} is not allowed: 0 to 65535")
     try:
         (family, kind, protocol, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        # With its protocol named, or asyncio does not turn off Nagle's algorithm: that costs 40 ms an answer.
+        # asyncio turns off Nagle's algorithm, which costs 40 ms an answer, only if the protocol is named.
         with ExitStack() as stack:
             opened = stack.enter_context(socket.socket(family, kind, protocol))
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -102,7 +102,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def serve_until_told(app: ASGIApp, listening: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM, then drain; a second signal ends at once."""
+    """Serve until SIGINT or SIGTERM, then finish running requests; a second signal ends at once."""
     config = uvicorn.Config(
         app,
         http=BoundedProtocol,
@@ -119,7 +119,7 @@ async def serve_until_told(app: ASGIApp, listening: socket.socket, ready: Callab
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, and returns after a signal: what was opened is closed by whoever opened it."""
+    """Calls `ready` once it listens, and returns after a signal, so that its caller can close what it opened."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -130,7 +130,7 @@ class _Server(uvicorn.Server):
         self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The second signal closes every connection; uvicorn would go on waiting unless it is SIGINT."""
+        """Close every connection at the second signal; uvicorn does so for SIGINT only."""
         if self.should_exit:
             self.force_exit = True
             for connection in list(self.server_state.connections):

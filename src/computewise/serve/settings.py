@@ -1,4 +1,4 @@
-"""What an operator sets: plain data."""
+"""The operator's settings of a server: plain data."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from types import MappingProxyType
 from computewise.errors import UsageError
 
 EFFORTS: Mapping[str, float] = MappingProxyType({"low": 2.0, "medium": 8.0, "high": 32.0})
-"""OpenAI's `reasoning_effort`, as draws a problem on average: what the policy's price is taken from."""
+"""OpenAI's `reasoning_effort`, as samples for each problem on average, which set the controller's price."""
 EXTREMES = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
-"""Efforts that some clients have beyond those: each means the nearest."""
+"""Further efforts that some clients send; each means the nearest of those."""
 DEFAULT_EFFORT = "medium"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """Bounds on what clients may do, and what an effort is worth."""
+    """Bounds on the clients' requests, and the meaning of an effort."""
 
     efforts: Mapping[str, float] = field(default_factory=lambda: EFFORTS)
     keys: tuple[str, ...] = ()
-    """Bearer keys of clients; none needed where there are none."""
+    """The clients' bearer keys; without any, no key is needed."""
     hosts: frozenset[str] = frozenset()
-    """Names this server is called by, where no key protects it; any where empty."""
+    """The host names that requests may use when no key protects the server; empty: any."""
     in_flight: int = 64
-    """Requests worked on at the same time."""
+    """Requests that run at the same time."""
     queue: int = 2048
-    """Requests that may wait for that; what comes beyond is told to come again."""
+    """Requests that may wait; further ones are answered with 429."""
     timeout: float = 600.0
-    """Seconds a request may take, waiting included."""
+    """Seconds that a request may take, waiting included."""
     largest_body: int = 8 << 20
     most_generations: int = 256
-    """Generations that a client may ask for by a strategy."""
+    """Most solutions that a strategy named by a client may sample."""
     traces: int = 200
-    """Requests that are remembered for the page."""
+    """Requests that the history keeps for the page."""
     progress: float = 1.0
-    """Seconds between two signs of life of a stream whose answer is not there yet."""
+    """Seconds between two progress events of a stream before its answer."""
 
     def __post_init__(self) -> None:
         for name in ("in_flight", "most_generations", "largest_body"):

@@ -1,4 +1,4 @@
-"""From a URL and a name to a model: probe, choose who renders, choose the route."""
+"""From a URL and a name to a model: probe the server, choose the template and the route."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ from computewise.models.server.templates import (
 
 PLAIN = "plain"
 IMPATIENT = Retry(tries=2, seconds=5.0)
-"""For the first requests: who mistyped a port should not wait for minutes."""
+"""The retries of the first requests: a mistyped port should fail in seconds."""
 _SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerModelSpec:
-    """Which model of which server, and how it is to be asked: plain data.
+    """A model on a server, and how it is called: plain data.
 
-    `chat_template` is a file or a model's directory, "plain" for a base model, None to leave it to the server.
-    `thinking_budget` bounds the tokens of thinking where the server can.
+    `chat_template` is a file or a model's directory, "plain" for a base model, None for the server's own.
+    `thinking_budget` bounds the tokens of thinking, if the server can.
     """
 
     base_url: str
@@ -62,15 +62,15 @@ class ServerModelSpec:
     thinking: bool = True
     thinking_budget: int | None = None
     revision: str = ""
-    """What its server says of the weights behind the name."""
+    """What the server reports about the weights."""
 
     @property
     def label(self) -> str:
-        """For a person: the last part of what may be a path or an owner's repository."""
+        """The name for a person: the last part of a path or a repository's name."""
         return self.model.rstrip("/").rpartition("/")[2] or self.model
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON keeps it: everything that decides what the model answers, so not where it is."""
+        """For JSON: everything that decides the model's answers, and so without its address."""
         return {
             "model": self.model,
             "parameters": self.parameters,
@@ -92,7 +92,7 @@ async def probe_model(
     thinking: bool = True,
     thinking_budget: int | None = None,
 ) -> ServerModelSpec:
-    """Ask the server what it can do; raises `UsageError` for an unknown model."""
+    """Find out what the server can do with the model; raises `UsageError` for an unknown one."""
     async with HttpClient(base_url, api_key=api_key, retry=IMPATIENT) as client:
         name, entry = await find_model(client, model)
         found = await probe(client, name, entry, thinking=thinking)
@@ -117,7 +117,7 @@ async def probe_model(
 
 
 def spec_from_dict(plain: Mapping[str, Any], base_url: str) -> ServerModelSpec:
-    """The model that `ServerModelSpec.to_dict` described, at a server of now."""
+    """The model that `ServerModelSpec.to_dict` described, at this address."""
     names = {field.name for field in fields(Capabilities)}
     found = Capabilities(**{name: value for name, value in plain["capabilities"].items() if name in names})
     return ServerModelSpec(**{**plain, "capabilities": found}, base_url=base_url)
@@ -132,7 +132,7 @@ async def connect_model(
     ceiling: SpendLimit | None = None,
     prices: Prices | None = None,
 ) -> ServerModel:
-    """The model behind `client`, which must be of the server that `served` was found on."""
+    """The model behind `client`, which must be connected to the server that `served` describes."""
     found = served.capabilities
     template = await _template(client, served.model, found, served.chat_template, served.thinking)
     return ServerModel(
@@ -178,7 +178,7 @@ def _route(served: ServerModelSpec, client: HttpClient, template: PromptTemplate
 async def _template(
     client: HttpClient, model: str, found: Capabilities, given: str | None, thinking: bool
 ) -> PromptTemplate | None:
-    """What is given, else the server's own where it renders for others; None where nobody does."""
+    """The given template, else the server's own if it renders for clients; None without either."""
     if given == PLAIN:
         return PlainTemplate()
     if given is not None:
@@ -200,7 +200,7 @@ async def _template(
 
 
 async def _local(client: HttpClient, thinking: bool) -> PromptTemplate | None:
-    """From the directory that SGLang serves, where it is on this machine."""
+    """The template in the directory that SGLang serves, if this machine has it."""
     held = await client.get("/get_model_info")
     path = Path(str(held.get("model_path", ""))) if isinstance(held, dict) else Path()
     return read_template(path, thinking=thinking) if (path / "tokenizer_config.json").exists() else None
@@ -211,7 +211,7 @@ def _fixed(thinking: bool) -> Fields:
 
 
 def _revision(entry: Mapping[str, Any]) -> str:
-    """vLLM's root is a repository or a directory; llama.cpp tells a file's numbers."""
+    """vLLM reports a repository or a directory as `root`, llama.cpp the numbers of a file as `meta`."""
     told = {name: entry[name] for name in ("root", "meta", "max_model_len") if entry.get(name)}
     return json.dumps(told, sort_keys=True)
 
@@ -226,6 +226,6 @@ def _parameters(name: str, found: Capabilities, given: float | None) -> int | No
 
 
 def parameters_in(name: str) -> int | None:
-    """What a model's name says, such as 1.5B or 500m; the largest number where there are several."""
+    """The size in a model's name, such as 1.5B or 500m; the largest if there are several."""
     sizes = [float(size) * (1e9 if unit in "bB" else 1e6) for size, unit in _SIZE.findall(name)]
     return round(max(sizes)) if sizes else None

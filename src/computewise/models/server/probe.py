@@ -1,4 +1,4 @@
-"""Finding out, by a few requests of a few tokens each, what a server can do with a model."""
+"""Find out by a few requests of a few tokens each what a server can do with a model."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from computewise.models.server.capabilities import (
 from computewise.models.server.protocol import ChoiceMessage, envelope_of, tokens_of
 
 MANY = 128
-"""Continuations that one request asks for at most, where a server sets no bound of its own."""
+"""Most continuations in one request, if the server sets no bound of its own."""
 _PROMPT = "1 2 3 4"
 _LITTLE = 4
-"""Tokens that a prompt of one character takes at most, unless a template is put around it."""
+"""Most tokens of a prompt of one character, unless a template is put around it."""
 _STRANGE = "# 7"
-"""What no answer begins with of its own accord."""
+"""A text that no answer begins with by itself."""
 _DIALECTS = {"vllm": VLLM, "sglang": SGLANG, "llama": LLAMA, "ollama": OLLAMA, "openai": OPEN}
 _VERSIONS = {VLLM.name: "/version", SGLANG.name: "/server_info", OLLAMA.name: "/api/version"}
 
@@ -39,7 +39,7 @@ Body = dict[str, Any]
 
 
 async def find_model(client: HttpClient, model: str | None) -> tuple[str, Mapping[str, Any]]:
-    """The model's name and what the server's list says of it; the only one listed where none is named."""
+    """The model's name and its entry in the server's list; without a name, the only model there."""
     held = await get_or_none(client, "models")
     listed = held.get("data") if isinstance(held, dict) else None
     by_name = {str(one.get("id")): one for one in listed or [] if isinstance(one, dict)}
@@ -54,7 +54,7 @@ async def find_model(client: HttpClient, model: str | None) -> tuple[str, Mappin
 
 
 async def probe(client: HttpClient, model: str, entry: Mapping[str, Any], *, thinking: bool = True) -> Capabilities:
-    """What can be done with `model`; raises `ServerError` where the server does not answer or refuses the key.
+    """What the server can do with `model`; raises `ServerError` if it does not answer or refuses the key.
 
     Without `thinking` its chat template is told not to let the model think.
     """
@@ -68,7 +68,7 @@ async def probe(client: HttpClient, model: str, entry: Mapping[str, Any], *, thi
     if dialect.name == LLAMA.name:
         return await _llama(client, found)
     if dialect.name == OLLAMA.name:
-        # /v1/completions would put the template around a prompt: /api/generate takes it raw, one continuation each.
+        # /v1/completions puts the template around a prompt; /api/generate takes it raw, for one continuation.
         held = await get_or_none(
             client, "/api/generate", {"model": model, "prompt": _PROMPT, "raw": True, "stream": False}
         )
@@ -110,7 +110,7 @@ def _body(model: str, dialect: Dialect, **fields: Any) -> Body:
 
 
 async def _completions(client: HttpClient, model: str, dialect: Dialect, found: Capabilities) -> Capabilities:
-    """What `/v1/completions` takes: the richest request that is not refused."""
+    """Find the request with the most fields that `/v1/completions` accepts."""
     for way in (dialect, OPENAI, FEWEST):
         for fields in ({"n": 2, "logprobs": 1}, {"logprobs": 1}, {"n": 2}, {}):
             held = await get_or_none(client, "completions", _body(model, way, prompt="1", **way.token_ids, **fields))
@@ -143,7 +143,7 @@ async def _raw(client: HttpClient, model: str, dialect: Dialect, held: Any, foun
 
 
 async def _stops(client: HttpClient, model: str, dialect: Dialect, found: Capabilities) -> Capabilities:
-    """Stop a greedy continuation at a text that is known to come, and see what is said of it."""
+    """Stop a greedy continuation at a text that is known to come, and see what the server reports."""
     fields: Body = {"prompt": _PROMPT, "max_tokens": 16, "temperature": 0.0}
     held = await get_or_none(client, "completions", _body(model, dialect, **fields))
     text = "" if held is None else envelope_of(held)[0][0].text or ""
@@ -161,7 +161,7 @@ async def _stops(client: HttpClient, model: str, dialect: Dialect, found: Capabi
 
 
 async def _chat(client: HttpClient, model: str, dialect: Dialect, found: Capabilities) -> Capabilities:
-    """A greedy answer, then its second half asked for by its first."""
+    """Sample a greedy answer, then request its second half after its first."""
     messages = [{"role": "user", "content": _PROMPT}]
     for way in (dialect, OPENAI, FEWEST, THINKING):
         fields = {way.limit: 24, "temperature": 0.0 if way.greedy else 1.0}
@@ -183,7 +183,7 @@ async def _chat(client: HttpClient, model: str, dialect: Dialect, found: Capabil
 
 
 async def _chat_options(client: HttpClient, body: Body, found: Capabilities) -> Capabilities:
-    """Asked for apart from the greedy answer: vLLM refuses more than one of those."""
+    """Probe `n` and log-probabilities apart from the greedy answer: vLLM refuses n greedy answers."""
     shown: Body = {"logprobs": True, "top_logprobs": 1}
     for more in ({"n": 2, **shown}, shown, {"n": 2}):
         held = await get_or_none(client, "chat/completions", {**body, **more})
@@ -194,7 +194,7 @@ async def _chat_options(client: HttpClient, body: Body, found: Capabilities) -> 
 
 
 async def _prefill(client: HttpClient, model: str, dialect: Dialect, text: str, found: Capabilities) -> Capabilities:
-    # Before a space, where no token is cut in two.
+    # Split before a space, where no token is cut in two.
     half = text[: max(text.rfind(" ", 1, len(text) // 2 + 1), 0) or len(text) // 2]
 
     async def go_on(begun: str, marked: bool, most: int) -> tuple[str, int | None]:
@@ -209,7 +209,7 @@ async def _prefill(client: HttpClient, model: str, dialect: Dialect, text: str, 
 
     for marked in (False, True):
         came, before = await go_on(half, marked, 24)
-        # It may also have begun anew, and said the same.
+        # The server may also have begun a new answer with the same text.
         echoes = came.startswith(half) and (await go_on(_STRANGE, marked, 4))[0].startswith(_STRANGE)
         rest = came.removeprefix(half) if echoes else came
         if rest and rest.startswith(text[len(half) :]):
