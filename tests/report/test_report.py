@@ -139,7 +139,7 @@ def _block_folder(run: Path) -> None:
     ("break_it", "says"),
     [
         (_break_json, "summary.json"),
-        (_break_shape, "no 'models'"),
+        (_break_shape, "no 'controller'"),
         (_break_record, "line 1"),
         (_block_folder, "cannot write"),
     ],

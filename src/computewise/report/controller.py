@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from computewise.controller.rule import FOLDS
 from computewise.report.costs import SHOWN
-from computewise.report.lookup import FIXED_LABEL, Entry, rival, scope_name
+from computewise.report.lookup import FIXED_LABEL, Entry, compared, rival, scope_name
 from computewise.report.plotting import GREY, INK, LOOKS, Look, decimal_ticks, name_ends, new_axes, percent_axis
 from computewise.report.tables import Table
+from computewise.report.template import RunFiles, Section
 from computewise.report.text import (
     MINUS,
     NONE,
@@ -25,11 +27,56 @@ from computewise.report.text import (
     signed,
     verdict,
 )
-from computewise.study.analysis.controller import SHIPPED_SCOPE
+from computewise.study.analysis.controller import ORDERS, SHIPPED_SCOPE
+from computewise.study.plan import SEARCH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+def _context(source: RunFiles) -> dict[str, Any]:
+    summary, names = source.summary, Names.of(source.summary)
+    return {
+        "controller": [_counted(column, held, summary, names) for column, held in summary["controller"].items()],
+        "validated": {"folds": FOLDS, "orders": ORDERS, "search": SEARCH.n},
+        "SHIPPED": SHIPPED_SCOPE,
+    }
+
+
+def _counted(column: str, held: Entry, summary: Entry, names: Names) -> dict[str, Any]:
+    """What the section says and shows by one cost metric."""
+    return {
+        "column": column,
+        "name": held["name"],
+        "scopes": list(held["mean_minus_best_fixed"]),
+        "sentence": controller_sentence(held),
+        "needed": needed(held, column),
+        "beside": beside_large(held, column, names),
+        "assumed": SHOWN[column].assumed(summary),
+        "accuracy": accuracy_table(held, column),
+        "minus_fixed": minus_fixed_table(held) if compared(held) else None,
+        "minus_uniform": minus_uniform_table(held),
+        "draws": draws_table(held, names),
+    }
+
+
+def _figures(summary: Entry) -> dict[str, Figure]:
+    drawn = {}
+    for column, held in summary["controller"].items():
+        drawn[f"controller_{column}"] = accuracy(held, column, Names.of(summary))
+        if compared(held):
+            drawn[f"controller_{column}_difference"] = differences(held)
+    return drawn
+
+
+SECTION = Section(
+    "controller",
+    "What deciding problem by problem buys",
+    needs=lambda summary: bool(summary["controller"]),
+    context=_context,
+    figures=_figures,
+)
 
 
 _BESIDE = {

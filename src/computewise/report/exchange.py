@@ -5,20 +5,52 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from computewise.core import LARGE, MODEL, Role
+from computewise.report.figures import exchange as by_share
 from computewise.report.lookup import Entry
 from computewise.report.plotting import INK, LOOKS, WIDE, bin_names, dress, new_figure
-from computewise.report.tables import Table
+from computewise.report.tables import Table, exchange_table
+from computewise.report.template import RunFiles, Section
 from computewise.report.text import NONE, Names, Verdict, capitalize, interval, listed, percent, signed, verdict
+from computewise.study.analysis.controller import widest_alone
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+
+def _context(source: RunFiles) -> dict[str, Any]:
+    summary, names = source.summary, Names.of(source.summary)
+    found: dict[str, Any] = {"exchange": exchange_table(summary["exchange"], names)}
+    if not summary["controller"]:
+        return found
+    held = summary["exchange_over_R"]
+    return {
+        **found,
+        "over": " ".join(meaning(held, names)),
+        "over_table": break_even_table(held, names),
+        "alone": widest_alone(summary["controller"]["flops"]["mean_minus_best_fixed"]),
+    }
+
+
+def _figures(summary: Entry) -> dict[str, Figure]:
+    drawn = {"exchange": by_share(summary)} if summary["exchange"] else {}
+    if summary["controller"]:
+        drawn["exchange_over_R"] = over(summary["exchange_over_R"], Names.of(summary))
+    return drawn
+
+
+SECTION = Section(
+    "sizes",
+    lambda names: f"{capitalize(names.model(MODEL))} against {names.short(LARGE)}",
+    needs=lambda summary: bool(summary["large"]),
+    context=_context,
+    figures=_figures,
+)
 
 _OTHER = {"small": "large", "large": "small", "tie": "tie"}
 

@@ -82,6 +82,17 @@ def methods(summary: Entry) -> list[Series]:
     return [each for each in found if each.rows]
 
 
+def against_compute(summary: Entry) -> dict[str, Figure]:
+    """Methods, and rules that choose among them, against what they sampled and against all FLOPs; by name."""
+    each, chosen = methods(summary), choices(summary)
+    return {
+        "methods_generations": accuracy(summary, each, GENERATIONS),
+        "choices_generations": accuracy(summary, chosen, GENERATIONS),
+        "methods_flops": accuracy(summary, each, FLOPS),
+        "choices_flops": accuracy(summary, chosen, FLOPS),
+    }
+
+
 def _best_ratios(summary: Entry) -> list[Entry]:
     """From one attempt on; nothing where there was never a choice of ratio."""
     return [row for n in budgets(summary) if split_budgets(summary) and (row := best_ratio(summary, n))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from computewise.core import LARGE, MODEL
 from computewise.report.controller import deciding
@@ -19,7 +20,15 @@ from computewise.report.lookup import (
     step_revision_labels,
 )
 from computewise.report.revisions import along_a_chain, splitting
+from computewise.report.template import RunFiles, Section
 from computewise.report.text import Names, estimate, interval, judged, listed, number, percent, quantity
+
+
+def _context(source: RunFiles) -> dict[str, Any]:
+    return {"headline": headline(source.summary)}
+
+
+SECTION = Section("found", "What was found", context=_context)
 
 
 def headline(summary: Entry) -> list[str]:

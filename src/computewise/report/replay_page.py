@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,13 @@ from computewise.errors import RunError
 from computewise.report import exchange, replay_figures
 from computewise.report.lookup import Entry
 from computewise.report.plotting import render
-from computewise.report.tables import Table
-from computewise.report.template import fill, read_json
+from computewise.report.tables import Table, difficulty_table
+from computewise.report.template import fill, markup, read_json
 from computewise.report.text import (
     MINUS,
     NONE,
     PLAIN,
     Verdict,
-    count,
     estimate,
     interval,
     listed,
@@ -172,34 +171,6 @@ def reached_table(summary: Entry) -> Table:
     return Table("The least mean samples from which on the controller is at least as accurate as uniform.", head, rows)
 
 
-def difficulty_table(estimates: Sequence[Entry], caption: str) -> Table:
-    """How well each estimate of difficulty predicts it."""
-    rows = [
-        [
-            one["estimate"],
-            _interval(one["spearman"], 1),
-            _interval(one["exact"], 100),
-            _interval(one["within_one"], 100),
-            _interval(one["brier"], 1),
-            _number(one["calibration_error"], digits=3),
-            number(one["draws"], 1),
-            count(one["tokens"]),
-        ]
-        for one in estimates
-    ]
-    head = [
-        "Estimate",
-        "Spearman",
-        "Exact bin, %",
-        "Within one bin, %",
-        "Brier score",
-        "Calibration error",
-        "Samples it takes",
-        "Tokens it takes",
-    ]
-    return Table(caption, head, rows)
-
-
 def equal_cost_table(escalation: Entry) -> Table:
     """At the cost of so many samples of the large model."""
     rows = []
@@ -243,18 +214,6 @@ def _difference(found: Entry) -> str:
     return f"{signed(found['difference'])} {interval(found['ci95'])}{_SAYS[verdict(found['ci95'])]}"
 
 
-def _interval(found: Entry, scale: int) -> str:
-    """None, or an interval with no bound, is what too few problems leave."""
-    if found["value"] is None:
-        return NONE
-    digits = 1 if scale > 1 else 2
-    text = number(scale * found["value"], digits)
-    bounds: list[float | None] | None = found["ci95"]
-    if not bounds or None in bounds:
-        return text
-    return f"{text} [{', '.join(number(scale * bound, digits) for bound in bounds if bound is not None)}]"
-
-
 def _number(value: Any, missing: str = NONE, digits: int = 1) -> str:
     return missing if value is None else number(value, digits)
 
@@ -282,7 +241,7 @@ def write_replay_report(out: Path) -> Path:
         folder = out / "figures"
         folder.mkdir(exist_ok=True)
         figures = {name: render(figure, name, folder) for name, figure in _figures(summary).items()}
-        write_atomically(page, fill("replay.html.j2", figures, **_context(summary)))
+        write_atomically(page, fill("replay.html.j2", figures=markup(figures), **_context(summary)))
     except (KeyError, UndefinedError) as error:
         raise RunError(f"the summary in {out} has no {error}: replay again, into another --out") from None
     except OSError as error:

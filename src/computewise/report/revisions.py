@@ -3,19 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from computewise.report.lookup import MOST_SPLITS, Entry, family, ratio_name, ratios, split_budgets, underspent
 from computewise.report.plotting import BLUE, INK, LOOKS, WIDE, bin_names, name_ends, new_axes, new_figure, percent_axis
-from computewise.report.tables import Table
+from computewise.report.tables import Table, exchange_table
+from computewise.report.template import RunFiles, Section
 from computewise.report.text import NONE, Names, Verdict, estimate, judged, number, points, verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+
+def _context(source: RunFiles) -> dict[str, Any]:
+    summary, names = source.summary, Names.of(source.summary)
+
+    def text(*parts: Iterator[str]) -> str:
+        return " ".join(sentence for part in parts for sentence in part)
+
+    return {
+        "revisions": {
+            "splitting": text(splitting(summary), parallel_sampler(summary)),
+            "along": text(along_a_chain(summary), at_the_gate(summary)),
+            "halves": text(halves(summary)),
+            "ratios": ratios_table(summary),
+            "bins": ratio_bins_table(summary),
+            "flips": along_table(summary),
+            "exchange": {
+                name: exchange_table(entries, names, HALVES.get(name, name))
+                for name, entries in summary["exchange_halves"].items()
+            },
+        }
+    }
+
+
+def _figures(summary: Entry) -> dict[str, Figure]:
+    drawn = {"ratios": heat_map(summary)}
+    return drawn | {"along": along(summary)} if len(summary["along"]) > 1 else drawn
+
+
+SECTION = Section(
+    "revisions",
+    "Revisions: sequential against parallel",
+    needs=lambda summary: bool(split_budgets(summary)),
+    context=_context,
+    figures=_figures,
+)
 
 HALVES = {"sampling and search": "sampling and search alone", "revisions": "revisions alone"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,6 +164,46 @@ def verifier_table(summary: Entry) -> Table:
     return Table(
         "Chance that a right solution scores above a wrong one of the same problem; 0.5 is guessing.", head, rows
     )
+
+
+def difficulty_table(estimates: Sequence[Entry], caption: str) -> Table:
+    """How well each estimate of difficulty predicts it."""
+    rows = [
+        [
+            one["estimate"],
+            _spread(one["spearman"], 1),
+            _spread(one["exact"], 100),
+            _spread(one["within_one"], 100),
+            _spread(one["brier"], 1),
+            NONE if one["calibration_error"] is None else number(one["calibration_error"], 3),
+            number(one["draws"], 1),
+            count(one["tokens"]),
+        ]
+        for one in estimates
+    ]
+    head = [
+        "Estimate",
+        "Spearman",
+        "Exact bin, %",
+        "Within one bin, %",
+        "Brier score",
+        "Calibration error",
+        "Samples it takes",
+        "Tokens it takes",
+    ]
+    return Table(caption, head, rows)
+
+
+def _spread(found: Entry, scale: int) -> str:
+    """None, or an interval with no bound, is what too few problems leave."""
+    if found["value"] is None:
+        return NONE
+    digits = 1 if scale > 1 else 2
+    text = number(scale * found["value"], digits)
+    bounds: list[float | None] | None = found["ci95"]
+    if not bounds or None in bounds:
+        return text
+    return f"{text} [{', '.join(number(scale * bound, digits) for bound in bounds if bound is not None)}]"
 
 
 def curves_table(summary: Entry) -> Table:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from computewise.errors import RunError
-from computewise.report.text import count, estimate, method, number, percent, quantity
+from computewise.report.lookup import Entry
+from computewise.report.text import Names, count, estimate, method, number, percent, quantity
 from computewise.runs import Record, last_records, read_problems, upgrade_config, upgrade_summary
 from computewise.viewer import assets
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+    from matplotlib.figure import Figure
 
 MISSING = "{path} is missing: a report needs the directory of a finished study"
 
@@ -69,10 +77,39 @@ def _read_records(directory: Path) -> list[Record]:
     return list(last_records(directory))
 
 
-def fill(name: str, figures: dict[str, str], **context: Any) -> str:
-    """The page of one template; `figures` are SVG as text by name."""
+def _nothing(of: object) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section of a study's page. Its text is the template `sections/NAME.html.j2`.
+
+    The template reads what the page gives to all sections and what `context` gives to this one.
+    """
+
+    name: str
+    """What links point to."""
+    title: str | Callable[[Names], str]
+    needs: Callable[[Entry], bool] = lambda summary: True
+    """Whether the summary holds what the section is about."""
+    context: Callable[[RunFiles], Mapping[str, Any]] = _nothing
+    figures: Callable[[Entry], Mapping[str, Figure]] = _nothing
+    """By name, which is that of their files."""
+
+    def titled(self, names: Names) -> str:
+        """The title with the names of the models."""
+        return self.title if isinstance(self.title, str) else self.title(names)
+
+    def render(self, source: RunFiles, shared: Mapping[str, Any]) -> str:
+        """Its HTML without the heading; `shared` is what the page gives to all sections."""
+        context = {**shared, **self.context(source)}
+        return _environment().get_template(f"sections/{self.name}.html.j2").render(context)
+
+
+@cache
+def _environment() -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
         loader=FunctionLoader(_resource),
@@ -80,15 +117,33 @@ def fill(name: str, figures: dict[str, str], **context: Any) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters.update(percent=percent, quantity=quantity, number=number, count=count, method=method)
     environment.globals["estimate"] = estimate
-    return environment.get_template(name).render(
-        **context,
-        figures={name: Markup(svg) for name, svg in figures.items()},
-        css=Markup(assets.read("viewer.css") + _resource("report.css")),
-        viewer=Markup(assets.read("d3-hierarchy.min.js") + assets.read("viewer.js")),
+    return environment
+
+
+def fill(name: str, **context: Any) -> str:
+    """The page of one template, with the styles and the viewer's script."""
+    from markupsafe import Markup
+
+    return (
+        _environment()
+        .get_template(name)
+        .render(
+            **context,
+            css=Markup(assets.read("viewer.css") + _resource("report.css")),
+            viewer=Markup(assets.read("d3-hierarchy.min.js") + assets.read("viewer.js")),
+        )
     )
+
+
+def markup(texts: Mapping[str, str]) -> dict[str, Markup]:
+    """Figures or sections as text that is not escaped again."""
+    from markupsafe import Markup
+
+    return {name: Markup(text) for name, text in texts.items()}
 
 
 def _resource(name: str) -> str:
