@@ -7,6 +7,7 @@ base install, for which the libraries that have them are too large.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from computewise.metrics import Floats, Ints
 BINS = 32
 SEEN = 20_000
 """Rows that a tree's splits are chosen by, drawn anew for each; its leaves are means of all."""
+COUNTED = 64_000
+"""Values counted at once, over several features: few calls where rows are few, in the cache where they are many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,23 +144,28 @@ def _grow(binned: Ints, target: Floats, depth: int, least: int) -> tuple[Ints, I
     """One tree by levels: features and cuts of the inner nodes, -1 where none."""
     features, cuts = np.zeros(2**depth - 1, np.int64), np.full(2**depth - 1, -1)
     at = np.zeros(len(target), np.int64)
+    block = max(1, COUNTED // len(target))
+    weights = np.tile(target.astype(np.float64), min(block, len(binned)))
     for level in range(depth):
         width, first = 2**level, 2**level - 1
-        best = np.zeros(width)
-        for feature, column in enumerate(binned):
-            slots = at * BINS + column
-            count = np.bincount(slots, minlength=width * BINS).reshape(width, BINS).cumsum(1)
-            total = np.bincount(slots, target, minlength=width * BINS).reshape(width, BINS).cumsum(1)
-            n, s = count[:, -1:], total[:, -1:]
+        nodes, best = np.arange(width), np.zeros(width)
+        for start in range(0, len(binned), block):
+            columns = binned[start : start + block]
+            shape = (len(columns), width, BINS)
+            slots = (columns + (np.arange(len(columns))[:, None] * width + at) * BINS).ravel()
+            count = np.bincount(slots, minlength=prod(shape)).reshape(shape).cumsum(2)
+            total = np.bincount(slots, weights[: len(slots)], minlength=prod(shape)).reshape(shape).cumsum(2)
+            n, s = count[..., -1:], total[..., -1:]
             with np.errstate(divide="ignore", invalid="ignore"):
                 gain = total**2 / count + (s - total) ** 2 / (n - count) - s**2 / n
             gain[(count < least) | (n - count < least)] = 0.0
-            cut = gain.argmax(1)
-            found = gain[np.arange(width), cut]
+            gain = gain.transpose(1, 0, 2).reshape(width, -1)
+            place = gain.argmax(1)
+            found = gain[nodes, place]
             better = found > best
             best[better] = found[better]
-            features[first : first + width][better] = feature
-            cuts[first : first + width][better] = cut[better]
+            features[first : first + width][better] = start + place[better] // BINS
+            cuts[first : first + width][better] = place[better] % BINS
         at = _down(binned, features, cuts, first, at)
     return features, cuts
 
