@@ -2,7 +2,7 @@
 default:
     @just --list
 
-# Run what CI runs: format, lint, types and all tests.
+# Run what CI runs: format, lint, types and all tests, the slow group too.
 check:
     bash scripts/check
 

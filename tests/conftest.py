@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from drawn_run import drawn_records, write_run
 from naive import TINY, TINY_PRM, random_weights
+from shared import shared_directory
 
 from computewise.models.embedded.engine import one_thread
 from computewise.models.embedded.weights import Weights, load_weights, save_weights
@@ -48,10 +49,12 @@ def tiny_prm(tiny_prm_path: Path) -> Weights:
 @pytest.fixture(scope="session")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a study and its report, not to be changed."""
-    directory = tmp_path_factory.mktemp("study")
-    write_run(directory, drawn_records())
-    write_report(directory)
-    return directory
+
+    def fill(directory: Path) -> None:
+        write_run(directory, drawn_records())
+        write_report(directory)
+
+    return shared_directory(tmp_path_factory, "reported", fill)
 
 
 @pytest.fixture

@@ -8,30 +8,17 @@ import random
 import re
 import tomllib
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
-from io import StringIO
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from llama import llama_server
+from quick import quick_controllers
 from servers import SERVERS, VLLM, Hosted, Little, Ollama, Server, Stating
+from shell import HOME, KEYS, Net, Said, Shell
 
-from computewise import cli
 from computewise.controller.controller import read_controller
-from computewise.http import client as http_client
-from computewise.http.transport import AiohttpTransport
-from computewise.models.embedded.engine import one_thread
-from computewise.setups import server
 
-HOME = "http://home:8000/v1"
-KEYS = {
-    "COMPUTEWISE_API_KEY": "sk-model",
-    "COMPUTEWISE_LARGE_API_KEY": "sk-larger",
-    "COMPUTEWISE_VERIFIER_API_KEY": "sk-verifier",
-}
 QUESTION = "problem 41734 of 3 steps"
 TASK = ("--delimiter", "\\n", "--grader", "exact")
 SERVED = ("--base-url", HOME, "--verifier", "logprob", *TASK)
@@ -51,12 +38,6 @@ SMALL = (
 )
 STUDY = ("study", *SERVED, *MINE, *SMALL)
 RESULTS = ("config.json", "controller.json", "bin_policy.json", "problems.jsonl", "records.jsonl", "report.html")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 class Two(VLLM):
@@ -80,71 +61,18 @@ class Judge(Server):
         return {"choices": [choice], "usage": {"prompt_tokens": 40, "completion_tokens": 1}}
 
 
-@dataclass
-class Net:
-    """Servers by host and port, in place of every socket; `keys` remembers who was sent which."""
-
-    servers: dict[str, Server]
-    keys: dict[str, set[str | None]] = field(default_factory=dict)
-
-    async def handle(self, request: httpx.Request) -> httpx.Response:
-        """As the server there does."""
-        where = request.url.netloc.decode()
-        self.keys.setdefault(where, set()).add(request.headers.get("authorization"))
-        if where not in self.servers:
-            raise httpx.ConnectError("connection refused")
-        return await self.servers[where].handle(request)
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def refusal(self) -> str:
-        """One line and exit code 2, and nothing on standard output."""
-        assert (self.code, self.out, len(self.err.splitlines())) == (2, "", 1), self
-        return self.err.removeprefix("computewise: ").strip()
-
-
-@dataclass(frozen=True)
-class Shell:
-    """Runs commands in this process, in a directory of its own, where the cache is too."""
-
-    where: Path
-    net: Net
-
-    def __call__(self, *arguments: str, **environment: str) -> Said:
-        """`computewise ARGUMENTS`."""
-        server._loaded.cache_clear()  # as a process of its own has it
-        app, out, err, code = cli.app, StringIO(), StringIO(), 0
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-            patch.chdir(self.where)
-            for name, value in {"XDG_CACHE_HOME": str(self.where / "cache"), "COLUMNS": "160", **environment}.items():
-                patch.setenv(name, value)
-            patch.setattr(http_client, "AiohttpTransport", lambda *_: httpx.MockTransport(self.net.handle))
-            patch.setattr(cli, "app", lambda **settings: app(arguments, **settings))
-            try:
-                cli.main()
-            except SystemExit as end:
-                code = int(end.code or 0)
-        return Said(code, out.getvalue(), err.getvalue())
-
-    def records(self, run: str) -> list[str]:
-        """Its records; their order is that in which they were done."""
-        return sorted((self.where / run / "records.jsonl").read_text("utf-8").splitlines())
-
-
 def write_problems(path: Path, count: int = 12) -> None:
     """As one has them oneself."""
     rng = random.Random(0)
     drawn = [(rng.randint(10_000, 89_999), rng.randint(1, 4)) for _ in range(count)]
     rows = [{"asked": f"problem {number} of {depth} steps", "gold": str(number)} for number, depth in drawn]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    with quick_controllers():
+        yield
 
 
 @pytest.fixture
@@ -589,36 +517,3 @@ def test_a_served_study_s_policy_is_followed(studied: Studied) -> None:
     said = shell("solve", QUESTION, "--base-url", HOME, *TASK, "--verifier", "none", *policy).refusal
     assert said.endswith("is for the verifier 'logprob', not for 'none': fit one for it")
     assert "is for the model 'little-1b', not for small, large" in shell("solve", "1+2", *policy).refusal
-
-
-def test_a_study_on_a_real_server(tmp_path: Path) -> None:
-    pytest.importorskip("gguf")
-    pytest.importorskip("xllamacpp")
-    from computewise.export.weights import export_gguf
-
-    file = export_gguf("small", tmp_path / "small.gguf")
-    shell = RealShell(tmp_path, Net({}))
-    with llama_server(file) as server:
-        place = ("--base-url", f"{server.url}/v1", "--verifier", "prm", "--task", "expressions", "--max-tokens", "120")
-        said = shell("study", *place, "--problems", "10", "--budgets", "1", "4", "--difficulty-samples", "4")
-        assert said.code == 0, said
-        again = shell(
-            "study", *place, "--problems", "10", "--budgets", "1", "4", "--difficulty-samples", "4", "--resume"
-        )
-        assert again.code == 0, again
-        assert re.search(r"answer: -?\d", shell("solve", "3*(4+5)-6", *place, "--strategy", "beam_search(n=8)").out)
-        solved = shell("solve", "3*(4+5)-6", *place, "--policy", "runs/study/controller.json", "--price", "0.001")
-        assert "answer: " in solved.out, solved
-    summary = json.loads((tmp_path / "runs" / "study" / "summary.json").read_text("utf-8"))
-    assert summary["failed"] == []
-    assert summary["best_fixed"][-1]["accuracy"] > 0.2
-
-
-class RealShell(Shell):
-    """With sockets."""
-
-    def __call__(self, *arguments: str, **environment: str) -> Said:
-        """See `Shell`."""
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(httpx, "MockTransport", lambda *_: AiohttpTransport(30.0, None))
-            return Shell.__call__(self, *arguments, **environment)

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 from drawn_run import HOSTILE, drawn_records, write_run
+from matplotlib.figure import Figure
 
 from computewise.errors import RunError
 from computewise.report import write_report
@@ -45,6 +46,18 @@ SECTIONS = (
 def run(reported: Path, tmp_path: Path) -> Path:
     """A copy to change."""
     return Path(shutil.copytree(reported, tmp_path / "run", ignore=shutil.ignore_patterns("report.html", "figures")))
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made as ever, but not drawn."""
+
+    def render(figure: Figure, name: str, folder: Path) -> str:
+        for kind in ("png", "svg"):
+            (folder / f"{name}.{kind}").touch()
+        return "<svg></svg>"
+
+    monkeypatch.setattr("computewise.report.study_page.render", render)
 
 
 class Outline(HTMLParser):
@@ -86,17 +99,18 @@ def test_page_loads_nothing_from_anywhere(page: str) -> None:
     assert "@import" not in page
 
 
-def test_figures_are_files_that_repeat(reported: Path, page: str) -> None:
+def test_figures_are_files_that_repeat(reported: Path, run: Path, page: str) -> None:
     names = {path.stem for path in (reported / "figures").glob("*.png")}
     assert {"methods_generations", "choices_flops", "bins_4", "bins_16", "bins_64", "exchange"} <= names
     assert names == {path.stem for path in (reported / "figures").glob("*.svg")}
-    before = (reported / "figures" / "exchange.svg").read_bytes()
-    assert write_report(reported).read_text(encoding="utf-8") == page
-    assert (reported / "figures" / "exchange.svg").read_bytes() == before
+    assert write_report(run).read_text(encoding="utf-8") == page
+    for name in names:
+        assert (run / "figures" / f"{name}.svg").read_bytes() == (reported / "figures" / f"{name}.svg").read_bytes()
     for relative in re.findall(r'href="(figures/[^"]+)"', page):
         assert (reported / relative).is_file()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_run_itself_is_only_read(run: Path) -> None:
     with (run / "records.jsonl").open("ab") as file:
         file.write(b'{"purpose":"po')
@@ -180,6 +194,7 @@ def test_nothing_is_claimed_where_every_interval_holds_zero(summary: dict[str, A
     assert text.count("not distinguishable from") >= 3
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_failed_problem_is_named(tmp_path: Path) -> None:
     config = StudyConfig(problems=12, budgets=(1, 4), difficulty_samples=8, repeats=2)
     records = drawn_records(config)
@@ -189,6 +204,7 @@ def test_failed_problem_is_named(tmp_path: Path) -> None:
     assert "the model &lt;broke&gt;" in write_report(tmp_path).read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_run_without_searches_or_trees_still_reports(tmp_path: Path) -> None:
     config = StudyConfig(problems=20, budgets=(1, 2), difficulty_samples=8, repeats=2)
     write_run(tmp_path, drawn_records(config), config)
@@ -200,6 +216,7 @@ def test_run_without_searches_or_trees_still_reports(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("problems", [10, 20])
+@pytest.mark.usefixtures("undrawn")
 def test_budget_of_one_leaves_revisions_out(tmp_path: Path, problems: int) -> None:
     config = StudyConfig(problems=problems, budgets=(1,), difficulty_samples=8, repeats=2)
     write_run(tmp_path, drawn_records(config), config)
@@ -213,6 +230,7 @@ def test_budget_of_one_leaves_revisions_out(tmp_path: Path, problems: int) -> No
     assert "revisions, best ratio" not in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_few_problems_still_report(tmp_path: Path) -> None:
     config = StudyConfig(problems=10, budgets=(1, 4, 16), difficulty_samples=8, repeats=2)
     write_run(tmp_path, drawn_records(config), config)

@@ -12,12 +12,15 @@ from contextlib import closing
 from pathlib import Path
 
 import msgspec
+import pytest
 from kill_driver import IN_FLIGHT, PROBLEMS, STRATEGIES, WIDTH, record_of
 
 from computewise.core import Completion
 from computewise.runs import Record, RunDirectory, read_records, record_key
 from computewise.session import derive_seed
 from computewise.testing import SimulatedModel, SimulatedPRM
+
+pytestmark = pytest.mark.slow
 
 KILLS = 20
 DRIVER = Path(__file__).parents[1] / "support" / "kill_driver.py"

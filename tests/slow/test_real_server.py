@@ -32,6 +32,7 @@ from computewise.verifiers.embedded import EmbeddedPRM
 
 pytest.importorskip("gguf")
 pytest.importorskip("xllamacpp")
+pytestmark = pytest.mark.slow
 
 TASK = TASKS["expressions"]
 PROBLEMS = TASK.problems("test", 12, 7)

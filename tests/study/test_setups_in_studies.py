@@ -9,16 +9,14 @@ import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from doubles import CountingTask
+from quick import quick_controllers
 from simulated_source import LABELS, WATCHED, SimulatedSource, Watched
 
-from computewise.controller.rule import RuleFitter
-from computewise.controller.trees import Recipe
 from computewise.core import Role, Task
 from computewise.costs import NO_VERIFIER, Prices, Shape, Speeds
 from computewise.errors import ModelError, RunError, SpendLimitError, UsageError
@@ -43,13 +41,12 @@ POOL = Run("pool", "model", strategy_to_dict(BestOfN(4)), 0, 4)
 
 
 @pytest.fixture(autouse=True)
-def hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing watched yet, and controllers that learn less than they do in a study."""
+def hasty() -> Iterator[None]:
+    """Nothing watched yet, and quick controllers."""
     for name, value in vars(Watched()).items():
         setattr(WATCHED, name, value)
-    learner = partial(RuleFitter, numbers=50_000, recipe=Recipe(trees=5))
-    monkeypatch.setattr("computewise.study.analysis.controller.RuleFitter", learner)
-    yield
+    with quick_controllers():
+        yield
     assert WATCHED.running == 0, "a model was left running"
     assert WATCHED.opened == WATCHED.closed, "a source was left open"
 

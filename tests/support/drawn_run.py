@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import random
-from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 import msgspec
+from quick import quick_controllers
 
-from computewise.controller.rule import RuleFitter
-from computewise.controller.trees import Recipe
 from computewise.core import Usage
 from computewise.models.embedded.engine import one_thread
 from computewise.runs import FORMAT, CandidateRecord, NodeRecord, Record
 from computewise.setups.embedded import embedded_roles
 from computewise.strategies import strategy_to_dict
-from computewise.study.analysis import controller
 from computewise.study.analysis.analyse import Analysis, analyse
 from computewise.study.analysis.summary import policy_file, summarise
 from computewise.study.plan import TREE_OF, Run, StudyConfig, plan
@@ -95,9 +91,8 @@ def _tree(rng: random.Random, outcomes: list[CandidateRecord]) -> list[NodeRecor
 
 
 def analysed(records: list[Record], config: StudyConfig = CONFIG) -> Analysis:
-    """With controllers that learn less than they do in a study: how good they are is not what is tested."""
-    hasty = partial(RuleFitter, numbers=100_000, recipe=Recipe(trees=10))
-    with one_thread(), patch.object(controller, "RuleFitter", hasty):
+    """With quick controllers."""
+    with one_thread(), quick_controllers():
         return analyse(config, plan(config, MODELS), records, MODELS)
 
 

@@ -20,6 +20,7 @@ from computewise.verifiers.templates import find_template
 
 for module in ("gguf", "xllamacpp", "torch", "transformers"):
     pytest.importorskip(module, reason=f"this test needs {module}")
+pytestmark = pytest.mark.slow
 
 PROBLEM = Problem("p", "3*(4+5)-6")
 SOLUTIONS = [candidate("3*9-6\n", "27-6\n", "21"), candidate("3*8-6\n", "24-6"), candidate("17\n", "\n", scores=(0.5,))]

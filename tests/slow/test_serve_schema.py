@@ -18,6 +18,8 @@ schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis, o
 general = pytest.importorskip("schemathesis.checks")
 conformance = pytest.importorskip("schemathesis.specs.openapi.checks")
 
+pytestmark = pytest.mark.slow
+
 BOUNDS = ServerSettings(most_generations=4, efforts={"low": 1.0, "medium": 2.0, "high": 4.0}, timeout=20.0, traces=20)
 OPERATIONS = {
     ("POST", CHAT),

@@ -55,7 +55,7 @@ from computewise.training.verifier import VerifierRecipe, _rows  # noqa: E402
 torch.set_num_threads(1)
 
 pytestmark = [
-    pytest.mark.training,
+    pytest.mark.slow,
     # bf16 activations meet fp32 gains: right, only not PyTorch's fused kernel.
     pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight"),
 ]

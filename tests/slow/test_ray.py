@@ -24,7 +24,10 @@ from computewise.study.run import measure
 
 pytest.importorskip("ray")
 # Ray leaves files, sockets and processes to the collector, and announces changes of its own settings.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning:ray")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning:ray"),
+]
 
 MEMORY = 80 * 2**20
 RUNS = [Run("pool", "model", strategy_to_dict(BestOfN(4)), seed, 4) for seed in range(3)]

@@ -19,6 +19,7 @@ from computewise.tasks.arithmetic import TASKS
 
 pytest.importorskip("gguf")
 pytest.importorskip("xllamacpp")
+pytestmark = pytest.mark.slow
 
 PROBLEMS = [problem for task in TASKS.values() for problem in task.problems("test", 100, 0)]
 
