@@ -9,13 +9,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from shell import Said, Shell
 
 
-def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """`computewise ARGUMENTS`."""
-    return subprocess.run(
-        [sys.executable, "-m", "computewise", *arguments], capture_output=True, text=True, check=False, cwd=cwd
-    )
+def process(*command: str, cwd: Path) -> Said:
+    """`python COMMAND`, in a process of its own."""
+    ended = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False, cwd=cwd)
+    return Said(ended.returncode, ended.stdout, ended.stderr)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Shell:
+    """Commands in this process."""
+    return Shell(tmp_path)
 
 
 POLICY = ["solve", "1+2*3", "--policy", "expressions"]
@@ -74,120 +80,119 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_line_and_exit_code_2(name: str, tmp_path: Path) -> None:
+def test_a_mistake_is_one_line_and_exit_code_2(name: str, run: Shell) -> None:
     arguments, said = MISTAKES[name]
-    result = run(*arguments, cwd=tmp_path)
-    assert result.returncode == 2, result
-    assert result.stdout == ""
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    assert said in result.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert said in run(*arguments).refusal
+    assert list(run.where.iterdir()) == []
 
 
-def test_corrupt_weights_are_one_line(tmp_path: Path) -> None:
+def test_a_mistake_ends_a_process_of_its_own(tmp_path: Path) -> None:
+    arguments, said = MISTAKES["unknown command"]
+    assert said in process("-m", "computewise", *arguments, cwd=tmp_path).refusal
+
+
+def test_corrupt_weights_are_one_line(run: Shell, tmp_path: Path) -> None:
     path = tmp_path / "broken.safetensors"
     path.write_bytes(b"not weights at all")
     result = run("solve", "1+2*3", "--weights", str(path))
-    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
-    assert "corrupt weights file" in result.stderr
+    assert (result.code, len(result.err.splitlines())) == (2, 1)
+    assert "corrupt weights file" in result.err
 
 
-def test_a_run_directory_of_another_configuration_is_refused_untouched(tmp_path: Path) -> None:
+def test_a_run_directory_of_another_configuration_is_refused_untouched(run: Shell, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"task": "stories"}))
     (tmp_path / "records.jsonl").write_text("precious\n")
     result = run("study", "--out", str(tmp_path), "--resume")
-    assert result.returncode == 2
-    assert "another configuration" in result.stderr
+    assert result.code == 2
+    assert "another configuration" in result.err
     assert (tmp_path / "records.jsonl").read_text() == "precious\n"
 
 
-def test_solve_shows_steps_scores_answer_and_cost() -> None:
+def test_solve_shows_steps_scores_answer_and_cost(run: Shell) -> None:
     result = run("solve", "3*(4+5)-6")
-    assert result.returncode == 0, result.stderr
+    assert result.code == 0, result.err
     for shown in ("3*9-6", "27-6", "answer: 21", "FLOPs", "tokens sampled"):
-        assert shown in result.stdout
-    assert re.search(r"0\.\d\d|1\.00", result.stdout)
+        assert shown in result.out
+    assert re.search(r"0\.\d\d|1\.00", result.out)
 
 
-def test_a_budget_too_small_for_a_token_is_said() -> None:
+def test_a_budget_too_small_for_a_token_is_said(run: Shell) -> None:
     result = run("solve", "1+2*3", "--budget", "5")
-    assert result.returncode == 0, result.stderr
-    assert "none finished" in result.stdout
-    assert "the token budget ended the search" in result.stdout
+    assert result.code == 0, result.err
+    assert "none finished" in result.out
+    assert "the token budget ended the search" in result.out
 
 
-def test_solve_prints_json_that_adds_up() -> None:
+def test_solve_prints_json_that_adds_up(run: Shell) -> None:
     result = run("solve", "3*(4+5)-6", "--strategy", "beam_search(n=16)", "--json")
-    told = json.loads(result.stdout)
+    told = json.loads(result.out)
     assert told["answer"] == "21"
     assert told["correct"] is True
     assert told["strategy"] == {"name": "beam_search", "n": 16, "width": 4}
     assert told["usage"]["samples"] == len(told["explored"])
     parts = ("prompt", "completion", "verifier")
     assert told["flops"]["total"] == pytest.approx(sum(told["flops"][part] for part in parts))
-    assert run("solve", "3*(4+5)-6", "--json").stdout == result.stdout
+    assert process("-m", "computewise", "solve", "3*(4+5)-6", "--json", cwd=run.where).out == result.out
 
 
 MISTAKEN = ["12*(3-4)+25*(7-2)-88", "--strategy", "step_revisions(chain_length=4, chains=2)"]
 """What `small` seldom gets right at once."""
 
 
-def test_steps_are_revised_by_a_model_that_cannot_and_the_changes_are_shown() -> None:
+def test_steps_are_revised_by_a_model_that_cannot_and_the_changes_are_shown(run: Shell) -> None:
     result = run("solve", *MISTAKEN, "--seed", "1")
-    assert result.returncode == 0, result.stderr
-    assert "answer: 25  (right)" in result.stdout
-    assert "step_revisions(chain_length=4, chains=2" in result.stdout
-    shown = " ".join(result.stdout.replace("│", " ").split())
+    assert result.code == 0, result.err
+    assert "answer: 25  (right)" in result.out
+    assert "step_revisions(chain_length=4, chains=2" in result.out
+    shown = " ".join(result.out.replace("│", " ").split())
     assert re.search(r"\[-[0-9]+-\]\{\+125\+\}-88", shown)
 
 
-def test_a_policy_shows_what_it_decided_and_why() -> None:
-    shown = run("solve", "3*(4+5)-67*(13-6)", "--policy", "expressions").stdout
+def test_a_policy_shows_what_it_decided_and_why(run: Shell) -> None:
+    shown = run("solve", "3*(4+5)-67*(13-6)", "--policy", "expressions").out
     assert "escalate: large, greedy" in shown
     assert "answer: -442  (right)" in shown
-    cheap = json.loads(run("solve", "3*(4+5)-67*(13-6)", "--policy", "expressions", "--price", "1", "--json").stdout)
-    dear = json.loads(
-        run("solve", "3*(4+5)-67*(13-6)", "--policy", "expressions", "--accuracy", "0.9", "--json").stdout
-    )
+    cheap = json.loads(run("solve", "3*(4+5)-67*(13-6)", "--policy", "expressions", "--price", "1", "--json").out)
+    dear = json.loads(run("solve", "3*(4+5)-67*(13-6)", "--policy", "expressions", "--accuracy", "0.9", "--json").out)
     assert [one["kind"] for one in cheap["decisions"]] == ["more", "stop"]
     assert cheap["flops"] < dear["flops"]
     assert dear["usage"].keys() == {"small", "large"}
 
 
-def test_json_says_what_revises_what() -> None:
-    told = json.loads(run("solve", *MISTAKEN, "--seed", "1", "--json").stdout)
+def test_json_says_what_revises_what(run: Shell) -> None:
+    told = json.loads(run("solve", *MISTAKEN, "--seed", "1", "--json").out)
     assert told["strategy"] == {"name": "step_revisions", "chain_length": 4, "chains": 2, "trust": 0.9}
     assert told["answer"] == "25"
     revises = {one["id"]: one["revises"] for one in told["explored"]}
     assert revises == {id: "." in id for id in revises}
     assert any(revises.values())
-    searched = json.loads(run("solve", "3*(4+5)-6", "--strategy", "beam_search(n=4)", "--json").stdout)
+    searched = json.loads(run("solve", "3*(4+5)-6", "--strategy", "beam_search(n=4)", "--json").out)
     assert any(one["parent"] for one in searched["explored"])
     assert not any(one["revises"] for one in searched["explored"])
 
 
-def test_a_model_trained_to_revise_revises_whole_attempts() -> None:
+def test_a_model_trained_to_revise_revises_whole_attempts(run: Shell) -> None:
     flags = ["--strategy", "revisions(chain_length=3, chains=2)", "--model", "revision_paper"]
-    told = json.loads(run("solve", MISTAKEN[0], *flags, "--json").stdout)
+    told = json.loads(run("solve", MISTAKEN[0], *flags, "--json").out)
     assert [one["id"] for one in told["explored"]] == ["0", "0.0", "0.0.0", "1", "1.0", "1.0.0"]
     assert sum(one["revises"] for one in told["explored"]) == 4
     assert told["usage"]["samples"] == 6
-    assert "revisions(chain_length=3, chains=2)" in run("solve", MISTAKEN[0], *flags).stdout
+    assert "revisions(chain_length=3, chains=2)" in run("solve", MISTAKEN[0], *flags).out
 
 
-def test_a_story_is_solved() -> None:
+def test_a_story_is_solved(run: Shell) -> None:
     story = "Ann has 12 apples. Ann buys 3 bags of 4. Ann loses 5. How many apples?"
-    told = json.loads(run("solve", story, "--task", "stories", "--json").stdout)
+    told = json.loads(run("solve", story, "--task", "stories", "--json").out)
     assert told["answer"] is not None
     assert told["correct"] is None
 
 
-def test_help_names_every_command_and_every_option_is_explained() -> None:
-    top = run("--help").stdout
+def test_help_names_every_command_and_every_option_is_explained(run: Shell) -> None:
+    top = run("--help").out
     assert all(command in top for command in ("study", "solve", "report", "train"))
-    assert "train" in run("train", "--help").stdout
+    assert "train" in run("train", "--help").out
     for option in ("--problems", "--budgets", "--seeds", "--resume", "--out", "--workers"):
-        assert option in run("study", "--help").stdout
+        assert option in run("study", "--help").out
 
 
 def test_training_without_pytorch_says_what_to_install(tmp_path: Path) -> None:
@@ -197,7 +202,7 @@ def test_training_without_pytorch_says_what_to_install(tmp_path: Path) -> None:
         "sys.argv = ['computewise', 'train', 'small'];"
         "from computewise.cli import main; main()"
     )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert result.returncode == 2
-    assert "computewise[train]" in result.stderr
+    result = process("-c", script, cwd=tmp_path)
+    assert result.code == 2
+    assert "computewise[train]" in result.err
     assert list(tmp_path.iterdir()) == []

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import random
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from quick import quick_controllers
+from shell import Said, Shell
 
 from computewise.controller.controller import read_controller
 from computewise.errors import RunError
-from computewise.models.embedded.engine import one_thread
 from computewise.report.replay_page import confidence_rule, write_replay_report
 
 RULES = ("uniform", "controller", "plain_rule", "oracle")
@@ -29,8 +28,8 @@ Row = dict[str, Any]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
+def _quick() -> Iterator[None]:
+    with quick_controllers():
         yield
 
 
@@ -76,10 +75,9 @@ def write(path: Path, rows: list[Row]) -> Path:
     return path
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, where: Path) -> Said:
     """`computewise replay ARGUMENTS`."""
-    command = [sys.executable, "-m", "computewise", "replay", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return Shell(where)("replay", *map(str, arguments))
 
 
 def strict(path: Path) -> Any:
@@ -93,10 +91,10 @@ def strict(path: Path) -> Any:
 
 def finished(*arguments: str | Path, out: Path) -> Row:
     """The summary of a run that went well, its page checked for standing alone."""
-    result = run(*arguments, *QUICK, "--out", out)
-    assert result.returncode == 0, result.stderr
-    assert result.stderr == ""
-    assert result.stdout.endswith(f"report: {out / 'report.html'}\n")
+    said = run(*arguments, *QUICK, "--out", out, where=out.parent)
+    assert said.code == 0, said
+    assert said.err == ""
+    assert said.out.endswith(f"report: {out / 'report.html'}\n")
     summary: Row = strict(out / "summary.json")
     assert set(summary["frontier"]) == set(RULES)
     for rule in RULES:
@@ -252,11 +250,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_mistake_is_one_line_and_exit_code_2(name: str, files: Path, tmp_path: Path) -> None:
     arguments, said = MISTAKES[name]
     out = tmp_path / "out"
-    result = run(*(files / one if one.endswith((".jsonl", ".txt")) else one for one in arguments), "--out", out)
-    assert result.returncode == 2, result
-    assert result.stdout == ""
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    assert said in result.stderr
+    named = [files / one if one.endswith((".jsonl", ".txt")) else one for one in arguments]
+    assert said in run(*named, "--out", out, where=tmp_path).refusal
     assert not out.exists()
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from unittest.mock import patch
 
 from computewise.controller.rule import RuleFitter
 from computewise.controller.trees import Recipe
 
+FITTING = ("study.analysis.controller", "study.recorded.run", "study.recorded.evaluate")
+
 
 @contextmanager
 def quick_controllers() -> Iterator[None]:
-    """In it, studies fit controllers that learn less than they should, for tests of anything but how good they are."""
+    """In it, a study or replay fits controllers that learn less, for tests of anything but how good they are."""
     learner = partial(RuleFitter, numbers=50_000, recipe=Recipe(trees=5))
-    with patch("computewise.study.analysis.controller.RuleFitter", learner):
+    with ExitStack() as stack:
+        for module in FITTING:
+            stack.enter_context(patch(f"computewise.{module}.RuleFitter", learner))
         yield
