@@ -61,16 +61,16 @@ def answer(n: int) -> bytes:
 
 
 class Waiting(asyncio.Protocol):
-    """Answers /v1/MILLISECONDS/N/completions after so long with so many choices; one request at a time a connection."""
+    """Answers /v1/MILLISECONDS/N/completions after that time with N choices; one request at a time on a connection."""
 
     answers = {n: answer(n) for n in (1, 16)}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client came."""
+        """A client has connected."""
         self._transport, self._held = transport, b""
 
     def data_received(self, data: bytes) -> None:
-        """A part of a request."""
+        """A part of a request has arrived."""
         self._held += data
         head, separator, body = self._held.partition(b"\r\n\r\n")
         if not separator or len(body) < int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]):
@@ -85,7 +85,7 @@ class Waiting(asyncio.Protocol):
 
 
 async def serve() -> None:
-    """Until killed; prints the port."""
+    """Serve until killed; prints the port."""
     server = await asyncio.get_running_loop().create_server(Waiting, "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
@@ -121,7 +121,7 @@ BODY = {
 
 
 def by_client(url: str, n: int) -> tuple[Once, Close]:
-    """`HttpClient.post`: the same without the model around it."""
+    """`HttpClient.post`: the same request without the model around it."""
     client = HttpClient(url)
 
     async def once() -> object:
@@ -131,7 +131,7 @@ def by_client(url: str, n: int) -> tuple[Once, Close]:
 
 
 def by_httpx(url: str, n: int) -> tuple[Once, Close]:
-    """`httpx.AsyncClient` as it comes, but for its limit of connections."""
+    """`httpx.AsyncClient` with its defaults, but for its limit of connections."""
     client = httpx.AsyncClient(limits=httpx.Limits(max_connections=None, max_keepalive_connections=None), timeout=600)
 
     async def once() -> object:
@@ -141,7 +141,7 @@ def by_httpx(url: str, n: int) -> tuple[Once, Close]:
 
 
 def by_sockets(url: str, n: int) -> tuple[Once, Close]:
-    """Streams of asyncio's and nothing else: neither is the request built nor the answer read."""
+    """Only asyncio's streams: neither is the request built nor the answer parsed."""
     where = httpx.URL(url)
     body = json.dumps({**BODY, "n": n}).encode()
     request = (
@@ -168,7 +168,7 @@ WAYS = {"ServerModel": by_model, "HttpClient": by_client, "bare httpx": by_httpx
 
 
 async def measure(way: str, url: str, n: int, most: int, seconds: float) -> dict[str, float]:
-    """`most` in flight for `seconds`, after each has been through once."""
+    """Keep `most` requests in flight for `seconds`, after a warm-up of each."""
     once, close = WAYS[way](url, n)
     spread = int(url.split("/")[-2]) / 1000 / most
     took: list[float] = []

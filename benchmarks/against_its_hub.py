@@ -57,7 +57,7 @@ class Measured:
     sampled: int
     requests: int
     server: float = 0.0
-    """Seconds of the server's processor: what does not depend on who else uses the machine."""
+    """Seconds of the server's processor, which do not depend on other load on the machine."""
 
     @property
     def pace(self) -> float:
@@ -67,26 +67,26 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """The verifier of both sides behind our protocol."""
+    """The verifier of both sides in our protocol."""
 
     seconds: float
     name: str = "timed"
     parameters: int = 0
 
     async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
-        """See `computewise.core.Verifier.score`; what a candidate brings is not scored again."""
+        """See `computewise.core.Verifier.score`; scores that a candidate already has are kept."""
         last = await scores(problem.prompt, [candidate.text for candidate in candidates], self.seconds)
         return [
             (*c.scores, *[score] * (len(c.steps) - len(c.scores))) for c, score in zip(candidates, last, strict=True)
         ], Usage()
 
     def value(self, scores: Sequence[float]) -> float:
-        """The last step's."""
+        """The last step's score."""
         return scores[-1]
 
 
 async def ours(url: str, method: str, seconds: float, seed: int) -> Measured:
-    """All problems at once, as a study runs them."""
+    """Run all problems at once, as a study does."""
     served = await probe_model(f"{url}/v1", None)
     async with HttpClient(served.base_url, concurrency=served.capabilities.slots or CONCURRENCY) as client:
         model = await connect_model(served, client, delimiter=TASK.delimiter)
@@ -102,7 +102,7 @@ async def ours(url: str, method: str, seconds: float, seed: int) -> Measured:
 
 
 def theirs(url: str, method: str, seconds: float, interpreter: str, at_once: int) -> Measured:
-    """By the driver, in its_hub's own environment."""
+    """Run the driver in its_hub's own environment."""
     prompts = [problem.prompt for problem in PROBLEMS]
     job: dict[str, Any] = {"url": url, "method": method, "prompts": prompts, "seconds": seconds, "n": N, "width": WIDTH}
     driver = Path(__file__).with_name("its_hub_driver.py")
@@ -116,18 +116,18 @@ def theirs(url: str, method: str, seconds: float, interpreter: str, at_once: int
 
 
 def right(answers: Sequence[str]) -> float:
-    """The share of answers that are."""
+    """The share of right answers."""
     return statistics.mean(TASK.correct(p, TASK.answer(a)) for p, a in zip(PROBLEMS, answers, strict=True))
 
 
 def processor(server: LlamaServer) -> float:
-    """Seconds of it that the server has used (Linux)."""
+    """Seconds of the processor that the server has used (Linux)."""
     fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def compare(server: LlamaServer, method: str, seconds: float, interpreter: str, repeats: int) -> None:
-    """All three in turn, `repeats` times, every other time backwards; print each pass, the medians and the ratios."""
+    """Run all three in turn, `repeats` times, every other time in reverse; print each pass, medians and ratios."""
     found: dict[str, list[Measured]] = {"computewise": [], "its_hub": [], f"its_hub, {AT_ONCE} at once": []}
     for repeat in range(repeats):
         for name in sorted(found, reverse=repeat % 2 == 1):
@@ -151,7 +151,7 @@ def compare(server: LlamaServer, method: str, seconds: float, interpreter: str, 
 
 
 def main() -> None:
-    """Both methods."""
+    """Compare both methods."""
     interpreter, repeats, seconds = (*sys.argv[1:], *DEFAULTS[len(sys.argv) - 2 :])[:3]
     with (
         tempfile.TemporaryDirectory() as directory,

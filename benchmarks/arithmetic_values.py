@@ -1,4 +1,4 @@
-"""A verifier of known cost for both sides of a benchmark: an exact one, which takes a fixed time a call to say so."""
+"""An exact verifier of known cost for both sides of a benchmark: each call takes a fixed time."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _ALLOWED = re.compile(r"[0-9+*() -]{1,200}")
 
 
 async def scores(prompt: str, solutions: Sequence[str], seconds: float) -> list[float]:
-    """1 for every solution whose last line still has the problem's value; `seconds` for them all, as a batch takes."""
+    """1 for every solution whose last line still has the problem's value; `seconds` is the time for a whole batch."""
     await asyncio.sleep(seconds)
     value = value_of(prompt)
     return [float(value_of(solution.rstrip("\n").rsplit("\n", 1)[-1]) == value) for solution in solutions]
 
 
 def value_of(line: str) -> int | None:
-    """Of an arithmetic expression; None where the line is none."""
+    """The value of an arithmetic expression; None where the line is none."""
     if "**" in line or not _ALLOWED.fullmatch(line):
         return None
     try:

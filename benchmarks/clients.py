@@ -1,4 +1,4 @@
-"""Clients of a soak: each asks, is answered or hangs up, and asks again."""
+"""Clients of a soak test: each sends a request, reads the answer or disconnects, and starts again."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from load import Connection
 from proxies import computewise
 
 PASS = 0
-"""In place of a number of samples: a request passed through."""
+"""Stands for a request that is passed through, in place of a number of samples."""
 SAMPLES = (PASS, 1, 4, 8)
 BREAKS_OFF = 0.05
-"""Share of requests that their client breaks off."""
+"""Share of requests whose client disconnects early."""
 BREAKS_WITHIN = 4.0
-"""Seconds after which it has done so."""
+"""Seconds after which it has disconnected."""
 REQUESTS = {
     (n, stream): computewise().asked(n, **({"stream": True} if stream else {}))
     for n, stream in itertools.product(SAMPLES, (False, True))
@@ -28,7 +28,7 @@ REQUESTS = {
 
 @dataclass(slots=True)
 class Tally:
-    """How requests ended, what was wrong with some, and the seconds that answers took by samples asked for."""
+    """The ends of requests, the faults of some, and the seconds that answers took by number of samples."""
 
     ended: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Tally:
 
 
 async def client(port: int, seed: int, end: float, tally: Tally) -> None:
-    """Asks until `end` of the monotonic clock."""
+    """Send requests until `end` on the monotonic clock."""
     chance, connection = random.Random(seed), Connection(port)
     try:
         while time.monotonic() < end:
@@ -52,7 +52,7 @@ async def client(port: int, seed: int, end: float, tally: Tally) -> None:
 
 
 async def _broken_off(connection: Connection, sent: bytes, seconds: float) -> None:
-    """Whatever had come by then."""
+    """Read what has arrived so far."""
     asked = asyncio.create_task(connection.ask(sent))
     await asyncio.wait([asked], timeout=seconds)
     connection.close()
@@ -61,7 +61,7 @@ async def _broken_off(connection: Connection, sent: bytes, seconds: float) -> No
 
 
 async def _asked(connection: Connection, n: int, stream: bool, tally: Tally) -> float:
-    """Ask once; seconds that the server wants the client to wait."""
+    """Send one request; returns the seconds that the server asks to wait."""
     began = time.perf_counter()
     try:
         answer = await connection.ask(REQUESTS[n, stream])

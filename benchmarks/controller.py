@@ -66,11 +66,11 @@ RIVALS: tuple[Strategy, ...] = (
     *(StepRevisions(length, 1) for length in (4, 16, 64)),
     StepRevisions(32, 2),
 )
-"""What the controller has to beat, besides best-of-N and the arms it draws by."""
+"""The rivals of the controller, besides best-of-N and the arms it draws by."""
 
 
 def arms(seed: int) -> dict[str, list[Run]]:
-    """The runs that each arm draws from."""
+    """The runs whose records are the draws of each arm."""
     return {
         "samples": [Run("pool", MODEL, strategy_to_dict(BestOfN(64)), seed, 64)],
         "particle filter": [
@@ -83,12 +83,12 @@ def arms(seed: int) -> dict[str, list[Run]]:
 
 
 def rivals(seed: int) -> list[Run]:
-    """The fixed strategies to beat."""
+    """The runs of the fixed strategies."""
     return [Run("rival", MODEL, strategy_to_dict(strategy), seed, 16) for strategy in RIVALS]
 
 
 def run(split: str, problems: int, runs: Sequence[Run]) -> Records:
-    """Each run's records, by problem; what is recorded is not run again."""
+    """The records of each run by problem; recorded runs are not repeated."""
     asked = find_task(TASK).problems(split, problems, 0)
     directory = RunDirectory(Path("runs") / f"controller-{split}", {"split": split}, resume=True)
     records = measure(runs, SOURCE, asked, directory, executor=executor_for(SOURCE), progress=_progress)
@@ -111,7 +111,7 @@ def fit(problems: int) -> None:
 
 
 def prove(problems: int, seeds: int) -> None:
-    """The shipped policy beside everything fixed."""
+    """Compare the shipped policy with all fixed strategies."""
     held = [arms(seed) for seed in range(seeds)]
     records = run("test", problems, _each(*held) + rivals(0))
     one_thread()
@@ -147,7 +147,7 @@ def prove(problems: int, seeds: int) -> None:
 
 
 def beside_large(problems: int) -> None:
-    """The shipped policy at no more than the cost of `large`'s greedy answer, and at a quarter of best-of-64's."""
+    """Compare the shipped policy with `large`'s greedy answer, and with best-of-64 at a quarter of its cost."""
     held = arms(0)
     records = run("test", problems, _each(held))
     one_thread()
@@ -168,7 +168,7 @@ def beside_large(problems: int) -> None:
 
 
 def _quarter(path: walked.StoppingPath, most: Outcome, seeds: int) -> None:
-    """The least share of best-of-64's cost from which on the controller is as accurate."""
+    """The least share of best-of-64's cost from which on the controller is as accurate as best-of-64."""
     least = None
     for share in np.arange(1.0, 0.0, -1 / 64):
         if path.at(path.price(share * float(most[1].mean())))[0].mean() < most[0].mean():
@@ -228,7 +228,7 @@ def _of(held: dict[str, list[Run]], records: Records) -> dict[str, Runs]:
 
 
 def _each(*held: dict[str, list[Run]]) -> list[Run]:
-    """Every run once."""
+    """The distinct runs."""
     found: list[Run] = []
     for one in (one for each in held for runs in each.values() for one in runs):
         if one not in found:

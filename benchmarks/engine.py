@@ -76,7 +76,7 @@ def generate_rate(llama: LlamaForCausalLM, prompts: list[str]) -> float:
 
 
 def check_agreement(llama: LlamaForCausalLM, prompt: str, model: EmbeddedModel) -> None:
-    """The two must say the same greedily, or the comparison is of different models."""
+    """Check that both give the same greedy solutions: otherwise the comparison is between different models."""
     ids = torch.tensor([prompt_tokens(prompt)])
     settings = GenerationConfig(do_sample=False, max_new_tokens=200, eos_token_id=END, pad_token_id=END)
     out = llama.generate(ids, attention_mask=torch.ones_like(ids), generation_config=settings)[0, ids.shape[1] :]
@@ -85,7 +85,7 @@ def check_agreement(llama: LlamaForCausalLM, prompt: str, model: EmbeddedModel) 
 
 
 def as_llama(weights: Weights) -> LlamaForCausalLM:
-    """The same tensors under transformers' names."""
+    """The weights under transformers' names."""
     config = weights.config
     llama = LlamaForCausalLM(
         LlamaConfig(

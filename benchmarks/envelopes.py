@@ -1,4 +1,4 @@
-"""OpenAI's envelopes, strictly: what is missing, or of another type, is a fault."""
+"""OpenAI's envelopes, checked strictly: a missing field or one of another type is a fault."""
 
 from __future__ import annotations
 

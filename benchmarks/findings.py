@@ -27,7 +27,7 @@ MIDDLE = (1, 2, 3)
 
 
 def main(directory: Path) -> None:
-    """Print one line a finding."""
+    """Print one line for each finding."""
     analysis = read(directory)
     correct = np.concatenate([pool.correct for pool in analysis.pools], 1)
     bins = analysis.difficulty.bins["oracle"]
@@ -64,7 +64,7 @@ def read(directory: Path) -> Analysis:
 
 
 def find(analysis: Analysis, label: str, n: int) -> StrategyRow:
-    """The row of that label and budget."""
+    """The row with that label and budget."""
     return next(row for row in analysis.rows if row.label == label and row.n == n)
 
 
@@ -76,7 +76,7 @@ def compare(name: str, one: StrategyRow, other: StrategyRow, bins: np.ndarray) -
 
 
 def estimate(per_problem: Floats) -> str:
-    """Mean and interval."""
+    """A mean and its interval as text."""
     low, high = bootstrap(per_problem)
     return f"{per_problem.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 

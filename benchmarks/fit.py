@@ -1,4 +1,4 @@
-"""What it takes to fit a controller, and to ask it: 500 problems, 12 strategies, 64 samples each.
+"""Time and memory to fit a controller and to ask it for an action: 500 problems, 12 strategies, 64 samples each.
 
 python benchmarks/fit.py
 """
@@ -22,7 +22,7 @@ ASKED = 200
 
 
 def problem(number: int, rng: np.random.Generator) -> ProblemSamples:
-    """Right with a chance of its own, by arms of rising cost; one of nine answers."""
+    """Problems with random chances of a right sample, and arms of rising cost; one of nine answers is right."""
     chance = rng.beta(0.5, 0.5)
     arms = {}
     for arm in range(STRATEGIES):

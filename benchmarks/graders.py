@@ -57,14 +57,14 @@ def read(grader: MathGrader, text: str) -> str:
 
 
 def bare(gold: str, pred: str) -> bool:
-    """What math-verify says."""
+    """The grade by math-verify."""
     from math_verify import parse, verify
 
     return any(verify(parse(form % gold), parse(form % pred)) for form in ("%s", "$%s$"))
 
 
 def compare(path: Path, grader: MathGrader) -> None:
-    """Print agreement, a suite a line, and what was judged differently."""
+    """Print the agreement by suite, and the pairs that were judged differently."""
     ours: Counter[str] = Counter()
     theirs: Counter[str] = Counter()
     total: Counter[str] = Counter()
@@ -84,8 +84,8 @@ def compare(path: Path, grader: MathGrader) -> None:
 
 
 def torment(grader: MathGrader) -> None:
-    """Print what each hostile input takes, its key and a comparison together."""
-    grader.correct(r"\sqrt{8}", r"2\sqrt{2}")  # the workers stand
+    """Print the time for each hostile input: its key and one comparison."""
+    grader.correct(r"\sqrt{8}", r"2\sqrt{2}")  # starts the workers
     slowest = 0.0
     for name, text in HOSTILE.items():
         begun = time.perf_counter()
@@ -98,7 +98,7 @@ def torment(grader: MathGrader) -> None:
 
 
 def main() -> None:
-    """Both tables."""
+    """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", type=Path)
     logging.disable()

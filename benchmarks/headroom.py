@@ -33,7 +33,7 @@ TASK = TASKS["expressions"]
 
 
 class PerfectVerifier:
-    """1 while every line so far has the problem's value, 0 from the first that has not."""
+    """1 for the lines up to the first that no longer has the problem's value, then 0."""
 
     name = "perfect"
     parameters = 0
@@ -60,7 +60,7 @@ def first_wrong(problem: Problem, candidate: Candidate) -> int:
 
 
 def value(line: str) -> str | None:
-    """What a line comes to; None where it is neither a number nor an expression."""
+    """The value of a line; None where it is neither a number nor an expression."""
     try:
         return str(int(line))
     except ValueError:

@@ -23,7 +23,7 @@ END = "<end>"
 
 
 class Served(OpenAICompatibleLanguageModel):
-    """Its client, corrected for llama.cpp; counts what was sampled."""
+    """its_hub's client, corrected for llama.cpp; counts the sampled tokens."""
 
     sampled = 0
     requests = 0
@@ -54,7 +54,7 @@ class Served(OpenAICompatibleLanguageModel):
 
 
 class Prm(AbstractProcessRewardModel):
-    """Solutions as they stand."""
+    """Reads solutions without changing them."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -85,7 +85,7 @@ class Orm(AbstractOutcomeRewardModel):
 
 
 async def measure(job: dict[str, Any]) -> dict[str, Any]:
-    """Seconds, answers and what was sampled."""
+    """Returns seconds, answers and the number of sampled tokens."""
     model = Served(
         endpoint=f"{job['url']}/v1",
         api_key="none",
@@ -98,7 +98,7 @@ async def measure(job: dict[str, Any]) -> dict[str, Any]:
         steps = StepGeneration(max_steps=40, step_token="\n", stop_token=END, temperature=1.0)
         algorithm: Any = BeamSearch(steps, Prm(job["seconds"]), beam_width=job["width"])
     else:
-        # Its default of 32 requests at a time waits for them in threads, of which two cores have six.
+        # Its default of 32 requests at a time waits in threads, and two cores have six of them.
         algorithm = BestOfN(Orm(job["seconds"]), LMOrchestrator(max_concurrency=-1))
     gate = asyncio.Semaphore(job["at_once"])
 

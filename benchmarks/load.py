@@ -1,4 +1,4 @@
-"""A lean HTTP/1.1 client on asyncio's streams, so that a benchmark's clients cost little beside what they measure."""
+"""A small HTTP/1.1 client on asyncio's streams: clients must cost little beside what a benchmark measures."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; names of headers in lower case."""
+    """The answer; names of headers are in lower case."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
     def json(self) -> Any:
-        """The body's; raises `ValueError` where it is none."""
+        """The JSON of the body; raises `ValueError` where it is none."""
         return msgspec.json.decode(self.body)
 
 
@@ -59,7 +59,7 @@ class Connection:
         return Answer(status, headers, body)
 
     def close(self) -> None:
-        """At once, whatever is under way."""
+        """Close at once, even during a request."""
         if self._ends is not None:
             self._ends[1].transport.abort()
             self._ends = None
@@ -78,7 +78,7 @@ async def _body(reader: asyncio.StreamReader, headers: dict[str, str], status: i
 
 
 async def once(port: int, sent: bytes) -> Answer:
-    """On a connection of its own."""
+    """Send one request on its own connection."""
     connection = Connection(port)
     try:
         return await connection.ask(sent)
@@ -87,7 +87,7 @@ async def once(port: int, sent: bytes) -> Answer:
 
 
 async def in_turn(port: int, sent: bytes, count: int) -> list[float]:
-    """Seconds that each of `count` requests took one client, one after another, on one connection."""
+    """Seconds of each of `count` requests by one client, one after another on one connection."""
     connection, took = Connection(port), []
     try:
         for _ in range(count):
@@ -100,7 +100,7 @@ async def in_turn(port: int, sent: bytes, count: int) -> list[float]:
 
 
 async def at_once(port: int, sent: bytes, clients: int, seconds: float) -> tuple[int, float]:
-    """Answers that `clients` get who ask again as soon as they are answered, and the seconds they took."""
+    """The answers to `clients` that send their next request at once, and the seconds they took."""
     answered, began = 0, time.perf_counter()
 
     async def client() -> None:
@@ -118,14 +118,14 @@ async def at_once(port: int, sent: bytes, clients: int, seconds: float) -> tuple
 
 
 def good(answer: Answer) -> Answer:
-    """The same; raises `RuntimeError` where it is no success."""
+    """The answer; raises `RuntimeError` where it is no success."""
     if answer.status != 200:
         raise RuntimeError(f"answered {answer.status}: {answer.body[:300].decode(errors='replace')}")
     return answer
 
 
 async def until(condition: Callable[[], Any], seconds: float, every: float = 0.005) -> bool:
-    """Whether the awaitable that `condition` gives came true within `seconds`; refused connections are not yet true."""
+    """Whether `condition` becomes true within `seconds`; a refused connection counts as not yet true."""
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         try:

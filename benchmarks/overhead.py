@@ -22,7 +22,7 @@ spent = 0.0
 
 
 def timed(advance: Callable[..., None]) -> Callable[..., None]:
-    """Count the seconds inside."""
+    """Count the seconds inside the engine."""
 
     def wrapper(stage: object) -> None:
         global spent
@@ -34,13 +34,13 @@ def timed(advance: Callable[..., None]) -> Callable[..., None]:
 
 
 async def run(problems: list[Problem], model: EmbeddedModel, prm: EmbeddedPRM) -> None:
-    """Beam search on many problems at once, as a study runs it."""
+    """Run beam search on many problems at once, as a study does."""
     task = TASKS["expressions"]
     await asyncio.gather(*(solve(problem, BeamSearch(16, 4), model, prm, task) for problem in problems))
 
 
 def main() -> None:
-    """Print the share of the second run; the first warms the caches up."""
+    """Print the share of the second run; the first warms up the caches."""
     global spent
     one_thread()
     Decoder.advance = timed(Decoder.advance)  # type: ignore[method-assign]

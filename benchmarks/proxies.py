@@ -27,7 +27,7 @@ BOXED = r"\\boxed\{([^}]*)\}"
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server of this machine."""
+    """A server on this machine."""
 
     port: int
     process: subprocess.Popen[str]
@@ -35,7 +35,7 @@ class Running:
     """Seconds from its start to its first answer."""
 
     def url(self, host: str) -> str:
-        """Where a proxy finds it."""
+        """The URL by which a proxy reaches it."""
         return f"http://{host}:{self.port}/v1"
 
     def memory(self) -> dict[str, float]:
@@ -50,7 +50,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """How one is started and asked."""
+    """How a proxy is started and called."""
 
     name: str
     command: Sequence[str]
@@ -65,10 +65,10 @@ class Proxy:
 
     @contextmanager
     def running(self, upstream: str, *, errors: Path | None = None) -> Iterator[Running]:
-        """Until the block ends; `errors` is where its standard error goes."""
+        """Run it until the block ends; `errors` receives its standard error."""
         port = free_port()
         command = [part.format(port=port, upstream=upstream) for part in self.command]
-        # The first start then writes the bytecode that an installer would have.
+        # The first start then writes the bytecode that an installer would have written.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         with Path(errors or "/dev/null").open("w") as out:
             began = time.perf_counter()
@@ -94,14 +94,14 @@ class Proxy:
 
 
 def computewise(*more: str) -> Proxy:
-    """Ours, of this interpreter."""
+    """`computewise serve` in this interpreter."""
     command = [sys.executable, "-m", "computewise", "serve", "--port", "{port}", "--upstream", "{upstream}"]
     given = ["--model", MODEL, "--parameters", "1e9", "--verifier", "none"]
     return Proxy("computewise", [*command, *given, *more])
 
 
 def its_hub(python: str) -> Proxy:
-    """Its proxy as its documentation starts it, told to log less; votes are on what is boxed."""
+    """its_hub's proxy as its documentation starts it, with less logging; votes are on boxed answers."""
     command = [python, "-m", "its_hub.integration.iaas.app_server", "--port", "{port}", "--log-level", "WARNING"]
     return Proxy(
         "its_hub",
@@ -112,7 +112,7 @@ def its_hub(python: str) -> Proxy:
 
 @contextmanager
 def upstream(*arguments: str) -> Iterator[Running]:
-    """The fake server until the block ends."""
+    """Run the fake server until the block ends."""
     began = time.perf_counter()
     command = [sys.executable, str(Path(__file__).with_name("upstream.py")), *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -138,7 +138,7 @@ def idle(imports: str) -> Iterator[dict[str, float]]:
 
 
 def ended(process: subprocess.Popen[str]) -> None:
-    """By the signal that ends a server in order; killed where that takes over ten seconds."""
+    """Stop it by the usual signal; it is killed if that takes over ten seconds."""
     process.terminate()
     try:
         process.wait(10)
@@ -148,7 +148,7 @@ def ended(process: subprocess.Popen[str]) -> None:
 
 
 def free_port() -> int:
-    """One that nobody listens on, below those that systems give away: nobody else is given it in between."""
+    """A free port below the range that systems assign, so that no other program is given it meanwhile."""
     while True:
         port = random.randrange(20000, 32000)
         with socket.socket() as held, suppress(OSError):

@@ -51,14 +51,14 @@ CHUNK = 50
 
 
 def chains(problems: int) -> None:
-    """One block a model."""
+    """Print one block for each model."""
     with workers() as pool:
         for name in ("revision_paper", "revision", "small"):
             show_chains(name, run(pool, name, Revisions(LENGTH, CHAINS), problems))
 
 
 def comparison(problems: int) -> None:
-    """Every way to spend up to sixteen generations against best-of-64 weighted."""
+    """Compare strategies of up to sixteen generations with best-of-64 weighted."""
     with workers() as pool:
         most = run(pool, "small", BestOfN(64), problems)
         cap = round(16 * np.mean([one.tokens for one in most]))
@@ -79,7 +79,7 @@ def comparison(problems: int) -> None:
 
 
 def workers() -> ProcessPoolExecutor:
-    """One a core of the two."""
+    """Two worker processes, one for each core."""
     return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
 
 
@@ -92,7 +92,7 @@ def run(
 
 
 class Solved:
-    """What is kept of one problem's result."""
+    """The part of one problem's result that is kept."""
 
     def __init__(self, problem: Problem, result: Result, orm: list[float], parameters: tuple[int, int]) -> None:
         answers = [TASK.answer(c.text) if c.end == "stop" else None for c in result.candidates]
@@ -104,13 +104,13 @@ class Solved:
         self.flops = flops(result.usage, *parameters).total
 
     def elected(self, selection: str) -> float:
-        """1 where the selection is right."""
+        """1 where the selected answer is right."""
         chosen = SELECTIONS[selection](self.ballots)
         return float(chosen is not None and self.right[chosen])
 
 
 def solved(name: str, strategy: Strategy, count: int, budget: int | None, first: int) -> list[Solved]:
-    """Worker: the problems of one chunk."""
+    """Run the problems of one chunk in a worker."""
     with one_thread():
         return asyncio.run(_solved(name, strategy, TASK.problems("test", count, 0)[first : first + CHUNK], budget))
 
@@ -135,7 +135,7 @@ async def _judged(orm: EmbeddedORM, problem: Problem, candidates: tuple[Candidat
 
 
 def show_chains(name: str, results: list[Solved]) -> None:
-    """Along the chains, and the model as a parallel sampler."""
+    """Print the rates along the chains, and the model as a parallel sampler."""
     shape = (len(results), CHAINS, LENGTH)
     right: Bools = np.array([one.right for one in results]).reshape(shape)
     values: Floats = np.array([[ballot.value for ballot in one.ballots] for one in results]).reshape(shape)
@@ -183,7 +183,7 @@ def estimate(values: list[float] | Floats) -> str:
 
 
 def interval(values: Floats) -> str:
-    """95 %, by problem."""
+    """A 95 % interval, clustered by problem."""
     low, high = bootstrap(values)
     return f"[{low:.3f}, {high:.3f}]"
 

@@ -35,11 +35,11 @@ from stock import MODEL
 
 BUDGETS = (1, 8, 32)
 PASS = 0
-"""In place of a budget: a request passed through."""
+"""Stands for a request that is passed through, in place of a budget."""
 CLIENTS = 16
 COLD = 64
 PATIENCE = 30.0
-"""Seconds until a cold proxy is given up."""
+"""After this many seconds a cold proxy counts as failed."""
 DIRECT = "direct"
 OURS = "computewise"
 SINGLE = "computewise, single"
@@ -50,7 +50,7 @@ SERVING = f"{BARE}, uvicorn, starlette.applications"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One number: what was measured of whom, at which N, in which round."""
+    """One measurement: its kind, the proxy, N and the round."""
 
     what: str
     who: str
@@ -61,7 +61,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """Somebody who is asked, and the upstream behind; without a proxy that itself."""
+    """A proxy under test and the upstream behind it, or the upstream itself."""
 
     name: str
     proxy: Proxy | None
@@ -69,22 +69,22 @@ class Arm:
     behind: Running
 
     def budgets(self) -> Sequence[int]:
-        """What it can be asked for."""
+        """The budgets that it takes."""
         return (PASS, *BUDGETS) if self.proxy is not None and self.proxy.passes else BUDGETS
 
     def asked(self, n: int) -> bytes:
-        """The request."""
+        """The body of a request."""
         if self.proxy is not None:
             return self.proxy.asked(n)
         return request("/v1/chat/completions", {"model": MODEL, "messages": MESSAGES, "n": n})
 
     def sampled(self) -> int:
-        """Choices that the upstream has given so far."""
+        """The number of choices that the upstream has given so far."""
         choices: int = good(asyncio.run(once(self.behind.port, request("/stats")))).json()["choices"]
         return choices
 
     def latencies(self, n: int, count: int, round: int) -> list[Found]:
-        """Milliseconds at the median and at the 95th percentile of `count` requests in turn."""
+        """Milliseconds at the median and the 95th percentile of `count` sequential requests."""
         before = self.sampled()
         took = asyncio.run(in_turn(self.running.port, self.asked(n), count))
         self._check(n, before, count)
@@ -113,7 +113,7 @@ def starts(proxy: Proxy, behind: Running, round: int) -> Found:
 
 
 def cold(name: str, proxy: Proxy, behind: Running, round: int) -> list[Found]:
-    """Seconds until all are answered, or patience ended, and how many were."""
+    """Seconds until all requests are answered or time is up, and the number of answers."""
     with proxy.running(behind.url("localhost")) as running:
 
         async def all_at_once() -> int:
@@ -135,7 +135,7 @@ def memory(name: str, what: str, held: dict[str, float]) -> list[Found]:
 
 
 def over_base(found: Sequence[Found]) -> list[Found]:
-    """Resident megabytes beyond what the base install's imports take."""
+    """Resident megabytes in addition to those of the base install's imports."""
     base = next(one.value for one in found if one.who == BASE and one.what.endswith("rss"))
     return [
         Found(f"{one.what} over base", one.who, 0, 0, one.value - base)
@@ -145,7 +145,7 @@ def over_base(found: Sequence[Found]) -> list[Found]:
 
 
 def measure(theirs: Proxy | None, rounds: int, requests: int, seconds: float) -> list[Found]:
-    """Everything."""
+    """Measure everything."""
     found: list[Found] = []
     ours = computewise()
     proxies = [ours] if theirs is None else [ours, theirs]
@@ -177,13 +177,13 @@ def measure(theirs: Proxy | None, rounds: int, requests: int, seconds: float) ->
 
 
 def _colds(ours: Proxy, theirs: Proxy | None, plain: Running, single: Running) -> list[tuple[str, Proxy, Running]]:
-    """its_hub never sends n: what it asks is answered alike by both."""
+    """its_hub never sends n, so both upstreams answer it alike."""
     arms = [(OURS, ours, plain), (SINGLE, ours, single)]
     return arms if theirs is None else [*arms, (theirs.name, theirs, plain)]
 
 
 def added(found: Sequence[Found]) -> list[Found]:
-    """What stands above the direct requests of the same round and N; a request passed through asks for one."""
+    """The additional time over direct requests of the same round and N; a passed-through request asks for one."""
     direct = {(one.n, one.round): one.value for one in found if one.what == "p50" and one.who == DIRECT}
     return [
         Found("p50 added", one.who, one.n, one.round, one.value - direct[max(one.n, 1), one.round])
@@ -193,7 +193,7 @@ def added(found: Sequence[Found]) -> list[Found]:
 
 
 def ratios(found: Sequence[Found], what: str, over: str) -> list[Found]:
-    """Everybody's number as a multiple of `over`'s, of the same round and N."""
+    """Each measurement as a multiple of `over`'s of the same round and N."""
     base = {(one.n, one.round): one.value for one in found if one.what == what and one.who == over}
     return [
         Found(f"{what}, times {over}'s", one.who, one.n, one.round, one.value / base[one.n, one.round])
@@ -226,7 +226,7 @@ def _shown(values: Sequence[float]) -> str:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description="What computewise serve adds to a request, and its_hub's proxy.")
     parser.add_argument("--its-hub-python", help="an interpreter that has its_hub[lm,iaas]; without it only ours")
     parser.add_argument("--rounds", type=int, default=5)

@@ -35,14 +35,14 @@ from proxies import Running, computewise, upstream
 
 FAULTS = {"fail": 0.05, "slow": 0.05, "slow_delay": 2.0}
 GRACE = 120.0
-"""Seconds that the last requests may take once the load ends."""
+"""Seconds that the last requests may take after the load ends."""
 SETTLES = 30.0
-"""Seconds until everything must be put away."""
+"""Seconds until all resources must be released."""
 PARTS = 6
 T_QUANTILE = 2.776
-"""Of 95 % on both sides, with `PARTS` - 2 degrees of freedom."""
+"""Quantile of Student's t for 95 % on both sides, with `PARTS` - 2 degrees of freedom."""
 LITTLE = 0.02
-"""Share that memory may gain over the second half."""
+"""Share by which memory may grow over the second half."""
 FILES = 16384
 IN_FLIGHT = "computewise_requests_in_flight"
 TASKS = "computewise_tasks"
@@ -50,7 +50,7 @@ TASKS = "computewise_tasks"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the server and the upstream say of themselves."""
+    """The metrics of the server and of the upstream."""
 
     in_flight: float
     tasks: float
@@ -71,11 +71,11 @@ class Soaked:
 
     @property
     def half(self) -> list[float]:
-        """Of the megabytes, the second."""
+        """The second half of the megabytes."""
         return self.megabytes[len(self.megabytes) // 2 :]
 
     def verdicts(self) -> list[tuple[bool, str]]:
-        """Whether each criterion holds, and by what."""
+        """Whether each criterion holds, with its numbers."""
         before, after, ended = self.before, self.after, self.tally.ended
         gain, width = trend(self.half)
         memory = (
@@ -94,9 +94,9 @@ class Soaked:
 
 
 def trend(held: Sequence[float]) -> tuple[float, float]:
-    """What is gained from the first to the last, by least squares, and the half-width of its 95 % interval.
+    """The growth from the first to the last value by least squares, and the half-width of its 95 % interval.
 
-    Through the means of `PARTS` parts, since what is read each second depends on what was read the second before.
+    It is fitted to the means of `PARTS` parts, since consecutive readings depend on one another.
     """
     size = len(held) / PARTS
     y = [statistics.mean(held[round(part * size) : round((part + 1) * size)]) for part in range(PARTS)]
@@ -119,7 +119,7 @@ async def state(server: Running, behind: Running) -> State:
 
 
 async def load(server: Running, clients: int, seconds: float, tally: Tally) -> list[float]:
-    """Until everybody is answered, or `GRACE` ended; megabytes at each second of the load."""
+    """Wait until all requests are answered or `GRACE` is over; returns megabytes at each second of the load."""
     end = time.monotonic() + seconds
     asking = [asyncio.create_task(client(server.port, seed, end, tally)) for seed in range(clients)]
     held = []
@@ -136,7 +136,7 @@ async def load(server: Running, clients: int, seconds: float, tally: Tally) -> l
 
 
 async def soak(server: Running, behind: Running, clients: int, seconds: float, logged: Callable[[], str]) -> Soaked:
-    """Each kind of request once, then the load, then wait until all is put away."""
+    """Send each kind of request once, then the load, then wait until all resources are released."""
     for sent in REQUESTS.values():
         good(await once(server.port, sent))
     await asyncio.sleep(1)
@@ -155,7 +155,7 @@ async def soak(server: Running, behind: Running, clients: int, seconds: float, l
 
 
 def report(found: Soaked) -> bool:
-    """Print a line for each criterion; whether all hold."""
+    """Print one line for each criterion; returns whether all hold."""
     verdicts = found.verdicts()
     for holds, said in verdicts:
         print(f"{'holds' if holds else 'FAILS'}  {said}")
@@ -172,7 +172,7 @@ def report(found: Soaked) -> bool:
 
 
 def main() -> None:
-    """Start both, load, judge."""
+    """Start both, send the load and judge the criteria."""
     parser = argparse.ArgumentParser(description="computewise serve under many clients and faults.")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--clients", type=int, default=1000)

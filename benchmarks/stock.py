@@ -1,4 +1,4 @@
-"""What the fake upstream answers: a few texts, whole or as events, with true counts; a word is a token."""
+"""The answers of the fake upstream: a few texts, whole or as events, with true counts; a word is one token."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ TEXTS = [
     f"So the answer is \\boxed{{{number}}}."
     for way, number in enumerate(NUMBERS)
 ]
-"""No two answers are the same text: a number takes the place of the @."""
+"""All answers are different texts: a number takes the place of the @."""
 PIECES = 4
-"""Parts that a stream comes in, evenly spread over the delay."""
+"""Number of parts of a stream, spread evenly over the delay."""
 _encode = msgspec.json.Encoder().encode
 
 
 class Body(msgspec.Struct):
-    """What of a request is looked at."""
+    """The fields of a request that are read."""
 
     messages: list[dict[str, Any]] = []
     prompt: str | list[Any] = ""
@@ -63,13 +63,13 @@ def read(body: Body) -> int:
 
 
 def usage(prompt: int, completion: int) -> bytes:
-    """OpenAI's counts."""
+    """OpenAI's usage counts."""
     counts = b'{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}'
     return counts % (prompt, completion, prompt + completion)
 
 
 def answer(body: Body, count: int, number: int, chat: bool, chance: random.Random) -> bytes:
-    """The whole answer of `count` choices."""
+    """The whole answer with `count` choices."""
     shape = b'{"index":%d,"text":%b,"logprobs":null,"finish_reason":"%b"}'
     if chat:
         shape = b'{"index":%d,"message":{"role":"assistant","content":%b},"logprobs":null,"finish_reason":"%b"}'
@@ -88,7 +88,7 @@ def answer(body: Body, count: int, number: int, chat: bool, chance: random.Rando
 
 
 def events(body: Body, count: int, number: int, chat: bool, chance: random.Random) -> list[bytes]:
-    """The same as server-sent events, in `PIECES` parts."""
+    """The same answer as server-sent events, in `PIECES` parts."""
     head = {"id": f"{'chatcmpl' if chat else 'cmpl'}-{number}", "created": 1700000000, "model": MODEL}
     head["object"] = "chat.completion.chunk" if chat else "text_completion"
 

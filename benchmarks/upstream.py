@@ -28,7 +28,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(slots=True)
 class Upstream:
-    """How it answers, and what it has been asked."""
+    """The settings of the answers, and the counts of requests."""
 
     delay: float = 0.02
     ignore_n: bool = False
@@ -39,20 +39,20 @@ class Upstream:
     chance: random.Random = field(default_factory=lambda: random.Random(0))
 
     def stats(self) -> dict[str, int]:
-        """Requests for completions: seen, under way, answered, failed, slow, cancelled; and choices given."""
+        """Completion requests: seen, in progress, answered, failed, slow, cancelled; and the number of choices."""
         names = ("seen", "answered", "failed", "slow", "cancelled", "choices")
         gone = self.seen["answered"] + self.seen["failed"] + self.seen["cancelled"]
         return {**{name: self.seen[name] for name in names}, "under_way": self.seen["seen"] - gone}
 
     def wait(self) -> tuple[float, bool]:
-        """Seconds that the next request takes, and whether it then fails."""
+        """The seconds that the next request takes, and whether it then fails."""
         drawn, slow = self.chance.random(), self.slow > 0 and self.chance.random() < self.slow
         self.seen["slow"] += slow
         return self.slow_delay if slow else self.delay, drawn < self.fail
 
 
 class Connection(asyncio.Protocol):
-    """One client's connection, kept alive; one request at a time, further ones wait in what came."""
+    """One client's connection, kept alive; it answers one request at a time, and later ones wait."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
@@ -60,19 +60,19 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client came."""
+        """A client has connected."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It went; what it asked for is given up."""
+        """The client has disconnected; its request is cancelled."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
             self._upstream.seen["cancelled"] += 1
 
     def data_received(self, data: bytes) -> None:
-        """A part of a request."""
+        """A part of a request has arrived."""
         self._held += data
         self._next()
 
@@ -152,7 +152,7 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(upstream: Upstream, port: int) -> None:
-    """Until killed; prints the port."""
+    """Serve until killed; prints the port."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(upstream), "127.0.0.1", port, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)

@@ -320,7 +320,7 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         MatchedComparison(PAPERS_RATE, budgets, np.zeros((0, 3)), np.zeros(0))
     with pytest.raises(UsageError, match="one for each of the 2 problems"):
         from_problems(PAPERS_RATE, budgets, np.zeros((2, 3)), np.zeros(2), np.zeros(3, int))
-    with pytest.raises(UsageError, match="finite ones only"):
+    with pytest.raises(UsageError, match="accuracies must be finite numbers"):
         MatchedComparison(PAPERS_RATE, budgets, np.full((2, 3), np.nan), np.zeros(2))
 
 

@@ -1,9 +1,9 @@
-"""Pretraining against inference: a small model that infers more, or a larger one (Snell et al. 2024, section 7).
+"""Pretraining against inference: a small model with more inference, or a larger model (Snell et al. 2024, section 7).
 
-R is D_inference / D_pretrain, tokens of inference over tokens of pretraining; k(R) how many times the large model's
-tokens of inference the small one may sample, so that both have cost the same by the end. `MatchedComparison` sets a
-small model's curve against a large one's answers; `from_problems` and `from_curves` make one for all problems and one
-a bin.
+R is D_inference / D_pretrain, the tokens of inference over the tokens of pretraining. k(R) is the number of tokens of
+inference that the small model may sample for one token of the large model, so that both cost the same in total.
+`MatchedComparison` compares the curve of a small model with the answers of a large one; `from_problems`, `from_curve`
+and `from_curves` make one comparison for all problems and one for each bin.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from computewise.errors import UsageError
 from computewise.metrics import Floats, Interval, Ints, bootstrap
 
 SHARES: tuple[float, ...] = tuple(10 ** (tenth / 10) for tenth in range(-20, 21))
-"""R from 0.01 to 100, ten to a decade: the range in which everything here is looked for."""
+"""R from 0.01 to 100, ten values for each decade: the range of every search in this module."""
 NOISE = 1e-9
-"""No difference of means: rounding."""
+"""A difference of means up to this size is a rounding error."""
 
 Winner = Literal["small", "large", "tie"]
 
 
 @dataclass(frozen=True, slots=True)
 class Pretrained:
-    """A model by what it cost to make: 6 * `parameters` * `tokens` operations."""
+    """A model and the cost of its pretraining: 6 * `parameters` * `tokens` operations."""
 
     parameters: float
     tokens: float
@@ -40,18 +40,18 @@ class Pretrained:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeRate:
-    """k(R) = `inference` + `pretraining` / R: what an answer by the large model is worth, and what not making it is."""
+    """k(R) = `inference` + `pretraining` / R: what the large model's answers cost, and what its pretraining costs."""
 
     inference: float
     pretraining: float
 
     def k(self, share: float) -> float:
-        """k at R = `share`; 0 where making the small model alone costs more than all of the large one."""
+        """k at R = `share`; 0 where pretraining the small model costs more than everything the large model costs."""
         _above_zero(R=share)
         return max(0.0, self.inference + self.pretraining / share)
 
     def share(self, k: float) -> float:
-        """The R at which k is `k`; raises `UsageError` where there is none or it is any."""
+        """The R at which k is `k`; raises `UsageError` where no R or every R gives this k."""
         beyond = k - self.inference
         if not beyond * self.pretraining > 0:
             raise UsageError(
@@ -74,17 +74,17 @@ def by_flops(small: Pretrained, large: Pretrained) -> ExchangeRate:
 
 
 def by_price(small: float, large: float) -> ExchangeRate:
-    """Equal bills, where an answer (or a token) costs `small` and `large`: whoever pays so has paid for the making."""
+    """Equal bills, where an answer or a token costs `small` and `large`: prices contain the cost of pretraining."""
     _above_zero(small=small, large=large)
     return ExchangeRate(large / small, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One R: accuracies of `small` at a budget of `k` answers and of `large`.
+    """The accuracies at one R: of `small` at a budget of `k` answers, and of `large`.
 
-    `interval` is that of small minus large, paired by problem; NaN where there are fewer than two. Beyond the largest
-    budget measured or under the smallest, `small` is held there.
+    `interval` is that of small minus large, paired by problem; NaN where there are fewer than two problems. Above the
+    largest measured budget and below the smallest, the accuracy of `small` is the one at that budget.
     """
 
     share: float
@@ -106,7 +106,7 @@ class Point:
         return 100 * self.difference / self.large if self.large else math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON keeps it."""
+        """As plain data for JSON."""
         return {
             "R": self.share,
             "k": self.k,
@@ -121,7 +121,7 @@ class Point:
 
     @property
     def winner(self) -> Winner:
-        """Who is more accurate, significantly or not: `interval` tells."""
+        """The more accurate model, whether or not `interval` excludes 0."""
         return _winner(self.difference)
 
 
@@ -145,7 +145,7 @@ class MatchedComparison:
         if self.small.shape != expected or not len(self.large):
             raise UsageError(f"small of shape {self.small.shape} is not allowed: (problems, budgets), here {expected}")
         if not (np.isfinite(self.small).all() and np.isfinite(self.large).all()):
-            raise UsageError("an accuracy that is no number is not allowed: finite ones only")
+            raise UsageError("accuracies must be finite numbers")
 
     def at(self, share: float) -> Point:
         """Both at R = `share`."""
@@ -166,22 +166,23 @@ class MatchedComparison:
         return tuple(self.at(share) for share in shares)
 
     def break_even(self) -> tuple[float, ...]:
-        """Every R in the range at which the difference changes sign, rising; more than one where the curve falls."""
+        """Every R in the range at which the difference changes sign, rising; several where the curve falls."""
         return tuple(sorted(self.rate.share(math.exp(log_k)) for log_k in _crossings(*self._bends())))
 
     def winner(self) -> Winner | None:
-        """Who is ahead somewhere in the range and behind nowhere; None where there is a break-even."""
+        """The model that is ahead somewhere in the range and behind nowhere; None where there is a break-even."""
         _, differences = self._bends()
         if differences.min() < 0 < differences.max():
             return None
         return _winner(differences.sum())
 
     def undecided(self) -> tuple[Interval, ...]:
-        """The stretches of R whose difference has 0 in its interval.
+        """The stretches of R at which the interval of the difference contains 0.
 
-        Around the only break-even this is its own 95 % interval: where the true difference is 0, 19 in 20 intervals
-        hold 0. An end at an end of the range is open: the break-even may lie beyond it, or nowhere. Ends are
-        interpolated between neighbours on the grid. Empty also where there are too few problems for intervals.
+        Around a single break-even, the stretch is its own 95 % interval: where the true difference is 0, 19 of 20
+        intervals contain 0. A stretch that ends at an end of the range is open: the break-even may lie outside, or
+        there is none. Ends are interpolated between neighbours on the grid. Empty where there are too few problems for
+        intervals.
         """
         shares = sorted({*SHARES, *self.break_even()})
         intervals = [self.at(share).interval for share in shares]
@@ -195,7 +196,7 @@ class MatchedComparison:
         return np.asarray(self.small @ np.array([np.interp(at, logs, one) for one in np.eye(len(logs))]))
 
     def _bends(self) -> tuple[Floats, Floats]:
-        """Log budgets over the range, and the mean differences there; it is linear between, and level beyond."""
+        """Log budgets over the range, and the mean difference at each; linear between them and constant outside."""
         reached = np.clip([self.rate.k(share) for share in (SHARES[0], SHARES[-1])], self.budgets[0], self.budgets[-1])
         low, high = reached.min(), reached.max()
         inside = self.budgets[(self.budgets > low) & (self.budgets < high)]
@@ -206,13 +207,13 @@ class MatchedComparison:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """Who wins over all problems, and in each bin."""
+    """The comparison over all problems, and in each bin."""
 
     overall: MatchedComparison
     bins: dict[int, MatchedComparison]
 
     def to_dict(self) -> dict[str, Any]:
-        """Over all R, and where the winner changes: overall and by bin, 1 the easiest."""
+        """The curve over R and the break-even points: overall and by bin, 1 the easiest."""
         groups = {"overall": self.overall, **{str(bin + 1): match for bin, match in sorted(self.bins.items())}}
         return {
             "curve": {name: [point.to_dict() for point in match.points()] for name, match in groups.items()},
@@ -257,9 +258,10 @@ def from_curve(
 
 
 def from_curves(rate: ExchangeRate, budgets: Floats, small: Floats, large: Floats) -> Exchange:
-    """From published curves: `small` (budgets, bins), `large` (bins,), the bins equally many problems.
+    """From published curves: `small` (budgets, bins) and `large` (bins,), where all bins have the same number of
+    problems.
 
-    Each curve is one row, and all bins' mean another, so that nothing is resampled: there are no intervals.
+    Each bin's curve becomes one row, and the mean over bins another. Nothing is resampled, so there are no intervals.
     """
     bins = from_problems(rate, budgets, small.T, large, np.arange(len(large))).bins
     return Exchange(MatchedComparison(rate, budgets, small.mean(1)[None], large.mean(keepdims=True)), bins)
@@ -276,7 +278,7 @@ def _winner(difference: float) -> Winner:
 
 
 def _crossings(x: Floats, y: Floats) -> list[float]:
-    """Where the line through the points changes sign; the middle where it does so along 0."""
+    """Where the line through the points changes sign; where it is 0 for a stretch, the middle of that stretch."""
     found = []
     for left, right in pairwise(np.flatnonzero(y)):
         if y[left] * y[right] > 0:
@@ -289,7 +291,7 @@ def _crossings(x: Floats, y: Floats) -> list[float]:
 
 
 def _stretches(x: Floats, excess: Floats) -> list[tuple[float, float]]:
-    """Where the line through the points is not above 0."""
+    """The stretches where the line through the points is at most 0."""
     found = []
     for held, group in groupby(range(len(x)), key=lambda index: bool(excess[index] <= 0)):
         if held:
@@ -302,7 +304,7 @@ def _stretches(x: Floats, excess: Floats) -> list[tuple[float, float]]:
 
 
 def _root(x0: float, y0: float, x1: float, y1: float) -> float:
-    """Where the line between two points on either side of 0 is 0."""
+    """The place where the line between two points on either side of 0 is 0."""
     return float(x0 + (x1 - x0) * y0 / (y0 - y1))
 
 

@@ -26,14 +26,14 @@ _FIELDS_OF_1 = {
 _STRATEGIES_OF_1 = {"ratio_pool": "revision_pool"}
 
 WHERE = "servers"
-"""The part of a configuration that says where something is."""
+"""The part of a configuration that holds the addresses of servers."""
 
 StrategyParams = dict[str, int | float | str]
 T = TypeVar("T")
 
 
 class CandidateRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One candidate, as far as any selection needs it."""
+    """One candidate, with everything that a selection needs."""
 
     answer: str | None
     value: float
@@ -42,18 +42,18 @@ class CandidateRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     correct: bool
     chain: str = ""
     uncached_prompt_tokens: int = 0
-    """Prompt tokens before it that no cache held."""
+    """Tokens before the candidate that were not in the prefix cache."""
     completion_tokens: int = 0
-    """Tokens of it that were sampled, not kept from an earlier attempt."""
+    """Tokens that were sampled, without those kept from an earlier attempt."""
     score_mean: float = 0.0
     score_min: float = 0.0
-    """Mean and least of its steps' scores."""
+    """Mean and minimum of its steps' scores."""
     text: str = ""
     """The solution itself, where the run keeps it."""
     scores: tuple[float, ...] = ()
     """Its steps' scores, where the run keeps them."""
     thinking: str = ""
-    """What a reasoning model thought before it."""
+    """The reasoning text before the solution, where the model writes one."""
 
 
 class NodeRecord(msgspec.Struct, frozen=True):
@@ -68,7 +68,7 @@ class NodeRecord(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What one strategy made of one problem with one seed; `error` says why there is nothing else."""
+    """The result of one strategy on one problem with one seed; `error` is the reason of a failure."""
 
     purpose: str
     role: Role
@@ -80,7 +80,7 @@ class Record(msgspec.Struct, frozen=True):
     tree: list[NodeRecord] | None = None
     error: str | None = None
     sequential: int = 0
-    """Tokens that were sampled one after another: along the longest path through what was explored."""
+    """The number of tokens on the longest path of the search: they had to be sampled one after another."""
 
 
 Key = tuple[str, str, str, int, str]
@@ -97,9 +97,10 @@ def record_key(record: Record) -> Key:
 
 
 class RunDirectory:
-    """A directory with `config.json` and `records.jsonl`, opened to append; a torn last line of a kill is dropped.
+    """A directory with `config.json` and `records.jsonl`, opened to append.
 
-    One of version 1 is rewritten as one of today's version.
+    A torn last line, which a kill leaves behind, is dropped. A directory of version 1 is rewritten in the current
+    format.
     """
 
     def __init__(self, path: Path, config: Mapping[str, Any], *, resume: bool) -> None:
@@ -119,7 +120,7 @@ class RunDirectory:
             differing = differing_settings(config, held)
             if differing:
                 raise RunError(
-                    f"the run directory {self.path} is of another configuration ({', '.join(differing)} differ): "
+                    f"the run directory {self.path} has another configuration ({', '.join(differing)} differ): "
                     "name another --out"
                 )
             if not resume and self._records.exists():
@@ -145,7 +146,7 @@ class RunDirectory:
         write_atomically(self.path / "config.json", _json(config))
 
     def append(self, records: Iterable[Record]) -> None:
-        """Append in one write, and wait until it is on the disk; a failed write leaves only what stood before."""
+        """Append in one write and wait until it is on the disk; a failed write leaves the file as it was."""
         data = _lines_of(records)
         try:
             with self._records.open("ab") as file:

@@ -465,7 +465,7 @@ def test_a_run_goes_on_with_the_model_it_began_with(studied: Studied) -> None:
     shell = Shell(studied.shell.where, Net({"home:8000": Another(Stating())}))
     said = shell(*STUDY, "--out", "whole", "--resume")
     assert said.code == 2
-    assert "the run directory whole is of another configuration (models differ)" in said.err
+    assert "the run directory whole has another configuration (models differ)" in said.err
 
 
 def test_a_ceiling_stops_a_run_that_a_higher_one_finishes(shell: Shell) -> None:

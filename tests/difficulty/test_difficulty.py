@@ -262,9 +262,9 @@ def test_a_probe_refuses_what_it_cannot_learn_from() -> None:
         ProbeDifficulty(1).fit(WORLD.draws, WORLD.ease)
     with pytest.raises(UsageError, match="20 draws of a problem are too few: at least 21"):
         ProbeDifficulty(21).fit(WORLD.draws, WORLD.ease)
-    with pytest.raises(UsageError, match="no draws to learn from but the probe's 20"):
+    with pytest.raises(UsageError, match="no draws are left to fit to besides the probe's 20"):
         ProbeDifficulty(20).fit(WORLD.draws, WORLD.ease)
-    with pytest.raises(UsageError, match="ease is not pass@1 over all the draws given"):
+    with pytest.raises(UsageError, match="ease is not pass@1 over all given draws"):
         ProbeDifficulty(4).fit(WORLD.draws, WORLD.ease[::-1])
 
 

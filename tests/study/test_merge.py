@@ -131,9 +131,9 @@ def test_what_is_no_whole_is_refused_by_name(tmp_path: Path) -> None:
     refused(parts[1:2], out, "shards are missing: 1/3, 3/3$")
     refused([*parts, tmp_path / "nothing"], out, "nothing is no run directory")
     two = shard_of(tmp_path / "two", Shard(1, 2))
-    refused([*parts, two], out, "two is of another study than .*part1: number of shards differ")
+    refused([*parts, two], out, "two belongs to another study than .*part1: number of shards differ")
     other = shard_of(tmp_path / "other", Shard(1, 3), config={**CONFIG, "problems": 8, "seed": 1})
-    refused([*parts, other], out, "other is of another study than .*part1: problems, seed differ")
+    refused([*parts, other], out, "other belongs to another study than .*part1: problems, seed differ")
     whole = tmp_path / "whole"
     RunDirectory(whole, CONFIG, resume=False)
     refused([*parts, whole], out, "whole is no shard: it was run without --shard")
@@ -142,7 +142,7 @@ def test_what_is_no_whole_is_refused_by_name(tmp_path: Path) -> None:
         [parts[0], unfinished, parts[2]], out, r"unfinished is not finished \(2 of 4 are missing\): go on with --res"
     )
     RunDirectory(parts[1], {**CONFIG, "shard": "2/3"}, resume=True).write_problems(PROBLEMS[1:])
-    refused(parts, out, "part2 is of another study than .*part1: problems.jsonl differ")
+    refused(parts, out, "part2 belongs to another study than .*part1: problems.jsonl differ")
     assert not out.exists()
 
 
@@ -155,7 +155,7 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     refused(parts, parts[0] / "config.json", "config.json is not empty")
     refused(parts, parts[0] / "config.json" / "out", "cannot")
     (tmp_path / "new.tmp").mkdir()
-    refused(parts, tmp_path / "new", r"new\.tmp is in the way")
+    refused(parts, tmp_path / "new", r"new\.tmp was left by an interrupted merge")
     assert (tmp_path / "new.tmp").exists()
     (tmp_path / "empty").mkdir()
     assert merge(parts, tmp_path / "empty") == 14

@@ -1,4 +1,4 @@
-"""How hard a problem is for a model: estimates of pass@1, what they cost, how good they are, and bins by rank."""
+"""Difficulty of a problem for a model: estimates of pass@1, their cost and quality, and bins by rank."""
 
 from computewise.difficulty.estimators import (
     BINS,

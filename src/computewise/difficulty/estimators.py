@@ -20,9 +20,10 @@ BINS = 5
 
 
 def rank_bins(ease: Sequence[float], ids: Sequence[str], bins: int = BINS) -> NDArray[np.int64]:
-    """Cut problems into `bins` equal parts by falling `ease` (pass@1, or a prediction of it).
+    """Cut problems into `bins` equal parts by falling `ease`, which is pass@1 or a prediction of it.
 
-    Equal values are ordered by a hash of the problem's id: neither the order of the problems nor their content decides.
+    Equal values are ordered by a hash of the problem's id, so that neither the order of the problems nor their content
+    decides.
     """
     order = sorted(range(len(ease)), key=lambda index: (-ease[index], derive_seed(ids[index])))
     assigned = np.empty(len(ease), np.int64)
@@ -31,7 +32,7 @@ def rank_bins(ease: Sequence[float], ids: Sequence[str], bins: int = BINS) -> ND
 
 
 def bin_edges(ease: Sequence[float], assigned: NDArray[np.int64], bins: int = BINS) -> list[float]:
-    """The least ease that still belongs to each bin but the hardest: how an unseen problem is placed."""
+    """The least ease of each bin but the hardest, for placing new problems."""
     return [min(e for e, b in zip(ease, assigned, strict=True) if b == bin) for bin in range(bins - 1)]
 
 
@@ -41,7 +42,7 @@ Fitted = TypeVar("Fitted")
 
 
 class Cost(NamedTuple):
-    """What an estimate takes, a mean over problems: draws, the tokens sampled for them, and their `costs`."""
+    """The mean cost of an estimate by problem: draws, the tokens sampled for them, and their `costs`."""
 
     draws: float
     tokens: float
@@ -49,30 +50,30 @@ class Cost(NamedTuple):
 
 
 class Estimator(Protocol[Input]):
-    """Ease (pass@1) of problems from what is known of each; parameters are attributes, what was learned ends in `_`."""
+    """An estimator of the ease (pass@1) of problems. Parameters are attributes; fitted attributes end in `_`."""
 
     def fit(self, inputs: Sequence[Input], ease: Floats) -> Self:
-        """Learn from problems whose `ease` (problems,) is known; the same whatever their order."""
+        """Fit to problems with known `ease` (problems,); their order does not matter."""
         ...
 
     def predict(self, inputs: Sequence[Input]) -> Floats:
-        """(problems,) in [0, 1]; raises `UsageError` where there is something to learn and `fit` was not called."""
+        """(problems,) in [0, 1]; raises `UsageError` where the estimator has to be fitted and is not."""
         ...
 
     def cost(self, inputs: Sequence[Input]) -> Cost:
-        """What `predict` of these needs."""
+        """The cost of `predict` for these problems."""
         ...
 
 
 def fitted(model: Fitted | None, estimator: object) -> Fitted:
-    """What was learned; raises `UsageError` where nothing was."""
+    """A fitted attribute; raises `UsageError` where `fit` was not called."""
     if model is None:
         raise UsageError(f"{type(estimator).__name__} is not fitted: call fit first")
     return model
 
 
 def cost_of(drawn: Sequence[SampleArrays]) -> Cost:
-    """Of all these draws."""
+    """The cost of all these draws."""
     return Cost(
         float(np.mean([len(draws) for draws in drawn])),
         float(np.mean([draws.tokens.sum() for draws in drawn])),
@@ -81,7 +82,7 @@ def cost_of(drawn: Sequence[SampleArrays]) -> Cost:
 
 
 def first(draws: SampleArrays, count: int) -> SampleArrays:
-    """The draws an estimate may see; raises `UsageError` where there are too few."""
+    """The first draws, which an estimate may use; raises `UsageError` where there are too few."""
     if len(draws) < count:
         raise UsageError(f"{len(draws)} draws of a problem are too few: at least {count}")
     return draws.take(np.arange(count))
@@ -89,7 +90,7 @@ def first(draws: SampleArrays, count: int) -> SampleArrays:
 
 @dataclass(slots=True)
 class OracleDifficulty:
-    """pass@1 over the draws given: needs the right answers, and is the ceiling. There is nothing to fit."""
+    """pass@1 over the given draws. It needs the right answers and is the best possible estimate; nothing is fitted."""
 
     def fit(self, inputs: Sequence[SampleArrays], ease: Floats) -> Self:
         """Learn nothing."""
@@ -106,7 +107,7 @@ class OracleDifficulty:
 
 @dataclass(slots=True)
 class PredictedDifficulty:
-    """Mean verifier's value over the draws given: no answers used, nothing to fit, as calibrated as the verifier."""
+    """The mean of the verifier's values over the given draws. It needs no answers; nothing is fitted."""
 
     def fit(self, inputs: Sequence[SampleArrays], ease: Floats) -> Self:
         """Learn nothing."""

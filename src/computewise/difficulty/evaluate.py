@@ -1,4 +1,4 @@
-"""How good an estimate of difficulty is, and what it costs."""
+"""The quality of an estimate of difficulty, and its cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RELIABILITY_BINS = 10
 
 RESAMPLES = 1000
 
-"""Of the rank correlation, which is ranked anew in each."""
+"""Number of resamples for the rank correlation, which is ranked again in each."""
 
 
 Input = TypeVar("Input")
@@ -44,11 +44,13 @@ class Reliability(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Of an estimate of ease; `exact` and `within_one` are shares of problems by how far their bins are apart.
+    """The quality of an estimate of ease; `exact` and `within_one` are shares of problems by the distance of their
+    bins.
 
-    `brier` is of the chance that one draw is right, the draw's own variance included: noise in the truth does not bias
-    it. `calibration_error` is the mean distance of predicted and true over `reliability`; noise in the truth does bias
-    it upwards, and a resample would add to that, so that it has no interval: those of `reliability` tell.
+    `brier` is that of the chance that one draw is right, including the variance of the draw: noise in the true values
+    does not bias it. `calibration_error` is the mean distance between predicted and true values over `reliability`.
+    Noise in the true values biases it upwards, and resampling would add to that, so it has no interval; `reliability`
+    has intervals.
     """
 
     spearman: Estimate
@@ -60,7 +62,7 @@ class Quality:
 
 
 def quality(predicted: Floats, truth: Floats, ids: Sequence[str]) -> Quality:
-    """Of `predicted` ease against pass@1, (problems,) each; bins are quintiles by rank of either."""
+    """The quality of `predicted` ease against pass@1, (problems,) each; bins are quintiles by rank of either."""
     apart = np.abs(rank_bins(predicted.tolist(), ids) - rank_bins(truth.tolist(), ids))
     reliability = _reliability(predicted, truth, ids)
     return Quality(
@@ -74,7 +76,7 @@ def quality(predicted: Floats, truth: Floats, ids: Sequence[str]) -> Quality:
 
 
 def spearman(a: Floats, b: Floats) -> float:
-    """Rank correlation, equals sharing their mean rank; NaN where either is constant."""
+    """Rank correlation; equal values share their mean rank. NaN where either side is constant."""
     ranks_a, ranks_b = _ranks(a), _ranks(b)
     scale = np.sqrt((ranks_a @ ranks_a) * (ranks_b @ ranks_b))
     return float(ranks_a @ ranks_b / scale) if scale else float("nan")
@@ -134,7 +136,7 @@ FOLDS = 5
 
 
 def compare_estimators(problems: Sequence[ProblemSamples], ease: Floats, seed: int) -> list[dict[str, Any]]:
-    """One row an estimate: of problems it was not fitted on, against `ease`, pass@1 over samples it never saw."""
+    """One row for each estimate, on problems that it was not fitted on, against `ease`: pass@1 over other samples."""
     draws = [next(iter(problem.arms.values())) for problem in problems]
     prompts, ids = [problem.prompt for problem in problems], [problem.id for problem in problems]
     own = OracleDifficulty().predict(draws)
@@ -170,7 +172,7 @@ def _row(name: str, found: Quality, cost: Cost) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | None:
-    """None where too few problems, or all alike, leave nothing to estimate: JSON has no NaN."""
+    """None where too few problems, or equal ones, leave nothing to estimate: JSON has no NaN."""
     return None if math.isnan(value) else value
 
 

@@ -18,11 +18,11 @@ from computewise.samples import SampleArrays
 
 CORRELATIONS = (np.arange(100) + 0.5) / 100
 
-"""Of draws of one problem beyond what is expected of it: 1 / (1 + concentration), held equally likely before."""
+"""Correlations of the draws of one problem, 1 / (1 + concentration), that are equally likely a priori."""
 
 REACH = 12.0
 
-"""Standard deviations of the log-odds, or their whole range, within which a quantile is looked for."""
+"""A quantile is searched within this many standard deviations of the log-odds, or within their whole range."""
 
 MAX_LOG_PARAMETER = 40.0
 
@@ -35,7 +35,7 @@ _log_gamma = np.vectorize(math.lgamma, otypes=[np.float64])
 
 
 class Beta(NamedTuple):
-    """One distribution over pass@1 a problem: (problems,) `alpha` and `beta`, above 0."""
+    """A beta distribution over pass@1 for each problem: (problems,) `alpha` and `beta`, above 0."""
 
     alpha: Floats
     beta: Floats
@@ -46,7 +46,7 @@ class Beta(NamedTuple):
         return self.alpha / (self.alpha + self.beta)
 
     def quantiles(self, levels: Sequence[float]) -> Floats:
-        """(problems, levels); `(0.025, 0.975)` are the ends of a 95 % interval. Good to 0.0001.
+        """(problems, levels): quantiles to within 0.0001; levels 0.025 and 0.975 are the ends of a 95 % interval.
 
         Integrated over log-odds, where the density p^alpha (1-p)^beta has no poles and exponential tails.
         """
@@ -68,10 +68,10 @@ class Beta(NamedTuple):
 
 
 def concentration(mean: Floats, ease: Floats, counts: Floats) -> float:
-    """alpha + beta common to all problems, given what was expected of each and the share of `counts` that came right.
+    """alpha + beta for all problems, from the expected means and the shares of `counts` draws that are right.
 
-    That of the mean correlation under the beta-binomial's likelihood: an average, for where few draws a problem leave
-    it open, the likeliest value alone would be sure of too much. `mean` must not have been fitted to the same problem.
+    It is that of the mean correlation under the likelihood of the beta-binomial. The likeliest value alone would be too
+    certain where few draws of a problem leave it open. `mean` must not have been fitted to the same problem.
     """
     right, wrong = ease * counts, (1 - ease) * counts
 
@@ -86,7 +86,8 @@ def concentration(mean: Floats, ease: Floats, counts: Floats) -> float:
 
 
 def effective(counts: Floats, concentration: float) -> Floats:
-    """How many independent draws `counts` of one problem are worth, where problems differ by more than was expected.
+    """The number of independent draws that `counts` draws are worth, where problems differ by more than the expected
+    means.
 
     Williams 1982, "Extra-binomial variation in logistic linear models", with correlation 1 / (1 + concentration).
     """
@@ -99,11 +100,11 @@ def _log_beta(alpha: Floats, beta: Floats) -> Floats:
 
 PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0, 10_000.0)
 
-"""Precisions of the prior of a standardised feature's weight, of which the best is taken."""
+"""Precisions of the prior of a standardised feature's weight, among which the best is chosen."""
 
 INTERCEPT = 0.01
 
-"""Its precision: flat, but finite where every share is 0 or every one is 1."""
+"""Precision of the prior of the intercept: flat, but finite where all shares are 0 or 1."""
 
 STEPS = 50
 
@@ -123,7 +124,7 @@ class Logistic:
     """(width,), of the standardised features."""
     penalty: float
     left_out: Floats
-    """(rows,) what is predicted for each row by all the others."""
+    """(rows,): the prediction for each row from a fit to all other rows."""
 
     def predict(self, features: Floats) -> Floats:
         """(rows,) in (0, 1)."""
@@ -131,12 +132,12 @@ class Logistic:
 
 
 def fit_logistic(features: Floats, shares: Floats, counts: Floats) -> Logistic:
-    """Binomial likelihood of `shares` of `counts`, (rows,) each, under the penalty that predicts left-out rows best."""
+    """Fit `shares` of `counts`, (rows,) each, with the penalty that predicts left-out rows best."""
     centre, scale = features.mean(0), features.std(0)
     scale = np.where(scale > 1e-9, scale, 1.0)
     standardised = (features - centre) / scale
     rotation = np.eye(features.shape[1])
-    if features.shape[1] > len(features):  # ridge is blind to rotations: as many directions as rows are enough
+    if features.shape[1] > len(features):  # ridge ignores rotations: as many directions as rows suffice
         rotation = np.linalg.svd(standardised, full_matrices=False)[2].T
     design = np.column_stack([np.ones(len(features)), standardised @ rotation])
     fits = []
@@ -151,7 +152,7 @@ def fit_logistic(features: Floats, shares: Floats, counts: Floats) -> Logistic:
 
 
 def maximise(design: Floats, shares: Floats, counts: Floats, precision: Floats) -> Floats:
-    """(width,) coefficients of the penalised maximum likelihood; a step that overshoots is halved."""
+    """(width,): coefficients of the penalised maximum likelihood; a step that overshoots is halved."""
 
     def objective(coefficients: Floats) -> float:
         return _log_loss(design @ coefficients, shares, counts) + float(precision @ coefficients**2) / 2
@@ -170,7 +171,7 @@ def maximise(design: Floats, shares: Floats, counts: Floats, precision: Floats) 
 
 
 def _leave_one_out(design: Floats, shares: Floats, counts: Floats, precision: Floats, coefficients: Floats) -> Floats:
-    """(rows,) log-odds without a row's own share: one step from the fit (Rad and Maleki 2020, arXiv 1801.10243)."""
+    """(rows,): log-odds without the row's own share, one step from the fit (Rad and Maleki 2020, arXiv 1801.10243)."""
     log_odds = design @ coefficients
     chance = _chance(log_odds)
     inverse = np.linalg.inv(_curvature(design, counts, precision, coefficients))
@@ -194,45 +195,45 @@ def _chance(log_odds: Floats) -> Floats:
 
 ROUNDS = 3
 
-"""Of fitting the mean and the concentration in turn; the third changes neither by much."""
+"""Number of rounds that fit the mean and the concentration in turn; the third changes neither by much."""
 
 ROUNDING = 1e-6
 
 SHARPEST = 0.01
 
-"""A score nearer to 0 or 1 says no more than this: a verifier's last digits must not outweigh the other draws."""
+"""A score nearer to 0 or 1 counts as this one: a verifier's last digits must not outweigh the other draws."""
 
 
 @dataclass(slots=True)
 class ProbeDifficulty:
-    """A posterior over pass@1 from the first `probe` draws (2 to 8 are meant), without their grades.
+    """A posterior over pass@1 from the first `probe` draws (usually 2 to 8), without their grades.
 
-    A beta-binomial regression on what the verifier says of the draws (log-odds of the mean value, mean log-odds of
-    `means`), the share that the commonest answer has of the draws and the heaviest of the values, how many draws have
-    an answer, their length and their log-probability.
+    A beta-binomial regression on the verifier's scores of the draws (log-odds of the mean value, mean log-odds of
+    `means`), the share of the most frequent answer among the draws and among their values, the number of draws with an
+    answer, their length and their log-probability.
     """
 
     probe: int = 4
     model_: Logistic | None = field(default=None, init=False, repr=False)
     concentration_: float = field(default=np.nan, init=False, repr=False)
-    """alpha + beta of every posterior: what the probe is worth in graded draws."""
+    """alpha + beta of every posterior: the number of graded draws that the probe is worth."""
 
     def fit(self, inputs: Sequence[SampleArrays], ease: Floats) -> Self:
-        """From `ease` (problems,), pass@1 over all the draws given of each problem; their number is its weight.
+        """Fit to `ease` (problems,), pass@1 over all given draws of each problem; their number is its weight.
 
-        The probe's own draws are taken out of it: a probe that is judged by itself believes itself too well. Raises
-        `UsageError` where none are left, or `ease` cannot be of these draws.
+        The probe's own draws are taken out of the ease: a probe that is compared with itself would trust itself too
+        much. Raises `UsageError` where no draws are left, or `ease` does not belong to these draws.
         """
         if self.probe < 2:
-            raise UsageError(f"probe = {self.probe} is not allowed: at least 2, a draw alone agrees with nobody")
+            raise UsageError(f"probe = {self.probe} is not allowed: at least 2, since agreement takes two draws")
         features = self._features(inputs)
         counts = np.array([len(draws) - self.probe for draws in inputs], np.float64)
         if not counts.any():
-            raise UsageError(f"there are no draws to learn from but the probe's {self.probe}")
+            raise UsageError(f"no draws are left to fit to besides the probe's {self.probe}")
         probed = np.array([draws.correct[: self.probe].sum() for draws in inputs])
         shares = (ease * (counts + self.probe) - probed) / np.maximum(counts, 1)
         if not ((shares > -ROUNDING) & (shares < 1 + ROUNDING)).all():
-            raise UsageError("ease is not pass@1 over all the draws given")
+            raise UsageError("ease is not pass@1 over all given draws")
         shares = np.clip(shares, 0, 1)
         self.concentration_ = 1.0
         for _ in range(ROUNDS):
@@ -245,12 +246,12 @@ class ProbeDifficulty:
         return fitted(self.model_, self).predict(self._features(inputs))
 
     def posterior(self, inputs: Sequence[SampleArrays]) -> Beta:
-        """What is believed of each problem's pass@1; `quantiles((0.025, 0.975))` of it are a 95 % interval."""
+        """The posterior over each problem's pass@1; `quantiles((0.025, 0.975))` of it are a 95 % interval."""
         mean = self.predict(inputs)
         return Beta(mean * self.concentration_, (1 - mean) * self.concentration_)
 
     def cost(self, inputs: Sequence[SampleArrays]) -> Cost:
-        """The probe alone; none of it is lost where its draws are used."""
+        """The cost of the probe alone; its draws also count towards the answer."""
         return cost_of([first(draws, self.probe) for draws in inputs])
 
     def _features(self, inputs: Sequence[SampleArrays]) -> Floats:
@@ -261,7 +262,7 @@ def _features(probe: SampleArrays) -> list[float]:
     answered = probe.answers != UNANSWERED
     _, answers = np.unique(probe.answers[answered], return_inverse=True)
     return [
-        float(_log_odds(probe.values.mean())),  # of the mean: pass@1 itself, where the verifier is calibrated
+        float(_log_odds(probe.values.mean())),  # of the mean, which is pass@1 where the verifier is calibrated
         float(_log_odds(probe.means).mean()),
         np.bincount(answers, minlength=1).max() / len(probe),
         np.bincount(answers, probe.values[answered], minlength=1).max() / len(probe),
@@ -278,12 +279,12 @@ def _log_odds(scores: Floats) -> Floats:
 
 FREE = Cost(0.0, 0.0, 0.0)
 
-"""A prompt is read for the first draw anyhow."""
+"""No cost: the prompt is read for the first draw in any case."""
 
 
 LARGEST = 1e18
 
-"""Numbers beyond it are alike, and none is infinite."""
+"""Larger numbers count as this one, so that none is infinite."""
 
 
 OPERATORS = "+-*/^="
@@ -302,12 +303,12 @@ _NESTING = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 
 @dataclass(slots=True)
 class PromptDifficulty:
-    """Ridge logistic regression on counts and sizes read off the text: an expression's or a word problem's in LaTeX."""
+    """Ridge logistic regression on counts and sizes in the text of an expression or of a word problem in LaTeX."""
 
     model_: Logistic | None = field(default=None, init=False, repr=False)
 
     def fit(self, inputs: Sequence[str], ease: Floats) -> Self:
-        """From prompts and their pass@1 (problems,)."""
+        """Fit to prompts and their pass@1 (problems,)."""
         self.model_ = fit_logistic(_texts(inputs), ease, np.ones(len(ease)))
         return self
 
@@ -322,12 +323,12 @@ class PromptDifficulty:
 
 @dataclass(slots=True)
 class StateDifficulty:
-    """The same on a hidden state (width,) of each prompt, as Damani et al. 2024 (arXiv 2410.04707) probe a model's."""
+    """The same on a hidden state (width,) of each prompt, as in Damani et al. 2024 (arXiv 2410.04707)."""
 
     model_: Logistic | None = field(default=None, init=False, repr=False)
 
     def fit(self, inputs: Sequence[Floats], ease: Floats) -> Self:
-        """From states, all of one width, and their problems' pass@1 (problems,)."""
+        """Fit to states of equal width and their problems' pass@1 (problems,)."""
         self.model_ = fit_logistic(np.asarray(inputs, np.float64), ease, np.ones(len(ease)))
         return self
 

@@ -1,4 +1,4 @@
-"""A run directory in the formats of others."""
+"""Export run directories and embedded models to formats of other software."""
 
 from computewise.export.runs import export_run
 

@@ -1,4 +1,4 @@
-"""A run directory in the formats of others: one row a candidate, or search-and-learn's columns."""
+"""Write a run directory as Parquet, or in the columns of search-and-learn."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PREDICTIONS = {"naive": best, "weighted": weighted, "maj": majority}
 
 
 class ExportedPool(NamedTuple):
-    """What makes a file of its own."""
+    """The samples of one pool, which are written to one file."""
 
     role: str
     n: int
@@ -78,7 +78,7 @@ def _columns_row(run: Path, record: Record, problems: Mapping[str, Problem]) -> 
         "agg_scores": [candidate.value for candidate in found],
         "pred": "" if first is None else found[first].text,
         "completion_tokens": [candidate.tokens for candidate in found],
-        # Not search-and-learn's: who reads its files would grade again, and a task need not put its answers in boxes.
+        # Not in search-and-learn's files, whose readers grade again; a task need not put its answers in boxes.
         "answers": [candidate.answer for candidate in found],
         "correct": [candidate.correct for candidate in found],
         **_predictions(found, ballots, _pool(record).n),
@@ -86,7 +86,7 @@ def _columns_row(run: Path, record: Record, problems: Mapping[str, Problem]) -> 
 
 
 def _predictions(found: Sequence[CandidateRecord], ballots: Sequence[Ballot], n: int) -> dict[str, str]:
-    """Of the first k samples, for every power of two and for all; as search-and-learn has them, in a box."""
+    """Predictions from the first k samples, for each power of two and for all, in boxes as in search-and-learn."""
     named = {}
     for k in _sizes(n):
         for name, select in PREDICTIONS.items():
@@ -193,7 +193,7 @@ Row = Mapping[str, Any]
 
 GROUP = 256
 
-"""Rows written at a time: a row holds all texts of a problem."""
+"""Number of rows that are written at a time: a row holds all texts of a problem."""
 
 
 def write_json_lines(path: Path, rows: Iterable[Row]) -> None:
@@ -230,7 +230,7 @@ def import_pyarrow() -> Any:
 
 @contextmanager
 def _aside(path: Path) -> Iterator[Path]:
-    """A file beside `path` that takes its place once it is whole, and goes where it does not become so."""
+    """A file beside `path`; it replaces `path` at the end, and is deleted after an error."""
     aside = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -247,12 +247,12 @@ Format = Literal["parquet", "search-and-learn"]
 
 
 def export_run(run: Path, format: Format, out: Path) -> Path:
-    """Write `run` to `out` and say where; the run directory is left as it is, an older file is replaced whole.
+    """Write `run` to `out`; returns where it was written. The run directory is not changed.
 
-    "parquet": every record, a row each, with all it holds. "search-and-learn": the pools of independent samples in the
-    columns of huggingface/search-and-learn, which `computewise replay` reads; JSON lines or Parquet by the ending of
-    `out`. Where there are several pools, each has a file, with model, n and seed before the ending, and their directory
-    is returned.
+    "parquet": one row for every record, with all its fields. "search-and-learn": the pools of independent samples in
+    the columns of huggingface/search-and-learn, which `computewise replay` reads, as JSON lines or Parquet by the
+    ending of `out`. Where there are several pools, each has a file with role, n and seed before the ending, and their
+    directory is returned.
     """
     if format == "parquet":
         return write_rows(run, out)

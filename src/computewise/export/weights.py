@@ -29,7 +29,7 @@ Floats = NDArray[np.float32]
 
 
 def llama_tensors(weights: Weights) -> dict[str, Floats]:
-    """Single precision: half of it already holds the weights, but the engines would compute in half as well."""
+    """Single precision: half would hold the weights exactly, but the engines would then compute in half as well."""
     tensors = {"model.embed_tokens.weight": weights["embedding.weight"], "model.norm.weight": weights["norm.weight"]}
     for index in range(weights.config.layers):
         ours, theirs = f"blocks.{index}", f"model.layers.{index}"
@@ -56,14 +56,14 @@ VERIFIERS = ("prm", "orm")
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedWeights:
-    """A generator and the name that its export bears."""
+    """A generator and the name of its export."""
 
     name: str
     weights: Weights
 
 
 def find_generator(model: str | Path) -> EmbeddedWeights:
-    """The generator of that name or in that weights file; a verifier is refused, as no engine has its head."""
+    """The generator of that name or file; raises `UsageError` for a verifier, which no other engine can run."""
     name = str(model)
     if name not in GENERATORS + VERIFIERS and not Path(name).is_file():
         raise UsageError(f"no model or weights file {name}: allowed are {', '.join(GENERATORS)} or a .safetensors file")
@@ -72,13 +72,13 @@ def find_generator(model: str | Path) -> EmbeddedWeights:
     if weights.config.verifier_layers:
         raise UsageError(f"{name} is a verifier, which no other engine can run: allowed are {', '.join(GENERATORS)}")
     if weights.config.vocabulary != len(TOKENS):
-        raise WeightsError(f"weights of {weights.config.vocabulary} tokens: this package speaks {len(TOKENS)}")
+        raise WeightsError(f"weights of {weights.config.vocabulary} tokens: this package uses {len(TOKENS)}")
     return EmbeddedWeights(Path(name).stem, weights)
 
 
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
-    """What cannot be written is one line."""
+    """Turn an error in writing into one line."""
     try:
         yield
     except OSError as error:
@@ -101,8 +101,8 @@ CHAT_TEMPLATE = (
 def export_gguf(model: str | Path, out: Path) -> Path:
     """Write `model` (a name or a weights file) to the file `out`, in single precision.
 
-    With half, llama.cpp rounds what it multiplies by the weights too: 3 of 600 greedy solutions of `small` then differ
-    from the in-process engine's, with single none.
+    With half precision, llama.cpp also rounds what it multiplies by the weights: 3 of 600 greedy solutions of `small`
+    then differ from those of the in-process engine, with single precision none.
     """
     try:
         import gguf
@@ -130,7 +130,7 @@ def export_gguf(model: str | Path, out: Path) -> Path:
 
 
 def _pairs(tensor: Floats, heads: int) -> Floats:
-    """Rows of each head reordered from halves, which are rotated against each other, to llama.cpp's adjacent pairs."""
+    """Reorder the rows of each head from halves that are rotated against each other to llama.cpp's adjacent pairs."""
     rows, width = tensor.shape
     halves = tensor.reshape(heads, 2, rows // heads // 2, width)
     return halves.swapaxes(1, 2).reshape(rows, width)
@@ -150,10 +150,10 @@ def _add_network(writer: Any, config: NetworkConfig) -> None:
 
 
 def _add_tokenizer(writer: Any, kind: Any) -> None:
-    """Words are user-defined tokens, cut out of the text longest first; what is left is read character by character."""
+    """Words are user-defined tokens, the longest first; the rest of a text is read character by character."""
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
-    # SentencePiece's name of a blank; a user-defined token is matched as it stands.
+    # SentencePiece's name for a blank; a user-defined token is matched literally.
     writer.add_token_list(["\u2581" if token == " " else token for token in TOKENS])
     writer.add_token_scores([0.0] * len(TOKENS))
     writer.add_token_types([kind.CONTROL, *(kind.NORMAL if len(t) == 1 else kind.USER_DEFINED for t in TOKENS[1:])])
@@ -209,7 +209,7 @@ def _config(config: NetworkConfig) -> dict[str, Any]:
 
 
 def _generation() -> dict[str, Any]:
-    """Sampling from the model's own distribution: servers take their defaults from here."""
+    """Samples from the model's own distribution: servers take their defaults from this file."""
     return {
         "bos_token_id": END,
         "eos_token_id": END,

@@ -1,4 +1,4 @@
-"""One self-contained HTML page, and its figures as files, from a run directory; runs are read, never hooked into."""
+"""A self-contained HTML page and its figures from a run directory; reports only read runs."""
 
 from __future__ import annotations
 

@@ -87,14 +87,14 @@ _BESIDE = {
 
 
 def controller_sentence(held: Entry) -> str:
-    """The one sentence of a currency, as the study words it."""
+    """The sentence of the summary about one cost metric, with typographic minus signs."""
     return re.sub(r"-(?=\d)", MINUS, held["sentence"])
 
 
 def beside_large(held: Entry, column: str, names: Names) -> str:
-    """A controller that may escalate beside one greedy answer of the large model, at no more than it costs.
+    """The controller with escalation beside one greedy answer of the large model, at no more than its cost.
 
-    Nothing where there is no large model.
+    Empty where there is no large model.
     """
     if not held["beside_large"]:
         return ""
@@ -110,7 +110,7 @@ def beside_large(held: Entry, column: str, names: Names) -> str:
 
 
 def needed(held: Entry, column: str) -> str:
-    """From which budget on each controller is as accurate as best-of-N weighted at the largest."""
+    """The budget from which on each controller is as accurate as best-of-N weighted at the largest."""
     most = held["budgets"][-1]
     each = [
         f"{scope_name(scope)}: {percent(found['share'])} ({SHOWN[column].cost(found['cost'])})"
@@ -126,7 +126,7 @@ def needed(held: Entry, column: str) -> str:
 
 
 def deciding(summary: Entry) -> Iterator[str]:
-    """For the top of the page, counted in FLOPs; nothing where there was nothing to decide."""
+    """The controller's sentences for the top of the page, in FLOPs; none where there was no choice to make."""
     if held := summary["controller"].get("flops"):
         yield controller_sentence(held)
         if beside := beside_large(held, "flops", Names.of(summary)):
@@ -135,15 +135,15 @@ def deciding(summary: Entry) -> Iterator[str]:
 
 BESIDE = (8.0, 4.6), (4.7, 4.6)
 
-"""Inches of the two figures, which stand side by side."""
+"""Sizes in inches of the two figures that stand side by side."""
 
 BANDED = ("which and how much", "fixed")
 
-"""Of which looks the interval is drawn: more bands than two could not be told apart."""
+"""The looks whose interval is drawn: readers cannot tell more than two bands apart."""
 
 
 def accuracy(held: Entry, column: str, names: Names) -> Figure:
-    """Accuracy against everything spent: controllers heavy, rivals light, the large model's answer as a point."""
+    """Accuracy against the whole cost: controllers in heavy lines, rivals in light ones, the large model as a point."""
     figure, axes = new_axes(BESIDE[0])
     axes.set_xscale("log")
     at = held["budgets"]
@@ -175,7 +175,7 @@ def accuracy(held: Entry, column: str, names: Names) -> Figure:
 
 
 def _curve(axes: Axes, look: Look, width: float, rows: list[Entry]) -> tuple[float, float]:
-    """Draw it; where it ends."""
+    """Draw a curve; returns its end."""
     x, y = [row["cost"] for row in rows], [100 * row["accuracy"] for row in rows]
     if look in [LOOKS[name] for name in BANDED]:
         low, high = 100 * np.array([row["ci95"] for row in rows]).T
@@ -194,7 +194,7 @@ def _large(axes: Axes, large: Entry) -> tuple[float, float]:
 
 
 def differences(held: Entry) -> Figure:
-    """Controller minus best fixed at equal cost: the mean over the budgets, then each, a mark for every scope."""
+    """Controller minus best fixed strategy at equal cost: the mean over the budgets, then each budget, by scope."""
     figure, axes = new_axes(BESIDE[1])
     at, means = held["budgets"], held["mean_minus_best_fixed"]
     step = 0.6 / len(means)
@@ -241,7 +241,7 @@ def accuracy_table(held: Entry, column: str) -> Table:
 
 
 def minus_fixed_table(held: Entry) -> Table:
-    """Controller minus best fixed at equal cost: the mean over the budgets, then each."""
+    """Controller minus best fixed strategy at equal cost: the mean over the budgets, then each budget."""
     means = held["mean_minus_best_fixed"]
     rows = [["mean", *(_difference(means[scope]) for scope in means)]]
     rows += [
@@ -266,7 +266,7 @@ def _differences(rival: str, held: Entry, rows: list[list[str]]) -> Table:
 
 
 def draws_table(held: Entry, names: Names) -> Table:
-    """What each controller drew by at each budget."""
+    """The mean draws of each controller by each arm at each budget."""
     scopes = held["budgets"][0]["draws"]
     head = [
         "Budget, samples",
@@ -280,7 +280,7 @@ def draws_table(held: Entry, names: Names) -> Table:
 
 
 def _arm(arm: str, names: Names) -> str:
-    """The larger model by its name."""
+    """An arm for a column's head, with the larger model's name."""
     return f"{names.short('large')},{arm.removeprefix('large,')}" if arm.startswith("large,") else arm
 
 

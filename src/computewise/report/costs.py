@@ -1,4 +1,4 @@
-"""Costs as a person reads them, and the fine print: which prices and speeds were assumed."""
+"""Costs in readable units, and the assumptions about prices and speeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MILLION = 1_000_000
 
 
 class CostDisplay(NamedTuple):
-    """How one currency is written: the label of an axis, its ticks, a cost, and what was assumed."""
+    """How one cost metric is written: the label of an axis, its ticks, a cost, and the assumptions."""
 
     axis: str
     tick: Callable[[float], str]
@@ -70,7 +70,7 @@ def _speeds(summary: Entry) -> str:
 
 
 def _begun(summary: Entry, unit: str) -> str:
-    """How a list of assumptions begins."""
+    """The beginning of a list of assumptions."""
     start = ", ".join(part for part in ("Nominal" if summary["assumed"]["nominal"] else "", unit) if part)
     return f"{start[:1].upper()}{start[1:]}: " if start else ""
 
@@ -83,4 +83,4 @@ SHOWN = {
     ),
     "seconds": CostDisplay("seconds until the answer (log scale)", lambda tick: f"{tick:g}", _seconds, _speeds),
 }
-"""By the column the currency is kept in; see `study.currencies`."""
+"""By the column of the cost metric; see `study.analysis.tables.cost_metrics`."""

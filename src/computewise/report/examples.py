@@ -1,4 +1,4 @@
-"""Which of the recorded search trees are worth a reader's time."""
+"""Choose recorded search trees that show different cases."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from computewise.selection import Ballot, majority, weighted
 from computewise.viewer.tree import ViewNode, from_records
 
 MOST_LINES, LEAST_PRUNED = 45, 3
-"""A tree of more merged nodes, or with less discarded, is taken only where no other shows the same."""
+"""A tree with more merged nodes, or fewer pruned ones, is chosen only where no other shows the same case."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One problem's search tree, what was answered, and what a majority of the same problem's samples says."""
+    """One problem's search tree, its answer, and the majority answer of independent samples of the same problem."""
 
     why: str
     problem: str
     settings: StrategyParams
     bin: int
-    """From 1, the easiest."""
+    """Difficulty bin, 1 the easiest."""
     nodes: list[ViewNode]
     """Equal siblings merged, parents before children."""
     answer: str | None
@@ -34,7 +34,7 @@ class Example:
     vote_right: bool
     samples: int
     right_answers: frozenset[str]
-    """Answers that were graded right in any run of the problem."""
+    """The answers that were graded right in any run of the problem."""
 
     @property
     def found(self) -> bool:
@@ -44,12 +44,12 @@ class Example:
 
     @property
     def pruned(self) -> int:
-        """How many merged nodes came to nothing."""
+        """The number of merged nodes that were discarded."""
         return sum(node.state == "pruned" for node in self.nodes)
 
     @property
     def outline(self) -> list[tuple[int, ViewNode]]:
-        """What led to a final candidate, each under what it goes on from, and how deep it stands."""
+        """The nodes that led to a final candidate, each with its depth, parents before children."""
         below: dict[str | None, list[ViewNode]] = defaultdict(list)
         for node in self.nodes:
             if node.state != "pruned":
@@ -63,7 +63,7 @@ class Example:
         return list(lines(None, 0))
 
     def drawing(self, prompt: str) -> dict[str, object]:
-        """What the viewer draws it from."""
+        """The data that the viewer draws."""
         return {
             "id": self.problem,
             "status": "done",
@@ -76,7 +76,7 @@ class Example:
 
 
 def examples(records: Sequence[Record]) -> list[Example]:
-    """About four, each showing something else, the first of a kind by the order of the run."""
+    """About four examples of different cases; the first of each kind in the order of the run."""
     every = list(_all(records))
     hardest = max((each.bin for each in every), default=0)
     kinds: tuple[tuple[str, Callable[[Example], bool]], ...] = (
@@ -102,7 +102,7 @@ def examples(records: Sequence[Record]) -> list[Example]:
 
 
 def _all(records: Sequence[Record]) -> Iterator[Example]:
-    """Every record with a tree, of the first seed; bins as the analysis cuts them."""
+    """The examples of all records of the first seed that have a tree; bins are those of the analysis."""
     bins = _bins(records)
     trees = [record for record in records if record.tree and record.problem in bins]
     first = min((record.seed for record in trees), default=0)

@@ -60,12 +60,12 @@ _SHOWN: dict[Verdict, Role] = {Verdict.BETTER: MODEL, Verdict.WORSE: LARGE}
 
 
 def groups(over: Entry) -> dict[str, str]:
-    """The keys of the curves by a name for each: all problems, then bins from the easiest."""
+    """The keys of the curves with their names: all problems, then bins from the easiest."""
     return {name: "all" if name == "overall" else name for name in over["curve"]}
 
 
 def meaning(over: Entry, names: Names) -> Iterator[str]:
-    """Who is ahead over all problems at which R, and how much of that is shown."""
+    """Which model is ahead over all problems at which R, and what the intervals show of it."""
     curve, ends = over["curve"]["overall"], over["break_even"]["overall"]
     span = f"R = {share(curve[0]['R'])} to {share(curve[-1]['R'])}"
     if ends["R"]:
@@ -106,7 +106,7 @@ def meaning(over: Entry, names: Names) -> Iterator[str]:
 
 
 def break_even_table(over: Entry, names: Names) -> Table:
-    """Who is ahead where, for all problems and in each bin, and the differences at some R."""
+    """Which model is ahead at which R, for all problems and in each bin, with the differences at some R."""
     rows = []
     for place, (group, name) in enumerate(groups(over).items()):
         curve, ends = over["curve"][group], over["break_even"][group]
@@ -130,12 +130,12 @@ def break_even_table(over: Entry, names: Names) -> Table:
 
 
 def share(value: float) -> str:
-    """An R: `0.43`."""
+    """An R with two digits: `0.43`."""
     return f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
 def _first(curve: list[Entry]) -> str:
-    """Who is ahead at the least R at which anybody is."""
+    """The model that is ahead at the least R at which one is ahead."""
     return next((str(point["winner"]) for point in curve if point["winner"] != "tie"), "tie")
 
 
@@ -159,7 +159,7 @@ def _undecided(curve: list[Entry], stretches: list[list[float]]) -> str:
 
 
 def _stretches(curve: list[Entry], kind: Verdict) -> list[str]:
-    """The stretches of R whose intervals say so."""
+    """The stretches of R whose intervals have this verdict."""
     found = []
     for says, members in groupby(curve, key=lambda point: verdict(point["difference_ci95"])):
         if says is kind:
@@ -203,7 +203,7 @@ def over(exchange: Entry, names: Names) -> Figure:
 
 
 def _plot(axes: Axes, curve: list[Entry], break_even: list[float], *, named: bool) -> None:
-    """Dotted where the small model is held at the largest budget; a ring where the lead changes."""
+    """Draw one curve: dotted beyond the largest measured budget, with a ring where the lead changes."""
     dress(axes)
     axes.set_xscale("log")
     look = LOOKS["which and how much"]

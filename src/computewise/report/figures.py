@@ -1,4 +1,4 @@
-"""The figures, one function each; matplotlib is imported inside, so that importing this module is cheap."""
+"""One function for each figure; matplotlib is imported in them, so that importing this module is fast."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 class Series(NamedTuple):
-    """One curve: its name, its look, and a row a point."""
+    """One curve: its name, its look, and one row for each point."""
 
     name: str
     look: Look
@@ -55,7 +55,7 @@ class Series(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """What is on the x axis, always logarithmic."""
+    """The x axis, which is always logarithmic."""
 
     label: str
     base: int
@@ -69,7 +69,7 @@ FLOPS = Axis("FLOPs a problem, verifier included (log scale)", 10, lambda row: f
 
 
 def methods(summary: Entry) -> list[Series]:
-    """Ways to spend and select, the same for every problem."""
+    """The curves of strategies and selections that are the same for every problem."""
     step = best_step_revisions(summary)
     found = [
         Series("best-of-N weighted", LOOKS["best-of-N"], curve(summary, BEST_OF_N)),
@@ -83,7 +83,7 @@ def methods(summary: Entry) -> list[Series]:
 
 
 def against_compute(summary: Entry) -> dict[str, Figure]:
-    """Methods, and rules that choose among them, against what they sampled and against all FLOPs; by name."""
+    """Figures by name: methods, and rules that choose among them, against sampled tokens and against all FLOPs."""
     each, chosen = methods(summary), choices(summary)
     return {
         "methods_generations": accuracy(summary, each, GENERATIONS),
@@ -94,12 +94,12 @@ def against_compute(summary: Entry) -> dict[str, Figure]:
 
 
 def _best_ratios(summary: Entry) -> list[Entry]:
-    """From one attempt on; nothing where there was never a choice of ratio."""
+    """The best ratio at each budget, from a single attempt on; empty where there was no choice of ratio."""
     return [row for n in budgets(summary) if split_budgets(summary) and (row := best_ratio(summary, n))]
 
 
 def choices(summary: Entry) -> list[Series]:
-    """Ways to choose among those, beside best-of-N."""
+    """The curves of rules that choose among strategies, and of best-of-N."""
     return [
         Series("best-of-N weighted", LOOKS["best-of-N"], curve(summary, BEST_OF_N)),
         Series(FIXED_LABEL, LOOKS["fixed"], summary["best_fixed"]),
@@ -109,7 +109,7 @@ def choices(summary: Entry) -> list[Series]:
 
 
 def _coverage(summary: Entry) -> list[Entry]:
-    """Coverage costs what sampling costs: the majority vote's usage, as no verifier reads anything."""
+    """Coverage as rows; its usage is that of the majority vote, since no verifier is needed."""
     rows = []
     for point in summary["coverage"]:
         sampled = find(summary["curves"], "best-of-N, majority", point["n"]) or find(
@@ -121,7 +121,7 @@ def _coverage(summary: Entry) -> list[Entry]:
 
 
 def accuracy(summary: Entry, series: list[Series], axis: Axis) -> Figure:
-    """Accuracy against compute: lines with 95 % bands, named at their ends; the large model as a level."""
+    """Accuracy against compute: lines with 95 % bands and names at their ends; the large model as a level."""
     figure, axes = new_axes(WIDE)
     axes.set_xscale("log", base=axis.base)
     ends = []
@@ -147,7 +147,7 @@ def accuracy(summary: Entry, series: list[Series], axis: Axis) -> Figure:
 
 
 def _level(axes: Axes, large: Entry, axis: Axis) -> float:
-    """The large model's accuracy as a line, and what it spent as a star; where the line is."""
+    """Draw the large model's accuracy as a line, and its cost as a star; returns the line's height."""
     level, look = 100 * float(large["accuracy"]), LOOKS["greedy"]
     axes.axhline(level, color=look.colour, linestyle=look.dash, linewidth=1)
     if axis.base == 10:
@@ -156,7 +156,7 @@ def _level(axes: Axes, large: Entry, axis: Axis) -> float:
 
 
 def bars(summary: Entry, n: int) -> list[Series]:
-    """What is shown by bin at one budget: one row each."""
+    """The methods that are shown by bin at one budget: one row each."""
     search, step = best_search(summary), best_step_revisions(summary)
     ratio = best_ratio(summary, n)
     found = [
@@ -172,7 +172,7 @@ def bars(summary: Entry, n: int) -> list[Series]:
 
 
 def by_bin(summary: Entry, n: int) -> Figure:
-    """Accuracy in each bin of oracle difficulty at one budget: a bar and its interval for every method."""
+    """Accuracy in each bin of oracle difficulty at one budget: a bar with its interval for every method."""
     figure, axes = new_axes(WIDE)
     shown = bars(summary, n)
     bins = len(shown[0].rows[0]["by_bin"])
@@ -197,7 +197,7 @@ def by_bin(summary: Entry, n: int) -> Figure:
 
 
 def exchange(summary: Entry) -> Figure:
-    """Small with policy minus large greedy, in points, for all problems and by bin, one mark for each R."""
+    """The small model with its policy minus the large one's greedy answer, in points, overall and by bin, at each R."""
     figure, axes = new_axes(WIDE)
     entries = summary["exchange"]
     bins = len(entries[0]["by_bin"])

@@ -1,4 +1,4 @@
-"""What was found, in sentences that follow from the intervals: nothing is called better whose interval holds zero."""
+"""The findings, in sentences that follow from the intervals: an interval that contains zero decides nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SECTION = Section("found", "What was found", context=_context)
 
 
 def headline(summary: Entry) -> list[str]:
-    """At most six findings for the top of the page, a few sentences each, worded by `verdict`."""
+    """At most six findings for the top of the page, of a few sentences each."""
     findings = (
         deciding(summary),
         _search(summary),

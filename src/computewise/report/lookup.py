@@ -1,4 +1,4 @@
-"""The curves of a summary by what a reader calls them."""
+"""Find rows of a summary by the names that readers see."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ BEAM = "beam search, M = 4, weighted"
 BEST_OF_N = "best-of-N, weighted"
 
 _SELECTIONS = (", weighted", ", hierarchical")
-"""How a search's answer is selected in the figures: by the weighted vote, chains hierarchically."""
+"""The selection of a search's answer in the figures: the weighted vote, hierarchical for chains."""
 MOST_SPLITS = 3
-"""Budgets whose ratios of sequential to parallel are drawn."""
+"""Number of budgets whose ratios of sequential to parallel are drawn."""
 
 
 def budgets(summary: Entry) -> list[int]:
@@ -32,7 +32,7 @@ def find(entries: list[Entry], label: str, n: int) -> Entry | None:
 
 
 def curve(summary: Entry, label: str) -> list[Entry]:
-    """The rows of that label by rising budget. One sample and its answer is where every way to sample more begins."""
+    """The rows of that label by rising budget. Curves of best-of-N begin at the single sample."""
     rows = [row for row in summary["curves"] if row["label"] == label]
     if label.startswith("best-of-N"):
         rows += [row for row in summary["curves"] if row["label"] == "single sample"]
@@ -57,7 +57,7 @@ def step_revision_labels(summary: Entry) -> list[str]:
 
 
 def best_search(summary: Entry) -> str | None:
-    """The leading search over steps, beside beam search with M = 4, which is always drawn; None where none was run."""
+    """The leading search over steps other than beam search with M = 4, which is always drawn; None if there is none."""
     return leader(summary, [label for label in search_labels(summary) if label != BEAM])
 
 
@@ -67,7 +67,7 @@ def best_step_revisions(summary: Entry) -> str | None:
 
 
 def leader(summary: Entry, labels: Sequence[str]) -> str | None:
-    """The label that leads the others at the most budgets; equals go to the earlier."""
+    """The label that leads the others at the most budgets; of equals, the earlier."""
     leads = dict.fromkeys(labels, 0)
     for n in budgets(summary):
         rows = [row for label in labels if (row := find(summary["curves"], label, n))]
@@ -83,7 +83,7 @@ def ratios(summary: Entry, n: int, selection: str = "hierarchical", *, gated: bo
 
 
 def best_ratio(summary: Entry, n: int) -> Entry | None:
-    """The most accurate of them by verifier; equals go to the more sequential."""
+    """The most accurate ratio by verifier; of equals, the more sequential."""
     return max(ratios(summary, n), key=lambda row: float(row["accuracy"]), default=None)
 
 
@@ -99,23 +99,23 @@ def split_budgets(summary: Entry) -> list[int]:
 
 
 def rival(at: Entry, *, escalating: bool) -> Entry:
-    """A controller's at a budget: the best fixed strategy of the small model, or one that may be the large's answer."""
+    """A controller's rival at a budget: the best fixed strategy, with or without answers of the large model."""
     scopes = at["best_fixed"]
     found: Entry = scopes["with escalation" if escalating and "with escalation" in scopes else widest_alone(scopes)]
     return found
 
 
 def compared(held: Entry) -> bool:
-    """Whether a controller could be given what any rival spent: a greedy answer may cost less than its first draw."""
+    """Whether any controller could spend what its rival spent: a greedy answer may cost less than a first draw."""
     return any(held["mean_minus_best_fixed"].values())
 
 
 def scope_name(scope: str) -> str:
-    """What a controller may choose among, short enough to stand beside a curve."""
+    """The name of a scope, short enough to stand beside a curve."""
     return "shipped policy" if scope == SHIPPED_SCOPE else scope
 
 
 def underspent(summary: Entry, n: int) -> list[Entry]:
-    """What left a tenth of that budget or more unspent, the most frugal first."""
+    """The rows that left at least a tenth of that budget unspent, the largest rest first."""
     rows = [row for row in summary["curves"] if row["n"] == n and row["usage"]["generations"] < 0.9 * n]
     return sorted(rows, key=lambda row: float(row["usage"]["generations"]))

@@ -21,7 +21,7 @@ GREY = "#808488"
 
 
 class Look(NamedTuple):
-    """How a curve is drawn."""
+    """The colour, marker and dash of a curve."""
 
     colour: str
     marker: str
@@ -55,11 +55,11 @@ LOOKS = {
 
 WIDE = (6.3, 4.1)
 
-"""Inches; a point of type on the page is then about the size it has here."""
+"""Size in inches; one point of type in a figure is then about one point on the page."""
 
 
 def new_figure(size: tuple[float, float]) -> Figure:
-    """Without axes yet."""
+    """A figure without axes."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=size, facecolor=PAPER, layout="constrained")
@@ -74,7 +74,7 @@ def new_axes(size: tuple[float, float]) -> tuple[Figure, Axes]:
 
 
 def dress(axes: Axes) -> None:
-    """One plot in the page's colours."""
+    """Give one plot the page's colours."""
     axes.set_facecolor("none")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -88,17 +88,17 @@ def dress(axes: Axes) -> None:
 
 
 def bin_names(bins: int) -> list[str]:
-    """Of the difficulty bins, for an axis."""
+    """The names of the difficulty bins on an axis."""
     return ["1 easiest", *map(str, range(2, bins)), f"{bins} hardest"]
 
 
 def percent_axis(axes: Axes) -> None:
-    """Accuracies in % upwards."""
+    """Make the y axis one of accuracies in %."""
     axes.set_ylabel("accuracy, %")
 
 
 def decimal_ticks(low: float, high: float) -> list[float]:
-    """Round numbers from low to high, as few to a decade as leave three of them."""
+    """Round numbers from low to high, as few for each decade as leave at least three."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
     ticks: list[float] = []
     for digits in ((1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)):
@@ -108,7 +108,7 @@ def decimal_ticks(low: float, high: float) -> list[float]:
 
 
 def name_ends(axes: Axes, ends: list[tuple[float, float, str, Look]]) -> None:
-    """Names in a column to the right, in the order of the curves' ends, moved apart, each led to in its colour."""
+    """Write names in a column on the right in the order of the curves' ends, moved apart, with a line to each end."""
     bottom, top = axes.get_ylim()
     least = 0.062 * (top - bottom)
     ends = sorted(ends, key=lambda end: end[1])
@@ -136,7 +136,7 @@ def name_ends(axes: Axes, ends: list[tuple[float, float, str, Look]]) -> None:
 
 
 def apart(wanted: list[float], least: float) -> list[float]:
-    """The places nearest to the `wanted` rising ones, in squares, that are `least` apart (pool adjacent violators)."""
+    """The rising places nearest to `wanted` that are at least `least` apart (pool adjacent violators)."""
     blocks: list[list[float]] = []
     for index, place in enumerate(wanted):
         blocks.append([place - index * least])
@@ -159,7 +159,7 @@ _FONT = re.compile(r"(font: [^;\"]*?px) [^;\"]*")
 
 
 def render(figure: Figure, name: str, folder: Path) -> str:
-    """Write `name`.png and `name`.svg; the same SVG to stand inside a page. Equal runs give equal files."""
+    """Write `name`.png and `name`.svg; returns the SVG for the page. Equal runs give equal files."""
     import matplotlib
 
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
@@ -171,7 +171,7 @@ def render(figure: Figure, name: str, folder: Path) -> str:
 
 
 def inline(svg: str, name: str) -> str:
-    """No prolog, ids that cannot meet another figure's, the page's ink, font and background for the figure's own."""
+    """An SVG for a page: without a prolog, with ids of its own, and with the page's ink, font and background."""
     svg = _HEAD.sub("", svg)
     used = set(_USE.findall(svg))
     svg = _ID.sub(lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", svg)

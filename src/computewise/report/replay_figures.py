@@ -1,4 +1,4 @@
-"""The figures of a replay's report, one function each."""
+"""The figures of a replay's report, one function for each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZE = (8.0, 4.4)
-"""Inches: names stand at the right."""
+"""Size in inches; names stand on the right."""
 RULES = {
     "uniform": ("uniform", "best-of-N"),
     "plain_rule": ("plain rule", "how much"),
@@ -59,7 +59,7 @@ def _curves(curves: dict[str, tuple[list[Entry], str]], cost: str, label: str) -
 
 
 def _curve(axes: Axes, points: list[Entry], cost: str, name: str) -> tuple[float, float]:
-    """Draw it; where it ends."""
+    """Draw a curve; returns its end."""
     look, first = LOOKS[name], name == "which and how much"
     x, y = [one[cost] for one in points], [100 * one["accuracy"] for one in points]
     low, high = 100 * np.array([one["ci95"] for one in points]).T

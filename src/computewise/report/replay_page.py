@@ -34,7 +34,7 @@ FILES = {"fit": "The file", "evaluate": "The file measured on", "large": "The la
 
 
 def findings(summary: Entry) -> list[dict[str, str]]:
-    """Each with the file it is about, the first file by its name alone."""
+    """The findings, each with the file that it is about."""
     return [
         {
             "about": f"{FILES[one['file']]}, {Path(summary[one['file']]).name}",
@@ -46,12 +46,12 @@ def findings(summary: Entry) -> list[dict[str, str]]:
 
 
 def replay_sentence(summary: Entry) -> str:
-    """The summary's own, its signs as the page writes them."""
+    """The summary's sentence, with typographic minus signs."""
     return str(summary["sentence"]).replace("is -", f"is {MINUS}")
 
 
 def validated(summary: Entry) -> str:
-    """On which problems everything was measured."""
+    """The problems on which everything was measured."""
     orders = f"in {summary['orders']} random order{'s' * (summary['orders'] > 1)} of each problem's samples"
     if summary["evaluate"] is not None:
         return (
@@ -67,7 +67,7 @@ def validated(summary: Entry) -> str:
 
 
 def recorded(summary: Entry) -> str:
-    """That no rule draws more than was recorded, where budgets ask for it."""
+    """A note that no rule draws more than was recorded, where budgets ask for more."""
     most = summary["samples"]["most"]
     if most >= summary["frontier"]["uniform"][-1]["budget"]:
         return ""
@@ -75,7 +75,7 @@ def recorded(summary: Entry) -> str:
 
 
 def confidence_rule(summary: Entry) -> str:
-    """Where the rule without a fit is ahead of the controller; they were not compared pairwise."""
+    """The budgets at which the rule without a fit is ahead of the controller; they were not compared pairwise."""
     rules = summary["frontier"]
     pairs = zip(rules["plain_rule"], rules["controller"], strict=True)
     ahead = [
@@ -92,7 +92,7 @@ def confidence_rule(summary: Entry) -> str:
 
 
 def equal_cost(escalation: Entry) -> Iterator[str]:
-    """What the small model does at the cost of one answer of the large one."""
+    """The rules at the cost of one answer of the large model."""
     one = escalation["at_equal_cost"][0]
     moved, stays = one["escalating"]["minus_large"], one["small_alone"]["minus_large"]
     cost = escalation["large_alone"][0]["cost"]
@@ -147,7 +147,7 @@ def half_table(summary: Entry) -> Table:
 
 
 def price_table(summary: Entry) -> Table:
-    """What a price solved on the problems fitted on came to on others."""
+    """The costs of prices on other problems than those they were chosen on."""
     rows = [
         [f"{one['budget']:g}", number(one["mean_samples"]), _accuracy(one)]
         for one in summary["controller_at_fitted_price"]
@@ -157,7 +157,7 @@ def price_table(summary: Entry) -> Table:
 
 
 def reached_table(summary: Entry) -> Table:
-    """What each number of samples for everybody is matched by."""
+    """The controller's draws that match each number of samples for every problem."""
     rows = [
         [
             f"{one['uniform_samples']:g}",
@@ -172,7 +172,7 @@ def reached_table(summary: Entry) -> Table:
 
 
 def equal_cost_table(escalation: Entry) -> Table:
-    """At the cost of so many samples of the large model."""
+    """The rules at the cost of a number of samples of the large model."""
     rows = []
     for large, one in zip(escalation["large_alone"], escalation["at_equal_cost"], strict=True):
         cells = [
@@ -220,7 +220,7 @@ def _number(value: Any, missing: str = NONE, digits: int = 1) -> str:
 
 SHOWN = (0.1, 1.0, 10.0)
 
-"""The R whose differences are in the table."""
+"""The values of R in the table of differences."""
 
 
 HALVES = "Estimates from the first half of each problem's samples against the other half."
@@ -235,7 +235,7 @@ def write_replay_report(out: Path) -> Path:
 
     path = out / "summary.json"
     summary = read_json(path)
-    is_old(summary, path)  # raises for a version that is not known; a replay's summary has not changed
+    is_old(summary, path)  # raises for an unknown version; a replay's summary is the same in both versions
     page = out / "report.html"
     try:
         folder = out / "figures"
@@ -288,7 +288,7 @@ def _escalation(held: Entry) -> dict[str, Any]:
 
 
 def _at(curve: Entry) -> list[Entry]:
-    """The points of the curves at `SHOWN`, as `exchange_over` takes them."""
+    """The points of the curves at `SHOWN`, in the form that `break_even_table` takes."""
 
     def point(group: str, share: float) -> Entry:
         return next(one for one in curve[group] if math.isclose(one["R"], share))

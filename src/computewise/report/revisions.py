@@ -75,7 +75,7 @@ _GATE = {
 
 
 def along_a_chain(summary: Entry) -> Iterator[str]:
-    """Whether a later attempt is more often right than the first; nothing where no chain was followed."""
+    """Whether a later attempt is right more often than the first; nothing where no chain was long enough."""
     if len(summary["along"]) < 2:
         return
     first, last = summary["along"][0], summary["along"][-1]
@@ -90,7 +90,7 @@ def along_a_chain(summary: Entry) -> Iterator[str]:
 
 
 def at_the_gate(summary: Entry) -> Iterator[str]:
-    """The same of chains that end at an attempt the verifier trusts."""
+    """The same for chains that end at an attempt the verifier trusts."""
     if len(summary["along"]) < 2:
         return
     last, paired = summary["along"][-1], summary["along_change"]["gated"]
@@ -120,7 +120,7 @@ def splitting(summary: Entry) -> Iterator[str]:
 
 
 def parallel_sampler(summary: Entry) -> Iterator[str]:
-    """What the parallel end is, so that it is not taken for the small model."""
+    """Says that the parallel end of a chain is the reviser as a plain sampler, not the small model."""
     rows = [row for row in ratios(summary, max(split_budgets(summary), default=0)) if row["chain_length"] == 1]
     for row in rows:
         yield (
@@ -130,7 +130,7 @@ def parallel_sampler(summary: Entry) -> Iterator[str]:
 
 
 def halves(summary: Entry) -> Iterator[str]:
-    """Small against large with one mechanism at a time."""
+    """The small model against the large one, with one mechanism at a time."""
     names = Names.of(summary)
     for name, entries in summary["exchange_halves"].items():
         differences = [
@@ -141,7 +141,7 @@ def halves(summary: Entry) -> Iterator[str]:
 
 
 def spending(summary: Entry, n: int) -> Iterator[str]:
-    """How far under their budget some methods stay; nothing where all spend theirs."""
+    """How much less than their budget some methods spend; nothing where all spend theirs."""
     rows = underspent(summary, n)
     if rows:
         least, most = (f"{number(r['usage']['generations'], 1)} ({family(r['label'])})" for r in (rows[0], rows[-1]))
@@ -162,11 +162,11 @@ def _rate(rate: Entry) -> str:
 
 DARKEST = 0.75
 
-"""Opacity of the best cell: the page's ink can be read on it, and on all that are lighter, in light and in dark."""
+"""Opacity of the best cell: text on it can still be read, in light and in dark mode."""
 
 LEAST_SPAN = 0.1
 
-"""Accuracy below the best of its column at which a cell has no colour, or more where cells lie further apart."""
+"""A cell this far below the best of its column has no colour; the scale widens where cells differ more."""
 
 
 def heat_map(summary: Entry) -> Figure:
@@ -208,7 +208,7 @@ def _panel(axes: Axes, rows: list[Entry], cells: np.ndarray, span: float) -> Non
 
 
 def along(summary: Entry) -> Figure:
-    """The share of right attempts along a chain, and of gated chains by then, with bands."""
+    """The share of right attempts along a chain, and of gated chains that have ended, with bands."""
     figure, axes = new_axes((WIDE[0], 3.2))
     axes.set_xscale("log", base=2)
     attempts = [each["attempt"] for each in summary["along"]]
@@ -232,11 +232,11 @@ def along(summary: Entry) -> Figure:
 
 WAYS = (("by verifier", "hierarchical", False), ("by majority", "majority", False), ("gated", "hierarchical", True))
 
-"""How a ratio's answer is found: the name, the selection, and whether chains end at a trusted attempt."""
+"""The ways to find a ratio's answer: name, selection, and whether chains end at a trusted attempt."""
 
 
 def ratios_table(summary: Entry) -> Table:
-    """Every ratio at every budget, all problems."""
+    """Every ratio at every budget, over all problems."""
     rows = []
     for n in split_budgets(summary):
         held = {name: {row["chains"]: row for row in ratios(summary, n, how, gated=gated)} for name, how, gated in WAYS}

@@ -73,11 +73,11 @@ SECTIONS = (
     Section("trees", "Search trees", needs=lambda summary: bool(summary["steps"])),
     Section("reading", "How to read this page", context=_reading),
 )
-"""In the order of the page."""
+"""The sections in the order of the page."""
 
 
 def render_page(source: RunFiles, figures: dict[str, str]) -> str:
-    """HTML from a run and its figures as SVG text by name."""
+    """The HTML of a run; `figures` are SVG as text by name."""
     summary, names = source.summary, Names.of(source.summary)
     sections = [section for section in SECTIONS if section.needs(summary)]
     place = {section.name: number for number, section in enumerate(sections, 1)}
@@ -104,7 +104,7 @@ def render_page(source: RunFiles, figures: dict[str, str]) -> str:
 
 
 def _cast(summary: Entry, names: Names) -> str:
-    """The models and how large they are."""
+    """The models with their numbers of parameters."""
     roles = [role for role in GENERATORS if role in summary["models"]]
     each = [f"{names.model(role)} {quantity(summary['models'][role]['parameters'])}" for role in roles]
     each[0] += " parameters"
@@ -121,7 +121,7 @@ _RANKS = {
 
 
 def _verifiers(summary: Entry) -> str:
-    """The verifier against log-probability by their intervals; they are not paired, so overlap decides nothing."""
+    """The verifier against log-probability by their intervals: not paired, so an overlap decides nothing."""
     held = summary["verifiers"]
     if VERIFIER not in held:
         return ""
@@ -156,6 +156,6 @@ def write_report(directory: Path) -> Path:
 
 
 def _draw(summary: Entry, folder: Path) -> dict[str, str]:
-    """SVG by name."""
+    """Draw all figures into `folder`; returns SVG as text by name."""
     drawn = [section.figures(summary) for section in SECTIONS if section.needs(summary)]
     return {name: render(figure, name, folder) for each in drawn for name, figure in each.items()}

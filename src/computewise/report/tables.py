@@ -1,4 +1,4 @@
-"""The tables of the page, as text: one function each."""
+"""The tables of the page as text, one function for each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ UNBROKEN_EQUALS = "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text; the first `texts` columns are words and stand left, the others numbers."""
+    """Rows of text; the first `texts` columns hold words, aligned left, the others numbers."""
 
     caption: str
     head: list[str]
@@ -60,7 +60,7 @@ def bins_table(summary: Entry) -> Table:
 
 
 def bin_sizes_table(summary: Entry) -> Table:
-    """What the bins are."""
+    """The ease of each bin."""
     bins = summary["bins"]
     rows = [[KIND_NAMES[kind], *map(percent, bins[kind])] for kind in bins]
     head = ["Bins", *(f"Bin {place}" for place in range(1, len(rows[0])))]
@@ -68,7 +68,7 @@ def bin_sizes_table(summary: Entry) -> Table:
 
 
 def exchange_table(entries: list[Entry], names: Names, spends: str = "its policy") -> Table:
-    """Small against large, all problems and each bin; `spends` is what the small model does with its compute."""
+    """The small model against the large one, overall and in each bin; `spends` names the rule that spends compute."""
     small, large = names.short("model"), names.short("large")
     rows = []
     for entry in entries:
@@ -104,7 +104,7 @@ def exchange_table(entries: list[Entry], names: Names, spends: str = "its policy
 
 
 def policy_table(policy: Entry) -> Table:
-    """The policy file, a row a budget."""
+    """The policy file, one row for each budget."""
     rows = [
         [str(each["generations"]), *(_action(held, policy["model"]) for held in each["bins"])]
         for each in policy["budgets"]
@@ -118,14 +118,14 @@ def policy_table(policy: Entry) -> Table:
 
 
 def _action(held: Entry, usual: str) -> str:
-    """What to run and how to select; the model is named where it is not the usual one."""
+    """The strategy and the selection; the model is named where it is not the usual one."""
     model = "" if held["model"] == usual else f"{model_name(held['model'])}: "
     name = method(held["strategy"]).replace(" = ", UNBROKEN_EQUALS)
     return f"{model}{name}; {held['selection']}"
 
 
 def policy_worth_table(summary: Entry) -> Table:
-    """What the policy is worth on problems it was not chosen on, and what the probe adds to its price."""
+    """The policy's accuracy on problems it was not chosen on, with and without the cost of difficulty samples."""
     rows = []
     for kind in ("predicted", "oracle"):
         probe = summary["difficulty"]["flops"][kind]
@@ -150,7 +150,7 @@ def policy_worth_table(summary: Entry) -> Table:
 
 
 def verifier_table(summary: Entry) -> Table:
-    """How well each score ranks right above wrong."""
+    """How well each score ranks right solutions above wrong ones."""
     rows = [
         [
             Names.of(summary).verifier_row if name == VERIFIER else OWN_PROBABILITY,
@@ -195,7 +195,7 @@ def difficulty_table(estimates: Sequence[Entry], caption: str) -> Table:
 
 
 def _spread(found: Entry, scale: int) -> str:
-    """None, or an interval with no bound, is what too few problems leave."""
+    """A number with its interval; too few problems leave no number, or no bounds."""
     if found["value"] is None:
         return NONE
     digits = 1 if scale > 1 else 2
@@ -207,7 +207,7 @@ def _spread(found: Entry, scale: int) -> str:
 
 
 def curves_table(summary: Entry) -> Table:
-    """Everything measured and what it cost."""
+    """Everything that was measured, with its cost."""
     rows = []
     for name, n, row in named_rows(summary):
         use = row.get("usage")
@@ -244,7 +244,7 @@ def curves_table(summary: Entry) -> Table:
 
 
 def comparisons_table(summary: Entry) -> Table:
-    """Paired differences, what their intervals say in words."""
+    """Paired differences, with their verdicts in words."""
     rows = [
         [
             str(each["n"]),
@@ -273,13 +273,13 @@ def config_table(config: Entry) -> Table:
 
 
 def failed_table(summary: Entry) -> Table | None:
-    """Problems that were left out everywhere, and why."""
+    """The problems that were left out everywhere, and the reason."""
     rows = [[held["problem"], held["error"] or ""] for held in summary["failed"]]
     return Table("Left out of every number.", ["Problem", "Error"], rows, 2) if rows else None
 
 
 def named_rows(summary: Entry) -> list[tuple[str, int, Entry]]:
-    """Name, budget and row of everything measured, by rising budget."""
+    """Name, budget and row of every curve, by rising budget."""
     names = Names.of(summary)
     plain = {"greedy": f"greedy ({names.model('model')})"}
     found = [(plain.get(row["label"], row["label"]), row["n"], row) for row in summary["curves"]]

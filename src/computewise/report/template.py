@@ -26,18 +26,18 @@ MISSING = "{path} is missing: a report needs the directory of a finished study"
 
 @dataclass(frozen=True, slots=True)
 class RunFiles:
-    """A run as it was written: `summary` as `study.summary.summarise` has it, `policy` as `policy_file` has it."""
+    """The files of a run: `summary` has the form of `summarise`, `policy` that of `policy_file`."""
 
     config: dict[str, Any]
     summary: dict[str, Any]
     policy: dict[str, Any]
     records: list[Record]
     prompts: dict[str, str]
-    """By the problems' ids; a run of an older version has none: there they are their own prompts."""
+    """By the problems' ids; runs of older versions have none, since their ids are the prompts."""
 
 
 def read_source(directory: Path) -> RunFiles:
-    """Everything needed; raises `RunError`, naming the file, where one is missing or cannot be read."""
+    """Read a run; raises `RunError` with the name of a file that is missing or cannot be read."""
     problems = read_problems(directory) if (directory / "problems.jsonl").exists() else {}
     config, summary = directory / "config.json", directory / "summary.json"
     policy, policy_of_1 = directory / "bin_policy.json", directory / "policy.json"
@@ -89,13 +89,13 @@ class Section:
     """
 
     name: str
-    """What links point to."""
+    """The anchor of the section and the name of its template."""
     title: str | Callable[[Names], str]
     needs: Callable[[Entry], bool] = lambda summary: True
     """Whether the summary holds what the section is about."""
     context: Callable[[RunFiles], Mapping[str, Any]] = _nothing
     figures: Callable[[Entry], Mapping[str, Figure]] = _nothing
-    """By name, which is that of their files."""
+    """By the names of their files."""
 
     def titled(self, names: Names) -> str:
         """The title with the names of the models."""

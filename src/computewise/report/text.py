@@ -1,4 +1,4 @@
-"""Numbers, intervals and names as words."""
+"""Numbers, intervals and names as text."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 class Verdict(Enum):
-    """What a 95 % interval of a difference says."""
+    """The verdict of the 95 % interval of a difference."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -50,7 +50,7 @@ _PHRASES = {
 
 
 def verdict(interval: Sequence[float]) -> Verdict:
-    """Better or worse only where the whole interval lies on one side of zero; no number at all leaves it open."""
+    """Better or worse only where the whole interval lies on one side of zero; open where there is no interval."""
     low, high = interval
     if low > 0:
         return Verdict.BETTER
@@ -58,7 +58,7 @@ def verdict(interval: Sequence[float]) -> Verdict:
 
 
 def unpaired(interval: Sequence[float], other: Sequence[float]) -> Verdict:
-    """The same of two estimates that are not paired: decided only where their intervals do not meet."""
+    """The same for two estimates that are not paired: decided only where their intervals do not overlap."""
     return verdict((interval[0] - other[1], interval[1] - other[0]))
 
 
@@ -89,7 +89,7 @@ def signed(difference: float) -> str:
 
 
 def judged(differences: Sequence[tuple[str, float, Sequence[float]]], rival: str) -> str:
-    """Every (where, difference, interval) under what its interval says: "better than X at ... and worse at ..."."""
+    """Every (place, difference, interval) under its verdict: "better than X at ... and worse at ..."."""
     groups = {kind: [each for each in differences if verdict(each[2]) is kind] for kind in Verdict}
     parts: list[str] = []
     for kind, members in groups.items():
@@ -100,7 +100,7 @@ def judged(differences: Sequence[tuple[str, float, Sequence[float]]], rival: str
 
 
 def _hundredfold(share: float) -> str:
-    """One decimal, two where one would show a bound as the zero it excludes."""
+    """One decimal, or two where one decimal would show a bound as zero that is not zero."""
     if math.isnan(share):
         return NONE
     value = 100 * share
@@ -131,12 +131,12 @@ def number(value: float, digits: int = 2) -> str:
 
 
 def count(value: float) -> str:
-    """A count with groups of three: `12 345`, the space not breaking."""
+    """A count with groups of three: `12 345`, with spaces that do not break."""
     return NONE if math.isnan(value) else f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def method(settings: Mapping[str, int | float | str]) -> str:
-    """A strategy for a person: `beam search, N = 16, M = 4`."""
+    """A strategy in readable form: `beam search, N = 16, M = 4`."""
     name = str(settings["name"])
     numbers = [f"{_SETTINGS.get(key, key)} = {value}" for key, value in settings.items() if key != "name"]
     return ", ".join([_METHODS.get(name, name), *numbers])
@@ -195,10 +195,10 @@ class Names:
 
 PLAIN = Names({MODEL: "small", LARGE: "large", REVISER: "revision", VERIFIER: "prm"})
 
-"""Where a run says no more than small and large."""
+"""The names where a summary names no models."""
 
 
 def capitalize(text: str) -> str:
-    """With a capital, unless it begins with a model's own name."""
+    """The text with a capital, unless it begins with a model's own name."""
     first = text.split(" ")[0]
     return f"{first.capitalize()}{text[len(first) :]}" if first in (*PLAIN_NAMES, "the") else text

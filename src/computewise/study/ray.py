@@ -1,4 +1,4 @@
-"""A study's jobs on a Ray cluster. The driver alone writes; a node that dies loses nothing."""
+"""A study's jobs on a Ray cluster. Only the driver writes records, so a node that dies loses none."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from computewise.study.worker import run_job, solve_job
 
 COLOUR = "\x1b"
 RETRIES = 5
-"""How often a job is begun anew because its node or its process died."""
+"""How often a job is restarted because its node or its process died."""
 
 
 @dataclass(frozen=True, slots=True)
 class RayExecutor:
-    """All nodes of the cluster at `address`: "auto" the running one, "local" a new one on this machine, ray://HOST:PORT.
+    """All nodes of the cluster at `address`: "auto" the running one, "local" a new one on this machine, or
+    ray://HOST:PORT.
 
-    A source that computes has a core for each job. One that waits for servers is opened once on each node that is there
-    at the start, and so is its cache of generations, a file of that node: what the whole run has are the records. A
-    ceiling on spending holds for each node. Jobs under way on a node that dies are begun anew on another.
+    A setup that computes gets one core for each job. A setup that waits for servers is opened once on each node that is
+    present at the start; its cache of generations is a file of that node. A spending limit applies to each node
+    separately. Running jobs of a node that dies are restarted on another node.
     """
 
     address: str
@@ -48,7 +49,7 @@ class RayExecutor:
 
 
 class _Hands(Protocol):
-    """What takes jobs: `room` of them at a time; `start` gives Ray's reference to a job's records."""
+    """A runner of up to `room` jobs at a time; `start` returns Ray's reference to a job's records."""
 
     room: int
 
@@ -76,7 +77,7 @@ def _work_off(ray: Any, missing: Sequence[Job], hands: _Hands) -> Generator[list
 
 
 def _records(ray: Any, over: dict[Any, Job]) -> tuple[list[Done], ComputewiseError | None]:
-    """What was done, and what ends the run."""
+    """Finished jobs, and the error that ends the run, if any."""
     done: list[Done] = []
     failed: ComputewiseError | None = None
     for reference, job in over.items():
@@ -92,14 +93,14 @@ def _records(ray: Any, over: dict[Any, Job]) -> tuple[list[Done], ComputewiseErr
 
 
 def _one_line(error: Exception) -> str:
-    """The ends of what Ray says: in the middle are addresses and tracebacks."""
+    """The beginning and the end of Ray's message: the middle holds addresses and tracebacks."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     ends = dict.fromkeys((lines[0].split(COLOUR)[0].strip(), lines[-1].strip()))
     return " ".join(ends)
 
 
 class _Cores:
-    """A core for each job."""
+    """Runs each job on a core of its own."""
 
     def __init__(self, ray: Any, source: SetupSpec) -> None:
         self.room = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -127,7 +128,7 @@ def _compute(source: SetupSpec, job: Job) -> list[Record]:
 
 
 class _Nodes:
-    """A process on each node, with many jobs at a time; one that dies is started again, on another node if need be."""
+    """One process on each node that runs many jobs at a time; one that dies is restarted, on another node if needed."""
 
     def __init__(self, ray: Any, source: SetupSpec, in_flight: int) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -157,20 +158,20 @@ class _Nodes:
 
 
 def _nodes(ray: Any) -> list[str]:
-    """Those that are to work: a head without cores is not, unless there is no other."""
+    """The nodes that run jobs: a head node without cores only if there is no other."""
     alive = [node for node in ray.nodes() if node["Alive"]]
     return [node["NodeID"] for node in alive if node["Resources"].get("CPU")] or [node["NodeID"] for node in alive]
 
 
 class _Waiting:
-    """A source opened once, for jobs that mostly wait for servers."""
+    """A setup that is opened once, for jobs that mostly wait for servers."""
 
     def __init__(self, source: SetupSpec) -> None:
         self._source = source
         self._keeping: asyncio.Task[None] | None = None
 
     async def solve(self, job: Job) -> list[Record]:
-        """The job's records."""
+        """Run a job; returns its records."""
         if self._keeping is None:
             self._opened: asyncio.Future[Setup] = asyncio.get_running_loop().create_future()
             self._keeping = asyncio.ensure_future(self._keep())
@@ -181,7 +182,7 @@ class _Waiting:
         return await solve_job(self._source, self._opened.result(), job)
 
     async def _keep(self) -> None:
-        """Open until the process ends: a source is entered and left in one task."""
+        """Stays open until the process ends: a setup is entered and left in one task."""
         async with self._source.open() as opened:
             self._opened.set_result(opened)
             await asyncio.Event().wait()
@@ -197,7 +198,7 @@ def _import_ray() -> Any:
 
 @contextmanager
 def _connected(ray: Any, address: str) -> Iterator[None]:
-    """Connected for as long as it takes, unless this process is already."""
+    """Connected to the cluster inside the block, unless this process already is."""
     if ray.is_initialized():
         yield
         return

@@ -1,4 +1,4 @@
-"""A study from its plan to its run directory."""
+"""Run a study: measure what is planned, analyse the records, write the results."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from computewise.study.shards import Shard
 
 Progress = Callable[[str, int, int], None]
 
-"""Called with what was just recorded, how many problem runs are done, and how many there are."""
+"""Called with the kind of runs just recorded, the number of problem runs that are done, and the total."""
 
 
 GIVE_UP = 32
 
-"""Failures in a row after which a model is taken to be gone, not to be failed by its problems."""
+"""After this many failures in a row the model itself is considered unavailable, and the study stops."""
 
 
 def measure(
@@ -42,13 +42,13 @@ def measure(
     executor: Executor,
     progress: Progress,
 ) -> list[Record]:
-    """Run what `directory` does not hold, or holds only an error of; every record of the runs, in their order."""
+    """Run what `directory` has no successful record of; returns every record of the runs, in their order."""
     held = {key: record for key, record in directory.read().items() if not record.error}
     planned = [job for run in runs for job in jobs(run, problems, source.batch(run.purpose, run.budget))]
-    # A job whose append a kill has torn is run again whole, since its numbers are those of its problems together; what
-    # stood of it is kept.
+    # A job whose append was cut short is run again completely: its numbers depend on all of its problems together. The
+    # records that were already written are kept.
     missing = [job for job in planned if any(_key(job, problem.id) not in held for problem in job.problems)]
-    # The largest first, so that none is left alone at last.
+    # The largest budget first, so that no long job is left for the end.
     missing.sort(key=lambda job: -job.run.budget)
     total = len(runs) * len(problems)
     done = sum(_key(job, problem.id) in held for job in planned for problem in job.problems)
@@ -64,7 +64,7 @@ def measure(
 
 
 def _batches(executor: Executor, source: SetupSpec, missing: list[Job]) -> Generator[list[Done], None, None]:
-    """What is done, as it is done; gives up where nothing but failures comes."""
+    """Finished batches as they arrive; raises `RunError` after `GIVE_UP` failures in a row."""
     failures = 0
     try:
         with closing(executor.run(source, missing)) as found:
@@ -85,12 +85,12 @@ def _key(job: Job, problem: str) -> Key:
 
 @dataclass(frozen=True, slots=True)
 class StudyResult:
-    """What a study came to."""
+    """The result of a study."""
 
     summary: dict[str, Any]
 
     def headline(self) -> dict[str, dict[int, dict[str, Any]]]:
-        """The rows of the short table, each by its budget."""
+        """The rows of the short table by name, each by its budget."""
         curves = self.summary["curves"]
         named = {
             "single sample": [row for row in curves if row["label"] == "single sample"],
@@ -113,7 +113,7 @@ class StudyResult:
         return {name: {row["n"]: row for row in rows} for name, rows in named.items() if rows}
 
     def _controlled(self) -> dict[str, list[dict[str, Any]]]:
-        """The controllers within the FLOPs of each budget; none where there was nothing to decide."""
+        """The controllers within the FLOPs of each budget; empty where there is no choice to make."""
         budgets = self.summary["controller"]["flops"]["budgets"] if self.summary["controller"] else []
         found: dict[str, list[dict[str, Any]]] = {
             "controller, without escalation": [],
@@ -136,7 +136,7 @@ def run_study(
     resume: bool,
     progress: Progress,
 ) -> StudyResult:
-    """Measure what is not recorded, analyse, write summary and policy; the embedded models without a `source`."""
+    """Measure what is not recorded, analyse, write the results; on the embedded models without a `source`."""
     source = source or EmbeddedSpec()
     models, task = source.roles(), source.task()
     directory, problems = _begin(config, source, models, out, {}, resume)
@@ -172,7 +172,10 @@ def run_shard(
     resume: bool,
     progress: Progress,
 ) -> int:
-    """Measure one part of a study's problems, how many records that is; to analyse, merge all parts and resume."""
+    """Measure one part of a study's problems; returns the number of its records.
+
+    To analyse a study, merge all parts and resume the merged run.
+    """
     models = source.roles()
     directory, problems = _begin(config, source, models, out, shard.to_dict(), resume)
     part = shard.problems(problems)
@@ -183,7 +186,7 @@ def run_shard(
 def _begin(
     config: StudyConfig, source: SetupSpec, models: Roles, out: Path, part: Mapping[str, object], resume: bool
 ) -> tuple[RunDirectory, list[Problem]]:
-    """The run directory, and all problems of the study, which it keeps; `UsageError` for what cannot be run."""
+    """The run directory with the study's problems in it; raises `UsageError` for a study that cannot be run."""
     config.check()
     if VERIFIER not in models.sizes:
         raise UsageError("a study needs a verifier: a reward model, a judge, or the model's own probabilities")

@@ -1,4 +1,4 @@
-"""A study cut into parts that machines without a common file system measure, and its being put together again."""
+"""Shards: parts of a study for machines without a common file system, and the merge of their run directories."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from computewise.runs import (
 )
 
 TOGETHER = 256
-"""Records written at a time."""
+"""Number of records that are written at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The `number`-th, from 1, of `of` parts of a study's problems."""
+    """Part `number`, counted from 1, of `of` parts of a study's problems."""
 
     number: int
     of: int
@@ -42,16 +42,16 @@ class Shard:
         return f"{self.number}/{self.of}"
 
     def to_dict(self) -> dict[str, object]:
-        """What its configuration has beside that of the whole study."""
+        """The entry that its configuration has in addition to that of the whole study."""
         return {"shard": str(self)}
 
     def problems(self, all: Sequence[Problem]) -> list[Problem]:
-        """Every `of`-th."""
+        """Every `of`-th problem."""
         return list(all[self.number - 1 :: self.of])
 
 
 def parse_shard(text: str) -> Shard:
-    """Of "2/8", the second of eight."""
+    """For "2/8", the second of eight parts."""
     match = re.fullmatch(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", text)
     if match is None or int(match[1]) > int(match[2]):
         raise UsageError(f"shard {text!r} is not allowed: I/N such as 2/8, the second of eight parts")
@@ -66,7 +66,7 @@ class _Part(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """The record of a key that is merged, as far as it must be told from another."""
+    """The record that is merged for a key: the part it is from, and what tells it from another record."""
 
     part: int
     digest: bytes
@@ -74,11 +74,11 @@ class _Seen(NamedTuple):
 
 
 def merge(runs: Sequence[Path], out: Path) -> int:
-    """Put all shards of a study together in `out`, a run directory like any other; how many records there are.
+    """Merge all shards of a study into the run directory `out`; returns the number of records.
 
-    `runs` are left as they are, `out` is written whole or not at all. Where shards overlap, equal records are kept
-    once, and a success rather than a failure. Raises `RunError` where shards are missing, unfinished or of another
-    configuration, and where two records of one key differ.
+    `runs` are not changed, and `out` is written completely or not at all. Where shards overlap, equal records are kept
+    once, and a success is kept in place of a failure. Raises `RunError` where shards are missing, unfinished or of
+    another configuration, and where two records of one key differ.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} is not empty: name another --out")
@@ -92,10 +92,10 @@ def merge(runs: Sequence[Path], out: Path) -> int:
 
 
 def _write(out: Path, parts: Sequence[_Part], chosen: Mapping[Key, _Seen]) -> None:
-    """Aside, then renamed: half a run would look like one to go on with."""
+    """Write beside `out`, then rename: half a run would look like a run to resume."""
     aside = out.with_name(out.name + ".tmp")
     if aside.exists():
-        raise RunError(f"{aside} is in the way, as a merge that was killed leaves it: delete it")
+        raise RunError(f"{aside} was left by an interrupted merge: delete it")
     try:
         whole = RunDirectory(aside, parts[0].config, resume=False)
         whole.write_problems(parts[0].problems.values())
@@ -120,7 +120,7 @@ def _read(path: Path) -> _Part:
 
 
 def _check(parts: Sequence[_Part]) -> None:
-    """That they are all the parts of one study."""
+    """Check that they are all the parts of one study."""
     if not parts:
         raise UsageError("name the run directories of all shards")
     first = parts[0]
@@ -129,7 +129,7 @@ def _check(parts: Sequence[_Part]) -> None:
         differing += ["number of shards"] if part.shard.of != first.shard.of else []
         differing += ["problems.jsonl"] if part.problems != first.problems else []
         if differing:
-            raise RunError(f"{part.path} is of another study than {first.path}: {', '.join(differing)} differ")
+            raise RunError(f"{part.path} belongs to another study than {first.path}: {', '.join(differing)} differ")
     missing = set(range(1, first.shard.of + 1)) - {part.shard.number for part in parts}
     if missing:
         named = ", ".join(str(Shard(number, first.shard.of)) for number in sorted(missing))
@@ -137,7 +137,7 @@ def _check(parts: Sequence[_Part]) -> None:
 
 
 def _choose(parts: Sequence[_Part]) -> dict[Key, _Seen]:
-    """For every key, the part that its record is taken from."""
+    """For every key, the record to take and the part that it is from."""
     chosen: dict[Key, _Seen] = {}
     for number, part in enumerate(parts):
         for record in last_records(part.path):
@@ -156,7 +156,7 @@ def _seen(part: int, record: Record) -> _Seen:
 
 
 def _check_finished(part: _Part, chosen: Mapping[Key, _Seen]) -> None:
-    """That it has a record of each of its problems for whatever any shard has run."""
+    """Check that the part has a record of each of its problems for every run that any shard has."""
     runs: defaultdict[tuple[object, ...], set[str]] = defaultdict(set)
     for *run, problem in chosen:
         runs[tuple(run)].add(problem)

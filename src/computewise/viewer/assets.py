@@ -1,4 +1,4 @@
-"""The viewer's files, which whoever shows a tree serves or writes into its page."""
+"""The viewer's files, for servers and pages that show a tree."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAMES = ("d3-hierarchy.min.js", "viewer.js", "viewer.css")
 """The scripts in the order in which they must run."""
 
 _PARTS = ("parts", "tree", "layout", "card", "panel", "decisions", "view")
-"""What `viewer.js` is put together from; it adds one name to a page."""
+"""The parts of `viewer.js`, which adds one name to a page."""
 
 
 @cache
@@ -24,7 +24,7 @@ def read(name: str) -> str:
 
 
 def script(parts: Iterable[str]) -> str:
-    """One script of several: the body of one function, so that it leaves no names behind but those it means to."""
+    """Join scripts into the body of one function, so that they define only the names that they mean to."""
     body = "\n".join(parts)
     return f'"use strict";\n(() => {{\n{body}}})();\n'
 

@@ -1,4 +1,4 @@
-"""Search trees as the viewer draws them, from records or from live candidates."""
+"""Search trees in the form that the viewer draws, from records or from live candidates."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ class ViewStep(msgspec.Struct, frozen=True):
 
 
 class ViewNode(msgspec.Struct, frozen=True):
-    """What was sampled in one piece: a step of a search, a whole sample, a revision.
+    """What was sampled at once: a step of a search, a whole sample or a revision.
 
-    `steps` are those that it adds to its parent's, all of them where it `revises` the parent; none where the model
-    ended right behind the parent's last. `count` equal siblings are one node, `tokens` were sampled for all of them.
+    `steps` are those that it adds to its parent's; all of its steps where it `revises` the parent; none where the model
+    ended right after the parent's last. One node stands for `count` equal siblings, and `tokens` were sampled for all
+    of them.
     """
 
     id: str
@@ -44,18 +45,18 @@ class ViewNode(msgspec.Struct, frozen=True):
     tokens: int
     revises: bool
     diff: tuple[Change, ...] | None
-    """Against the parent's text, where it revises."""
+    """The changes against the parent's text, for a revision."""
     state: State
-    """On the path to the answer, to a final candidate, to neither, or not yet known."""
+    """Whether it is on the path to the answer, on that to a final candidate, on neither, or not yet known."""
 
 
 BEHIND = 2
 
-"""Levels by which a part has gone on without a node that thereby counts as discarded: one level may be half drawn."""
+"""A node without children is discarded after this many further levels of its part: one may be half drawn."""
 
 
 def when_over(parents: Mapping[str, str | None], final: Collection[str], chosen: str | None) -> dict[str, State]:
-    """By id; `final` and `chosen` are ids, and whoever they extend or revise shares their state."""
+    """The states by id; `final` and `chosen` are ids, and the nodes that they extend or revise have their state."""
     states: dict[str, State] = dict.fromkeys(parents, "pruned")
     for id in final:
         _mark(states, parents, id, "kept")
@@ -65,7 +66,7 @@ def when_over(parents: Mapping[str, str | None], final: Collection[str], chosen:
 
 
 def while_running(explored: Sequence[Candidate]) -> dict[str, State]:
-    """By id: discarded is what has not ended and nobody goes on from, while its part of the search has gone on."""
+    """The states of a running search by id; a node is discarded if its part of the search went on without it."""
     deepest: dict[str, int] = defaultdict(int)
     for candidate in explored:
         part = _part(candidate.id)
@@ -79,7 +80,7 @@ def while_running(explored: Sequence[Candidate]) -> dict[str, State]:
 
 
 def _mark(states: dict[str, State], parents: Mapping[str, str | None], id: str | None, state: State) -> None:
-    """From a node to its root, as far as it is not marked yet."""
+    """The path from a node to its root, up to the first node that has a mark."""
     while id in states and states[id] != state:
         states[id] = state
         id = parents[id]
@@ -91,21 +92,21 @@ def _part(id: str) -> str:
 
 Change = tuple[str, str]
 
-"""What is done and to which text: "=" keeps it, "-" takes it away, "+" puts it in."""
+"""A change and its text: "=" keeps it, "-" removes it, "+" inserts it."""
 
 
 MOST_WORDS = 3000
 
-"""Of both texts together: longer ones are compared by lines, as the time grows with the square."""
+"""Longer texts, both together, are compared by lines: the time grows with the square of the length."""
 
 _WORDS = re.compile(r"\w+[^\S\n]*|\n|[^\w\s][^\S\n]*|[^\S\n]+")
 
 
 @lru_cache(maxsize=256)
 def diff(before: str, after: str, words: re.Pattern[str] = _WORDS) -> tuple[Change, ...]:
-    """The changes in order: "=" and "+" together spell `after`, "=" and "-" together spell `before`.
+    """The changes in order: "=" and "+" together give `after`, "=" and "-" together give `before`.
 
-    Every character of a text must belong to a match of `words`, which changes as a whole.
+    Every character of a text must belong to a match of `words`; a match changes as a whole.
     """
     old, new = words.findall(before), words.findall(after)
     if len(old) + len(new) > MOST_WORDS:
@@ -126,10 +127,10 @@ _RANKS: tuple[State, ...] = ("chosen", "kept", "open", "pruned")
 
 
 def merge(nodes: Sequence[ViewNode]) -> tuple[list[ViewNode], dict[str, str]]:
-    """Parents before children, and for the id of each of `nodes` the id of the node that now stands for it.
+    """The merged nodes, parents before children, and for the id of each node the id of the node that stands for it.
 
-    Siblings are equal that end alike with the same text by the same arm; what follows one of them follows the one.
-    Where nothing is open any more the best is first: what was chosen, what was kept, then by falling value.
+    Siblings are equal if they end alike with the same text by the same arm; children of equal siblings become siblings.
+    Where nothing is open any more the best is first: the chosen one, then kept ones, then by falling value.
     """
     known = {node.id for node in nodes}
     below: dict[str | None, list[ViewNode]] = defaultdict(list)
@@ -179,11 +180,11 @@ def from_candidates(
     arms: Mapping[str, str] | None,
     costs: Mapping[str, Usage],
 ) -> tuple[list[ViewNode], dict[str, str]]:
-    """Equal siblings merged, parents before children; and by each candidate's id that of the node that shows it.
+    """The merged nodes, parents before children, and for the id of each candidate the id of the node that shows it.
 
-    `final` are the ids of the candidates the answer is `chosen` from, None while the search goes on. `answer` is asked
-    about what ended by itself, `value` about what has all its scores. `arms` are by the beginning of the ids of what
-    they drew.
+    `final` are the ids of the candidates that the answer is `chosen` from, None while the search runs. `answer` is
+    called for candidates that ended by themselves, `value` for those with all scores. `arms` are by the beginning of
+    the ids that they drew.
     """
     by_id = {candidate.id: candidate for candidate in explored}
     parents = {candidate.id: candidate.parent for candidate in explored}
@@ -209,7 +210,7 @@ def from_candidates(
 
 
 def _added(candidate: Candidate, parent: Candidate | None) -> tuple[ViewStep, ...]:
-    """What a child adds to its parent's steps; all of them where it begins or revises."""
+    """The steps that a child adds to its parent's; all of them where it starts anew or revises."""
     kept = 0 if parent is None or candidate.revises else len(parent.steps)
     scores = [*candidate.scores, *[None] * len(candidate.steps)]
     return tuple(
@@ -221,10 +222,10 @@ def _added(candidate: Candidate, parent: Candidate | None) -> tuple[ViewStep, ..
 def from_records(
     nodes: Sequence[runs.NodeRecord], candidates: Sequence[runs.CandidateRecord], chosen: runs.CandidateRecord | None
 ) -> list[ViewNode]:
-    """A recorded search tree, of which no tokens are known; equal siblings merged, parents before children.
+    """A recorded search tree, without token counts, with equal siblings merged.
 
-    A final candidate is found again by its answer and its value, which is its last step's score where the verifier
-    aggregates so; where none is found by value, every finished node with a candidate's answer is taken.
+    A final candidate is found by its answer and its value, which is its last step's score where the verifier aggregates
+    in that way. Where none is found by value, every finished node with the answer of a candidate counts as final.
     """
     final = _found(nodes, candidates)
     best = _found([node for node in nodes if node.id in final], [chosen]) if chosen else []
@@ -237,7 +238,7 @@ def from_records(
             count=1,
             steps=(ViewStep(node.step, node.score, 0),),
             value=node.score,
-            end=node.end,  # type: ignore[arg-type]  # a record's is any string, but a candidate's was written
+            end=node.end,  # type: ignore[arg-type]  # a record holds any string, but it was written from a candidate
             answer=node.answer,
             tokens=0,
             revises=False,

@@ -1,4 +1,4 @@
-"""From records to rows, bins and policies: no model is run here, and nothing is written."""
+"""From records to rows, bins and policies. No model is run here, and nothing is written."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from computewise.study.analysis.tables import SamplePool, StrategyRow, UsageColu
 from computewise.study.plan import LEAST_PROBLEMS, Run, StudyConfig, left_out, search_seeds
 
 CHOSEN_AMONG = ("none", "majority", "weighted", "hierarchical")
-"""The selections a policy chooses among. More of them would be more noise to choose by: `best` is shown, not chosen."""
+"""The selections that a policy chooses among. More would add noise to the choice: `best` is shown but not chosen."""
 NO_LOGPROBS = "The samples came without log-probabilities: nothing is weighed by them."
 
 
 @dataclass(frozen=True, slots=True)
 class Difficulty:
-    """Each problem's ease and quintile (0 the easiest), by who estimates it."""
+    """Each problem's ease and its quintile (0 the easiest), for each estimate."""
 
     ease: dict[str, Floats]
     bins: dict[str, np.ndarray]
     probe: dict[str, Floats]
-    """What the estimate cost, by who estimates; no answer came of it."""
+    """The cost of each estimate in FLOPs; these samples give no answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class BinChoice:
-    """A rule at one budget: its row, and the action it would take in each bin, fitted on all problems."""
+    """A rule at one budget: its row, and the action it takes in each bin, fitted on all problems."""
 
     row: StrategyRow
     actions: list[StrategyRow]
@@ -58,7 +58,7 @@ class BinChoice:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """Everything a summary says."""
+    """Everything that the summary is made of."""
 
     problems: list[str]
     models: Roles
@@ -70,22 +70,22 @@ class Analysis:
     large: StrategyRow | None
     policies: dict[str, list[BinChoice]]
     halves: dict[str, list[BinChoice]]
-    """The policy by predicted bins among one mechanism's actions alone: sampling and search, or revisions.
+    """The policy by predicted bins, restricted to one mechanism's actions: sampling and search, or revisions.
 
-    Nothing where there is no larger model to compare with.
+    Empty where there is no larger model to compare with.
     """
     best_fixed: list[BinChoice]
     oracle_per_problem: list[StrategyRow]
     aurocs: dict[str, Floats]
     controller: dict[str, ControllerEvaluation]
-    """The controller beside the others, by currency."""
+    """The controller and its rivals, by cost metric."""
     arms: list[dict[str, Runs]]
     """What a controller may draw by, one for each seed."""
     estimators: list[dict[str, Any]]
     """How well each estimate of difficulty predicts it."""
     failed: list[Record]
     left_out: list[str]
-    """What was not run or cannot be said, and why."""
+    """What was not run or cannot be measured, with the reason."""
 
 
 def analyse(
@@ -97,10 +97,11 @@ def analyse(
     prompts: Mapping[str, str] | None = None,
     shipped: StoppingRule | None = None,
 ) -> Analysis:
-    """`records` of the planned `runs`, in any order; problems that failed anywhere are left out everywhere, and named.
+    """Analyse `records` of the planned `runs`, which may come in any order.
 
-    `prompts` are by the problems' ids, where those are not the prompts. `shipped` is a controller fitted on other
-    problems, to be measured beside those fitted here.
+    A problem that failed in any run is left out everywhere, and is named. `prompts` are by the problems' ids, where
+    those are not the prompts. `shipped` is a controller fitted on other problems, which is measured beside those fitted
+    here.
     """
     failed = [record for record in records if record.error]
     lost = {record.problem for record in failed}
@@ -115,7 +116,7 @@ def analyse(
     problems = [record.problem for record in of("greedy", MODEL)[0]]
     if len(problems) < LEAST_PROBLEMS:
         why = f": {failed[0].error}" if failed else ""
-        raise RunError(f"only {len(problems)} problems did not fail, at least {LEAST_PROBLEMS} are needed{why}")
+        raise RunError(f"only {len(problems)} problems succeeded, at least {LEAST_PROBLEMS} are needed{why}")
     pools = [SamplePool(same) for same in of("pool", MODEL)]
     chains = [ChainPool(same) for same in of("chains", REVISER)]
     columns = UsageColumns(models, cost_metrics(models), np.mean([pool.tokens.mean(1) for pool in pools], axis=0))
@@ -225,14 +226,14 @@ def _difficulty(probe: SamplePool, problems: list[str], columns: UsageColumns) -
 
 
 def at_budget(rows: Sequence[StrategyRow], budget: int) -> list[StrategyRow]:
-    """The actions a policy chooses among at a budget, the cheapest first."""
+    """The actions that a policy chooses among at a budget, the cheapest first."""
     actions = [row for row in rows if row.n == budget and row.selection in CHOSEN_AMONG]
     return sorted(actions, key=lambda row: float(row.usage["flops"].mean()))
 
 
 def _policy(config: StudyConfig, rows: list[StrategyRow], bins: np.ndarray, folds: np.ndarray) -> list[BinChoice]:
     choices = []
-    # Revisions inside the search alone begin at the second budget.
+    # Step revisions alone have no action at the first budget.
     for budget in [budget for budget in config.budgets if at_budget(rows, budget)]:
         actions = at_budget(rows, budget)
         accuracy = np.stack([row.accuracy for row in actions], 1)
@@ -249,7 +250,7 @@ def _average(validated: CrossValidated, actions: list[StrategyRow], budget: int)
 
 
 def _ceiling(rows: list[StrategyRow], budget: int) -> StrategyRow:
-    """The best action of every problem in hindsight: luck included, so no rule can be asked to reach it."""
+    """The best action of every problem in hindsight. It includes luck, so no rule can be expected to reach it."""
     actions = at_budget(rows, budget)
     accuracy = np.stack([row.accuracy for row in actions], 1)
     best = np.eye(len(actions))[accuracy.argmax(1)]

@@ -1,4 +1,4 @@
-"""Controllers of a study, cross-validated, beside their rivals."""
+"""The controllers of a study, cross-validated, and their rivals."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from computewise.study.plan import SEARCH
 
 Runs = Sequence[Sequence[Record]]
 
-"""One arm's records: of one or more runs, each of the same problems in the same order."""
+"""The records of one arm: one or more runs over the same problems in the same order."""
 
 
 def drawn(
     arms: Mapping[str, Runs], currency: CostMetric, prompts: Mapping[str, str] | None = None
 ) -> list[ProblemSamples]:
-    """One for each problem. `prompts` by the problems' ids; those of the embedded tasks are their own prompts."""
+    """The samples of every problem. `prompts` are by the problems' ids, where those are not the prompts."""
     problems = [record.problem for record in next(iter(arms.values()))[0]]
     found = []
     for index, problem in enumerate(problems):
@@ -41,7 +41,7 @@ def drawn(
 
 
 def _sample_arrays(records: Sequence[Record], numbers: dict[str, int], currency: CostMetric) -> SampleArrays:
-    """What several runs drew, one after the other."""
+    """The samples of several runs, one run after the other."""
     parts: list[SampleArrays] = []
     blocks = chains = 0
     for record in records:
@@ -71,12 +71,12 @@ def _draws_of(record: Record, numbers: dict[str, int], currency: CostMetric, blo
 
 
 def is_search(record: Record) -> bool:
-    """Whether its candidates were found together: half of a beam search is no smaller beam search."""
+    """Whether its candidates were found together: half of a beam search is not a smaller beam search."""
     return record.strategy["name"] not in ("best_of_n", "step_revisions")
 
 
 def draw_usages(record: Record) -> list[Usage]:
-    """What each solution took, were they drawn one after another: whatever follows finds the prompt in the cache.
+    """The usage of each solution if they were drawn one after another: all but the first find the prompt in the cache.
 
     A revision reads its prompt and the steps it keeps again, and so does its verifier.
     """
@@ -102,7 +102,7 @@ def fit_policy(
     labels: Mapping[Role, str],
     seed: int,
 ) -> Controller:
-    """A controller that chooses among the arms of a scope, see `controlled.SCOPES`; `labels` name models by role."""
+    """A controller that chooses among the arms of a scope, see `SCOPES`; `labels` name the models by role."""
     names = [name for name in SCOPES[scope] if all(name in each for each in seeds)]
     problems = [one for each in seeds for one in drawn({name: each[name] for name in names}, currency)]
     workload = RecordedPool(problems)
@@ -131,7 +131,7 @@ def _role(arm: str) -> Role:
 
 
 def _strategy(arm: str, runs: Mapping[str, Runs]) -> StrategyParams:
-    """What draws one increment of it."""
+    """The strategy that draws one increment of an arm."""
     match arm:
         case "particle filter":
             return strategy_to_dict(SEARCH)
@@ -153,26 +153,26 @@ SCOPES = {
     "with escalation": ESCALATING,
 }
 
-"""What a controller may choose among."""
+"""The arms that a controller of each scope may choose among."""
 
 LARGER = ("large, greedy", "large, samples")
 
 SHIPPED_SCOPE = "with escalation, the shipped policy"
 
-"""The same choice by the policy that was fitted on validation problems; counted in FLOPs, as it was."""
+"""The same arms, chosen by the policy that was fitted on validation problems; measured in FLOPs, as it was fitted."""
 
 ALONE = "how much", "which and how much"
 
-"""Those that never escalate: their rivals are the small model's."""
+"""The scopes without escalation: their rivals are strategies of the small model."""
 
 
 def widest_alone(scopes: Collection[str]) -> str:
-    """Of the scopes there are, the widest that never escalates."""
+    """The widest of the given scopes that never escalates."""
     return [scope for scope in ALONE if scope in scopes][-1]
 
 
 def scopes_of(arms: Collection[str]) -> dict[str, list[str]]:
-    """What a controller may choose among of these arms; a scope that adds none to the one before is left out."""
+    """The arms of each scope that are available; a scope that adds no arm to the one before is left out."""
     found: dict[str, list[str]] = {}
     for scope, among in SCOPES.items():
         held = [name for name in among if name in arms]
@@ -191,7 +191,7 @@ class AccuracyAndCost:
 
 @dataclass(frozen=True, slots=True)
 class BudgetPoint:
-    """Every rule within the cost of `n` samples by best-of-N weighted."""
+    """The rules at one budget: the cost of `n` samples by best-of-N weighted."""
 
     n: int
     budget: float
@@ -199,32 +199,32 @@ class BudgetPoint:
     best_fixed: dict[str, AccuracyAndCost]
     """By scope: the controller's rival."""
     at_rivals_cost: dict[str, AccuracyAndCost]
-    """The controller at no more than its rival spent, where that is enough for its first draw."""
+    """The controller at no more than its rival's cost, where that pays for its first draw."""
     tables: dict[str, AccuracyAndCost]
-    """The paper's policy, by who estimates difficulty; that estimate is not charged."""
+    """The paper's policy by each estimate of difficulty; the cost of the estimate is not included."""
     uniform: AccuracyAndCost
     """Best-of-N weighted."""
     ceiling: AccuracyAndCost
-    """The best actions of all problems in hindsight, shared out: luck included."""
+    """The best allocation of actions to problems in hindsight; it includes luck."""
 
 
 @dataclass(frozen=True, slots=True)
 class ControllerEvaluation:
-    """One currency: budgets from the least up, and where each controller's draws went at each."""
+    """The comparison in one cost metric: budgets rising, and the draws of each controller at each of them."""
 
     currency: CostMetric
     budgets: list[BudgetPoint]
     draws: dict[str, list[dict[str, float]]]
     """By scope and budget: mean increments a problem by each arm."""
     beside_large: AccuracyAndCost | None
-    """The controller that may escalate, at no more than one greedy answer by the larger model costs."""
+    """The controller with escalation at no more than the cost of one greedy answer by the larger model."""
     needed: dict[str, float | None]
-    """By scope: the least budget from which on it is as accurate as best-of-N weighted at the largest, if any."""
+    """By scope: the least budget from which on it matches best-of-N weighted at the largest; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
-    """What is compared with: all rows, the larger model's answer if there is one, bins, folds."""
+    """What controllers are compared with: all rows, the larger model's answer if there is one, bins and folds."""
 
     rows: Sequence[StrategyRow]
     large: StrategyRow | None
@@ -241,7 +241,7 @@ def compare(
     rivals: Baselines,
     shipped: StoppingRule | None,
 ) -> dict[str, ControllerEvaluation]:
-    """By column of currency; none where all that is affordable is one sample: there is nothing to decide.
+    """The comparison by the column of each cost metric; empty where one sample is all that is affordable.
 
     `seeds` holds each seed's arms, `uniform` best-of-N weighted from two samples up.
     """
@@ -346,7 +346,7 @@ def _spend(path: StoppingPath, budget: float, seeds: int) -> AccuracyAndCost:
 
 
 def _chosen(column: str, rows: Sequence[StrategyRow], bins: Ints | None, rivals: Baselines) -> AccuracyAndCost:
-    """Chosen on halves and measured on the others; with `bins`, one action for each."""
+    """A strategy chosen on one half and measured on the other; with `bins`, one strategy for each bin."""
     rows = sorted(rows, key=lambda row: float(row.usage[column].mean()))
     accuracy = np.stack([row.accuracy for row in rows], 1)
     cost = np.stack([row.usage[column] for row in rows], 1)

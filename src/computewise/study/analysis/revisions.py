@@ -1,4 +1,4 @@
-"""What a study says of chains of revisions."""
+"""Chains of revisions: every ratio of sequential to parallel attempts from the same recorded chains."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Ratio:
 
     @property
     def family(self) -> str:
-        """What it is called."""
+        """The name of its family."""
         kind = "revisions" if self.trust is None else "gated revisions"
         return f"{kind}, {self.chains} x {self.length}"
 
     def strategy(self) -> Strategy:
-        """What draws it, were it drawn alone."""
+        """The strategy that would draw it on its own."""
         if self.trust is None:
             return Revisions(self.length, self.chains)
         return GatedRevisions(self.length, self.chains, self.trust)
@@ -62,23 +62,23 @@ class ChainPool:
         return np.array([np.mean([_elected(g, selection) for g in _groups(cs, ratio)]) for cs in self._chains])
 
     def usage(self, ratio: Ratio, *, verified: bool) -> list[Usage]:
-        """What one group costs on average, were it drawn alone; of verifiers, what one without history reads."""
+        """The mean usage of one group if it were drawn on its own; the verifier reads without history."""
         return [
             _mean_usage(record, chains, ratio, verified)
             for record, chains in zip(self._records, self._chains, strict=True)
         ]
 
     def longest(self, ratio: Ratio) -> Floats:
-        """(problems,): tokens of the longest chain of a group on average, which has to be waited for."""
+        """(problems,): mean number of tokens of the longest chain of a group, which decides the latency."""
         groups = [_groups(chains, ratio) for chains in self._chains]
         return np.array([np.mean([max(sum(a.tokens for a in c) for c in g) for g in each]) for each in groups])
 
     def correct(self, least: int) -> np.ndarray:
-        """(problems, chains, attempts) of the chains of `least` attempts at least, cut to that."""
+        """(problems, chains, attempts): whether attempts are right, in chains cut to `least`."""
         return np.array([[[one.correct for one in chain] for chain in chains] for chains in self._cut_to(least)])
 
     def values(self, least: int) -> Floats:
-        """The same of the verifier's values, 0 where there is no answer to trust."""
+        """The same for the verifier's values; 0 where there is no answer."""
         return np.array(
             [
                 [[one.value if one.answer is not None else 0.0 for one in chain] for chain in chains]
@@ -134,7 +134,7 @@ def _mean_usage(record: Record, chains: Sequence[Chain], ratio: Ratio, verified:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A share of `chances`, with its interval clustered by problem; NaN where there was no chance."""
+    """A rate over all opportunities, with its interval clustered by problem; NaN where there was no opportunity."""
 
     value: float
     ci95: Interval
@@ -147,11 +147,11 @@ class Along:
     attempt: int
     right: Rate
     mended: Rate
-    """Right, where the attempt before was wrong; of the first attempt NaN."""
+    """Right, given that the attempt before was wrong; NaN for the first attempt."""
     broken: Rate
-    """Wrong, where the attempt before was right."""
+    """Wrong, given that the attempt before was right."""
     gated: Rate
-    """Right, where a chain ends at its first attempt the verifier trusts."""
+    """Right, if a chain ends at its first attempt that the verifier trusts."""
 
 
 def along(correct: Bools, values: Floats, trust: float) -> list[Along]:

@@ -1,4 +1,4 @@
-"""From records to rows: one way to spend at one budget, what came of it and what it cost."""
+"""From records to rows: one strategy and selection at one budget, with its accuracy and its cost."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ REVISED = ("step revisions", "adaptive branching")
 
 @dataclass(frozen=True, slots=True)
 class RatioRow:
-    """A ratio of sequential to parallel, and what came of it."""
+    """A ratio of sequential to parallel attempts, and its row."""
 
     ratio: Ratio
     row: StrategyRow
 
 
 def revises(row: StrategyRow) -> bool:
-    """Whether its candidates are attempts, some of them made in view of others."""
+    """Whether its candidates are attempts that may be made in view of earlier ones."""
     return row.role == REVISER or row.family.startswith(REVISED)
 
 
 def weighs_probability(pools: Sequence[SamplePool]) -> bool:
-    """Whether the model says how probable its samples are: some servers do not."""
+    """Whether the samples have log-probabilities: some servers give none."""
     return any(np.ptp(pool.logprobs) > 0 for pool in pools)
 
 
 def large_row(greedy: list[list[Record]], columns: UsageColumns) -> StrategyRow | None:
-    """The larger model's one answer, which nobody verifies."""
+    """The larger model's one greedy answer, without a verifier; None where there is no larger model."""
     for records in greedy:
         usages = [replace(r.usage, verifier_tokens=0, cached_verifier_tokens=0) for r in records]
         waited = [r.usage.completion_tokens for r in records]
@@ -73,7 +73,7 @@ def pool_row(pools: list[SamplePool], selection: str, k: int, columns: UsageColu
 
 
 def search_rows(runs: list[tuple[Run, list[Record]]], columns: UsageColumns) -> list[StrategyRow]:
-    """What was run by itself: greedy, the searches, the searches over attempts."""
+    """The rows of strategies that have runs of their own: greedy, the searches and the step revisions."""
     by_strategy: dict[Key, list[tuple[Run, list[Record]]]] = defaultdict(list)
     for run, records in runs:
         if run.purpose not in ("pool", "difficulty", "chains", "draws") and run.role != LARGE:
@@ -96,7 +96,7 @@ def ratio_rows(n: int, chains: list[ChainPool], columns: UsageColumns) -> list[R
     """Every ratio at a budget: by verifier, by majority, and with chains that end at a trusted attempt."""
     rows = []
     for ratio in ratios(n) if chains else ():
-        # A single attempt leaves nothing to select, but to revise one takes the verifier's verdict, by majority too.
+        # One attempt needs no selection, but a revision needs the verifier's scores, even where a majority selects.
         ways = [(ratio, "hierarchical", n > 1), (ratio, "majority", ratio.length > 1)]
         if ratio.length > 1:
             ways.append((replace(ratio, trust=TRUST), "hierarchical", True))

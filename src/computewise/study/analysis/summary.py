@@ -26,9 +26,10 @@ KINDS = ("oracle", "predicted")
 
 
 def summarise(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, Any]:
-    """Everything the report shows; accuracies in [0, 1], usages a problem, bins from the easiest to the hardest.
+    """Everything that the report shows: accuracies in [0, 1], mean usages by problem, bins from the easiest to the
+    hardest.
 
-    What there was no model for is empty or None.
+    Entries about a model that a study did not have are empty or None.
     """
     bins = analysis.difficulty.bins["oracle"]
     correct = np.concatenate([pool.correct for pool in analysis.pools], 1)
@@ -60,7 +61,7 @@ def summarise(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, A
                 "problems": len(aurocs),
             }
             for name, aurocs in analysis.aurocs.items()
-            if len(aurocs) > 1  # one sample a problem ranks nothing, and JSON has no NaN
+            if len(aurocs) > 1  # with one sample for each problem there is nothing to rank, and JSON has no NaN
         },
         "coverage": [
             {"n": k, "accuracy": float(pass_at_k(correct, k).mean()), "ci95": list(bootstrap(pass_at_k(correct, k)))}
@@ -118,7 +119,7 @@ def _by_bin(values: Floats, bins: np.ndarray) -> list[float]:
 
 
 def _comparisons(analysis: Analysis) -> list[dict[str, Any]]:
-    """Paired differences at each budget, with the share of FLOPs the first side spent of the second's."""
+    """Paired differences at each budget, with the ratio of the first side's FLOPs to the second's."""
     found = []
     for index, fixed in enumerate(analysis.best_fixed):
         n = fixed.row.n
@@ -137,7 +138,7 @@ def _comparisons(analysis: Analysis) -> list[dict[str, Any]]:
 
 
 def _against_most(analysis: Analysis) -> list[dict[str, Any]]:
-    """Revisions at smaller budgets against best-of-N weighted at the largest: how many times less they need."""
+    """Step revisions at smaller budgets against best-of-N weighted at the largest."""
     n = analysis.best_fixed[-1].row.n
     most = [row for row in analysis.rows if row.n == n and row.label == "best-of-N, weighted"]
     sides = [row for row in analysis.rows if 1 < row.n < n and row.family.startswith(REVISED)]
@@ -145,7 +146,7 @@ def _against_most(analysis: Analysis) -> list[dict[str, Any]]:
 
 
 def _compared(row: StrategyRow) -> bool:
-    """The strategies that are compared one by one, not only through a policy."""
+    """The strategies that are compared by themselves, not only through a policy."""
     return row.family == "beam search, M = 4" or row.family.startswith(REVISED)
 
 
@@ -165,7 +166,7 @@ def _difference(n: int, name: str, side: StrategyRow, rival: str, other: Strateg
 
 
 def _along(analysis: Analysis) -> list[dict[str, Any]]:
-    """Along the chains that are long enough for four of them in each problem, or the longest there are."""
+    """Rates by attempt over chains long enough for four in each problem, or over the longest there are."""
     correct, values = _chains(analysis)
     return [
         {"attempt": one.attempt, **{name: _rate(getattr(one, name)) for name in ("right", "mended", "broken", "gated")}}
@@ -174,14 +175,14 @@ def _along(analysis: Analysis) -> list[dict[str, Any]]:
 
 
 def _chains(analysis: Analysis) -> tuple[np.ndarray, Floats]:
-    """(problems, chains, attempts) of right or wrong, and of the verifier's values."""
+    """(problems, chains, attempts): whether each attempt is right, and the verifier's values."""
     least = max(analysis.ratios[-1].row.n // 4, 1)
     correct = np.concatenate([chains.correct(least) for chains in analysis.chains], 1)
     return correct, np.concatenate([chains.values(least) for chains in analysis.chains], 1)
 
 
 def _along_change(analysis: Analysis) -> dict[str, Any]:
-    """Last attempt minus first of the same chains, paired; and where a gated chain ends minus its first attempt."""
+    """The last attempt minus the first of its chain, paired; and where gated chains end minus their first attempt."""
     correct, values = _chains(analysis)
     ends = {"right": correct[:, :, -1], "gated": gated(correct, values, TRUST, correct.shape[2])}
     changes = {name: end.mean(1) - correct[:, :, 0].mean(1) for name, end in ends.items()}
@@ -191,7 +192,7 @@ def _along_change(analysis: Analysis) -> dict[str, Any]:
 
 
 def _minus_parallel(one: RatioRow, analysis: Analysis, bins: np.ndarray) -> dict[str, Any]:
-    """The ratio minus all parallel at the same budget and selection, paired; zero for all parallel itself."""
+    """The ratio minus the all-parallel ratio at the same budget and selection, paired."""
     parallel = next(
         other.row
         for other in analysis.ratios
@@ -208,12 +209,12 @@ def _minus_parallel(one: RatioRow, analysis: Analysis, bins: np.ndarray) -> dict
 
 
 def _rate(rate: Rate) -> dict[str, Any] | None:
-    """None where there was no chance of it: JSON has no NaN."""
+    """None where there was no opportunity: JSON has no NaN."""
     return None if np.isnan(rate.value) else {"value": rate.value, "ci95": list(rate.ci95)}
 
 
 def policy_file(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, Any]:
-    """The fitted table a person can read: for each budget, what to do in each bin of predicted difficulty."""
+    """The fitted table in readable form: for each budget, the action in each bin of predicted difficulty."""
     labels = analysis.models.labels
     ease, bins = analysis.difficulty.ease["predicted"], analysis.difficulty.bins["predicted"]
     return {
@@ -245,7 +246,7 @@ def policy_file(config: StudyConfig, task: str, analysis: Analysis) -> dict[str,
 
 
 def controller_plain(one: ControllerEvaluation, large: StrategyRow | None, column: str) -> dict[str, Any]:
-    """One currency: accuracies in [0, 1], costs a problem in the currency's unit."""
+    """The comparison in one cost metric: accuracies in [0, 1], mean costs by problem in the metric's unit."""
     scopes = list(one.draws)
     held: dict[str, Any] = {
         "name": one.currency.name,
@@ -301,9 +302,9 @@ def _controller_difference(spent: AccuracyAndCost, rival: AccuracyAndCost) -> di
 
 
 def _mean(budgets: list[BudgetPoint], scope: str) -> dict[str, Any] | None:
-    """Over all budgets where both can be had, so that none is picked: controller minus best fixed at the same cost.
+    """The controller minus the best fixed strategy at the same cost, over all budgets where both exist.
 
-    A larger budget of which the rival has no use is no further comparison.
+    Taking all of them avoids a choice of budgets. A larger budget that the rival does not use adds no comparison.
     """
     both: list[tuple[AccuracyAndCost, AccuracyAndCost]] = []
     for at in budgets:
@@ -317,7 +318,7 @@ def _mean(budgets: list[BudgetPoint], scope: str) -> dict[str, Any] | None:
 
 
 def summary_sentence(held: dict[str, Any]) -> str:
-    """What adaptivity bought, counted so."""
+    """The gain of adapting to each problem in this cost metric, as a sentence."""
     parts = []
     for scope, mean in held["mean_minus_best_fixed"].items():
         if mean is None:

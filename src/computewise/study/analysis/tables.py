@@ -21,24 +21,24 @@ T = TypeVar("T")
 
 BATCH = 16
 
-"""Rows that share one pass over the weights."""
+"""Number of rows that share one pass over the weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class CostMetric:
-    """A way to count, for every model that is run."""
+    """A cost metric, with a cost model for every role."""
 
     name: str
     unit: str
     models: Mapping[Role, CostModel]
 
     def cost(self, usage: Usage, sequential: int, role: Role) -> float:
-        """What a usage of a model and the verifier comes to; see `CostModel.cost`."""
+        """The cost of a usage of that role's model and the verifier; see `CostModel.cost`."""
         return self.models[role].cost(usage, sequential)
 
 
 def cost_metrics(models: Roles) -> dict[str, CostMetric]:
-    """Each by the column it is kept in: FLOPs, and what else is known of all the models."""
+    """The cost metrics by column: FLOPs, and those for which prices, speeds or shapes of all models are known."""
     roles, shapes = models.generators, models.shapes
     prm = models.sizes[VERIFIER]
     found = {"flops": CostMetric("FLOPs", "FLOPs", {role: FlopsCost(models.sizes[role], prm) for role in roles})}
@@ -54,7 +54,7 @@ def cost_metrics(models: Roles) -> dict[str, CostMetric]:
 
 
 def assumed(models: Roles) -> dict[str, Any]:
-    """What the currencies count with, as plain data: by role dollars a million tokens, and seconds a token."""
+    """The assumptions of the cost metrics as plain data: by role dollars a million tokens, and seconds a token."""
     numbers = {shape.bytes_per_number for shape in models.shapes.values()}
     return {
         "nominal": models.nominal,
@@ -77,7 +77,7 @@ TOKEN_FIELDS = tuple(field.name for field in fields(Usage))
 
 @dataclass(frozen=True, slots=True)
 class StrategyRow:
-    """One way to spend at one budget: (problems,) accuracies in [0, 1] and mean usages, averaged over seeds."""
+    """One strategy and selection at one budget: accuracies in [0, 1] and usages, (problems,) means over seeds."""
 
     family: str
     strategy: StrategyParams
@@ -89,7 +89,7 @@ class StrategyRow:
 
     @property
     def label(self) -> str:
-        """Family and selection, for a person."""
+        """Family and selection, as readers see them."""
         return self.family if self.family in ("single sample", "greedy") else f"{self.family}, {self.selection}"
 
 
@@ -110,7 +110,7 @@ class SamplePool:
                     self.answers[row, column] = numbers.setdefault(outcome.answer, len(numbers))
 
     def accuracy(self, selection: str, k: int) -> Floats:
-        """Per problem, exact or over many drawn subsets."""
+        """(problems,): the accuracy of a selection from k samples, exact or over many random subsets."""
         match selection:
             case "best":
                 return best_at_k(self.values, self.answers, self.correct, k)
@@ -122,12 +122,12 @@ class SamplePool:
                 return vote_at_k(self.values, self.answers, self.correct, k)
 
     def usage(self, k: int, *, verified: bool) -> list[Usage]:
-        """What k of the samples cost: sampled tokens in proportion, the prompt once and k - 1 times cached."""
+        """The usage of k samples: sampled tokens in proportion, the prompt once uncached and k - 1 times cached."""
         n = self.values.shape[1]
         return [_share(record.usage, k, n, verified) for record in self.records]
 
     def longest(self, k: int) -> Floats:
-        """Expected tokens of the longest of k samples: what has to be waited for, exact over all subsets of size k."""
+        """(problems,): expected tokens of the longest of k samples, exact over all subsets; it decides the latency."""
         ranked = np.sort(self.tokens, axis=1)
         n = ranked.shape[1]
         below = np.array([comb(rank, k - 1) / comb(n, k) for rank in range(n)])
@@ -156,7 +156,7 @@ def _array(records: Sequence[Record], read: Callable[[CandidateRecord], float]) 
 
 
 def elected(record: Record, selection: str) -> bool:
-    """Whether the selection, replayed on the recorded candidates, is correct."""
+    """Whether the selection's answer among the recorded candidates is correct."""
     ballots = [Ballot(outcome.answer, outcome.value, outcome.chain) for outcome in record.candidates]
     chosen = find_selection(selection)(ballots)
     return chosen is not None and record.candidates[chosen].correct
@@ -164,7 +164,7 @@ def elected(record: Record, selection: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class UsageColumns:
-    """Turns usages into the columns of a row; one for a study, since all of its rows are counted alike."""
+    """Turns usages into the columns of a row; one object for a study, since all rows are measured alike."""
 
     models: Roles
     metrics: Mapping[str, CostMetric]

@@ -1,4 +1,4 @@
-"""What is wrong with recorded samples, found before they are trusted."""
+"""Find errors in recorded samples before anything is computed from them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from computewise.study.recorded.rows import RECORDED_CHARACTERS_A_TOKEN, Finding
 
 ECHO = 0.3
 
-"""Share of its prompt's rare words that a completion echoes, at the least."""
+"""The least share of its prompt's rare words that a completion is assumed to repeat."""
 
 MARGIN = 6.0
 
-"""Nats by which another prompt must explain a completion better: e^6 to 1, for the best of hundreds wins by chance."""
+"""Nats by which another prompt must explain a completion better: e^6 to 1, since the best of hundreds wins by chance.
+"""
 
 LOOKED_AT = 16
 
-"""Completions a problem; its majority decides."""
+"""Number of completions that are examined for each problem; their majority decides."""
 
 _WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+")
 
@@ -32,10 +33,10 @@ Gram = str | tuple[str, str]
 
 
 def misplaced(problems: Sequence[RecordedProblem]) -> list[tuple[int, int]]:
-    """Which problems hold the completions of which others, by their places.
+    """Pairs of places: a problem, and the problem that its completions belong to.
 
-    Such a problem's completions mostly are explained better by other prompts, by `MARGIN`; and the prompt that most
-    often is the best has lost its own completions too, or it would only be a problem much like this one.
+    Most completions of such a problem are explained better by other prompts, by at least `MARGIN`. The prompt that
+    explains them best most often must have lost its own completions too: otherwise the two problems are only similar.
     """
     prompts = _Prompts([problem.prompt for problem in problems])
     echoed = [[prompts.echoed(sample.text) for sample in problem.samples[:LOOKED_AT]] for problem in problems]
@@ -43,10 +44,10 @@ def misplaced(problems: Sequence[RecordedProblem]) -> list[tuple[int, int]]:
     best: list[Ints] = []
     leads: list[Floats] = []
     for own, completions in enumerate(echoed):
-        # As common as in the other problems' completions; half a completion more, so that nothing is impossible.
+        # Frequencies in the other problems' completions, plus half a completion, so that none is 0.
         evidence = prompts.evidence(completions, (shares - prompts.shares(completions) + 0.5) / len(problems))
         best.append(evidence.argmax(1))
-        # A prompt that its completions need not echo, like the code of a drawing, is no evidence against it.
+        # Completions need not repeat some prompts, such as the code of a drawing: that is no evidence against them.
         leads.append(evidence.max(1) - np.maximum(evidence[:, own], 0))
     lost = [_most(places != own) for own, places in enumerate(best)]
     found = []
@@ -68,7 +69,7 @@ def _grams(text: str) -> set[Gram]:
 
 
 class _Prompts:
-    """Where each word and pair stands in the prompts."""
+    """The prompts that contain each word and each pair of words."""
 
     def __init__(self, prompts: Sequence[str]) -> None:
         holders: dict[Gram, list[int]] = {}
@@ -82,15 +83,15 @@ class _Prompts:
         self._lengths = np.array([len(places) for places in self._holders])
 
     def echoed(self, completion: str) -> Ints:
-        """Which of them a completion holds, by their numbers."""
+        """The numbers of the words and pairs that a completion contains."""
         return np.array([self._numbers[gram] for gram in _grams(completion) if gram in self._numbers], dtype=np.int64)
 
     def shares(self, completions: Sequence[Ints]) -> Floats:
-        """(size,): in which share of a problem's completions each is."""
+        """(size,): the share of a problem's completions that contain each word or pair."""
         return np.bincount(np.concatenate(completions), minlength=self.size) / len(completions)
 
     def evidence(self, completions: Sequence[Ints], common: Floats) -> Floats:
-        """(completions, prompts): nats for each being of each, where `common` is how often strangers echo each word."""
+        """(completions, prompts): evidence in nats; `common` is how often others contain each word or pair."""
         common = np.minimum(common, ECHO)
         absent = np.log((1 - ECHO) / (1 - common))
         gain = np.log(ECHO / common) - absent
@@ -107,22 +108,22 @@ class _Prompts:
 
 LONG = 80
 
-"""Characters beyond which two independent samples are not the same by chance."""
+"""Texts longer than this many characters are not equal by chance."""
 
 LEAST_SAMPLES = 4
 
-"""Samples a problem; with fewer there is little to choose among."""
+"""With fewer samples for a problem there is little to choose among."""
 
 
 Problems = Sequence[RecordedProblem]
 
 Found = list[tuple[RecordedProblem, int]]
 
-"""Problems a check objects to, and how often in each."""
+"""The problems that a check finds, each with the number of cases."""
 
 
 def check(problems: Problems) -> list[Finding]:
-    """Everything found, what endangers most first; nothing for a file in good order."""
+    """All findings, the most harmful first; empty for a file without errors."""
     checks = (
         _same_id,
         _misplaced,
@@ -141,7 +142,7 @@ def check(problems: Problems) -> list[Finding]:
 
 
 def without_duplicates(problem: RecordedProblem) -> RecordedProblem:
-    """Each sample once, the first; short ones stay, since independent samples may well agree on a short text."""
+    """The first of equal samples. Short ones are kept, since independent samples may agree on a short text."""
     seen: set[str] = set()
     kept = []
     for sample in problem.samples:

@@ -1,4 +1,4 @@
-"""Controllers and their rivals measured on recorded samples, escalation included."""
+"""Controllers and their rivals measured on recorded samples, with and without escalation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What each rule did on the same problems, in the same orders of their draws."""
+    """The paths of all rules on the same problems, in the same orders of their draws."""
 
     problems: RecordedPool
     splits: list[Split]
@@ -41,19 +41,19 @@ class Measured:
     confidence_path: StoppingPath
 
     def controller(self, budget: float) -> PerProblem:
-        """At a mean cost of at most `budget` over the workload, by one price for all of it."""
+        """The controller at a mean cost of at most `budget`, with one price for all problems."""
         return _mean([split.controller.at(split.controller.price(budget)) for split in self.splits])
 
     def controller_at_fitted_price(self, budget: float) -> PerProblem:
-        """At the price that came to `budget` on the problems each policy was fitted on."""
+        """The controller at the price that cost `budget` on the problems that each rule was fitted on."""
         return _mean([_by_fitted_price(split, budget) for split in self.splits])
 
     def share_of(self, arm: int, budget: float) -> float:
-        """The share of problems that drew by an arm at that budget."""
+        """The share of problems for which the controller drew by an arm at that budget."""
         return float(np.mean([_took(split.controller, arm, budget) for split in self.splits]))
 
     def confidence_rule(self, budget: float) -> PerProblem:
-        """At the confidence that spends at most `budget`."""
+        """The confidence rule at the threshold that costs at most `budget`."""
         return self.confidence_path.at(self.confidence_path.price(budget))
 
 
@@ -99,7 +99,7 @@ def _mean(outcomes: Sequence[PerProblem]) -> PerProblem:
 
 
 def reached(curve: Sequence[PerProblem], accuracy: float) -> PerProblem | None:
-    """The first of a curve, cheapest first, from which on its accuracy stays at least that; None where none."""
+    """The cheapest point from which on a rising curve stays at least that accurate; None where there is none."""
     first = None
     for outcome in reversed(curve):
         if outcome[0].mean() < accuracy - 1e-12:
@@ -109,25 +109,25 @@ def reached(curve: Sequence[PerProblem], accuracy: float) -> PerProblem | None:
 
 
 def steps(highest: float) -> Iterator[float]:
-    """Mean budgets to look at, a quarter of a draw apart."""
+    """Mean budgets to try, a quarter of a draw apart."""
     yield from np.arange(1.0, highest + 1e-9, 0.25).tolist()
 
 
 BUDGETS = (1, 2, 3, 4, 6, 8, 12, 16)
 
-"""Mean draws a problem that every rule is compared at."""
+"""Mean draws for each problem at which all rules are compared."""
 
 CONFIDENCE = 0.9
 
-"""At which the plain rule is shown as it is commonly set."""
+"""The threshold at which the confidence rule is commonly used."""
 
 SUFFICES = 0.95
 
-"""The share of a budget that was recorded, from which on its numbers are about that budget."""
+"""A budget is reported on where at least this share of it could be drawn from the recorded samples."""
 
 
 def frontier(measured: Measured) -> dict[str, Any]:
-    """Accuracy against mean draws of each rule, with what the controller saves and what it gains."""
+    """Accuracy against mean draws for each rule, and what the controller saves and gains."""
     curve = [measured.controller(budget) for budget in steps(BUDGETS[-1])]
     known = oracle(measured.always, [float(budget) for budget in BUDGETS])
     same = {budget: uniform(measured.always, budget) for budget in BUDGETS}
@@ -170,13 +170,13 @@ def point(outcome: PerProblem) -> dict[str, Any]:
 
 
 def difference(outcome: PerProblem, rival: PerProblem) -> dict[str, Any]:
-    """Paired, of accuracies."""
+    """The paired difference of two accuracies."""
     paired: Floats = outcome[0] - rival[0]
     return {"difference": float(paired.mean()), "ci95": list(bootstrap(paired))}
 
 
 def _saved(curve: list[PerProblem], budget: int, rival: PerProblem) -> dict[str, Any]:
-    """The controller's mean draws for the accuracy of that many draws for everybody."""
+    """The controller's mean draws for the accuracy of `budget` draws for every problem."""
     needed = reached(curve, float(rival[0].mean()))
     spent = None if needed is None else float(needed[1].mean())
     return {
@@ -189,7 +189,7 @@ def _saved(curve: list[PerProblem], budget: int, rival: PerProblem) -> dict[str,
 
 
 def frontier_sentence(summary: dict[str, Any]) -> str:
-    """What adaptivity bought, in one sentence, at the budgets that the recorded samples suffice for."""
+    """The gain of adapting to each problem in one sentence, at budgets for which enough samples were recorded."""
     recorded = [
         one["budget"] for one in summary["frontier"]["uniform"] if one["mean_samples"] > SUFFICES * one["budget"]
     ]
@@ -215,9 +215,9 @@ SMALL, LARGE = "samples", "large"
 
 
 def in_samples_of_small(problems: Sequence[ProblemSamples], parameters: tuple[float, float]) -> list[ProblemSamples]:
-    """The same problems, costs counted in FLOPs and given in mean samples of the small model.
+    """The same problems with costs in FLOPs, in units of a mean sample of the small model.
 
-    2 operations a parameter and token; what prompts take is left out, since nobody recorded it.
+    2 operations for each parameter and token. The cost of prompts is left out, since recordings do not contain it.
     """
     unit = parameters[0] * np.concatenate([problem.arms[SMALL].tokens for problem in problems]).mean()
     weights = dict(zip((SMALL, LARGE), parameters, strict=True))
@@ -240,7 +240,7 @@ def escalation(
     splits: int,
     seed: int,
 ) -> dict[str, Any]:
-    """The controller that may escalate beside the large model alone and the small one alone, at equal FLOPs."""
+    """The controller with escalation, the large model alone and the small model alone, at equal FLOPs."""
     fit_on = in_samples_of_small(fit, parameters)
     held = None if evaluate is None else in_samples_of_small(evaluate, parameters)
     estimator = RuleFitter(larger=(LARGE,), seed=seed)
@@ -277,7 +277,7 @@ def _workload(problems: list[ProblemSamples], arms: tuple[str, ...]) -> Recorded
 
 
 def _beside(n: int, large: PerProblem, both: Measured, alone: Measured) -> dict[str, Any]:
-    """At no more than `n` samples of the large model cost."""
+    """The rules at no more than the cost of `n` samples of the large model."""
     cost = float(large[1].mean())
     escalating, staying = both.controller(cost), alone.controller(cost)
     return {

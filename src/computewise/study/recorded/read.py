@@ -1,4 +1,4 @@
-"""Recorded samples read from files and checked, and a larger model's joined to them."""
+"""Read and check recorded samples, and match those of a larger model to them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from computewise.tasks.files import read_rows
 
 
 def read_recording(path: Path) -> Recording:
-    """The problems of a .jsonl, .jsonl.gz or .parquet file, and what is to be known about them.
+    """The problems of a .jsonl, .jsonl.gz or .parquet file, and the findings about them.
 
-    Samples that a problem holds twice are dropped, and that is a finding; nothing else is. Raises `UsageError` for a
-    file of another kind or with other columns, `RunError` for one that is unreadable or malformed, with the line.
+    Samples that a problem holds twice are dropped, which is a finding; nothing else is dropped. Raises `UsageError` for
+    another kind of file or other columns, and `RunError` with the line for an unreadable or malformed file.
     """
     problems: list[RecordedProblem] = []
     schema = None
@@ -65,17 +65,17 @@ _RIGHT = 0
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Each problem of both recordings, the small model's samples and the large one's, their classes numbered alike."""
+    """The problems of both recordings: the small model's samples and the large one's, with common answer classes."""
 
     pairs: tuple[Pair, ...]
     findings: tuple[Finding, ...]
 
 
 def join(small: Recording, large: Recording) -> Joined:
-    """Match problems by their text, or by id and reference answer where the text was edited, in the small one's order.
+    """Match problems by their text, or by id and reference answer where the text was edited, in the first file's order.
 
-    Equal answers get one number over both, by their text; right answers are all one class. Raises `UsageError` where
-    nothing matches.
+    Equal answers get one number over both files, by their text; all right answers are one class. Raises `UsageError`
+    where nothing matches.
     """
     pairs = tuple(_numbered_alike(pair) for pair in _matched(small.problems, large.problems))
     if not pairs:
@@ -106,7 +106,7 @@ def _text(problem: RecordedProblem) -> str:
 
 
 def _id(problem: RecordedProblem) -> tuple[str, str]:
-    # An id alone may be a row's number, which two files of different problems share.
+    # An id alone may be a row number, which files of different problems share.
     return problem.id, normalize(problem.answer)
 
 
@@ -117,7 +117,7 @@ def _numbered_alike(pair: Pair) -> Pair:
 
 
 def _renumbered(problem: RecordedProblem, known: dict[str, int]) -> RecordedProblem:
-    """Its wrong classes by the number of any of their texts that is `known`, or a new one, which is then known."""
+    """Renumber wrong classes: each takes the number of any of its texts in `known`, or a new one, which is added."""
     texts: dict[int, list[str]] = {}
     for sample in problem.samples:
         if sample.answer is not None and sample.answer_class is not None and not sample.correct:

@@ -1,4 +1,4 @@
-"""The study of recorded samples from end to end: read, check, fit, measure, write."""
+"""The study of recorded samples from start to end: read, check, fit, measure, write."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from computewise.study.recorded.rows import Finding, Recording, to_drawn, to_dra
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayConfig:
-    """Settings that decide the numbers."""
+    """The settings that decide the numbers."""
 
     fit: Path
     "Recorded samples to fit on."
@@ -69,7 +69,7 @@ class ReplayConfig:
             )
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON keeps it."""
+        """As plain data for JSON."""
         return {
             "kind": "replay",
             "fit": str(self.fit),
@@ -84,7 +84,7 @@ class ReplayConfig:
 
 
 def run_replay(config: ReplayConfig, out: Path) -> dict[str, Any]:
-    """Write `summary.json` and `controller.json` into `out`; the summary."""
+    """Write `summary.json` and `controller.json` into `out`; returns the summary."""
     config.check()
     fit, evaluate, larger = _read(config)
     both = [] if larger is None else [_both(part, larger, config.aggregation) for part in (fit, evaluate) if part]
@@ -130,14 +130,14 @@ def run_replay(config: ReplayConfig, out: Path) -> dict[str, Any]:
 
 
 def _read(config: ReplayConfig) -> tuple[Recording, Recording | None, Recording | None]:
-    """All files, before anything is measured or written."""
+    """Read all files before anything is measured or written."""
     fit = read_recording(config.fit)
     evaluate, larger = (None if path is None else read_recording(path) for path in (config.evaluate, config.large))
     return fit, evaluate, larger
 
 
 def _both(small: Recording, large: Recording, aggregation: str) -> tuple[list[ProblemSamples], list[dict[str, object]]]:
-    """The problems that both models were recorded on, with one numbering of their answers."""
+    """The problems that both models were recorded on, with a common numbering of their answers."""
     joined = join(small, large)
     problems = [
         ProblemSamples(one.id, one.prompt, {SMALL: to_draws(one, aggregation), LARGE: to_draws(other, aggregation)})
@@ -159,7 +159,7 @@ def _fitted(estimator: RuleFitter, workload: RecordedPool, config: ReplayConfig)
 
 
 def _difficulty(problems: Sequence[ProblemSamples], seed: int) -> list[dict[str, Any]]:
-    """Estimates from the first half of each problem's samples, against pass@1 over the others."""
+    """Estimates of difficulty from the first half of each problem's samples, against pass@1 over the other half."""
     halves = [len(problem.arms[SMALL]) // 2 for problem in problems]
     first = [
         replace(problem, arms={SMALL: problem.arms[SMALL].take(np.arange(half))})
@@ -181,7 +181,7 @@ def _found(file: str, recording: Recording) -> list[dict[str, object]]:
 
 
 def _overlap(fit: Recording, evaluate: Recording) -> list[dict[str, object]]:
-    """Problems that are fitted on and measured on: what is measured on them proves nothing."""
+    """The problems that are in both files: measurements on them prove nothing."""
     known = {problem.prompt for problem in fit.problems}
     both = [problem.id for problem in evaluate.problems if problem.prompt in known]
     if not both:
