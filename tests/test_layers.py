@@ -17,11 +17,12 @@ LAYERS = (
     {"strategies"},
     {"solver"},
     {"models", "verifiers", "tasks"},
-    {"testing", "difficulty", "viewer"},
+    {"simulated", "testing", "difficulty", "viewer"},
     {"export", "controller"},
     {"setups"},
     {"study"},
-    {"report", "training", "serve"},
+    {"report", "training", "serve", "connection"},
+    {"api"},
     {"cli"},
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}

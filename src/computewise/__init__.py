@@ -1,5 +1,181 @@
-"""computewise: compute-optimal test-time scaling, measured and served."""
+"""computewise: spend a language model's test-time compute where it helps, and measure that it does.
 
-from importlib.metadata import version
+``import computewise as cw`` gives `solve` and `asolve`, `connect`, `load_verifier`, `load_task`, `Controller`, the
+strategies, and what an extension needs. Each name is imported when it is first used.
+"""
 
-__version__ = version("computewise")
+from importlib import import_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from computewise.api import (
+        aload_verifier,
+        asolve,
+        connect,
+        load_model,
+        load_task,
+        load_verifier,
+        solve,
+    )
+    from computewise.connection import Connection
+    from computewise.controller.controller import Controller, Episode
+    from computewise.controller.frontier import Frontier
+    from computewise.core import (
+        Action,
+        Candidate,
+        Completion,
+        Model,
+        Problem,
+        Result,
+        Step,
+        Task,
+        Usage,
+        Verifier,
+    )
+    from computewise.errors import (
+        ComputewiseError,
+        ModelError,
+        ProblemError,
+        RunError,
+        ServerError,
+        SpendLimitError,
+        UsageError,
+        WeightsError,
+    )
+    from computewise.grading.graders import Grader, grader
+    from computewise.registry import register
+    from computewise.session import Limits, Session, Strategy
+    from computewise.strategies import (
+        DVTS,
+        AdaptiveBranching,
+        BeamSearch,
+        BestOfN,
+        GatedRevisions,
+        Greedy,
+        Lookahead,
+        ParticleFilter,
+        Rebase,
+        Revisions,
+        Single,
+        StepRevisions,
+    )
+    from computewise.verifiers.load import verifier
+
+    __version__: str
+
+_MODULES = {
+    "api": ("aload_verifier", "asolve", "connect", "load_model", "load_task", "load_verifier", "solve"),
+    "connection": ("Connection",),
+    "controller.controller": ("Controller", "Episode"),
+    "controller.frontier": ("Frontier",),
+    "core": (
+        "Action",
+        "Candidate",
+        "Completion",
+        "Model",
+        "Problem",
+        "Result",
+        "Step",
+        "Task",
+        "Usage",
+        "Verifier",
+    ),
+    "errors": (
+        "ComputewiseError",
+        "ModelError",
+        "ProblemError",
+        "RunError",
+        "ServerError",
+        "SpendLimitError",
+        "UsageError",
+        "WeightsError",
+    ),
+    "grading.graders": ("Grader", "grader"),
+    "registry": ("register",),
+    "session": ("Limits", "Session", "Strategy"),
+    "strategies": (
+        "DVTS",
+        "AdaptiveBranching",
+        "BeamSearch",
+        "BestOfN",
+        "GatedRevisions",
+        "Greedy",
+        "Lookahead",
+        "ParticleFilter",
+        "Rebase",
+        "Revisions",
+        "Single",
+        "StepRevisions",
+    ),
+    "verifiers.load": ("verifier",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "Action",
+    "AdaptiveBranching",
+    "BeamSearch",
+    "BestOfN",
+    "Candidate",
+    "Completion",
+    "ComputewiseError",
+    "Connection",
+    "Controller",
+    "DVTS",
+    "Episode",
+    "Frontier",
+    "GatedRevisions",
+    "Grader",
+    "Greedy",
+    "Limits",
+    "Lookahead",
+    "Model",
+    "ModelError",
+    "ParticleFilter",
+    "Problem",
+    "ProblemError",
+    "Rebase",
+    "Result",
+    "Revisions",
+    "RunError",
+    "ServerError",
+    "Session",
+    "Single",
+    "SpendLimitError",
+    "Step",
+    "StepRevisions",
+    "Strategy",
+    "Task",
+    "Usage",
+    "UsageError",
+    "Verifier",
+    "WeightsError",
+    "__version__",
+    "aload_verifier",
+    "asolve",
+    "connect",
+    "grader",
+    "load_model",
+    "load_task",
+    "load_verifier",
+    "register",
+    "solve",
+    "verifier",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        found: object = version("computewise")
+    elif name in _HOME:
+        found = getattr(import_module(f"computewise.{_HOME[name]}"), name)
+    else:
+        raise AttributeError(f"module 'computewise' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

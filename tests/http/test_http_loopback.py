@@ -19,7 +19,7 @@ from computewise.http.client import HttpClient
 from computewise.http.concurrency import Retry
 from computewise.http.transport import AiohttpTransport, proxy_for
 from computewise.models.server.connect import ServerModelSpec, connect_model
-from computewise.testing import RIGHT
+from computewise.simulated import RIGHT
 
 
 @dataclass(slots=True)

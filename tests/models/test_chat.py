@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from doubles import TASK, ByText, Recording, problem, solved
+from doubles import TASK, ByText, problem, solved
 from servers import Hosted, served
 
 from computewise.core import Attempt, Result, Usage
@@ -17,6 +17,7 @@ from computewise.errors import UsageError
 from computewise.models.messages import Message, conversation, feedback
 from computewise.models.server.model import ServerModel
 from computewise.session import Strategy
+from computewise.simulated import RIGHT, WRONG, Recording, SimulatedModel, SimulatedPRM, all_right, read_prompt
 from computewise.solver import solve
 from computewise.strategies import (
     STRATEGIES,
@@ -29,7 +30,6 @@ from computewise.strategies import (
     StepRevisions,
     make_strategy,
 )
-from computewise.testing import RIGHT, WRONG, SimulatedModel, SimulatedPRM, all_right, read_prompt
 
 
 async def test_kept_steps_are_read_again_where_the_attempts_are_not_shown() -> None:

@@ -18,9 +18,9 @@ from computewise.models.messages import Message
 from computewise.models.server.limits import FailedSamples
 from computewise.models.server.model import ServerModel
 from computewise.session import Strategy
+from computewise.simulated import RIGHT
 from computewise.solver import solve
 from computewise.strategies import BeamSearch, BestOfN, ParticleFilter, Revisions, Single, StepRevisions
-from computewise.testing import RIGHT
 
 BEFORE = (Message("system", "Be brief."), Message("user", "Hello"), Message("assistant", "Hi"))
 MANY = [DeepSeek, Transformers]

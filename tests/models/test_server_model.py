@@ -37,7 +37,7 @@ from servers import (
 from computewise.core import Attempt
 from computewise.errors import ModelError, ServerError, UsageError
 from computewise.models.server.model import BLANKS
-from computewise.testing import RIGHT, WRONG
+from computewise.simulated import RIGHT, WRONG
 
 # What is sent
 

@@ -17,6 +17,7 @@ from computewise.core import Candidate, Model, Problem, Result
 from computewise.errors import ModelError, UsageError
 from computewise.models.server.model import ServerModel
 from computewise.session import Strategy
+from computewise.simulated import SimulatedPRM, all_right
 from computewise.solver import solve
 from computewise.strategies import (
     DVTS,
@@ -31,7 +32,6 @@ from computewise.strategies import (
     Single,
     StepRevisions,
 )
-from computewise.testing import SimulatedPRM, all_right
 
 EXACT = SimulatedPRM(skill=0.6)
 ALONE = [name for name in RUNGS if name in ("ollama", "lmstudio", "tgi", "transformers", "deepseek")]

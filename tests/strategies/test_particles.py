@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from doubles import ByText, Recording, Scripted, completion, problem
+from doubles import ByText, Scripted, completion, problem
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +16,7 @@ from computewise.strategies import ParticleFilter, Rebase
 from computewise.strategies.particle_filter import effective_size, systematic
 from computewise.strategies.rebase import apportion, softmax
 from computewise.tasks.arithmetic import find_task
+from computewise.testing import Recording
 
 EXPRESSIONS = find_task("expressions")
 WEIGHTS = st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=20)

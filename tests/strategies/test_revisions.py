@@ -7,7 +7,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from doubles import TASK, ByText, Recording, Scripted, completion, problem, solved
+from doubles import TASK, ByText, Scripted, completion, problem, solved
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ from computewise.strategies import AdaptiveBranching, BestOfN, GatedRevisions, R
 from computewise.strategies.adaptive_branching import _draw
 from computewise.study.revision_pool import RevisionPool
 from computewise.tasks.arithmetic import find_task
-from computewise.testing import SimulatedModel, SimulatedPRM
+from computewise.testing import Recording, SimulatedModel, SimulatedPRM
 
 EXPRESSIONS = find_task("expressions")
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
-from doubles import TASK, ByText, Jittery, Recording, Scripted, completion, problem, solved
+from doubles import TASK, ByText, Scripted, completion, problem, solved
 
 from computewise.core import ROOT, Candidate, Completion, Problem, Step, Usage
 from computewise.errors import ModelError, UsageError
@@ -28,7 +28,7 @@ from computewise.strategies import (
 )
 from computewise.strategies._common import top
 from computewise.tasks.arithmetic import find_task
-from computewise.testing import SimulatedModel, SimulatedPRM
+from computewise.testing import Jittery, Recording, SimulatedModel, SimulatedPRM
 
 EXPRESSIONS = find_task("expressions")
 

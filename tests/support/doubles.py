@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from computewise.core import Attempt, Candidate, Completion, Model, Problem, Result, Step, Usage
-from computewise.errors import ModelError
+from computewise.core import Candidate, Completion, Model, Problem, Result, Step, Usage
 from computewise.session import Limits, Strategy
 from computewise.solver import solve
 from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask, simulated_problem
@@ -55,104 +51,6 @@ class CountingTask(SimulatedTask):
         """See `SimulatedTask.answer`."""
         self.asked[solution] += 1
         return SimulatedTask.answer(self, solution)
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request to a model and what came of it."""
-
-    prompt: str
-    prefix: str
-    n: int
-    stop: str | None
-    max_tokens: int
-    temperature: float
-    seeds: Sequence[int]
-    completions: Sequence[Completion]
-    attempts: Sequence[Attempt] = ()
-
-
-@dataclass(slots=True)
-class Recording:
-    """Passes on to `model`, and remembers every call and how many rows were ever asked for at once."""
-
-    model: Model = field(default_factory=SimulatedModel)
-    calls: list[Call] = field(default_factory=list)
-    peak: int = 0
-    name: str = "simulated"
-    parameters: int = 0
-    revises: bool = True
-    revises_steps: bool = True
-    steps: bool = True
-    _rows: int = 0
-
-    async def sample(self, prompt: str, prefix: str, n: int, **settings: Any) -> list[Completion]:
-        self._rows += n
-        self.peak = max(self.peak, self._rows)
-        await asyncio.sleep(0)
-        completions = await self.model.sample(prompt, prefix, n, **settings)
-        self._rows -= n
-        self.calls.append(Call(prompt, prefix, n, completions=completions, **settings))
-        return completions
-
-
-@dataclass(slots=True)
-class Jittery:
-    """Answers late, by a random number of turns of the event loop, so that requests overtake one another."""
-
-    model: Model = field(default_factory=SimulatedModel)
-    rng: random.Random = field(default_factory=lambda: random.Random(0))
-    name: str = "simulated"
-    parameters: int = 0
-    revises: bool = True
-    revises_steps: bool = True
-    steps: bool = True
-
-    async def sample(self, prompt: str, prefix: str, n: int, **settings: Any) -> list[Completion]:
-        for _ in range(self.rng.randrange(8)):
-            await asyncio.sleep(0)
-        return await self.model.sample(prompt, prefix, n, **settings)
-
-
-@dataclass(slots=True)
-class Hanging:
-    """Never answers a call that goes on from a prefix; `asked` is set once one is made."""
-
-    model: Model = field(default_factory=SimulatedModel)
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
-    name: str = "hanging"
-    parameters: int = 0
-    revises: bool = True
-    revises_steps: bool = True
-    steps: bool = True
-
-    async def sample(self, prompt: str, prefix: str, n: int, **settings: object) -> list[Completion]:
-        self.asked.set()
-        await asyncio.Event().wait()
-        raise AssertionError("nobody sets that event")
-
-
-@dataclass(slots=True)
-class Failing:
-    """Fails on one problem, at the `at`-th call for it."""
-
-    prompt: str
-    at: int = 1
-    model: Model = field(default_factory=SimulatedModel)
-    name: str = "simulated"
-    parameters: int = 0
-    revises: bool = True
-    revises_steps: bool = True
-    steps: bool = True
-    _calls: int = 0
-
-    async def sample(self, prompt: str, prefix: str, n: int, **settings: Any) -> list[Completion]:
-        if prompt == self.prompt:
-            self._calls += 1
-            if self._calls == self.at:
-                raise ModelError("the model is out of order")
-        await asyncio.sleep(0)
-        return await self.model.sample(prompt, prefix, n, **settings)
 
 
 Script = Callable[[str, int], Completion]

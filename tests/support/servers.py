@@ -25,7 +25,7 @@ from computewise.http.concurrency import Retry
 from computewise.models.server import connect
 from computewise.models.server.limits import SpendLimit
 from computewise.models.server.model import ServerModel
-from computewise.testing import RIGHT, WRONG, SimulatedTask
+from computewise.simulated import RIGHT, WRONG, SimulatedTask
 
 BOS, EOS = 1, 2
 MERGED = {"\n\t": 200_000, "gh": 200_001}

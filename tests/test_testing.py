@@ -1,0 +1,250 @@
+"""The checks for extensions pass for what keeps the protocols, and name what does not."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from computewise.core import Candidate, Completion, Problem, Usage
+from computewise.errors import ModelError
+from computewise.models.embedded.engine import EngineLoop
+from computewise.models.embedded.model import EmbeddedModel
+from computewise.session import Session, Strategy
+from computewise.strategies import BestOfN
+from computewise.tasks.arithmetic import find_task
+from computewise.testing import (
+    STRATEGY_CHECKS,
+    SimulatedModel,
+    SimulatedPRM,
+    check_model,
+    check_strategy,
+    check_verifier,
+    simulated_problem,
+)
+from computewise.verifiers.embedded import EmbeddedPRM
+from computewise.verifiers.load import verifier
+
+
+@dataclass(frozen=True)
+class Sampling(Strategy):
+    """What every faulty strategy below does right."""
+
+    n: int = 4
+    name = "sampling"
+
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        return await session.score(await session.sample(self.n))
+
+
+class WithText(Sampling):
+    n: Any = "4"
+
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        return await session.score(await session.sample(int(self.n)))
+
+
+class OwnDice(Sampling):
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        return await session.score(await session.sample(random.choice((1, 2, 3, 4))))
+
+
+class SwallowsErrors(Sampling):
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        try:
+            return await session.score(await session.sample(self.n))
+        except ModelError:
+            return []
+
+
+class SwallowsCancellation(Sampling):
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        try:
+            return await session.score(await session.sample(self.n))
+        except asyncio.CancelledError:
+            return []
+
+
+class LeavesTasks(Sampling):
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        tasks = [asyncio.ensure_future(session.sample(1)) for _ in range(self.n)]
+        return await session.score([candidate for task in tasks for candidate in await task])
+
+
+class Unscored(Sampling):
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        found = await super().__call__(problem, session)
+        return [replace(candidate, scores=()) for candidate in found]
+
+
+class MadeUp(Sampling):
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        found = await super().__call__(problem, session)
+        return [replace(candidate, id=f"{candidate.id}.9") for candidate in found]
+
+
+class Empty(Sampling):
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        await super().__call__(problem, session)
+        return []
+
+
+SHARED: list[int] = []
+
+
+class Shares(Sampling):
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        SHARED.append(1)
+        await asyncio.sleep(0)
+        try:
+            return await session.score(await session.sample(len(SHARED) + 1))
+        finally:
+            SHARED.pop()
+
+
+def test_a_strategy_that_keeps_the_protocol_passes() -> None:
+    check_strategy(Sampling())
+    check_strategy(BestOfN(2))
+
+
+@pytest.mark.parametrize(
+    ("faulty", "fault"),
+    [
+        (OwnDice, "two results with one seed: draw random numbers from session.random"),
+        (SwallowsErrors, "hid that the model failed"),
+        (SwallowsCancellation, "swallowed its cancellation"),
+        (Unscored, "without all scores|does not hold"),
+        (MadeUp, "candidates that its session does not hold"),
+        (Shares, "other results where other problems run beside"),
+    ],
+)
+def test_a_strategy_with_a_fault_is_told_what_it_is(faulty: type[Sampling], fault: str) -> None:
+    with pytest.raises(AssertionError, match=fault):
+        check_strategy(faulty())
+
+
+def test_settings_are_numbers() -> None:
+    with pytest.raises(AssertionError, match="the settings n are no numbers"):
+        check_strategy(replace(Sampling(), n="four"))  # type: ignore[arg-type]
+
+
+def test_the_checks_can_be_run_one_by_one() -> None:
+    names = [check.__name__ for check in STRATEGY_CHECKS]
+    assert len(set(names)) == len(names) == 14
+    assert all(check.__doc__ for check in STRATEGY_CHECKS)
+
+
+# Verifiers
+
+
+@verifier
+async def constant(problem: str, steps: Sequence[str]) -> float:
+    return 0.5
+
+
+@dataclass
+class Faulty:
+    """A verifier of one fault."""
+
+    scores: Any = None
+    usage: Usage = Usage(verifier_tokens=3)
+    of_value: float = 0.5
+    name: str = "faulty"
+    parameters: int = 0
+
+    async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
+        given = [self.scores or (0.5,) * len(c.steps) for c in candidates]
+        return given, self.usage
+
+    def value(self, scores: Sequence[float]) -> float:
+        return self.of_value
+
+
+class Forgetful(Faulty):
+    """Scores steps anew that have a score, by where they are in the call."""
+
+    async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
+        return [tuple(0.1 * (i + len(c.id)) for i in range(len(c.steps))) for c in candidates], Usage()
+
+
+def test_verifiers_that_keep_the_protocol_pass() -> None:
+    check_verifier(constant)
+    check_verifier(Faulty())
+    check_verifier(SimulatedPRM(noise=0.2), simulated_problem(41734, 2), ("right\n", "right 41734"))
+    check_verifier(EmbeddedPRM(EngineLoop()), find_task("expressions").read("2+3*4"), ("12+2\n", "14"))
+
+
+@pytest.mark.parametrize(
+    ("faulty", "fault"),
+    [
+        (Faulty(name=""), "name is not empty"),
+        (Faulty(scores=(0.5,)), "gave 1 scores for a solution of 2 steps"),
+        (Faulty(scores=[0.5, 0.5]), "gave a list of scores: give a tuple"),
+        (Faulty(scores=(0.5, 1.5)), r"the score 1.5: a score is a number in \[0, 1\]"),
+        (Faulty(of_value=3.0), r"the value 3.0: a value is in \[0, 1\]"),
+        (Faulty(usage=Usage(samples=1)), "charges samples"),
+        (Faulty(usage=Usage(cached_verifier_tokens=1)), "more from the cache than in all"),
+        (Forgetful(), "another score to a step that has one"),
+    ],
+)
+def test_a_verifier_with_a_fault_is_told_what_it_is(faulty: Faulty, fault: str) -> None:
+    with pytest.raises(AssertionError, match=fault):
+        check_verifier(faulty)
+
+
+# Models
+
+
+@dataclass
+class FaultyModel:
+    """A simulated model with one fault."""
+
+    fault: str
+    name: str = "faulty"
+    parameters: int = 0
+    revises: bool = False
+    revises_steps: bool = False
+    steps: bool = True
+
+    async def sample(self, prompt: str, prefix: str, n: int, **settings: Any) -> list[Completion]:
+        if self.fault == "limit":
+            settings["max_tokens"] = 256
+        if self.fault == "stop":
+            settings["stop"] = None
+        found = await SimulatedModel().sample(prompt, prefix, n, **settings)
+        match self.fault:
+            case "count":
+                return found[:1]
+            case "usage":
+                return [replace(one, usage=replace(one.usage, samples=3)) for one in found]
+            case "cached":
+                return [replace(one, usage=replace(one.usage, cached_prompt_tokens=10_000)) for one in found]
+            case "reason":
+                return [replace(one, finish_reason="ended") for one in found]  # type: ignore[arg-type]
+        return found
+
+
+def test_models_that_keep_the_protocol_pass() -> None:
+    check_model(SimulatedModel(), simulated_problem(41734, 3), "\n")
+    check_model(SimulatedModel(steps=False), simulated_problem(41734, 3), "\n")
+    check_model(EmbeddedModel("small", EngineLoop()), find_task("expressions").read("2+3*4"), "\n")
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("count", "returned 1 samples of 3"),
+        ("limit", "sampled .* tokens where 4 are allowed"),
+        ("stop", "went on behind the end of a step"),
+        ("usage", "charges for another number of samples than 3"),
+        ("cached", "more cached than read"),
+        ("reason", "ended by 'ended'"),
+    ],
+)
+def test_a_model_with_a_fault_is_told_what_it_is(fault: str, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_model(FaultyModel(fault), simulated_problem(41734, 3), "\n")
