@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -151,7 +151,7 @@ class Faulty:
     """A verifier of one fault."""
 
     scores: Any = None
-    usage: Usage = Usage(verifier_tokens=3)
+    usage: Usage = field(default_factory=lambda: Usage(verifier_tokens=3))
     of_value: float = 0.5
     name: str = "faulty"
     parameters: int = 0

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         load_model,
         load_task,
         load_verifier,
+        run_study,
         solve,
     )
     from computewise.connection import Connection
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
     from computewise.grading.graders import Grader, grader
     from computewise.registry import register
     from computewise.session import Limits, Session, Strategy
+    from computewise.setups.base import SetupSpec
+    from computewise.setups.embedded import EmbeddedSpec
+    from computewise.setups.server import ServerSpec
     from computewise.strategies import (
         DVTS,
         AdaptiveBranching,
@@ -64,7 +68,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _MODULES = {
-    "api": ("aload_verifier", "asolve", "connect", "load_model", "load_task", "load_verifier", "solve"),
+    "api": ("aload_verifier", "asolve", "connect", "load_model", "load_task", "load_verifier", "run_study", "solve"),
     "connection": ("Connection",),
     "controller.controller": ("Controller", "Episode"),
     "controller.frontier": ("Frontier",),
@@ -92,6 +96,9 @@ _MODULES = {
     ),
     "grading.graders": ("Grader", "grader"),
     "registry": ("register",),
+    "setups.base": ("SetupSpec",),
+    "setups.embedded": ("EmbeddedSpec",),
+    "setups.server": ("ServerSpec",),
     "session": ("Limits", "Session", "Strategy"),
     "strategies": (
         "DVTS",
@@ -122,6 +129,7 @@ __all__ = [
     "Connection",
     "Controller",
     "DVTS",
+    "EmbeddedSpec",
     "Episode",
     "Frontier",
     "GatedRevisions",
@@ -139,7 +147,9 @@ __all__ = [
     "Revisions",
     "RunError",
     "ServerError",
+    "ServerSpec",
     "Session",
+    "SetupSpec",
     "Single",
     "SpendLimitError",
     "Step",
@@ -159,6 +169,7 @@ __all__ = [
     "load_task",
     "load_verifier",
     "register",
+    "run_study",
     "solve",
     "verifier",
 ]

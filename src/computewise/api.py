@@ -1,4 +1,4 @@
-"""The functions of `import computewise`: open models, verifiers and tasks, and solve problems."""
+"""The functions of `import computewise`: open models, verifiers and tasks, solve problems, run a study."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
 from computewise.selection import Select, find_selection
 from computewise.session import Ledger, Limits, Strategy
+from computewise.setups.base import SetupSpec
 from computewise.solver import solve as solve_problem
 from computewise.strategies import parse_strategy
+from computewise.study.plan import StudyConfig
+from computewise.study.run import StudyResult
+from computewise.study.run import run_study as run_study_of
 from computewise.tasks.arithmetic import TASKS, find_task
 from computewise.tasks.load import QUESTION, LoadedTask, TaskSpec
 from computewise.tasks.load import load_task as load_spec
@@ -260,6 +264,27 @@ async def asolve(
         limits=bounds,
         ledger=None if on_step is None else Ledger(explored=_Watched(on_step)),
     )
+
+
+def run_study(
+    setup: SetupSpec | None = None,
+    out: Path | str = "runs/study",
+    *,
+    problems: int = 60,
+    budgets: Sequence[int] = (1, 4, 16, 64),
+    seeds: int = 1,
+    seed: int = 0,
+    resume: bool = False,
+) -> StudyResult:
+    """Measure every strategy on `problems` problems at each budget (generations a problem), and fit a controller.
+
+    Without a `setup` the embedded models run on arithmetic. `out` is the run directory; `resume` continues the run that
+    it holds. `computewise report` writes the report of the directory. The embedded models compute in processes of their
+    own, so a program calls this under ``if __name__ == "__main__":``. Raises `UsageError` for what cannot be run, and
+    `RunError` where models fail for good; what is recorded is kept.
+    """
+    config = StudyConfig(problems=problems, budgets=tuple(budgets), seeds=seeds, seed=seed)
+    return run_study_of(config, Path(out), source=setup, resume=resume, progress=lambda what, done, total: None)
 
 
 class _Watched(dict[str, Candidate]):

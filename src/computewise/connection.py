@@ -105,7 +105,7 @@ class BackgroundModel:
         return self.opened.name
 
     @property
-    def parameters(self) -> int:
+    def parameters(self) -> int | None:
         """See `computewise.core.Model.parameters`."""
         return self.opened.parameters
 
@@ -267,7 +267,7 @@ class BackgroundVerifier:
         return self.verifier.name
 
     @property
-    def parameters(self) -> int:
+    def parameters(self) -> int | None:
         """See `computewise.core.Verifier.parameters`."""
         return self.verifier.parameters
 

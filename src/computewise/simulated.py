@@ -236,7 +236,7 @@ class Recording:
     model: Model = field(default_factory=SimulatedModel)
     calls: list[Call] = field(default_factory=list)
     peak: int = 0
-    name: str = "recording"
+    name: str = "simulated"
     parameters: int = 0
     revises: bool = True
     revises_steps: bool = True
@@ -260,7 +260,7 @@ class Jittery:
 
     model: Model = field(default_factory=SimulatedModel)
     rng: random.Random = field(default_factory=lambda: random.Random(0))
-    name: str = "jittery"
+    name: str = "simulated"
     parameters: int = 0
     revises: bool = True
     revises_steps: bool = True
@@ -299,7 +299,7 @@ class Failing:
     prompt: str
     at: int = 1
     model: Model = field(default_factory=SimulatedModel)
-    name: str = "failing"
+    name: str = "simulated"
     parameters: int = 0
     revises: bool = True
     revises_steps: bool = True
