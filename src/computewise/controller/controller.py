@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from computewise.controller.bin_policy import always, uniform
-from computewise.controller.file import ControllerArm, ControllerData, read_data, write_data
+from computewise.controller.file import ControllerArm, ControllerData, controller_path, read_data, write_data
 from computewise.controller.frontier import Frontier, FrontierPoint
 from computewise.controller.replay import RecordedPool
 from computewise.controller.rows import read_samples, scored
@@ -74,8 +74,12 @@ class Controller(ControllerData, frozen=True):
 
     @classmethod
     def load(cls, path: Path | str) -> Controller:
-        """The controller in a file; raises `RunError` where it cannot be read."""
-        return cls(**msgspec.structs.asdict(read_data(Path(path))))
+        """The controller in a file, or the shipped one of that name, such as "expressions".
+
+        Raises `UsageError` where there is neither, and `RunError` where the file cannot be read.
+        """
+        where = Path(path) if Path(path).suffix else controller_path(str(path))
+        return cls(**msgspec.structs.asdict(read_data(where)))
 
     def to_json(self) -> str:
         """The text of the file that `load` reads."""

@@ -53,6 +53,8 @@ class EmbeddedModel:
         tokens = context + tuple(encode(prefix))
         if len(tokens) >= self._trunk.config.context:
             raise ProblemError(f"the problem takes {len(tokens)} tokens: allowed are {self._trunk.config.context - 1}")
+        if n == 0:
+            return []
         continuations = await self._decoder.sample(
             tokens,
             list(seeds),
