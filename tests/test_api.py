@@ -36,7 +36,7 @@ def test_every_name_is_there_and_listed() -> None:
     assert python(script) == "True"
     assert set(cw.__all__) <= set(dir(cw))
     with pytest.raises(AttributeError, match="no attribute 'sovle'"):
-        _ = cw.sovle  # type: ignore[attr-defined]
+        _ = cw.sovle
 
 
 def test_names_do_not_depend_on_which_modules_were_loaded_before() -> None:
