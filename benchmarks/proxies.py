@@ -93,11 +93,11 @@ class Proxy:
         return request("/v1/chat/completions", {**body, "computewise": how})
 
 
-def computewise(*more: str) -> Proxy:
-    """`computewise serve` in this interpreter."""
-    command = [sys.executable, "-m", "computewise", "serve", "--port", "{port}", "--upstream", "{upstream}"]
+def computewise(*more: str, python: str = sys.executable, name: str = "computewise") -> Proxy:
+    """The computewise that `python` has, by default this interpreter's."""
+    command = [python, "-m", "computewise", "serve", "--port", "{port}", "--upstream", "{upstream}"]
     given = ["--model", MODEL, "--parameters", "1e9", "--verifier", "none"]
-    return Proxy("computewise", [*command, *given, *more])
+    return Proxy(name, [*command, *given, *more])
 
 
 def its_hub(python: str) -> Proxy:

@@ -2,6 +2,7 @@
 
     python -m venv its_hub && its_hub/bin/pip install 'its_hub[lm,iaas]==1.2.0'
     python benchmarks/serve.py [--its-hub-python its_hub/bin/python] [--rounds 5] [--out FILE]
+    python benchmarks/serve.py --other-python old/bin/python  # before and after a change, in one run
 
 The upstream (upstream.py) answers every request after 20 ms, however many come at once and however many choices it is
 asked for. "single" is an upstream that ignores n: computewise then asks for each sample alone, as its_hub does of any.
@@ -229,12 +230,19 @@ def main() -> None:
     """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description="What computewise serve adds to a request, and its_hub's proxy.")
     parser.add_argument("--its-hub-python", help="an interpreter that has its_hub[lm,iaas]; without it only ours")
+    parser.add_argument(
+        "--other-python", help="an interpreter that has another version of computewise, to compare with"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=100, help="requests of a latency")
     parser.add_argument("--seconds", type=float, default=4.0, help="that 16 clients ask for a rate")
     parser.add_argument("--out", type=Path, help="where everything measured is written as JSON")
     given = parser.parse_args()
+    if given.its_hub_python and given.other_python:
+        parser.error("name --its-hub-python or --other-python")
     theirs = its_hub(given.its_hub_python) if given.its_hub_python else None
+    if given.other_python:
+        theirs = computewise(python=given.other_python, name="computewise, other version")
     found = measure(theirs, given.rounds, given.requests, given.seconds)
     found += added(found) + over_base(found)
     if theirs is not None:
