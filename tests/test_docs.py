@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -37,7 +38,7 @@ def test_a_tree_and_a_chain_are_shown_to_be_solved() -> None:
 
 @pytest.mark.parametrize("command", SOLVE)
 def test_the_solve_commands_run(command: str) -> None:
-    words = [word.strip('"') for word in command.split()]
+    words = shlex.split(command)
     shown = subprocess.run([sys.executable, "-m", "computewise", *words], check=True, capture_output=True, text=True)
     assert "answer: " in shown.stdout
 

@@ -8,31 +8,11 @@ from importlib import import_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from computewise.api import (
-        aload_verifier,
-        asolve,
-        connect,
-        load_model,
-        load_task,
-        load_verifier,
-        run_study,
-        solve,
-    )
+    from computewise.api import aload_verifier, asolve, connect, load_model, load_task, load_verifier, run_study, solve
     from computewise.connection import Connection
     from computewise.controller.controller import Controller, Episode
     from computewise.controller.frontier import Frontier
-    from computewise.core import (
-        Action,
-        Candidate,
-        Completion,
-        Model,
-        Problem,
-        Result,
-        Step,
-        Task,
-        Usage,
-        Verifier,
-    )
+    from computewise.core import Action, Candidate, Completion, Model, Problem, Result, Step, Task, Usage, Verifier
     from computewise.errors import (
         ComputewiseError,
         ModelError,

@@ -24,10 +24,9 @@ from computewise.study.run import run_study as run_study_of
 from computewise.tasks.arithmetic import TASKS, find_task
 from computewise.tasks.load import QUESTION, LoadedTask, TaskSpec
 from computewise.tasks.load import load_task as load_spec
-from computewise.verifiers.base import LOGPROB, VerifierSpec, is_added
+from computewise.verifiers.base import LOGPROB, LogprobVerifier, VerifierSpec, is_added
 from computewise.verifiers.embedded import EmbeddedORM, EmbeddedPRM
 from computewise.verifiers.load import added_verifier
-from computewise.verifiers.logprob import LogprobVerifier
 from computewise.verifiers.templates import find_template
 
 MEAN_COST = 8.0

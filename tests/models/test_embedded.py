@@ -34,7 +34,7 @@ from computewise.strategies import (
     Single,
     StepRevisions,
 )
-from computewise.study.revision_pool import RevisionPool
+from computewise.study.plan import RevisionPool
 from computewise.tasks.arithmetic import find_task
 from computewise.verifiers.embedded import EmbeddedPRM
 

@@ -35,8 +35,15 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install
 pytest.importorskip("rapidfuzz", reason="training needs RapidFuzz: pip install 'computewise[train]'")
 
 from computewise.training import generator, orm, prm, revision  # noqa: E402
-from computewise.training.corpus import batch, random_document  # noqa: E402
-from computewise.training.labelling import Labelling, hold_out, label_all  # noqa: E402
+from computewise.training.generator import batch, random_document  # noqa: E402
+from computewise.training.labelling import (  # noqa: E402  # noqa: E402
+    LabelledQuestion,
+    LabelledSolution,
+    Labelling,
+    hold_out,
+    label_all,
+    label_questions,
+)
 from computewise.training.network import PRM, Generator, document_mask  # noqa: E402
 from computewise.training.revision import (  # noqa: E402
     PaperExamples,
@@ -48,7 +55,6 @@ from computewise.training.revision import (  # noqa: E402
     just_after_the_least,
     samples_of,
 )
-from computewise.training.rollouts import LabelledQuestion, LabelledSolution, label_questions  # noqa: E402
 from computewise.training.session import export  # noqa: E402
 from computewise.training.verifier import VerifierRecipe, _rows  # noqa: E402
 

@@ -28,7 +28,7 @@ from computewise.strategies import (
     strategy_label,
     strategy_to_dict,
 )
-from computewise.study.revision_pool import RevisionPool
+from computewise.study.plan import RevisionPool
 from computewise.testing import STRATEGY_CHECKS, Recording, SimulatedModel, StrategyCheck
 
 STRATEGY_SETTINGS: list[Strategy] = [

@@ -33,7 +33,7 @@ from computewise.strategies import (
     StepRevisions,
     strategy_to_dict,
 )
-from computewise.study.revision_pool import RevisionPool
+from computewise.study.plan import RevisionPool
 from computewise.testing import SimulatedModel, SimulatedPRM
 
 GOLDEN = Path(__file__).parent / "golden"

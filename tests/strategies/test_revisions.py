@@ -17,7 +17,7 @@ from computewise.session import BudgetExhausted, Ledger, Limits, Session, Strate
 from computewise.solver import solve
 from computewise.strategies import AdaptiveBranching, BestOfN, GatedRevisions, Revisions, StepRevisions
 from computewise.strategies.adaptive_branching import _draw
-from computewise.study.revision_pool import RevisionPool
+from computewise.study.plan import RevisionPool
 from computewise.tasks.arithmetic import find_task
 from computewise.testing import Recording, SimulatedModel, SimulatedPRM
 

@@ -17,7 +17,7 @@ from computewise.session import Strategy
 from computewise.solver import solve
 from computewise.strategies import GatedRevisions, Revisions, strategy_to_dict
 from computewise.study.analysis.revisions import ChainPool, Ratio, along, ratios
-from computewise.study.revision_pool import RevisionPool
+from computewise.study.plan import RevisionPool
 from computewise.study.worker import _outcome
 from computewise.testing import SimulatedModel, SimulatedPRM
 

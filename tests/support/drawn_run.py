@@ -16,8 +16,7 @@ from computewise.setups.embedded import embedded_roles
 from computewise.strategies import strategy_to_dict
 from computewise.study.analysis.analyse import Analysis, analyse
 from computewise.study.analysis.summary import policy_file, summarise
-from computewise.study.plan import TREE_OF, Run, StudyConfig, plan
-from computewise.study.revision_pool import chain_lengths
+from computewise.study.plan import TREE_OF, Run, StudyConfig, chain_lengths, plan
 
 CONFIG = StudyConfig(problems=40, budgets=(1, 4, 16, 64), difficulty_samples=16, repeats=5)
 TASK = "expressions"

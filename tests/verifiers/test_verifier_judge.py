@@ -14,10 +14,9 @@ from computewise.core import Usage
 from computewise.errors import ModelError, UsageError
 from computewise.http.client import HttpClient
 from computewise.verifiers.base import StepVerifier, VerifierSpec
-from computewise.verifiers.judge import JudgeReader
+from computewise.verifiers.judge import JudgeReader, TokenLogprobs, grade, yes_or_no, yes_share
 from computewise.verifiers.load import open_verifier
 from computewise.verifiers.templates import find_template
-from computewise.verifiers.verdicts import TokenLogprobs, grade, yes_or_no, yes_share
 
 
 def tokens(*said: tuple[str, dict[str, float]]) -> list[dict[str, Any]]:

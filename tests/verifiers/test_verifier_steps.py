@@ -12,9 +12,8 @@ from verifier_doubles import PROBLEM, FixedReader, candidate
 from computewise.core import Candidate, Problem, Step, Usage
 from computewise.errors import ModelError, UsageError
 from computewise.selection import aggregate
-from computewise.verifiers.base import SUM, StepVerifier, VerifierSpec, self_check
+from computewise.verifiers.base import SUM, LogprobVerifier, StepVerifier, VerifierSpec, self_check
 from computewise.verifiers.load import open_verifier
-from computewise.verifiers.logprob import LogprobVerifier
 
 
 def verifier(reader: FixedReader, aggregation: str = "last") -> StepVerifier:

@@ -16,9 +16,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from computewise.controller.controller import Controller, read_controller
-from computewise.controller.explain import why
 from computewise.controller.file import controller_path
-from computewise.controller.solve import solve_adaptively
+from computewise.controller.solve import solve_adaptively, why
 from computewise.core import VERIFIER, Candidate, Decision, Problem, Result
 from computewise.costs import known_flops
 from computewise.setups.base import SetupSpec

@@ -1,8 +1,9 @@
-"""Solve one problem by a controller: draw, observe, decide again, until no option is worth its price."""
+"""One problem under a controller: draw by its decisions, and say in words why it decided so."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -17,8 +18,33 @@ from computewise.solver import extract_answers
 from computewise.strategies import StepRevisions, strategy_from_dict
 from computewise.strategies.revisions import trusted
 
+
+def why(decision: Decision, price: float) -> str:
+    """Why the controller went on, or stopped."""
+    action = decision.action
+    if math.isinf(action.worth) and action.worth > 0:
+        return "nothing was drawn yet"
+    sure = f"the leading answer is right with a probability of {action.confidence:.2f}"
+    if math.isinf(action.worth):
+        return f"{sure}; nothing is left to draw"
+    relation = "above" if action.arm is not None else "not above"
+    return f"{sure}; the best option gains {action.worth:.2g} a draw, {relation} the price of {price:.2g}"
+
+
+def why_stopped(decision: Decision, price: float, *, exhausted: bool) -> str:
+    """How the search ended and why; `decision` is the last one."""
+    if exhausted:
+        return "the token budget ended the search"
+    if decision.leader is None and decision.action.worth > price:
+        return "the first solutions ended, or were cut off, without an answer to compare: no more were drawn"
+    verb = "abstained" if decision.action.kind == "abstain" else "stopped"
+    return f"{verb}: {why(decision, price)}"
+
+
 Watch = Callable[[Decision], None]
+
 _SAYS_NOTHING: dict[str, float] = {"stop": 1.0, "length": 0.5}
+
 """How much a solution without an answer says that the problem has none; one that was cut off might have reached it."""
 
 

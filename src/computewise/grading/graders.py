@@ -9,8 +9,18 @@ from typing import Any, Protocol
 
 from computewise.errors import ProblemError, UsageError
 from computewise.grading.equivalence import AnswerEquivalence
-from computewise.grading.extraction import after_hashes, boxed, fenced, final_answer, stated_formula, tagged
-from computewise.grading.normalize import LONGEST, SHORT_ANSWER, ChoiceGrader, ExactGrader
+from computewise.grading.normalize import (
+    LONGEST,
+    SHORT_ANSWER,
+    ChoiceGrader,
+    ExactGrader,
+    after_hashes,
+    boxed,
+    fenced,
+    final_answer,
+    stated_formula,
+    tagged,
+)
 from computewise.grading.processes import isolation, run_program
 from computewise.registry import Registry, import_object, is_reference, reason
 

@@ -1,4 +1,4 @@
-"""Answers in canonical form, and the graders that compare such texts."""
+"""Answers: which part of a solution is the answer, and its normal form."""
 
 from __future__ import annotations
 
@@ -8,19 +8,107 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from computewise.grading.extraction import boxed, final_answer
+_BRACES = re.compile(r"\\boxed\s*\{|\\[\\{}]|[{}]")
+
+_HASHES = re.compile(r"^####[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+
+_TAGGED = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
+
+_STATED = re.compile(r"\banswer(?:\s+is\b[ \t]*:?|[ \t]*:)[ \t]*(\S[^\n]*)", re.IGNORECASE)
+
+_INLINE = re.compile(r"\$\$(.+?)\$\$|\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]|\*\*(.+?)\*\*")
+
+_BARE_FORMULA = re.compile(r"([-+]?[$£€]?\.?\d[-+*/^.,\d()]*(?<![.,])[%°]?)(?=[.,;!]?(?:\s*$|\s+[A-Z]))")
+
+_SENTENCE = re.compile(r"[.!?](?:\s|$)")
+
+_FENCED = re.compile(r"^```[ \t]*[A-Za-z0-9+]*[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
+
+
+def boxed(text: str) -> str | None:
+    r"""The content of the last \boxed{...} with balanced braces; None where there is none, or it is blank."""
+    opened: list[int] = []
+    boxes: set[int] = set()
+    start, end = -1, -1
+    for match in _BRACES.finditer(text):
+        token = match.group()
+        if token == "}":
+            if opened and (closed := opened.pop()) in boxes and closed > start:
+                start, end = closed, match.start()
+        elif token == "{":
+            opened.append(match.end())
+        elif token.endswith("{") and token != r"\{":
+            opened.append(match.end())
+            boxes.add(match.end())
+    return text[start:end].strip() or None
+
+
+def after_hashes(text: str) -> str | None:
+    """The text after ``####`` on the last such line, where the solutions of GSM8K have their answer."""
+    found = _HASHES.findall(text)
+    return found[-1] if found else None
+
+
+def tagged(text: str) -> str | None:
+    """The content of the last ``<answer>...</answer>``."""
+    found = _TAGGED.findall(text)
+    return (found[-1].strip() or None) if found else None
+
+
+def stated(text: str) -> str | None:
+    """X of the last "answer is X" or "answer: X": the part in dollar signs or bold, else the rest of the sentence."""
+    found = _STATED.findall(text)
+    if not found:
+        return None
+    ended = _SENTENCE.search(found[-1])
+    return _marked(found[-1]) or (found[-1][: ended.start()] if ended else found[-1]).strip(" \t\"'*.") or None
+
+
+def stated_formula(text: str) -> str | None:
+    """As `stated`, but only a part in dollar signs or bold, or a number; None for prose."""
+    found = _STATED.findall(text)
+    if not found:
+        return None
+    bare = _BARE_FORMULA.match(found[-1])
+    return _marked(found[-1]) or (bare.group(1) if bare else None)
+
+
+def _marked(text: str) -> str | None:
+    match = _INLINE.match(text)
+    return next(group for group in match.groups() if group).strip() or None if match else None
+
+
+def fenced(text: str) -> str | None:
+    """The last fenced block of code."""
+    found = _FENCED.findall(text)
+    return (found[-1].strip("\n") or None) if found else None
+
+
+def final_answer(text: str) -> str | None:
+    r"""The content of the last \boxed{}, else the text after ``####``, in ``<answer>`` or after "the answer is".
+
+    None where a solution has none of them.
+    """
+    return boxed(text) or after_hashes(text) or tagged(text) or stated(text)
+
 
 _STEPS = "Work through the problem step by step and leave a blank line between steps."
 
+
 SHORT_ANSWER = rf"{_STEPS} End with the final answer, as short as it can be, inside \boxed{{}}."
+
 
 _MARKUP = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}|[$*]")
 
+
 _LETTER = re.compile(r"\(([A-Ja-j])\)|\[([A-Ja-j])\]|([A-J])(?=[.):,]|\s*$|\s+(?:because|since|as)\b)")
+
 
 _BARE = re.compile(r"([A-Ja-j])[.):]?")
 
+
 _OPTION = re.compile(r"^(?:option|choice)\s+", re.IGNORECASE)
+
 
 _EDGES = " \t\"'`“”‘’.,;:!?"
 
@@ -88,11 +176,15 @@ class ExactGrader:
 
 LONGEST = 500
 
+
 """Characters; a longer answer is not parsed, since that takes seconds and no grader understands it."""
+
 
 _LONGEST_NUMBER = 200
 
+
 """Characters; Python refuses integers of thousands of digits, which a sample in a loop may contain."""
+
 
 _LARGEST_EXPONENT = 40
 
@@ -105,19 +197,27 @@ _UNICODE = str.maketrans(
     }
 )  # fmt: skip
 
+
 _TEXT = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|rm|operatorname)\s*\{([^{}]*)\}"
+
 
 _PLAIN_NUMBER = r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?"
 
+
 _NO_UNITS = "and|or|to|by|times|mod|pi|sin|cos|tan|log|ln|exp|sqrt|plus|minus|dozen|hundred|thousand|million|billion"
+
 
 _SHORT_UNITS = "cm|mm|km|kg|mg|ft|in|lb|oz|ml|hr|mi|am|pm"
 
+
 _UNIT_WORDS = rf"\s+(?!(?:{_NO_UNITS})\b)(?:[A-Za-z]{{3,}}|{_SHORT_UNITS})(?:[ -](?!(?:{_NO_UNITS})\b)[A-Za-z]{{2,}})*"
+
 
 _NAMED = r"^(?:m?\\angle ?|\\triangle ?)?(?:[A-Z]{1,4}|[a-zA-Z](?:_\{?\w\}?|\([a-z]\))?)="
 
+
 _CALCULATION = r"^(?:[-+*/()^{}!.\d]|\\(?:cdot|times|div|frac|sqrt) ?)+="
+
 
 _REWRITES = [
     (re.compile(pattern), replacement)
@@ -150,13 +250,18 @@ _REWRITES = [
     )
 ]
 
+
 _NUMBER = re.compile(r"([+-]?)(\d{1,3}(?:,\d{3})+|\d+)?(\.\d+)?")
+
 
 _QUOTIENT = re.compile(r"([+-]?)(\d*)\\frac\{(-?\d+)\}\{(\d+)\}")
 
+
 _SCIENTIFIC = re.compile(r"([+-]?\d+(?:\.\d+)?)(?:\\times|\\cdot|\*)10\^\{?(-?\d+)\}?")
 
+
 _REPEATING = re.compile(r"([+-]?)(\d*)\.(\d*)\\overline\{(\d+)\}")
+
 
 _PROSE = re.compile(r"(?:[A-Z]?[a-z]{2,})+")
 

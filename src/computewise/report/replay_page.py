@@ -9,7 +9,7 @@ from typing import Any
 
 from computewise.controller.rule import FOLDS
 from computewise.errors import RunError
-from computewise.report import exchange, replay_figures
+from computewise.report import exchange, figures
 from computewise.report.lookup import Entry
 from computewise.report.plotting import render
 from computewise.report.tables import Table, difficulty_table
@@ -250,10 +250,10 @@ def write_replay_report(out: Path) -> Path:
 
 
 def _figures(summary: Entry) -> dict[str, Any]:
-    drawn = {"frontier": replay_figures.frontier(summary)}
+    drawn = {"frontier": figures.frontier(summary)}
     held = summary.get("escalation")
     if held is not None:
-        drawn["escalation"] = replay_figures.escalation(held)
+        drawn["escalation"] = figures.escalation(held)
         drawn["exchange_over_R"] = exchange.over(held["exchange"], PLAIN)
     return drawn
 

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from computewise.controller.explain import why_stopped
-from computewise.controller.solve import solve_adaptively
+from computewise.controller.solve import solve_adaptively, why_stopped
 from computewise.core import Candidate, Problem, Usage, Verifier
 from computewise.errors import ModelError
 from computewise.selection import Ballot, vote_share, weighted

@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from typing import Any
 
-from computewise.controller.explain import why
+from computewise.controller.solve import why
 from computewise.core import Candidate, Usage
 from computewise.serve.accounting import failures, strategy_of, summarize_costs
 from computewise.serve.planning import ByController, PassThrough

@@ -20,10 +20,9 @@ from computewise.models.embedded.model import EmbeddedModel
 from computewise.models.embedded.weights import WEIGHTS_DIRECTORY, load_weights
 from computewise.setups.base import Roles, SetupSpec
 from computewise.tasks.arithmetic import find_task
-from computewise.verifiers.base import is_added
+from computewise.verifiers.base import LogprobVerifier, is_added
 from computewise.verifiers.embedded import EmbeddedORM, EmbeddedPRM
 from computewise.verifiers.load import added_verifier
-from computewise.verifiers.logprob import LogprobVerifier
 
 WEIGHTS: dict[Role, str] = {MODEL: "small", LARGE: "large", VERIFIER: "prm", REVISER: "revision"}
 """The names of the weights by their roles."""

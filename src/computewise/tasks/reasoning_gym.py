@@ -8,8 +8,7 @@ from typing import Any
 
 from computewise.core import Problem
 from computewise.errors import UsageError
-from computewise.grading.extraction import final_answer
-from computewise.grading.normalize import SHORT_ANSWER
+from computewise.grading.normalize import SHORT_ANSWER, final_answer
 from computewise.tasks.dataset import FILE_SPLITS, split_of_prompt
 
 PREFIX = "reasoning_gym:"

@@ -23,11 +23,11 @@ from computewise.strategies.revisions import TRUST
 from computewise.study.analysis.revisions import Along, Rate, along
 from computewise.tasks.arithmetic import TASKS, EmbeddedTask
 from computewise.training.generator import GeneratorRecipe
+from computewise.training.labelling import LabelledQuestion
 from computewise.training.network import PRM
 from computewise.training.orm import ORMRecipe
 from computewise.training.prm import PRMRecipe
 from computewise.training.revision import TRUNK, RevisionRecipe
-from computewise.training.rollouts import LabelledQuestion
 from computewise.training.verifier import evaluate, held_out_scores
 from computewise.verifiers.embedded import EmbeddedPRM
 

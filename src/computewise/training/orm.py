@@ -20,9 +20,16 @@ from computewise.tasks.arithmetic import EmbeddedTask
 from computewise.training import revision
 from computewise.training.generator import SMALL, GeneratorRecipe
 from computewise.training.generator import train as train_generator
-from computewise.training.labelling import Labelling, collect, hold_out, label_all, problems_of_chunk
+from computewise.training.labelling import (
+    LabelledQuestion,
+    LabelledSolution,
+    Labelling,
+    collect,
+    hold_out,
+    label_all,
+    problems_of_chunk,
+)
 from computewise.training.network import PRM
-from computewise.training.rollouts import LabelledQuestion, LabelledSolution
 from computewise.training.verifier import VerifierRecipe, train_verifier
 from computewise.verifiers.embedded import EmbeddedPRM
 

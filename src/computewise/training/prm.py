@@ -11,9 +11,8 @@ import torch
 from computewise.models.embedded.weights import load_weights
 from computewise.training.generator import SMALL, GeneratorRecipe
 from computewise.training.generator import train as train_generator
-from computewise.training.labelling import Labelling, hold_out, label_all
+from computewise.training.labelling import LabelledQuestion, Labelling, hold_out, label_all
 from computewise.training.network import PRM
-from computewise.training.rollouts import LabelledQuestion
 from computewise.training.verifier import VerifierRecipe, train_verifier
 
 

@@ -18,9 +18,8 @@ from torch import Tensor
 from computewise.metrics import Bools, Floats, Ints, auroc, within_auroc
 from computewise.models.embedded.model import context_tokens
 from computewise.models.embedded.weights import END, encode
-from computewise.training.checkpoint import build_optimizers, load_checkpoint, save_checkpoint, set_learning_rate
-from computewise.training.network import PRM
-from computewise.training.rollouts import LabelledQuestion, LabelledSolution
+from computewise.training.labelling import LabelledQuestion, LabelledSolution
+from computewise.training.network import PRM, build_optimizers, load_checkpoint, save_checkpoint, set_learning_rate
 
 
 @dataclass(frozen=True, slots=True)

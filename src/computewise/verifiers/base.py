@@ -1,4 +1,4 @@
-"""The parts of every verifier: its specification, scoring step by step, and the self-check."""
+"""What verifiers are made of: specification, step-by-step reading, self-check; and the model's own probabilities."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from typing import Any, Protocol
 from computewise.core import Candidate, Problem, Step, Usage, Verifier
 from computewise.errors import ModelError, UsageError
 from computewise.registry import Registry, as_instance, is_reference
+from computewise.samples import mean_probabilities
 from computewise.selection import aggregate, check_aggregation
 from computewise.verifiers.prompt import ScoredSteps, read_solution
 from computewise.verifiers.templates import Pair
 
 SERVERS = ("auto", "vllm", "vllm-scoring", "sglang", "llama", "openai")
 
+
 LOGPROB = "logprob"
 
+
 MODEL_FREE = ("none", LOGPROB)
+
 
 ADDED_VERIFIERS: Registry[Verifier] = Registry("verifiers", {}, as_instance)
 
@@ -72,9 +76,12 @@ class VerifierSpec:
 
 UNREAD = 0.5
 
+
 """The score of blank steps at the beginning, where there is nothing to read yet."""
 
+
 _ROUNDING = 1e-4
+
 
 """How far a probability in half precision may lie outside [0, 1]."""
 
@@ -133,9 +140,12 @@ SUM = Pair(
     wrong=("7 boxes hold 7 * 12 = 36 pencils.", "With the 5 loose ones that is 36 + 5 = 53. The answer is 53."),
 )
 
+
 """A problem so simple that every working verifier of reasoning ranks the two solutions."""
 
+
 CONSTANT = 1e-4
+
 
 """Values that differ by less than this count as equal."""
 
@@ -170,3 +180,23 @@ def _solution(name: str, steps: Sequence[str]) -> Candidate:
 
 def _shown(scores: Sequence[float]) -> str:
     return "(" + ", ".join(f"{score:.4f}" for score in scores) + ")"
+
+
+class LogprobVerifier:
+    """Scores a step by the geometric mean of the token probabilities up to its end.
+
+    Self-certainty (Kang et al. 2025) is another measure: the mean divergence between the uniform distribution and that
+    of each next token. It needs the log-probabilities of the whole vocabulary; a `Step` holds only those of the sampled
+    tokens.
+    """
+
+    name = "logprob"
+    parameters = 0
+
+    async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
+        """See `computewise.core.Verifier.score`."""
+        return [mean_probabilities(candidate) for candidate in candidates], Usage()
+
+    def value(self, scores: Sequence[float]) -> float:
+        """The last step's score; 0 without one."""
+        return scores[-1] if scores else 0.0

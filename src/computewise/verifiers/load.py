@@ -16,6 +16,7 @@ from computewise.session import gather
 from computewise.verifiers.base import (
     ADDED_VERIFIERS,
     SUM,
+    LogprobVerifier,
     Reader,
     StepVerifier,
     VerifierSpec,
@@ -23,7 +24,6 @@ from computewise.verifiers.base import (
     self_check,
 )
 from computewise.verifiers.judge import JudgeReader
-from computewise.verifiers.logprob import LogprobVerifier
 from computewise.verifiers.remote.answers import label_ids, server_kind
 from computewise.verifiers.remote.heads import EmbeddingsReader, PoolingReader, VllmCompletions, VllmScoring
 from computewise.verifiers.remote.labels import (

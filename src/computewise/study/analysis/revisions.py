@@ -14,7 +14,7 @@ from computewise.runs import CandidateRecord, Record
 from computewise.selection import Ballot, find_selection
 from computewise.session import Strategy
 from computewise.strategies import GatedRevisions, Revisions
-from computewise.study.revision_pool import parallel_widths
+from computewise.study.plan import parallel_widths
 
 Chain = tuple[CandidateRecord, ...]
 

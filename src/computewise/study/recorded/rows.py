@@ -11,8 +11,7 @@ import msgspec
 
 from computewise.errors import RunError, UsageError
 from computewise.grading.equivalence import AnswerEquivalence
-from computewise.grading.extraction import boxed
-from computewise.grading.normalize import normalize
+from computewise.grading.normalize import boxed, normalize
 from computewise.samples import ProblemSamples, SampleArrays, arrays_of_step_scores
 from computewise.tasks.files import RawRow
 

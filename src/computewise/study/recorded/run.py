@@ -20,14 +20,7 @@ from computewise.errors import UsageError
 from computewise.runs import FORMAT, RunDirectory
 from computewise.samples import ProblemSamples
 from computewise.selection import check_aggregation
-from computewise.study.recorded.evaluate import (
-    LARGE,
-    SMALL,
-    escalation,
-    evaluate_rules,
-    frontier,
-    frontier_sentence,
-)
+from computewise.study.recorded.evaluate import LARGE, SMALL, escalation, evaluate_rules, frontier, frontier_sentence
 from computewise.study.recorded.read import join, read_recording
 from computewise.study.recorded.rows import Finding, Recording, to_drawn, to_draws
 
