@@ -1,13 +1,17 @@
-"""Networks of a few thousand random numbers: the engine's arithmetic does not depend on what was learned."""
+"""What all tests share: SIGINT, the profiles of Hypothesis, a report, and networks of a few thousand random numbers."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from drawn_run import drawn_records, write_run
+from hypothesis import settings
 from naive import TINY, TINY_PRM, random_weights
 from shared import shared_directory
 
@@ -16,6 +20,18 @@ from computewise.models.embedded.weights import Weights, load_weights, save_weig
 from computewise.report import write_report
 
 one_thread()
+# On a busy machine an example may take long. `ci` tries as many as Hypothesis does by default.
+settings.register_profile("dev", deadline=None, max_examples=30)
+settings.register_profile("ci", deadline=None, max_examples=100)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible() -> Iterator[None]:
+    """SIGINT interrupts the tests and the processes that they start, also where it is ignored: under `nohup`, say."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -280,6 +280,7 @@ async def test_a_client_that_hangs_up_cancels_everything_that_was_asked_for_it()
         assert (await server.site.chat(GREETING)).status_code == 200
 
 
+@pytest.mark.slow
 async def test_200_clients_of_an_upstream_that_fails_at_times_are_all_answered_or_told() -> None:
     chance = random.Random(0)
 

@@ -127,7 +127,8 @@ def test_a_failed_problem_is_left_out_everywhere_and_named(tmp_path: Path, finis
     records = list(held_in(finished).values())
     bad = records[-1]
     broken = Record(bad.purpose, bad.role, bad.strategy, bad.seed, bad.problem, error="the server is gone")
-    summary = summarise(CONFIG, "expressions", analyse(CONFIG, RUNS, [*records[:-1], broken], embedded_roles()))
+    with quick_controllers():
+        summary = summarise(CONFIG, "expressions", analyse(CONFIG, RUNS, [*records[:-1], broken], embedded_roles()))
     assert summary["problems"] == CONFIG.problems - 1
     assert summary["failed"] == [{"problem": bad.problem, "error": "the server is gone"}]
 
@@ -136,7 +137,8 @@ def test_the_order_of_the_records_changes_nothing(finished: Path) -> None:
     """Differences are paired by problem, whatever order the workers were done in."""
     records = list(held_in(finished).values())
     shuffled = random.Random(0).sample(records, len(records))
-    one, other = (analyse(CONFIG, RUNS, held, embedded_roles()) for held in (records, shuffled))
+    with quick_controllers():
+        one, other = (analyse(CONFIG, RUNS, held, embedded_roles()) for held in (records, shuffled))
     assert summarise(CONFIG, "expressions", one) == summarise(CONFIG, "expressions", other)
 
 
