@@ -88,6 +88,8 @@ class Studied:
 
     shell: Shell
     said: Said
+    keys: dict[str, set[str | None]]
+    """Those that it sent, by host."""
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,8 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Studied:
     with (where / "mine.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"asked": "Why?", "gold": " "}\n')
     shell = Shell(where, Net({"home:8000": VLLM(Stating(skill=0.7))}))
-    return Studied(shell, shell(*STUDY, "--out", "whole", **KEYS))
+    said = shell(*STUDY, "--out", "whole", **KEYS)
+    return Studied(shell, said, {host: set(sent) for host, sent in shell.net.keys.items()})
 
 
 RUNGS = {
@@ -423,7 +426,7 @@ def test_no_file_holds_a_key(studied: Studied) -> None:
     assert any(path.suffix == ".sqlite" for path in files)
     for path in files:
         assert not [key for key in KEYS.values() if key.encode() in path.read_bytes()], path
-    assert studied.shell.net.keys == {"home:8000": {"Bearer sk-model"}}
+    assert studied.keys == {"home:8000": {"Bearer sk-model"}}
 
 
 def test_what_was_paid_for_is_not_asked_for_again(studied: Studied) -> None:
