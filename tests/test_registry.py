@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from computewise.verifiers.load import added_verifier, open_verifier, verifier
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test registers does not outlive it."""
     monkeypatch.setattr(registry, "_REGISTERED", {})
+    monkeypatch.setattr(registry, "_BUILT_IN", dict(registry._BUILT_IN))
     yield
     for known in (STRATEGIES, DIALECTS):
         for name in set(known._known) - set(known._built_in):
@@ -87,6 +89,18 @@ def test_a_name_belongs_to_one_item() -> None:
         register(42)
     with pytest.raises(UsageError, match="no dataclass"):
         register(type("Loose", (), {"__call__": lambda self: None}))
+
+
+def test_a_built_in_name_is_taken_also_before_its_kind_is_loaded() -> None:
+    script = (
+        "import computewise as cw\n"
+        "@cw.register\n"
+        "class Mine:\n"
+        "    name = 'best_of_n'\n"
+        "    async def __call__(self, problem, session): ...\n"
+    ).replace("class", "@__import__('dataclasses').dataclass(frozen=True)\nclass")
+    found = subprocess.run([sys.executable, "-c", f"{script}cw.BestOfN"], capture_output=True, text=True, check=False)
+    assert found.stderr.strip().endswith("UsageError: the name 'best_of_n' is taken among the strategies: give another")
 
 
 async def test_a_registered_verifier_is_opened_by_its_name() -> None:

@@ -36,6 +36,10 @@ class Registry(Mapping[str, T]):
     """
 
     def __init__(self, kind: Kind, built_in: Mapping[str, T], prepare: Callable[[str, Any], T] | None = None) -> None:
+        # What is registered before this kind is first used could not be checked by then.
+        for name in _REGISTERED.get(kind, {}):
+            if name in built_in:
+                raise _taken(name, kind)
         self._kind = kind
         self._built_in = _BUILT_IN[kind] = tuple(built_in)
         self._known = dict(built_in)
@@ -87,11 +91,15 @@ def register(item: T, *, name: str | None = None) -> T:
     called = name or _name_of(item)
     known = _REGISTERED.setdefault(kind, {})
     if called in _BUILT_IN.get(kind, ()) or (called in known and not _same(known[called], item)):
-        raise UsageError(f"the name {called!r} is taken among the {kind}: give another")
+        raise _taken(called, kind)
     if kind == "strategies":
         as_strategy(called, item)
     known[called] = item
     return item
+
+
+def _taken(name: str, kind: str) -> UsageError:
+    return UsageError(f"the name {name!r} is taken among the {kind}: give another")
 
 
 def as_strategy(name: str, found: Any) -> Any:
