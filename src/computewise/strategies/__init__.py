@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import cache
 from typing import Any, get_type_hints
 
 from computewise.errors import UsageError
@@ -66,12 +67,17 @@ def make_strategy(name: str, settings: Mapping[str, int | float]) -> Strategy:
         if setting not in allowed:
             listed = ", ".join(allowed) or "no settings at all"
             raise UsageError(f"strategy {name!r} has no setting {setting!r}: allowed are {listed}")
-    types = get_type_hints(kind)
     for setting, value in settings.items():
-        if types[setting] is int and not isinstance(value, int):
+        if not isinstance(value, int) and setting in _whole_numbers(kind):
             raise UsageError(f"{setting} = {value} is not allowed: the strategy {name!r} takes a whole number")
     built: Strategy = kind(**settings)
     return built
+
+
+@cache
+def _whole_numbers(kind: type) -> frozenset[str]:
+    """The settings of a strategy that are integers; kept, since reading annotations takes longer than the rest."""
+    return frozenset(name for name, of in get_type_hints(kind).items() if of is int)
 
 
 _SYNTAX = re.compile(r"\s*(\w+)\s*(?:\(([^()]*)\)\s*)?")
