@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from doubles import TASK, problem
 
-from computewise.controller.bin_policy import always, uniform
+from computewise.controller.orders import SampleOrders
 from computewise.controller.replay import RecordedPool
 from computewise.controller.rows import ARM, read_samples
 from computewise.controller.state import LiveState
@@ -77,7 +77,8 @@ def test_samples_without_scores_give_the_accuracy_of_a_plain_majority(read: Any)
     for one in problems:
         arrays = one.arms[ARM]
         assert set(arrays.values) == set(arrays.means) == set(arrays.lows) == {1.0}
-    accuracy, cost = uniform(always(RecordedPool(problems), repeats=3, seed=0), DRAWS)
+    same = SampleOrders.of(RecordedPool(problems), repeats=3, seed=0).uniform(DRAWS)
+    accuracy, cost = same.accuracy, same.cost
     assert 0.5 < MAJORITY < 1
     assert accuracy.mean() == pytest.approx(MAJORITY)
     assert set(cost) == {DRAWS}

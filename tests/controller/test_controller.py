@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import RIGHT, add, draws, increments, sampled, workload
 
-from computewise.controller.bin_policy import always, uniform
 from computewise.controller.frontier import PricePoint, StoppingPath
+from computewise.controller.orders import SampleOrders
 from computewise.controller.replay import RecordedPool, ReplayEnv, collect
 from computewise.controller.rule import TIE_BREAK, RuleFitter, StoppingRule
 from computewise.controller.state import FEATURES, LiveState, Option, doubt
@@ -74,7 +74,8 @@ def followed() -> tuple[RecordedPool, StoppingPath]:
 def test_the_controller_beats_uniform_at_equal_mean_cost(budget: int) -> None:
     fresh, path = followed()
     accuracy, cost = path.at(path.price(budget))
-    rival, spent = uniform(always(fresh, repeats=5, seed=0), budget)
+    same = SampleOrders.of(fresh, repeats=5, seed=0).uniform(budget)
+    rival, spent = same.accuracy, same.cost
     assert cost.mean() <= spent.mean() == budget
     assert accuracy.mean() > rival.mean() + 0.03
 
@@ -83,7 +84,8 @@ def test_it_spends_where_drawing_helps() -> None:
     """What is saved on the easy serves those in between; the hopeless look like these until draws agree."""
     fresh, path = followed()
     (accuracy, cost), kind = path.at(path.price(4)), kinds(120)
-    rival, _ = uniform(always(fresh, repeats=5, seed=0), 4)
+    same = SampleOrders.of(fresh, repeats=5, seed=0).uniform(4)
+    rival, _ = same.accuracy, same.cost
     assert cost[kind == EASY].mean() < 2.5 < cost[kind == BETWEEN].mean()
     assert accuracy[kind == EASY].mean() > 0.98
     assert accuracy[kind == BETWEEN].mean() > rival[kind == BETWEEN].mean() + 0.08
@@ -161,7 +163,8 @@ def test_it_escalates_where_only_the_larger_model_is_right_and_not_elsewhere() -
     assert large[kind == HOPELESS].mean() > 0.9
     assert large[kind == EASY].mean() < 0.1
     accuracy, _ = path.at(price)
-    rival, _ = uniform(always(fresh, repeats=3, seed=0), 4)
+    same = SampleOrders.of(fresh, repeats=3, seed=0).uniform(4)
+    rival, _ = same.accuracy, same.cost
     assert accuracy.mean() > rival.mean() + 0.25
 
 

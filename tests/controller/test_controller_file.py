@@ -182,7 +182,7 @@ def test_a_policy_for_other_models_is_refused_by_their_names(path: Path) -> None
 
 def test_a_policy_for_another_verifier_is_refused(path: Path) -> None:
     refused(path, "for the verifier 'a PRM', not for 'an ORM': fit one for it", verifier="an ORM")
-    refused(path, "for the verifier 'a PRM', not for None: fit one for it", verifier=None)
+    refused(path, "for the verifier 'a PRM', not for 'none': fit one for it", verifier=None)
 
 
 @pytest.mark.parametrize("garbage", [b"", b"{", b"no JSON", b"\xff\xfe\x00", b"[1, 2]", b'{"version": "two"}', b"null"])

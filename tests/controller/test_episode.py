@@ -143,11 +143,11 @@ def test_names_are_checked_and_none_are_made_up(tmp_path: Path) -> None:
     path = tmp_path / "controller.json"
     scored().save(path)
     assert read_controller(path, models=["small"], verifier="a PRM").models == ["small"]
-    with pytest.raises(RunError, match="for the verifier 'a PRM', not for None"):
+    with pytest.raises(RunError, match="for the verifier 'a PRM', not for 'none'"):
         read_controller(path, models=["small"], verifier=None)
     fitted().save(path)
     assert fitted().verifier is None
-    with pytest.raises(RunError, match="for the model 'unnamed', not for small"):
+    with pytest.raises(RunError, match="fitted without the name of its model"):
         read_controller(path, models=["small"], verifier=None)
     assert Controller.fit(made_rows(scores=True)).verifier == UNNAMED
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,12 +15,13 @@ import pytest
 from quick import quick_controllers
 from shell import Said, Shell
 
-from computewise.controller.controller import read_controller
+from computewise.controller.controller import UNNAMED, read_controller
 from computewise.errors import RunError
-from computewise.report.replay_page import confidence_rule, write_replay_report
+from computewise.report.replay_page import write_replay_report
 
-RULES = ("uniform", "controller", "plain_rule", "oracle")
-BUDGETS = [1, 2, 3, 4, 6, 8, 12, 16]
+RULES = ("uniform", "controller", "oracle")
+PUBLISHED = ("adaptive_consistency", "doubt_per_draw", "esc", "its_hub", "normal", "short_m_at_k")
+BUDGETS = [1, 2, 3, 4, 6, 8]
 QUICK = ("--orders", "2", "--splits", "1")
 PROBLEMS, SAMPLES = 30, 8
 NAMES = ("Ann", "Ben", "Cora", "Dan", "Eve", "Finn", "Gus", "Hal", "Ida", "Joe")
@@ -89,9 +92,9 @@ def strict(path: Path) -> Any:
     return json.loads(path.read_text(), parse_constant=refuse)
 
 
-def finished(*arguments: str | Path, out: Path) -> Row:
+def finished(*arguments: str | Path, out: Path, quick: tuple[str, ...] = QUICK) -> Row:
     """The summary of a run that went well, its page checked for standing alone."""
-    said = run(*arguments, *QUICK, "--out", out, where=out.parent)
+    said = run(*arguments, *quick, "--out", out, where=out.parent)
     assert said.code == 0, said
     assert said.err == ""
     assert said.out.endswith(f"report: {out / 'report.html'}\n")
@@ -99,11 +102,16 @@ def finished(*arguments: str | Path, out: Path) -> Row:
     assert set(summary["frontier"]) == set(RULES)
     for rule in RULES:
         points = summary["frontier"][rule]
-        assert [point["budget"] for point in points] == BUDGETS
+        assert [point["budget"] for point in points] == BUDGETS[: len(points)]
         for point in points:
-            low, high = point["ci95"]
-            assert low - 1e-9 <= point["accuracy"] <= high + 1e-9
-            assert 0 < point["mean_samples"] <= point["budget"] + 1e-9
+            same = summary["frontier"]["uniform"][points.index(point)]
+            assert 0 < point["mean_cost"] <= same["mean_cost"] * (1 + 1e-9)
+    assert sorted(summary["rules"]) == sorted(PUBLISHED)
+    for point in chain(*summary["frontier"].values(), *summary["rules"].values()):
+        low, high = point["ci95"]
+        assert low - 1e-9 <= point["accuracy"] <= high + 1e-9
+        assert point["mean_samples"] > 0
+        assert point["mean_tokens"] > 0
     _alone((out / "report.html").read_text())
     return summary
 
@@ -140,17 +148,17 @@ def test_a_file_is_split_and_its_faults_come_before_any_number(tmp_path: Path) -
     for finding in summary["findings"]:
         assert finding["text"] in said
         assert said.index(finding["text"]) < said.index("Accuracy in %")
-    assert said.index("would vote twice") < said.index("At equal mean draws")
+    assert said.index("would vote twice") < said.index("At equal cost")
     assert "attached to the wrong one" in said
     for shown in ("Split by problem", "needs no labels", "accuracy curve in advance", "Calibration error"):
         assert shown in said
     assert "larger model" not in said
-    assert "over 2 to 8 draws a problem" in said
-    assert f"No problem has more than {SAMPLES} samples" in said
-    policy = read_controller(out / "controller.json", models=[file.name], verifier="recorded, last")
-    assert policy.arms[0].limit == SAMPLES
-    with pytest.raises(RunError, match="for the model"):
-        read_controller(out / "controller.json", models=["another.jsonl"], verifier="recorded, last")
+    assert "over 2 to 8 samples" in said
+    assert summary["cost"] == "tokens"  # each sample has a count
+    controller = read_controller(out / "controller.json", models=[UNNAMED], verifier=UNNAMED)
+    assert controller.arms[0].limit == SAMPLES
+    with pytest.raises(RunError, match="was fitted without the name of its model"):
+        read_controller(out / "controller.json", models=["llama"], verifier="prm")
 
 
 def test_another_file_is_measured_on(tmp_path: Path) -> None:
@@ -161,7 +169,6 @@ def test_another_file_is_measured_on(tmp_path: Path) -> None:
     said = text(tmp_path / "out" / "report.html")
     assert f"Fitted on the {PROBLEMS} problems of one file and measured on the {PROBLEMS - 2} of another" in said
     assert "Nothing wrong was found" in said
-    read_controller(tmp_path / "out" / "controller.json", models=["a.jsonl"], verifier="recorded, mean")
 
 
 def test_problems_in_both_files_are_said(tmp_path: Path) -> None:
@@ -202,13 +209,87 @@ def test_problems_that_are_all_alike_and_have_two_samples_leave_no_nan(right: bo
     assert {point["accuracy"] for rule in RULES for point in summary["frontier"][rule]} == {float(right)}
 
 
-def test_the_plain_rule_ahead_is_said() -> None:
-    def points(*accuracies: float) -> list[Row]:
-        return [{"budget": n, "accuracy": accuracy} for n, accuracy in enumerate(accuracies, 1)]
+def test_without_scores_every_sample_is_one_vote_and_the_truth_is_told(tmp_path: Path) -> None:
+    """Accuracy after all samples is that of the most frequent answer, the first of equals in random orders."""
+    rows = recorded()
+    for row in rows:
+        for sample in row["samples"]:
+            sample["step_scores"] = []
+    summary = finished(
+        write(tmp_path / "votes.jsonl", rows), out=tmp_path / "out", quick=("--orders", "60", "--splits", "1")
+    )
+    expected = []
+    for row in rows:
+        counts = Counter(sample["answer_class"] for sample in row["samples"])
+        first = [answer for answer, count in counts.items() if count == max(counts.values())]
+        expected.append((0 in first) / len(first))
+    last = summary["frontier"]["uniform"][-1]
+    assert last["accuracy"] == pytest.approx(sum(expected) / len(expected), abs=0.03)
+    assert not summary["scored"]
+    assert "the most frequent one" in text(tmp_path / "out" / "report.html")
 
-    ahead = {"frontier": {"plain_rule": points(0.5, 0.62), "controller": points(0.5, 0.6)}}
-    assert "ahead of the controller at 2 (by 2.0 points)" in confidence_rule(ahead)
-    assert "at no budget" in confidence_rule({"frontier": {"plain_rule": points(0.5), "controller": points(0.5)}})
+
+def test_scores_are_left_out_where_there_will_be_no_verifier(tmp_path: Path) -> None:
+    rows = recorded()
+    scored = write(tmp_path / "scored.jsonl", rows)
+    for row in rows:
+        for sample in row["samples"]:
+            sample["step_scores"] = []
+    votes = write(tmp_path / "votes.jsonl", rows)
+    without = finished(scored, "--verifier", "none", "--model", "llama", out=tmp_path / "a")
+    plain = finished(votes, "--model", "llama", out=tmp_path / "b")
+    assert without["frontier"] == plain["frontier"]
+    read_controller(tmp_path / "a" / "controller.json", models=["llama"], verifier="none")
+    read_controller(tmp_path / "b" / "controller.json", models=["llama"], verifier="none")
+
+
+def test_a_controller_with_names_is_for_them(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", recorded())
+    finished(file, "--model", "llama", "--verifier", "prm", "--task", "math500", out=tmp_path / "out")
+    controller = read_controller(tmp_path / "out" / "controller.json", models=["llama"], verifier="prm")
+    assert (controller.task, controller.currency) == ("math500", "tokens")
+    assert controller.rule.log_tokens is not None
+    with pytest.raises(RunError, match="for the verifier 'prm', not for 'none'"):
+        read_controller(tmp_path / "out" / "controller.json", models=["llama"], verifier="none")
+
+
+def test_accuracy_that_does_not_rise_saves_nothing(tmp_path: Path) -> None:
+    """Every problem has one answer only: more samples cannot help, so nothing is times fewer."""
+    rows = recorded()
+    for number, row in enumerate(rows):
+        for sample in row["samples"]:
+            sample |= {"answer": str(number % 2), "answer_class": 0, "correct": bool(number % 2), "step_scores": []}
+    summary = finished(write(tmp_path / "flat.jsonl", rows), out=tmp_path / "out")
+    assert "there is nothing to save" in summary["sentence"]
+    for one in summary["reached"]:
+        assert one["times_fewer"] == pytest.approx(1)
+        assert one["ci95"] == pytest.approx([1, 1])
+
+
+@pytest.mark.parametrize(("cost", "unit"), [("samples", 1.0), ("tokens", 40.0), ("dollars", 40e-6 * 3)])
+def test_a_cost_is_what_was_asked_for(cost: str, unit: float, tmp_path: Path) -> None:
+    """Samples of 20 to 60 tokens; a million tokens cost 3 dollars, prompts nothing."""
+    file = write(tmp_path / "a.jsonl", recorded())
+    prices = ("--prices", "0", "3") if cost == "dollars" else ()
+    summary = finished(file, "--cost", cost, *prices, out=tmp_path / "out")
+    first = summary["frontier"]["uniform"][0]
+    assert first["mean_cost"] == pytest.approx(unit, rel=0.1)
+    assert first["mean_samples"] == 1
+    assert first["mean_tokens"] == pytest.approx(40, rel=0.1)
+    assert cost in text(tmp_path / "out" / "report.html")
+
+
+def test_budgets_go_as_far_as_the_samples_do(tmp_path: Path) -> None:
+    """Two of thirty problems with fewer samples do not hide a budget; most of them do."""
+    rows = recorded()
+    for row in rows[:2]:
+        row["samples"] = row["samples"][:6]
+    few = [row | {"samples": row["samples"][: 3 if number % 2 else 8]} for number, row in enumerate(rows)]
+    budgets = []
+    for name, held in (("a", rows), ("b", few)):
+        summary = finished(write(tmp_path / f"{name}.jsonl", held), out=tmp_path / name)
+        budgets.append([point["budget"] for point in summary["frontier"]["uniform"]])
+    assert budgets == [BUDGETS, [1, 2, 3]]
 
 
 MISTAKES = {
@@ -226,6 +307,10 @@ MISTAKES = {
     "no JSON": (["broken.jsonl"], "line 1 is not JSON"),
     "another kind": (["good.txt"], "allowed are files that end in"),
     "too few": (["few.jsonl"], "too few to split"),
+    "unknown cost": (["good.jsonl", "--cost", "euros"], "allowed are samples, tokens, dollars"),
+    "no prices": (["good.jsonl", "--cost", "dollars"], "need each other"),
+    "prices alone": (["good.jsonl", "--prices", "1", "2"], "need each other"),
+    "nothing scored": (["votes.jsonl", "--verifier", "prm"], "holds no scores"),
     "endless": (["good.jsonl", "--large", "good.jsonl", "--parameters", "1e9", "inf"], "finite"),
     "seed": (["good.jsonl", "--seed", "-1"], "at least 0"),
     "no orders": (["good.jsonl", "--orders", "0"], "at least 1"),
@@ -239,6 +324,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = recorded()
     write(folder / "good.jsonl", rows)
     write(folder / "few.jsonl", rows[:4])
+    unscored = [row | {"samples": [sample | {"step_scores": []} for sample in row["samples"]]} for row in rows]
+    write(folder / "votes.jsonl", unscored)
     write(folder / "others.jsonl", recorded(first=100))
     write(folder / "columns.jsonl", [{"question": "1+1?", "reply": "2"}])
     write(folder / "malformed.jsonl", [rows[0], rows[1] | {"samples": "many"}])

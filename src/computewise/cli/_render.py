@@ -233,8 +233,22 @@ def _plain(
         ],
         "usage": {name: asdict(usage) for name, usage in solved.usages.items()},
         "flops": spent,
-        "draws_worth": None if spent is None else spent / fitted.unit,
+        "draws_worth": _draws_worth(solved, fitted, spent),
     }
+
+
+def _draws_worth(solved: Result, fitted: Controller, spent: float | None) -> float | None:
+    """What was spent, in draws of the controller's first arm, in the unit that it was fitted in; None if unknown."""
+    usages = solved.usages.values()
+    match fitted.currency:
+        case "FLOPs":
+            return None if spent is None else spent / fitted.unit
+        case "samples":
+            return sum(usage.samples for usage in usages) / fitted.unit
+        case "tokens":
+            return sum(usage.completion_tokens for usage in usages) / fitted.unit
+        case _:
+            return None
 
 
 def _show(problem: Problem, solved: Result, fitted: Controller, price: float, spent: float | None) -> None:
@@ -252,7 +266,8 @@ def _show(problem: Problem, solved: Result, fitted: Controller, price: float, sp
     unread = "none was found in what finished" if any(c.finished for c in solved.tree) else "none finished"
     answer = solved.answer if solved.answer is not None else "abstained" if abstained else unread
     console.print(f"answer: {answer}{verdict}", style="bold")
-    beside = "" if spent is None else f", as many as {spent / fitted.unit:.1f} samples of {fitted.arms[0].name}"
+    draws = _draws_worth(solved, fitted, spent)
+    beside = "" if draws is None else f", as many as {draws:.1f} samples of {fitted.arms[0].name}"
     console.print(f"{shown_flops(spent)} in all{beside}; a sample must gain {price:.2g} in accuracy")
 
 

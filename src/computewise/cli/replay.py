@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,21 @@ from computewise.models.embedded.engine import one_thread
 from computewise.report.replay_page import write_replay_report
 from computewise.study.recorded.run import ReplayConfig, run_replay
 
+RIVALS = {"uniform": "uniform", "controller": "controller", "oracle": "per-problem oracle"}
+
 RULES = {
-    "uniform": "uniform",
-    "controller": "controller",
-    "plain_rule": "stop when ahead",
-    "oracle": "per-problem oracle",
+    "adaptive_consistency": "Adaptive-Consistency, {threshold:g}",
+    "esc": "ESC, windows of {window}",
+    "short_m_at_k": "short-{m}@{k}",
+    "its_hub": "its_hub's Beta rule, {threshold:g} of {k}",
+    "normal": "stop when ahead, {threshold:g}",
 }
+
+"""The published rules and how a setting of theirs is named."""
+
+WIDTH = 8
+
+"""Of the rules that start several samples at once, so many and the most are printed."""
 
 
 def replay(
@@ -30,6 +38,11 @@ def replay(
     evaluate: Path | None = None,
     large: Path | None = None,
     parameters: tuple[float, float] | None = None,
+    model: str | None = None,
+    verifier: str | None = None,
+    task: str = "question",
+    cost: str | None = None,
+    prices: tuple[float, float] | None = None,
     aggregation: str = "last",
     orders: int = 20,
     splits: int = 4,
@@ -50,6 +63,16 @@ def replay(
         Recorded samples of a larger model on the same problems: adds escalation, and compares both at equal FLOPs.
     parameters:
         The numbers of parameters of the model and the larger one, such as 1.2e9 8e9.
+    model:
+        The model's name, as solve and serve know it: controller.json is for it.
+    verifier:
+        Likewise the name of the verifier that gave the scores; "none" leaves scores out: each sample is one vote.
+    task:
+        The task that controller.json is for.
+    cost:
+        What a sample costs: samples (1 each), tokens or dollars. By default tokens where the file counts them.
+    prices:
+        For --cost dollars: dollars for a million tokens of input and of output.
     aggregation:
         How the verifier's scores of the steps become the solution's: last, min, prod or mean.
     orders:
@@ -70,32 +93,72 @@ def replay(
         evaluate=evaluate,
         large=large,
         parameters=parameters,
+        model=model,
+        verifier=verifier,
+        task=task,
+        cost=cost,
+        prices=prices,
         aggregation=aggregation,
         orders=orders,
         splits=splits,
         seed=seed,
     )
-    with Console(stderr=True).status("reading, fitting, measuring") if sys.stderr.isatty() else nullcontext():
+    if sys.stderr.isatty():
+        with Console(stderr=True).status("reading") as status:
+            summary = run_replay(config, out, watch=status.update)
+    else:
         summary = run_replay(config, out)
-    _print(summary)
+    _print(summary, model)
     page = write_replay_report(out)
     Console(width=None if sys.stdout.isatty() else 140).print(f"report: {page}", soft_wrap=True, markup=False)
 
 
-def _print(summary: dict[str, Any]) -> None:
+def _print(summary: dict[str, Any], model: str | None) -> None:
     console = Console(width=None if sys.stdout.isatty() else 140)
     for finding in summary["findings"]:
         console.print(f"{finding['file']}: {finding['text']}", style="yellow", markup=False)
-    table = Table(title=f"{summary['problems']['evaluate']} problems: accuracy in %, 95 % interval, mean samples")
-    table.add_column("mean samples at most", justify="right")
-    for name in RULES.values():
+    unit = "" if summary["cost"] == "samples" else f", mean {summary['cost']}"
+    table = Table(
+        title=f"{summary['problems']['evaluate']} problems: accuracy in %, 95 % interval, mean samples{unit}",
+    )
+    table.add_column("cost of so many samples", justify="right")
+    for name in RIVALS.values():
         table.add_column(name, justify="right")
-    for points in zip(*(summary["frontier"][rule] for rule in RULES), strict=True):
-        table.add_row(f"{points[0]['budget']:g}", *(_cell(point) for point in points))
+    for points in zip(*(summary["frontier"][rule] for rule in RIVALS), strict=True):
+        table.add_row(f"{points[0]['budget']:g}", *(_cell(point, summary["cost"]) for point in points))
     console.print(table)
+    console.print(_rules(summary))
     console.print(summary["sentence"], markup=False)
+    if model is None:
+        text = "controller.json names no model: solve and serve need --model NAME and --verifier NAME|none here."
+        console.print(text, markup=False)
 
 
-def _cell(point: dict[str, Any]) -> str:
+def _rules(summary: dict[str, Any]) -> Table:
+    table = Table(title="rules that nobody fits, at settings that their authors recommend")
+    table.add_column("rule")
+    table.add_column("accuracy, mean samples", justify="right")
+    table.add_column("controller minus it", justify="right")
+    for rule, name in RULES.items():
+        widest = max((point.get("k", 0) for point in summary["rules"][rule]), default=0)
+        for point in summary["rules"][rule]:
+            if point["published"] and point.get("k", widest) in (WIDTH, widest):
+                found = point["controller_minus_rule"]
+                low, high = (100 * end for end in found["ci95"])
+                beside = f"{_signed(100 * found['difference'])} [{_signed(low)}, {_signed(high)}]"
+                table.add_row(name.format(**point), _cell(point, summary["cost"]), beside)
+    return table
+
+
+def _signed(points: float) -> str:
+    return f"{round(points, 1) + 0.0:+.1f}"  # no minus before 0.0
+
+
+def _cell(point: dict[str, Any], cost: str) -> str:
     low, high = (100 * end for end in point["ci95"])
-    return f"{100 * point['accuracy']:.1f} [{low:.0f}, {high:.0f}] {point['mean_samples']:.1f}"
+    spent = f"{point['mean_samples']:.1f}"
+    if cost == "tokens":
+        spent += f", {point['mean_tokens']:,.0f}"
+    elif cost == "dollars":
+        spent += f", ${point['mean_cost']:.3g}"
+    return f"{100 * point['accuracy']:.1f} [{low:.0f}, {high:.0f}] {spent}"

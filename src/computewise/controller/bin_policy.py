@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from computewise.controller.frontier import StoppingPath, rollout
-from computewise.controller.replay import RecordedPool, ReplayEnv
-from computewise.controller.state import doubt
 from computewise.metrics import Floats, Ints
 
 
@@ -55,42 +51,6 @@ def cross_validate(accuracy: Floats, bins: Ints, folds: Ints, *, repeats: int, s
         for choose, measure in ((order[::2], order[1::2]), (order[1::2], order[::2])):
             taken[measure, best_per_bin(accuracy, bins, choose)[bins[measure]]] += 1
     return CrossValidated(taken / repeats)
-
-
-def always(workload: RecordedPool, *, repeats: int, seed: int) -> StoppingPath:
-    """Draw by the probe arm whatever comes: where it stops says how many draws every problem gets."""
-    return rollout(_whatever, [0], ReplayEnv(workload, repeats, seed))
-
-
-def confidence_rule(workload: RecordedPool, *, repeats: int, seed: int) -> StoppingPath:
-    """Stop where the leading answer's weight is ahead, by the normal approximation, with some confidence.
-
-    A step is worth one minus that confidence: a price of 0.1 stops at a confidence of 0.9.
-    """
-    return rollout(_doubt, [0], ReplayEnv(workload, repeats, seed))
-
-
-def uniform(path: StoppingPath, draws: int) -> tuple[Floats, Floats]:
-    """(problems,) each: accuracy and mean cost where every problem gets so many draws, or all it has."""
-    last = np.minimum(draws, (path.arms >= 0).sum(1) + 1) - 1
-    rows = np.arange(len(last))
-    return path.by_problem(path.right[rows, last]), path.by_problem(path.spent[rows, last])
-
-
-def oracle(path: StoppingPath, budgets: Sequence[float]) -> list[tuple[Floats, Floats]]:
-    """The per-problem oracle: it knows each problem's accuracy at each number of draws, though not which are right."""
-    curves = [uniform(path, draws) for draws in range(1, path.right.shape[1] + 1)]
-    accuracy, cost = (np.stack(part, 1) for part in zip(*curves, strict=True))
-    shares = [allocate(accuracy, cost, budget) for budget in budgets]
-    return [((share * accuracy).sum(1), (share * cost).sum(1)) for share in shares]
-
-
-def _whatever(features: Floats, left: Ints) -> tuple[Floats, Ints]:
-    return np.ones(len(left)), np.where(left[:, 0] > 0, 0, -1)
-
-
-def _doubt(features: Floats, left: Ints) -> tuple[Floats, Ints]:
-    return doubt(features), np.where(left[:, 0] > 0, 0, -1)
 
 
 def allocate(accuracy: Floats, cost: Floats, mean_cost: float) -> Floats:

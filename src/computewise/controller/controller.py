@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from computewise.controller.bin_policy import always, uniform
 from computewise.controller.file import ControllerArm, ControllerData, controller_path, read_data, write_data
 from computewise.controller.frontier import Frontier, FrontierPoint
+from computewise.controller.orders import SampleOrders
 from computewise.controller.replay import RecordedPool
 from computewise.controller.rows import read_samples, scored
-from computewise.controller.rule import RuleFitter, cross_fit, random_parts
+from computewise.controller.rule import RuleFitter, random_parts
 from computewise.controller.state import LiveState
 from computewise.core import Action
 from computewise.errors import RunError, UsageError
@@ -25,6 +24,9 @@ from computewise.samples import observe
 
 UNNAMED = "unnamed"
 """The model and the verifier of a controller that was fitted without their names."""
+
+NO_VERIFIER = "none"
+"""As a verifier's name: there is none, each sample is one vote."""
 
 ORDERS = 20
 
@@ -145,22 +147,22 @@ class Controller(ControllerData, frozen=True):
             raise UsageError(f"budgets {list(budgets)} are not allowed: at least one, each at least 1")
         pool, problems = self.pool, len(self.pool)
         parts = random_parts(np.random.default_rng(0), problems)
-        fitted = cross_fit(partial(RuleFitter().fit_unpriced, pool), parts)
-        path, same = fitted.follow(pool, repeats=ORDERS, seed=0), always(pool, repeats=ORDERS, seed=0)
+        fitted = RuleFitter().cross_fit(pool, parts)
+        path, orders = fitted.follow(pool, repeats=ORDERS, seed=0), SampleOrders.of(pool, repeats=ORDERS, seed=0)
         points = []
         for budget in budgets:
-            accuracy, cost = path.at(path.price(budget))
-            rival, spent = uniform(same, budget)
+            same = orders.uniform(budget)
+            ours = orders.along(path, path.price(budget))
             points.append(
                 FrontierPoint(
                     budget,
-                    float(cost.mean()),
-                    float(accuracy.mean()),
-                    bootstrap(accuracy),
-                    float(spent.mean()),
-                    float(rival.mean()),
-                    bootstrap(rival),
-                    bootstrap(accuracy - rival),
+                    float(ours.cost.mean()),
+                    float(ours.accuracy.mean()),
+                    bootstrap(ours.accuracy),
+                    float(same.cost.mean()),
+                    float(same.accuracy.mean()),
+                    bootstrap(same.accuracy),
+                    bootstrap(ours.accuracy - same.accuracy),
                 )
             )
         return Frontier(tuple(points))
@@ -176,12 +178,17 @@ class Controller(ControllerData, frozen=True):
         return {arm.name: arm.limit for arm in self.arms}
 
     def check_names(self, models: Collection[str], verifier: str | None, *, called: str = "the controller") -> None:
-        """Raise `RunError` unless it was fitted for some of these models and for this verifier."""
+        """Raise `RunError` unless it was fitted for some of these models and for this verifier; "none" is None."""
         foreign = next((model for model in self.models if model not in models), None)
+        if foreign == UNNAMED:
+            raise RunError(f"{called} was fitted without the name of its model: fit it with one")
         if foreign is not None:
             raise RunError(f"{called} is for the model {foreign!r}, not for {', '.join(models)}: fit one for it")
-        if self.verifier != verifier:
-            raise RunError(f"{called} is for the verifier {self.verifier!r}, not for {verifier!r}: fit one for it")
+        fitted, named = self.verifier or NO_VERIFIER, verifier or NO_VERIFIER
+        if fitted == UNNAMED != named:
+            raise RunError(f"{called} was fitted without the name of its verifier: fit it with one")
+        if fitted != named:
+            raise RunError(f"{called} is for the verifier {fitted!r}, not for {named!r}: fit one for it")
 
 
 def read_controller(path: Path, *, models: Collection[str], verifier: str | None) -> Controller:

@@ -77,6 +77,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     predicts: list[str]
     base: list[float]
     trees: list[dict[str, Any]]
+    log_tokens: float | None = None
 
 
 class _Version(msgspec.Struct, frozen=True):
@@ -88,7 +89,8 @@ READS = (
     "An answer is worth its chance to be right. 'predicts' is base plus what each tree adds: first the chance that the "
     "leading answer is right, then by how much each option would raise it. An option's worth is that rise, if it is "
     "one, divided by what the option costs in draws of the first arm, and a hundredth of the chance (by the margin in "
-    "standard errors) that the leader is not ahead. The best option is drawn, one increment at a time, while its worth "
+    "standard errors) that the leader is not ahead. With 'log_tokens', the worth is divided by how much longer the "
+    "problem's draws are than exp of it. The best option is drawn, one increment at a time, while its worth "
     "is above the price; then the leading answer is given. 'prices' says what each price came to on problems it was "
     "not fitted on: mean cost in draws of the first arm, and accuracy."
 )
@@ -111,8 +113,12 @@ def write_data(data: ControllerData) -> str:
         predicts=["the leader is right", *(f"gain of {o.amount} by {o.arm}" for o in rule.options)],
         base=[_short(value) for value in rule.forest.base],
         trees=[_rounded(tree) for tree in rule.forest.plain(feature_names(rule.arms))],
+        log_tokens=None if rule.log_tokens is None else _short(rule.log_tokens),
     )
-    return _lines(msgspec.to_builtins(held))
+    plain = msgspec.to_builtins(held)
+    if held.log_tokens is None:
+        del plain["log_tokens"]
+    return _lines(plain)
 
 
 def read_data(path: Path) -> ControllerData:
@@ -138,7 +144,9 @@ def read_data(path: Path) -> ControllerData:
             raise ValueError("every option needs a base and a cost above 0")
         prices = tuple(msgspec.convert(priced, PricePoint) for priced in held.prices)
         forest = Forest.read(held.base, held.trees, feature_names(names))
-        rule = StoppingRule(names, tuple(arm.name for arm in held.arms if arm.larger), options, forest, prices)
+        rule = StoppingRule(
+            names, tuple(arm.name for arm in held.arms if arm.larger), options, forest, prices, held.log_tokens
+        )
         # One evaluation shows whether all parts fit together.
         rule.worth(np.zeros((1, len(feature_names(names)))), np.ones((1, len(names)), np.int64))
     except (msgspec.ValidationError, KeyError, ValueError, TypeError, IndexError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ Worth = Callable[[Floats, Ints], tuple[Floats, Ints]]
 """Maps features and increments left, (rows, ...) each, to the best option's worth and its number, -1 for none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoppingPath:
     """Replays to the end: arrays (rows, stops), with a possible stop after each draw.
 
@@ -46,17 +47,30 @@ class StoppingPath:
 
         A price of 0 draws everything that is expected to gain, which may cost less.
         """
-        steps = np.diff(self.spent, axis=1)
-        _, problem, counts = np.unique(self.problems, return_inverse=True, return_counts=True)
+        return self.prices([mean_cost])[0]
+
+    def prices(self, mean_costs: Sequence[float]) -> list[float]:
+        """`price` of each mean cost."""
+        worth, total = self._schedule
+        affordable = np.searchsorted(total, np.array(mean_costs) * (1 + 1e-9), side="right")
+        # A price cannot tell draws of equal worth apart: it draws all of them or none.
+        return [0.0 if last == len(worth) else max(float(worth[last]), 0.0) for last in affordable]
+
+    @cached_property
+    def _schedule(self) -> tuple[Floats, Floats]:
+        """All steps by falling worth, and the mean cost a problem of taking all up to each; kept for many prices."""
+        problem, counts = self._groups
         weight = 1 / (counts[problem] * len(counts))
-        worth = self.worth[:, :-1].ravel()
+        worth, steps = self.worth[:, :-1].ravel(), np.diff(self.spent, axis=1)
         order = np.argsort(-worth, kind="stable")
         total = (self.spent[:, 0] * weight).sum() + np.cumsum((steps * weight[:, None]).ravel()[order])
-        affordable = np.searchsorted(total, mean_cost * (1 + 1e-9), side="right")
-        if affordable == len(order):
-            return 0.0
-        # A price cannot tell draws of equal worth apart: it draws all of them or none.
-        return max(float(worth[order[affordable]]), 0.0)
+        return worth[order], total
+
+    @cached_property
+    def _groups(self) -> tuple[Ints, Ints]:
+        """(rows,) the place of each row's problem, and (problems,) its number of rows."""
+        _, problem, counts = np.unique(self.problems, return_inverse=True, return_counts=True)
+        return problem, counts
 
     def only(self, problems: Ints) -> StoppingPath:
         """The rows of these problems."""
@@ -65,7 +79,7 @@ class StoppingPath:
 
     def by_problem(self, values: Floats | Bools) -> Floats:
         """(problems,): means of (rows,) values."""
-        _, problem, counts = np.unique(self.problems, return_inverse=True, return_counts=True)
+        problem, counts = self._groups
         return np.asarray(np.bincount(problem, values) / counts)
 
 
@@ -126,7 +140,7 @@ class PricePoint:
 def price_list(path: StoppingPath, unit: float) -> tuple[PricePoint, ...]:
     """Prices at forty mean costs, from one draw to all draws; `unit` is the mean cost of a draw by the probe arm."""
     least, most = path.spent[:, 0].mean(), max(path.at(0.0)[1].mean(), path.spent[:, 0].mean())
-    prices = {path.price(float(cost)) for cost in np.geomspace(least, most, 40)} | {0.0}
+    prices = {*path.prices(np.geomspace(least, most, 40).tolist()), 0.0}
     return tuple(
         PricePoint(price, float(cost.mean()) / unit, float(accuracy.mean()))
         for price in sorted(prices, reverse=True)

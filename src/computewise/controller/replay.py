@@ -192,7 +192,8 @@ MOMENTS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 24, 28
 
 """After how many increments a walk is looked at."""
 
-MOST_REPEATS = 20
+MOST_REPEATS = 20, 12
+"""Orders of a problem that are walked, with several arms and with one: mixtures of arms need more of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,7 @@ class Transitions:
 def collect(workload: RecordedPool, problems: Ints, numbers: int, seed: int) -> Transitions:
     """Draw at random, mostly going on with the arm that drew last, and look ahead at certain moments.
 
-    In 20 orders of each problem, or fewer, so that states times options are about `numbers`.
+    In up to `MOST_REPEATS` orders of each problem, fewer so that states times options are about `numbers`.
     """
     amounts = [
         [a for a in AMOUNTS if a <= int(arm.lengths.max()) - (index == 0)] for index, arm in enumerate(workload.arms)
@@ -236,7 +237,8 @@ def collect(workload: RecordedPool, problems: Ints, numbers: int, seed: int) -> 
     options = [(arm, amount) for arm, each in enumerate(amounts) for amount in each]
     increments = sum(arm.lengths[problems].mean() for arm in workload.arms)
     looks = max(1, sum(moment < increments for moment in MOMENTS))
-    repeats = int(np.clip(numbers // (len(problems) * looks * max(1, len(options))), 1, MOST_REPEATS))
+    most = MOST_REPEATS[len(workload.arms) == 1]
+    repeats = int(np.clip(numbers // (len(problems) * looks * max(1, len(options))), 1, most))
     walk, rng = ReplayEnv(workload, repeats, seed, problems), np.random.default_rng(seed)
     arm, seen = np.zeros(len(walk.problems), np.int64), []
     for moment in range(1, MOMENTS[-1] + 1):

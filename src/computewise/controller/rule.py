@@ -9,14 +9,14 @@ the option's cost and compares the largest quotient with the price.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from computewise.controller.frontier import PricePoint, StoppingPath, join, price_list, rollout
 from computewise.controller.replay import RecordedPool, ReplayEnv, Transitions, collect
-from computewise.controller.state import LiveState, Option, doubt
+from computewise.controller.state import FEATURES, LiveState, Option, doubt
 from computewise.controller.trees import Forest, Recipe, grow
 from computewise.core import Action
 from computewise.errors import UsageError
@@ -27,6 +27,9 @@ LISTED = 128
 
 FOLDS = 5
 """Parts of a cross-fit: each is measured by a rule that was fitted on the others."""
+
+LOG_TOKENS = FEATURES.index("mean log tokens")
+"""The feature that says how long a problem's draws are."""
 
 TIE_BREAK = 0.01
 """Added to the worth of a draw where two answers have equal weight."""
@@ -44,6 +47,8 @@ class StoppingRule:
     forest: Forest
     """Features to (the leader is right, and by how much more so after each option)."""
     prices: tuple[PricePoint, ...]
+    log_tokens: float | None = None
+    """Where a draw costs its tokens: the logarithm of a usual draw's. A problem whose draws are longer pays more."""
 
     def worth(self, features: Floats, left: Ints) -> tuple[Floats, Ints, Floats]:
         """(rows,) each: worth of the best option, its number (-1 where no arm has draws left), and confidence.
@@ -56,9 +61,11 @@ class StoppingRule:
         arm = np.array([self.arms.index(option.arm) for option in self.options])
         quotients = np.where(left[:, arm] > 0, predicted[:, 1:] / costs, -np.inf)
         best = quotients.argmax(1)
+        length = 1.0 if self.log_tokens is None else np.exp(features[:, LOG_TOKENS] - self.log_tokens)
         # Where almost nothing is left to gain, the regression's errors would decide: the doubt of the vote is better.
         quotient = quotients[np.arange(len(best)), best]
-        worth = np.where(np.isfinite(quotient), np.maximum(quotient, 0.0) + TIE_BREAK * doubt(features), quotient)
+        gain = (np.maximum(quotient, 0.0) + TIE_BREAK * doubt(features)) / length
+        worth = np.where(np.isfinite(quotient), gain, quotient)
         return worth, np.where(np.isfinite(worth), best, -1), np.clip(predicted[:, 0], 0.0, 1.0)
 
     def choose(self, state: LiveState, price: float, *, min_confidence: float = 0.0) -> Action:
@@ -128,6 +135,8 @@ class RuleFitter:
     """
 
     larger: tuple[str, ...] = ()
+    by_length: bool = False
+    """Whether a draw costs its tokens."""
     numbers: int = 3_000_000
     folds: int = 3
     recipe: Recipe = field(default_factory=Recipe)
@@ -151,10 +160,21 @@ class RuleFitter:
         """As `fit`, without the list of prices: for callers that find the price from a budget."""
         return self._fit(workload, collect(workload, only, self.numbers, self.seed))
 
+    def cross_fit(self, pool: RecordedPool, part: Ints) -> CrossFit:
+        """A rule without a list of prices for each part, fitted to the entries outside it.
+
+        `part` is (entries,), the number of each entry's part, from `random_parts`.
+        """
+        walked = collect(pool, np.arange(len(pool)), self.numbers, self.seed)
+        most = max(1, len(walked.problems) * (FOLDS - 1) // FOLDS)
+        rules = [self._fit(pool, walked.of(np.flatnonzero(part != number), most)) for number in range(FOLDS)]
+        return CrossFit(tuple(rules), tuple(np.flatnonzero(part == number) for number in range(FOLDS)))
+
     def _fit(self, workload: RecordedPool, walked: Transitions) -> StoppingRule:
         options = _options(workload, walked)
         forest = grow(walked.features, np.column_stack([walked.right, walked.gains]), self.recipe)
-        return StoppingRule(tuple(workload.names), self.larger, options, forest, ())
+        usual = float(np.log(np.exp(walked.features[:, LOG_TOKENS]).mean())) if self.by_length else None
+        return StoppingRule(tuple(workload.names), self.larger, options, forest, (), usual)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +192,6 @@ class CrossFit:
     def repriced(self, before: RecordedPool, after: RecordedPool) -> CrossFit:
         """With the costs of draws in `after`: what an option gains does not depend on what it costs."""
         return replace(self, rules=tuple(rule.repriced(before, after) for rule in self.rules))
-
-
-def cross_fit(fit: Callable[[Ints], StoppingRule], part: Ints) -> CrossFit:
-    """`fit` is called with the entries outside each part; `part` is (entries,), the number of each entry's part."""
-    numbers = range(FOLDS)
-    rules = tuple(fit(np.flatnonzero(part != number)) for number in numbers)
-    return CrossFit(rules, tuple(np.flatnonzero(part == number) for number in numbers))
 
 
 def check_splittable(problems: int) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from computewise.metrics import Bools, Floats, Ints
 
 BINS = 32
-SEEN = 20_000
+SEEN = 12_000
 """Rows that a tree's splits are chosen by, drawn anew for each; its leaves are means of all."""
 COUNTED = 64_000
 """Values counted at once, over several features: few calls where rows are few, in the cache where they are many."""

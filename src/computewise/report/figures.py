@@ -229,7 +229,8 @@ SIZE = (8.0, 4.4)
 
 RULES = {
     "uniform": ("uniform", "best-of-N"),
-    "plain_rule": ("plain rule", "how much"),
+    "adaptive_consistency": ("Adaptive-Consistency", "how much"),
+    "doubt_per_draw": ("doubt per draw", "step revisions"),
     "oracle": ("per-problem oracle", "ceiling"),
     "controller": ("controller", "which and how much"),
 }
@@ -244,9 +245,10 @@ MODELS = {
 
 
 def frontier(summary: Entry) -> Figure:
-    """Accuracy against mean samples: every rule with its band."""
-    curves = {name: (summary["frontier"][rule], look) for rule, (name, look) in RULES.items()}
-    return _curves(curves, "mean_samples", "mean samples a problem (log scale)")
+    """Accuracy against what was spent: every rule with its band."""
+    held = summary["frontier"] | summary["rules"]
+    curves = {name: (held[rule], look) for rule, (name, look) in RULES.items()}
+    return _curves(curves, "mean_cost", f"mean {summary['cost']} a problem (log scale)")
 
 
 def escalation(held: Entry) -> Figure:

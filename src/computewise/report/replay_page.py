@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from computewise.report.text import (
     Verdict,
     estimate,
     interval,
-    listed,
     number,
     percent,
     points,
@@ -46,8 +46,8 @@ def findings(summary: Entry) -> list[dict[str, str]]:
 
 
 def replay_sentence(summary: Entry) -> str:
-    """The summary's sentence, with typographic minus signs."""
-    return str(summary["sentence"]).replace("is -", f"is {MINUS}")
+    """The summary's sentences, with typographic minus signs."""
+    return re.sub(r"(?<=[ \[])-(?=\d)", MINUS, str(summary["sentence"]))
 
 
 def validated(summary: Entry) -> str:
@@ -66,29 +66,51 @@ def validated(summary: Entry) -> str:
     )
 
 
-def recorded(summary: Entry) -> str:
-    """A note that no rule draws more than was recorded, where budgets ask for more."""
-    most = summary["samples"]["most"]
-    if most >= summary["frontier"]["uniform"][-1]["budget"]:
-        return ""
-    return f"No problem has more than {most} samples: budgets beyond that show what all recorded samples come to."
+RULES = {
+    "adaptive_consistency": "Adaptive-Consistency, threshold {threshold:.3g}",
+    "esc": "ESC, windows of {window}",
+    "short_m_at_k": "short-{m}@{k}",
+    "its_hub": "its_hub's Beta rule, threshold {threshold:g}, {k} at once",
+    "normal": "Stop when ahead, confidence {threshold:.3g}",
+    "doubt_per_draw": "Doubt per draw, price {price:.3g}",
+}
+
+"""The rules that nobody fits, each with how a setting of it is named."""
 
 
-def confidence_rule(summary: Entry) -> str:
-    """The budgets at which the rule without a fit is ahead of the controller; they were not compared pairwise."""
-    rules = summary["frontier"]
-    pairs = zip(rules["plain_rule"], rules["controller"], strict=True)
-    ahead = [
-        f"{plain['budget']:g} (by {number(100 * (plain['accuracy'] - fitted['accuracy']), 1)} points)"
-        for plain, fitted in pairs
-        if plain["accuracy"] - fitted["accuracy"] >= 0.0005
-    ]
-    if not ahead:
-        return "The plain rule, which is fitted on nothing, is ahead of the controller at no budget here."
-    return (
-        f"The plain rule, which is fitted on nothing, is ahead of the controller at {listed(ahead)}; whether that is "
-        "more than chance was not tested."
-    )
+def rules_table(summary: Entry) -> Table:
+    """Rules that nobody fits: every setting on the rule's own frontier, and those that their authors recommend."""
+    rows: list[list[str]] = []
+    for rule, name in RULES.items():
+        points = summary["rules"][rule]
+        best = _frontier(points)
+        rows.extend(
+            [
+                name.format(**point) + (" (recommended)" if point["published"] else ""),
+                number(point["mean_samples"], 1),
+                number(point["mean_tokens"], 0),
+                _accuracy(point),
+                _difference(point["controller_minus_rule"]),
+            ]
+            for point in points
+            if point["published"] or point in best
+        )
+    head = ["Rule", "Mean samples", "Mean tokens", "Accuracy, %", "Controller minus it, points"]
+    caption = "Rules that nobody fits, and the controller at no more than the cost of each; differences are paired."
+    return Table(caption, head, rows)
+
+
+def _frontier(points: list[Entry]) -> list[Entry]:
+    """The points that no cheaper point of the rule is as accurate as, at most `SHOWN_POINTS` of them."""
+    best: list[Entry] = []
+    for point in sorted(points, key=lambda one: (one["mean_cost"], -one["accuracy"])):
+        if not best or point["accuracy"] > best[-1]["accuracy"]:
+            best.append(point)
+    step = max(1, math.ceil(len(best) / SHOWN_POINTS))
+    return best[::-1][::step]
+
+
+SHOWN_POINTS = 6
 
 
 def equal_cost(escalation: Entry) -> Iterator[str]:
@@ -108,67 +130,84 @@ _SAYS = {Verdict.BETTER: " better", Verdict.WORSE: " worse", Verdict.OPEN: ""}
 
 
 def frontier_table(summary: Entry) -> Table:
-    """The four rules at every budget."""
+    """Equal samples, the controller and the oracle at every budget."""
     rules = summary["frontier"]
-    differences = {one["mean_samples"]: one for one in summary["controller_minus_uniform"]}
+    differences = {one["budget"]: one for one in summary["controller_minus_uniform"]}
     rows = [
         [
             f"{uniform['budget']:g}",
             _spending(uniform),
             _spending(controller),
             _difference(differences[uniform["budget"]]),
-            _spending(plain),
             _spending(oracle),
         ]
-        for uniform, controller, plain, oracle in zip(
-            *(rules[rule] for rule in ("uniform", "controller", "plain_rule", "oracle")), strict=True
+        for uniform, controller, oracle in zip(
+            *(rules[rule] for rule in ("uniform", "controller", "oracle")), strict=True
         )
     ]
-    head = [
-        "Mean samples, at most",
-        "Uniform",
-        "Controller",
-        "Controller minus uniform, points",
-        "Plain rule",
-        "Per-problem oracle",
-    ]
-    caption = "Accuracy in %, with 95 % intervals, and after @ the mean samples spent; differences are paired."
+    head = ["The cost of so many samples", "Uniform", "Controller", "minus uniform, points", "Per-problem oracle"]
+    caption = "Accuracy in %, with 95 % intervals, and after @ the mean samples drawn; differences are paired."
     return Table(caption, head, rows)
 
 
 def half_table(summary: Entry) -> Table:
-    """The controller with half the samples."""
-    rows = [
-        [f"{one['uniform_samples']:g}", f"{one['uniform_samples'] / 2:g}", _difference(one)]
-        for one in summary["controller_at_half_minus_uniform"]
-    ]
-    head = ["Uniform, samples", "Controller, mean samples at most", "Difference, points"]
-    return Table("The controller at half the samples minus uniform, paired, with 95 % intervals.", head, rows)
+    """The controller at half the cost."""
+    rows = [[f"{one['budget']:g}", _difference(one)] for one in summary["controller_at_half_minus_uniform"]]
+    head = ["Uniform, samples", "Difference, points"]
+    return Table("The controller at half their cost minus uniform, paired, with 95 % intervals.", head, rows)
 
 
 def price_table(summary: Entry) -> Table:
     """The costs of prices on other problems than those they were chosen on."""
+    asked = summary["frontier"]["uniform"]
     rows = [
-        [f"{one['budget']:g}", number(one["mean_samples"]), _accuracy(one)]
-        for one in summary["controller_at_fitted_price"]
+        [
+            f"{one['budget']:g}",
+            number(one["mean_cost"] / same["mean_cost"] * same["mean_samples"]),
+            _accuracy(one),
+        ]
+        for one, same in zip(summary["controller_at_fitted_price"], asked, strict=True)
     ]
-    head = ["Mean samples asked for", "Mean samples spent", "Accuracy, %"]
-    return Table("The price solved on the problems fitted on, used as it is on the problems measured.", head, rows)
+    head = ["The cost asked for, in samples", "The cost spent, in samples", "Accuracy, %"]
+    return Table("The price that came to a cost on other problems, used as it is on those measured.", head, rows)
 
 
 def reached_table(summary: Entry) -> Table:
-    """The controller's draws that match each number of samples for every problem."""
-    rows = [
-        [
-            f"{one['uniform_samples']:g}",
-            percent(one["accuracy"]),
-            _number(one["controller_mean_samples"], "not reached"),
-            _number(one["times_fewer"]),
-        ]
-        for one in summary["reached"]
+    """What the controller saves for the accuracy of each number of samples for every problem."""
+    rows = []
+    for one in summary["reached"]:
+        times = NONE
+        if one["times_fewer"] is not None:
+            low, high = one["ci95"]
+            times = f"{number(one['times_fewer'], 1)} [{number(low, 1)}, {number(high, 1)}]"
+        rows.append(
+            [
+                f"{one['uniform_samples']:g}",
+                percent(one["accuracy"]),
+                _cost(one["uniform_mean_cost"], summary),
+                _cost(one["controller_mean_cost"], summary),
+                times,
+            ]
+        )
+    unit = summary["cost"]
+    head = [
+        "Samples for everybody",
+        "Their accuracy",
+        f"Least equal {unit} for it",
+        f"Controller's {unit}",
+        "Times fewer",
     ]
-    head = ["Samples for everybody", "Their accuracy", "Controller's mean samples for it", "Times fewer"]
-    return Table("The least mean samples from which on the controller is at least as accurate as uniform.", head, rows)
+    caption = (
+        "The least mean cost from which on each stays as accurate as so many samples for everybody, and their ratio "
+        "with its 95 % interval; a ratio of 1 saves nothing."
+    )
+    return Table(caption, head, rows)
+
+
+def _cost(value: float | None, summary: Entry) -> str:
+    if value is None:
+        return "not reached"
+    return number(value, {"samples": 1, "tokens": 0, "dollars": 6}[summary["cost"]])
 
 
 def equal_cost_table(escalation: Entry) -> Table:
@@ -212,10 +251,6 @@ def _spending(point: Entry) -> str:
 
 def _difference(found: Entry) -> str:
     return f"{signed(found['difference'])} {interval(found['ci95'])}{_SAYS[verdict(found['ci95'])]}"
-
-
-def _number(value: Any, missing: str = NONE, digits: int = 1) -> str:
-    return missing if value is None else number(value, digits)
 
 
 SHOWN = (0.1, 1.0, 10.0)
@@ -266,8 +301,8 @@ def _context(summary: Entry) -> dict[str, Any]:
         "sentence": replay_sentence(summary),
         "findings": findings(summary),
         "validated": validated(summary),
-        "recorded": recorded(summary),
-        "plain_rule": confidence_rule(summary),
+        "unit": summary["cost"],
+        "rules": rules_table(summary),
         "frontier": frontier_table(summary),
         "half": half_table(summary),
         "price": price_table(summary),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from computewise.controller.controller import Controller
 from computewise.controller.file import ControllerArm
 from computewise.controller.frontier import StoppingPath
 from computewise.controller.replay import RecordedPool
-from computewise.controller.rule import CrossFit, RuleFitter, StoppingRule, cross_fit, random_parts
+from computewise.controller.rule import CrossFit, RuleFitter, StoppingRule, random_parts
 from computewise.core import LARGE, MODEL, VERIFIER, Role, Usage
 from computewise.metrics import Floats, Ints
 from computewise.runs import Record, StrategyParams
@@ -297,10 +296,11 @@ def _compare(
 
 def _needed(path: StoppingPath, accuracy: float, most: float) -> float | None:
     least = None
-    for budget in most * np.arange(1.0, 0.0, -1 / 64):
-        if path.at(path.price(float(budget)))[0].mean() < accuracy:
+    budgets = (most * np.arange(1.0, 0.0, -1 / 64)).tolist()
+    for budget, price in zip(budgets, path.prices(budgets), strict=True):
+        if path.at(price)[0].mean() < accuracy:
             break
-        least = float(budget)
+        least = budget
     return least
 
 
@@ -310,8 +310,7 @@ def _cross_fit(
     """One path for every entry of the pool, which holds every problem once a seed, seed by seed."""
     if scope not in fitted:
         parts = np.tile(random_parts(np.random.default_rng(seed), len(pool) // seeds), seeds)
-        fit = RuleFitter(larger=LARGER, seed=seed).fit_unpriced
-        fitted[scope] = pool, cross_fit(partial(fit, pool), parts)
+        fitted[scope] = pool, RuleFitter(larger=LARGER, seed=seed).cross_fit(pool, parts)
     before, rules = fitted[scope]
     return rules.repriced(before, pool).follow(pool, repeats=ORDERS, seed=seed)
 

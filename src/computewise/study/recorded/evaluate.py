@@ -1,26 +1,70 @@
-"""Controllers and their rivals measured on recorded samples, with and without escalation."""
+"""Controllers and their rivals measured on recorded samples: accuracy against what was spent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from computewise.controller.bin_policy import always, confidence_rule, oracle, uniform
 from computewise.controller.frontier import StoppingPath
+from computewise.controller.orders import FIELDS, Outcome, SampleOrders
+from computewise.controller.published_rules import (
+    adaptive_consistency,
+    doubt_per_draw,
+    early_stopping,
+    normal,
+    parallel_beta,
+    short_m_at_k,
+)
 from computewise.controller.replay import RecordedPool
-from computewise.controller.rule import CrossFit, RuleFitter, cross_fit, random_parts
-from computewise.difficulty import rank_bins
-from computewise.flops_matched import from_curve
-from computewise.metrics import Floats, bootstrap
-from computewise.samples import ProblemSamples, SampleArrays
+from computewise.controller.rule import CrossFit, RuleFitter, random_parts
+from computewise.metrics import Floats, bootstrap, resample_counts
 
-PerProblem = tuple[Floats, Floats]
+BUDGETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
-"""Accuracy and mean cost, (problems,) each."""
+"""Samples for every problem whose cost all rules are compared at, as far as samples were recorded."""
+
+SUFFICES = 0.95
+
+"""A budget is reported on where at least this share of it could be drawn from the recorded samples."""
+
+THRESHOLDS = 24
+
+"""A rule with a threshold is reported on at about so many of them, over its whole range."""
+
+CURVE = 64
+
+"""Points of the controller's curve that savings are read off."""
+
+RESAMPLES = 1000
+
+"""For the interval of a saving, which is read off two curves again in each."""
+
+WINDOWS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32)
+
+WINDOW = 5
+
+"""ESC's published window."""
+
+SHORTEST = (1, 2, 3, 5, 8)
+
+PUBLISHED_SHORTEST = (1, 3)
+
+BETA_THRESHOLD = 0.95
+
+"""Adaptive-Consistency's published threshold."""
+
+CONFIDENCE = 0.9
+
+"""The threshold at which the normal rule is commonly used."""
+
+PARALLEL_THRESHOLDS = (0.8, 0.9, 0.95, 0.99)
+
+Watch = Callable[[str], None]
+
+"""Called with what is done now, for a person who waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,277 +72,242 @@ class Split:
     """One way to fit on some problems and measure on others, with the path of every measured problem."""
 
     fitted: CrossFit
-    controller: StoppingPath
+    path: StoppingPath
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The paths of all rules on the same problems, in the same orders of their draws."""
+    """The controller on problems that it was not fitted on, and those problems' samples in the same orders."""
 
-    problems: RecordedPool
     splits: list[Split]
-    always: StoppingPath
-    confidence_path: StoppingPath
+    orders: SampleOrders
+    unit: float
+    """The mean cost of a sample in the pool that was fitted on."""
 
-    def controller(self, budget: float) -> PerProblem:
-        """The controller at a mean cost of at most `budget`, with one price for all problems."""
-        return _mean([split.controller.at(split.controller.price(budget)) for split in self.splits])
+    def controller(self, cost: float) -> Outcome:
+        """The controller at a mean cost of at most `cost`, with one price for all problems."""
+        return _mean([self.orders.along(split.path, split.path.price(cost)) for split in self.splits])
 
-    def controller_at_fitted_price(self, budget: float) -> PerProblem:
-        """The controller at the price that cost `budget` on the problems that each rule was fitted on."""
-        return _mean([_by_fitted_price(split, budget) for split in self.splits])
+    def at_fitted_price(self, cost: float) -> Outcome:
+        """The controller at a price found on other problems, as it is where problems come one by one.
 
-    def share_of(self, arm: int, budget: float) -> float:
-        """The share of problems for which the controller drew by an arm at that budget."""
-        return float(np.mean([_took(split.controller, arm, budget) for split in self.splits]))
-
-    def confidence_rule(self, budget: float) -> PerProblem:
-        """The confidence rule at the threshold that costs at most `budget`."""
-        return self.confidence_path.at(self.confidence_path.price(budget))
+        Those of the other parts, or those of the file that was fitted on.
+        """
+        if len(self.splits[0].fitted.parts) > 1:
+            return _mean([_by_price_of_other_parts(split, self.orders, cost) for split in self.splits])
+        [split] = self.splits
+        listed = split.fitted.rules[0].prices
+        affordable = [priced.price for priced in listed if priced.mean_cost * self.unit <= cost * (1 + 1e-9)]
+        return self.orders.along(split.path, affordable[-1] if affordable else listed[0].price)
 
 
 def evaluate_rules(
-    fit: RecordedPool, evaluate: RecordedPool | None, estimator: RuleFitter, *, orders: int, splits: int
-) -> Measured:
-    """Fit on `fit` and measure on `evaluate`; without that, on `splits` random partitions of `fit` into five parts."""
-    measured = evaluate or fit
-    if evaluate is not None:
-        fitted = [CrossFit((estimator.fit(fit),), (np.arange(len(evaluate)),))]
-    else:
-        fitted = [_cross_fit(fit, estimator, number) for number in range(splits)]
-    return Measured(
-        measured,
-        [Split(each, each.follow(measured, repeats=orders, seed=estimator.seed)) for each in fitted],
-        always(measured, repeats=orders, seed=estimator.seed),
-        confidence_rule(measured, repeats=orders, seed=estimator.seed),
-    )
-
-
-def _cross_fit(pool: RecordedPool, estimator: RuleFitter, number: int) -> CrossFit:
-    parts = random_parts(np.random.default_rng((estimator.seed, number)), len(pool))
-    return cross_fit(partial(estimator.fit, pool), parts)
-
-
-def _by_fitted_price(split: Split, budget: float) -> PerProblem:
-    accuracy, cost = (np.zeros(sum(map(len, split.fitted.parts))) for _ in range(2))
-    for rule, part in zip(split.fitted.rules, split.fitted.parts, strict=True):
-        affordable = [priced.price for priced in rule.prices if priced.mean_cost <= budget + 1e-9]
-        each = split.controller.only(part).at(affordable[-1] if affordable else rule.prices[0].price)
-        accuracy[part], cost[part] = each
-    return accuracy, cost
-
-
-def _took(path: StoppingPath, arm: int, budget: float) -> float:
-    drawn = np.arange(path.arms.shape[1]) < path.stops(path.price(budget))[:, None]
-    return float(((path.arms == arm) & drawn).any(1).mean())
-
-
-def _mean(outcomes: Sequence[PerProblem]) -> PerProblem:
-    accuracy, cost = zip(*outcomes, strict=True)
-    return np.mean(accuracy, 0), np.mean(cost, 0)
-
-
-def reached(curve: Sequence[PerProblem], accuracy: float) -> PerProblem | None:
-    """The cheapest point from which on a rising curve stays at least that accurate; None where there is none."""
-    first = None
-    for outcome in reversed(curve):
-        if outcome[0].mean() < accuracy - 1e-12:
-            break
-        first = outcome
-    return first
-
-
-def steps(highest: float) -> Iterator[float]:
-    """Mean budgets to try, a quarter of a draw apart."""
-    yield from np.arange(1.0, highest + 1e-9, 0.25).tolist()
-
-
-BUDGETS = (1, 2, 3, 4, 6, 8, 12, 16)
-
-"""Mean draws for each problem at which all rules are compared."""
-
-CONFIDENCE = 0.9
-
-"""The threshold at which the confidence rule is commonly used."""
-
-SUFFICES = 0.95
-
-"""A budget is reported on where at least this share of it could be drawn from the recorded samples."""
-
-
-def frontier(measured: Measured) -> dict[str, Any]:
-    """Accuracy against mean draws for each rule, and what the controller saves and gains."""
-    curve = [measured.controller(budget) for budget in steps(BUDGETS[-1])]
-    known = oracle(measured.always, [float(budget) for budget in BUDGETS])
-    same = {budget: uniform(measured.always, budget) for budget in BUDGETS}
-    controller = {budget: measured.controller(budget) for budget in BUDGETS}
-    return {
-        "frontier": {
-            "uniform": [_point(budget, same[budget]) for budget in BUDGETS],
-            "controller": [_point(budget, controller[budget]) for budget in BUDGETS],
-            "plain_rule": [_point(budget, measured.confidence_rule(budget)) for budget in BUDGETS],
-            "oracle": [_point(budget, outcome) for budget, outcome in zip(BUDGETS, known, strict=True)],
-        },
-        "controller_at_fitted_price": [
-            _point(budget, measured.controller_at_fitted_price(budget)) for budget in BUDGETS
-        ],
-        "plain_rule_at_0.9": point(measured.confidence_path.at(1 - CONFIDENCE)),
-        "controller_minus_uniform": [
-            {"mean_samples": budget, **difference(controller[budget], same[budget])} for budget in BUDGETS
-        ],
-        "controller_at_half_minus_uniform": [
-            {"uniform_samples": budget, **difference(measured.controller(budget / 2), same[budget])}
-            for budget in BUDGETS
-            if budget > 1
-        ],
-        "reached": [_saved(curve, budget, same[budget]) for budget in BUDGETS if budget > 1],
-    }
-
-
-def _point(budget: int, outcome: PerProblem) -> dict[str, Any]:
-    return {"budget": budget, **point(outcome)}
-
-
-def point(outcome: PerProblem) -> dict[str, Any]:
-    """One point of a curve."""
-    accuracy, cost = outcome
-    return {
-        "mean_samples": float(cost.mean()),
-        "accuracy": float(accuracy.mean()),
-        "ci95": list(bootstrap(accuracy)),
-    }
-
-
-def difference(outcome: PerProblem, rival: PerProblem) -> dict[str, Any]:
-    """The paired difference of two accuracies."""
-    paired: Floats = outcome[0] - rival[0]
-    return {"difference": float(paired.mean()), "ci95": list(bootstrap(paired))}
-
-
-def _saved(curve: list[PerProblem], budget: int, rival: PerProblem) -> dict[str, Any]:
-    """The controller's mean draws for the accuracy of `budget` draws for every problem."""
-    needed = reached(curve, float(rival[0].mean()))
-    spent = None if needed is None else float(needed[1].mean())
-    return {
-        "uniform_samples": budget,
-        "uniform_mean_samples": float(rival[1].mean()),
-        "accuracy": float(rival[0].mean()),
-        "controller_mean_samples": spent,
-        "times_fewer": None if spent is None else float(rival[1].mean()) / spent,
-    }
-
-
-def frontier_sentence(summary: dict[str, Any]) -> str:
-    """The gain of adapting to each problem in one sentence, at budgets for which enough samples were recorded."""
-    recorded = [
-        one["budget"] for one in summary["frontier"]["uniform"] if one["mean_samples"] > SUFFICES * one["budget"]
-    ]
-    highest = max(2, *recorded)
-    gains = [one for one in summary["controller_minus_uniform"] if 1 < one["mean_samples"] <= highest]
-    mean = np.mean([one["difference"] for one in gains])
-    best = max(
-        (one for one in summary["reached"] if one["uniform_samples"] <= highest), key=lambda one: one["uniform_samples"]
-    )
-    text = (
-        f"At equal mean draws the controller is {100 * mean:+.1f} points from uniform on average over "
-        f"{gains[0]['mean_samples']} to {gains[-1]['mean_samples']} draws a problem"
-    )
-    if best["times_fewer"] is None:
-        return f"{text}; it does not reach the accuracy of {best['uniform_samples']} draws for everybody."
-    return (
-        f"{text}; it reaches the accuracy of {best['uniform_samples']} draws for everybody with "
-        f"{best['controller_mean_samples']:.1f} on average, {best['times_fewer']:.1f} times fewer."
-    )
-
-
-SMALL, LARGE = "samples", "large"
-
-
-def in_samples_of_small(problems: Sequence[ProblemSamples], parameters: tuple[float, float]) -> list[ProblemSamples]:
-    """The same problems with costs in FLOPs, in units of a mean sample of the small model.
-
-    2 operations for each parameter and token. The cost of prompts is left out, since recordings do not contain it.
-    """
-    unit = parameters[0] * np.concatenate([problem.arms[SMALL].tokens for problem in problems]).mean()
-    weights = dict(zip((SMALL, LARGE), parameters, strict=True))
-
-    def priced(name: str, draws: SampleArrays) -> SampleArrays:
-        return replace(draws, costs=draws.tokens * weights[name] / unit)
-
-    return [
-        replace(problem, arms={name: priced(name, draws) for name, draws in problem.arms.items()})
-        for problem in problems
-    ]
-
-
-def escalation(
-    fit: Sequence[ProblemSamples],
-    evaluate: Sequence[ProblemSamples] | None,
-    parameters: tuple[float, float],
+    fit: RecordedPool,
+    evaluate: RecordedPool | None,
+    estimator: RuleFitter,
     *,
     orders: int,
     splits: int,
-    seed: int,
-) -> dict[str, Any]:
-    """The controller with escalation, the large model alone and the small model alone, at equal FLOPs."""
-    fit_on = in_samples_of_small(fit, parameters)
-    held = None if evaluate is None else in_samples_of_small(evaluate, parameters)
-    estimator = RuleFitter(larger=(LARGE,), seed=seed)
-    both = _measure(fit_on, held, (SMALL, LARGE), estimator, orders, splits)
-    alone = _measure(fit_on, held, (SMALL,), estimator, orders, splits)
-    large = always(_workload(held or fit_on, (LARGE,)), repeats=orders, seed=seed)
-    most = int((large.arms >= 0).sum(1).max()) + 1
-    larger = {n: uniform(large, n) for n in range(1, most + 1)}
-    one = larger[1]
-    return {
-        "parameters": list(parameters),
-        "problems": len(held or fit_on),
-        "unit": "mean samples of the small model, in FLOPs",
-        "large_alone": [{"samples": n, **_escalated(outcome)} for n, outcome in larger.items()],
-        "at_equal_cost": [_beside(n, outcome, both, alone) for n, outcome in larger.items()],
-        "exchange": _exchange(alone, one[0], parameters),
-    }
-
-
-def _measure(
-    fit: list[ProblemSamples],
-    evaluate: list[ProblemSamples] | None,
-    arms: tuple[str, ...],
-    estimator: RuleFitter,
-    orders: int,
-    splits: int,
+    token_cost: float = 0.0,
+    watch: Watch = lambda doing: None,
 ) -> Measured:
-    held = None if evaluate is None else _workload(evaluate, arms)
-    return evaluate_rules(_workload(fit, arms), held, estimator, orders=orders, splits=splits)
+    """Fit on `fit` and measure on `evaluate`; without that, on `splits` random partitions of `fit` into five parts."""
+    measured = evaluate or fit
+    fitted = []
+    if evaluate is not None:
+        watch("fitting")
+        fitted.append(CrossFit((estimator.fit(fit),), (np.arange(len(evaluate)),)))
+    for number in range(splits if evaluate is None else 0):
+        watch(f"fitting, split {number + 1} of {splits}")
+        parts = random_parts(np.random.default_rng((estimator.seed, number)), len(fit))
+        fitted.append(estimator.cross_fit(fit, parts))
+    return Measured(
+        [Split(each, each.follow(measured, repeats=orders, seed=estimator.seed)) for each in fitted],
+        SampleOrders.of(measured, repeats=orders, seed=estimator.seed, token_cost=token_cost),
+        fit.arms[0].mean_cost,
+    )
 
 
-def _workload(problems: list[ProblemSamples], arms: tuple[str, ...]) -> RecordedPool:
-    return RecordedPool([replace(problem, arms={arm: problem.arms[arm] for arm in arms}) for problem in problems])
+def _by_price_of_other_parts(split: Split, orders: SampleOrders, cost: float) -> Outcome:
+    everything = np.arange(sum(map(len, split.fitted.parts)))
+    fields = {name: np.zeros(len(everything)) for name in FIELDS}
+    for part in split.fitted.parts:
+        price = split.path.only(np.setdiff1d(everything, part)).price(cost)
+        outcome = orders.along(split.path, price)
+        for name, values in fields.items():
+            values[part] = getattr(outcome, name)[part]
+    return Outcome(**fields)
 
 
-def _beside(n: int, large: PerProblem, both: Measured, alone: Measured) -> dict[str, Any]:
-    """The rules at no more than the cost of `n` samples of the large model."""
-    cost = float(large[1].mean())
-    escalating, staying = both.controller(cost), alone.controller(cost)
+def _mean(outcomes: Sequence[Outcome]) -> Outcome:
+    return Outcome(*(np.mean([getattr(one, name) for one in outcomes], axis=0) for name in FIELDS))
+
+
+def budgets(orders: SampleOrders) -> list[int]:
+    """The entries of `BUDGETS` for which enough samples were recorded, 1 always."""
+    return [n for n in BUDGETS if n == 1 or np.minimum(orders.lengths, n).mean() >= SUFFICES * n]
+
+
+def frontier(measured: Measured) -> dict[str, Any]:
+    """Accuracy against cost: the same samples for everybody, the controller, an oracle and published rules.
+
+    At each number of samples for everybody, the others spend at most what that cost.
+    """
+    orders = measured.orders
+    same = {n: orders.uniform(n) for n in budgets(orders)}
+    costs = {n: float(outcome.cost.mean()) for n, outcome in same.items()}
+    controller = {n: measured.controller(cost) for n, cost in costs.items()}
+    fitted = {n: measured.at_fitted_price(cost) for n, cost in costs.items()}
+    more = [n for n in same if n > 1]
     return {
-        "large_samples": n,
-        "escalating": {**_escalated(escalating), "minus_large": difference(escalating, large)},
-        "small_alone": {**_escalated(staying), "minus_large": difference(staying, large)},
-        "escalated": both.share_of(1, cost),
+        "frontier": {
+            "uniform": [_point(n, outcome) for n, outcome in same.items()],
+            "controller": [_point(n, outcome) for n, outcome in controller.items()],
+            "oracle": [_point(n, one) for n, one in zip(costs, orders.oracle(list(costs.values())), strict=True)],
+        },
+        "rules": rules(measured),
+        "controller_at_fitted_price": [_point(n, outcome) for n, outcome in fitted.items()],
+        "controller_minus_uniform": [
+            {"budget": n, **difference(controller[n].accuracy, outcome.accuracy)} for n, outcome in same.items()
+        ],
+        "controller_at_half_minus_uniform": [
+            {"budget": n, **difference(measured.controller(costs[n] / 2).accuracy, same[n].accuracy)}
+            for n in more
+            if costs[n] / 2 >= costs[1]
+        ],
+        "gain_of_samples": {"budget": max(same), **difference(same[max(same)].accuracy, same[1].accuracy)},
+        "reached": _savings(measured, same) if more else [],
     }
 
 
-def _escalated(outcome: PerProblem) -> dict[str, Any]:
-    accuracy, cost = outcome
-    return {"cost": float(cost.mean()), "accuracy": float(accuracy.mean()), "ci95": list(bootstrap(accuracy))}
+def _point(n: int, outcome: Outcome) -> dict[str, Any]:
+    return {"budget": n, **point(outcome)}
 
 
-def _exchange(alone: Measured, large: Floats, parameters: tuple[float, float]) -> dict[str, Any]:
-    """Over R, by quintiles of the small model's own pass@1; the large model answers once."""
-    ease = uniform(alone.always, 1)[0]
-    bins = rank_bins(ease.tolist(), alone.problems.ids)
-    budgets = np.unique(np.clip(np.geomspace(1.0, float(alone.always.spent.max(1).mean()), 12), 1.0, None))
-    curve = [alone.controller(float(budget)) for budget in budgets]
-    spent = np.array([float(cost.mean()) for _, cost in curve])
-    kept = np.flatnonzero(np.diff(spent, prepend=0.0) > 1e-9)
-    return from_curve(parameters, [curve[index] for index in kept], large, bins).to_dict()
+def point(outcome: Outcome) -> dict[str, Any]:
+    """One point of a curve."""
+    return {
+        "mean_cost": float(outcome.cost.mean()),
+        "mean_samples": float(outcome.samples.mean()),
+        "mean_tokens": float(outcome.tokens.mean()),
+        "accuracy": float(outcome.accuracy.mean()),
+        "ci95": list(bootstrap(outcome.accuracy)),
+    }
+
+
+def difference(accuracy: Floats, rival: Floats) -> dict[str, Any]:
+    """The paired difference of two accuracies, (problems,) each."""
+    paired: Floats = accuracy - rival
+    return {"difference": float(paired.mean()), "ci95": list(bootstrap(paired))}
+
+
+def rules(measured: Measured) -> dict[str, list[dict[str, Any]]]:
+    """Published rules over the whole range of their settings, each point beside the controller at the same cost."""
+    orders = measured.orders
+    counts = [n for n in budgets(orders) if n > 1]
+    hub = [(threshold, k) for threshold in PARALLEL_THRESHOLDS for k in counts]
+    shortest = [(m, k) for m in SHORTEST for k in counts if m <= k]
+    outcomes: dict[str, list[tuple[dict[str, float], bool, Outcome]]] = {
+        "adaptive_consistency": [
+            ({"threshold": 1 - price}, price == 1 - BETA_THRESHOLD, outcome)
+            for price, outcome in _swept(orders, adaptive_consistency(orders), 1 - BETA_THRESHOLD)
+        ],
+        "esc": [
+            ({"window": window}, window == WINDOW, early_stopping(orders, window))
+            for window in WINDOWS
+            if not counts or window <= counts[-1]
+        ],
+        "its_hub": [
+            ({"threshold": threshold, "k": k}, threshold == BETA_THRESHOLD, parallel_beta(orders, threshold, k))
+            for threshold, k in hub
+        ],
+        "short_m_at_k": [({"m": m, "k": k}, m in PUBLISHED_SHORTEST, short_m_at_k(orders, m, k)) for m, k in shortest],
+        "normal": [
+            ({"threshold": 1 - price}, price == 1 - CONFIDENCE, outcome)
+            for price, outcome in _swept(orders, normal(orders), 1 - CONFIDENCE)
+        ],
+        "doubt_per_draw": [
+            ({"price": price}, False, outcome) for price, outcome in _swept(orders, doubt_per_draw(orders), None)
+        ],
+    }
+    return {
+        name: [
+            {**setting, "published": published, **_beside(measured, outcome)} for setting, published, outcome in each
+        ]
+        for name, each in outcomes.items()
+    }
+
+
+def _swept(orders: SampleOrders, path: StoppingPath, published: float | None) -> list[tuple[float, Outcome]]:
+    """A rule at prices over its whole range, cheapest first, the published one among them."""
+    levels = np.unique(path.worth[np.isfinite(path.worth)])
+    at = {float(levels[round(place)]) for place in np.linspace(0, len(levels) - 1, THRESHOLDS) if len(levels)}
+    at |= set(path.prices(np.geomspace(*_ends(path), THRESHOLDS).tolist())) | {0.0}
+    if published is not None:
+        at.add(published)
+    outcomes: dict[float, tuple[float, Outcome]] = {}
+    for price in sorted(at, key=lambda one: (one != published, one)):
+        outcome = orders.along(path, price)
+        outcomes.setdefault(round(float(outcome.samples.mean()), 2), (price, outcome))
+    return sorted(outcomes.values(), key=lambda one: float(one[1].cost.mean()))
+
+
+def _ends(path: StoppingPath) -> tuple[float, float]:
+    least = float(path.spent[:, 0].mean())
+    return least, max(least, float(path.spent[:, -1].mean()))
+
+
+def _beside(measured: Measured, outcome: Outcome) -> dict[str, Any]:
+    """A rule's point, and the controller minus it at no more than its cost."""
+    rival = measured.controller(float(outcome.cost.mean()))
+    return {**point(outcome), "controller_minus_rule": difference(rival.accuracy, outcome.accuracy)}
+
+
+def _savings(measured: Measured, same: dict[int, Outcome]) -> list[dict[str, Any]]:
+    """By how much less the controller reaches the accuracy of each number of samples for everybody.
+
+    Compared with the cheapest equal samples that are as accurate from there on: where accuracy does not rise with
+    samples, there is nothing to save. Intervals by bootstrap over problems, both curves read again in each resample.
+    """
+    least, most = (float(measured.orders.uniform(n).cost.mean()) for n in (1, max(same)))
+    ours = [measured.controller(float(cost)) for cost in np.geomspace(least, most, CURVE)]
+    theirs = list(same.values())
+    counts = resample_counts(len(ours[0].accuracy), resamples=RESAMPLES)
+    weights = counts / counts.shape[1]
+    every = np.full((1, weights.shape[1]), 1 / weights.shape[1])
+    found = []
+    for place, n in enumerate(same):
+        if n == 1:
+            continue
+        whole, resampled = (_reached(ours, theirs, place, one) for one in (every, weights))
+        spent, rival = (float(one[0]) for one in whole)
+        ratios = np.sort(resampled[1] / resampled[0])
+        reached = np.isfinite(spent)
+        # Where a resample does not reach the accuracy its saving is 0 times, which pulls the low end down, as it must.
+        low, high = np.quantile(np.nan_to_num(ratios, posinf=0.0), (0.025, 0.975))
+        found.append(
+            {
+                "uniform_samples": n,
+                "accuracy": float(theirs[place].accuracy.mean()),
+                "uniform_mean_cost": rival,
+                "controller_mean_cost": spent if reached else None,
+                "times_fewer": rival / spent if reached else None,
+                "ci95": [float(low), float(high)] if reached else None,
+            }
+        )
+    return found
+
+
+def _reached(ours: Sequence[Outcome], theirs: Sequence[Outcome], place: int, weights: Floats) -> tuple[Floats, Floats]:
+    """(resamples,) each: the least cost of each curve from which on it is as accurate as `theirs[place]`.
+
+    Infinite where the first curve does not come to that. The second is looked at up to `place`.
+    """
+    needed = weights @ theirs[place].accuracy
+    spent = []
+    for curve in (ours, theirs[: place + 1]):
+        accuracy, cost = (weights @ np.stack([getattr(one, name) for one in curve], 1) for name in ("accuracy", "cost"))
+        stays = np.minimum.accumulate(accuracy[:, ::-1], axis=1)[:, ::-1] >= needed[:, None] - 1e-12
+        first = stays.argmax(1)
+        spent.append(np.where(stays.any(1), cost[np.arange(len(cost)), first], np.inf))
+    return spent[0], spent[1]

@@ -211,7 +211,7 @@ def classify(answers: Sequence[str | None], equal: Callable[[str, str], bool]) -
     representatives: list[str] = []
     found: list[int | None] = []
     for answer in answers:
-        if answer is None:
+        if answer is None or not answer.strip():  # an empty answer is none: it does not vote
             found.append(None)
             continue
         text = normalize(answer)

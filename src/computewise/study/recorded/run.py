@@ -11,18 +11,31 @@ from typing import Any
 
 import numpy as np
 
-from computewise.controller.controller import Controller
+from computewise.controller.controller import UNNAMED, Controller
 from computewise.controller.file import ControllerArm
 from computewise.controller.replay import RecordedPool
 from computewise.controller.rule import RuleFitter, check_splittable
+from computewise.costs import MILLION
 from computewise.difficulty.evaluate import compare_estimators
 from computewise.errors import UsageError
 from computewise.runs import FORMAT, RunDirectory
 from computewise.samples import ProblemSamples
 from computewise.selection import check_aggregation
-from computewise.study.recorded.evaluate import LARGE, SMALL, escalation, evaluate_rules, frontier, frontier_sentence
+from computewise.study.recorded.escalation import LARGE, SMALL, escalation
+from computewise.study.recorded.evaluate import Watch, evaluate_rules, frontier
 from computewise.study.recorded.read import join, read_recording
-from computewise.study.recorded.rows import Finding, Recording, to_drawn, to_draws
+from computewise.study.recorded.rows import (
+    RECORDED_CHARACTERS_A_TOKEN,
+    Finding,
+    RecordedProblem,
+    Recording,
+    counted,
+    to_drawn,
+    to_draws,
+)
+from computewise.study.recorded.sentence import sentence
+
+COSTS = ("samples", "tokens", "dollars")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +50,16 @@ class ReplayConfig:
     "Recorded samples of a larger model on the same problems."
     parameters: tuple[float, float] | None = None
     "Parameters of the model and of the larger one."
+    model: str | None = None
+    "The name that `solve` and `serve` know the model by: the controller is for it."
+    verifier: str | None = None
+    "Likewise the verifier's; \"none\" leaves the file's scores out, so that every sample is one vote."
+    task: str = "question"
+    "The task that the controller is for."
+    cost: str | None = None
+    "What a sample costs: one of `COSTS`; None for tokens where the file counts those of every sample, else samples."
+    prices: tuple[float, float] | None = None
+    "Dollars for a million tokens of input and of output."
     aggregation: str = "last"
     "What the verifier's scores of a solution's steps come to: last, min, prod or mean."
     orders: int = 20
@@ -49,6 +72,14 @@ class ReplayConfig:
     def check(self) -> None:
         """Raise `UsageError` for what cannot be run."""
         check_aggregation(self.aggregation)
+        if self.cost is not None and self.cost not in COSTS:
+            raise UsageError(f"unknown cost {self.cost!r}: allowed are {', '.join(COSTS)}")
+        if (self.cost == "dollars") != (self.prices is not None):
+            raise UsageError(
+                "--cost dollars and --prices INPUT OUTPUT, in dollars for a million tokens, need each other"
+            )
+        if self.prices is not None and not all(0 <= price < math.inf for price in self.prices):
+            raise UsageError(f"prices {self.prices} are not allowed: at least 0 and finite")
         for name in ("orders", "splits"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} = {getattr(self, name)} is not allowed: at least 1")
@@ -69,6 +100,11 @@ class ReplayConfig:
             "evaluate": self.evaluate and str(self.evaluate),
             "large": self.large and str(self.large),
             "parameters": self.parameters and list(self.parameters),
+            "model": self.model,
+            "verifier": self.verifier,
+            "task": self.task,
+            "cost": self.cost,
+            "prices": self.prices and list(self.prices),
             "aggregation": self.aggregation,
             "orders": self.orders,
             "splits": self.splits,
@@ -76,10 +112,15 @@ class ReplayConfig:
         }
 
 
-def run_replay(config: ReplayConfig, out: Path) -> dict[str, Any]:
-    """Write `summary.json` and `controller.json` into `out`; returns the summary."""
+def run_replay(config: ReplayConfig, out: Path, *, watch: Watch = lambda doing: None) -> dict[str, Any]:
+    """Write `summary.json` and `controller.json` into `out`; returns the summary.
+
+    `watch` is called with what is done now, for a person who waits.
+    """
     config.check()
+    watch("reading")
     fit, evaluate, larger = _read(config)
+    _check_scores(config, fit)
     both = [] if larger is None else [_both(part, larger, config.aggregation) for part in (fit, evaluate) if part]
     if evaluate is None:
         for problems in (fit.problems, *(problems for problems, _ in both)):
@@ -88,23 +129,35 @@ def run_replay(config: ReplayConfig, out: Path) -> dict[str, Any]:
     findings = [*_found("fit", fit), *(() if evaluate is None else _found("evaluate", evaluate))]
     if evaluate is not None:
         findings += _overlap(fit, evaluate)
-    fit_on = [to_drawn(problem, config.aggregation) for problem in fit.problems]
-    held = None if evaluate is None else [to_drawn(problem, config.aggregation) for problem in evaluate.problems]
-    estimator = RuleFitter(seed=config.seed)
+    cost = config.cost or _cost_of([fit, *([evaluate] if evaluate else [])])
+    fit_on = [_priced(problem, cost, config) for problem in fit.problems]
+    held = None if evaluate is None else [_priced(problem, cost, config) for problem in evaluate.problems]
+    # What counts is the length of a sample where it decides what the sample costs.
+    estimator = RuleFitter(seed=config.seed, by_length=cost != "samples")
     workload = RecordedPool(fit_on)
     measured = evaluate_rules(
-        workload, None if held is None else RecordedPool(held), estimator, orders=config.orders, splits=config.splits
+        workload,
+        None if held is None else RecordedPool(held),
+        estimator,
+        orders=config.orders,
+        splits=config.splits,
+        token_cost=_token_cost(cost, config),
+        watch=watch,
     )
+    watch("measuring")
     summary: dict[str, Any] = {
         "format": FORMAT,
         **config.to_dict(),
+        "cost": cost,
         "problems": {"fit": len(fit_on), "evaluate": len(fit_on if held is None else held)},
         "samples": _samples(fit_on if held is None else held),
+        "scored": _scored(evaluate or fit),
         **frontier(measured),
         "difficulty": _difficulty(fit_on if held is None else held, config.seed),
     }
-    summary["sentence"] = frontier_sentence(summary)
+    summary["sentence"] = sentence(summary)
     if larger is not None and config.parameters is not None:
+        watch("measuring the larger model")
         findings += _found("large", larger)
         findings += [finding for _, found in both for finding in found]
         together = [problems for problems, _ in both]
@@ -117,16 +170,68 @@ def run_replay(config: ReplayConfig, out: Path) -> dict[str, Any]:
             seed=config.seed,
         )
     summary["findings"] = findings
+    watch("fitting the controller")
+    directory.write("controller.json", _fitted(estimator, workload, cost, config, _scored(fit)).to_json())
     directory.write("summary.json", json.dumps(summary, indent=1) + "\n")
-    directory.write("controller.json", _fitted(estimator, workload, config).to_json())
     return summary
 
 
 def _read(config: ReplayConfig) -> tuple[Recording, Recording | None, Recording | None]:
     """Read all files before anything is measured or written."""
-    fit = read_recording(config.fit)
-    evaluate, larger = (None if path is None else read_recording(path) for path in (config.evaluate, config.large))
+    found = []
+    for path in (config.fit, config.evaluate, config.large):
+        held = None if path is None else read_recording(path)
+        found.append(_unscored(held) if held and config.verifier == "none" else held)
+    fit, evaluate, larger = found
+    assert fit is not None
     return fit, evaluate, larger
+
+
+def _unscored(recording: Recording) -> Recording:
+    """Without scores: every sample is one vote."""
+    problems = [
+        replace(problem, samples=tuple(replace(sample, step_scores=()) for sample in problem.samples))
+        for problem in recording.problems
+    ]
+    return replace(recording, problems=tuple(problems))
+
+
+def _scored(recording: Recording) -> bool:
+    return any(sample.step_scores for problem in recording.problems for sample in problem.samples)
+
+
+def _check_scores(config: ReplayConfig, fit: Recording) -> None:
+    if config.verifier not in (None, "none") and not _scored(fit):
+        raise UsageError(
+            f"{config.fit} holds no scores, so nothing can be learned about the verifier {config.verifier!r}: "
+            "leave --verifier out, or say --verifier none"
+        )
+
+
+def _cost_of(recordings: Sequence[Recording]) -> str:
+    """Tokens where somebody counted those of every sample."""
+    samples = (sample for one in recordings for problem in one.problems for sample in problem.samples)
+    return "tokens" if all(map(counted, samples)) else "samples"
+
+
+def _priced(problem: RecordedProblem, cost: str, config: ReplayConfig) -> ProblemSamples:
+    """The problem with what each of its samples costs; in dollars every sample pays for its prompt."""
+    held = to_drawn(problem, config.aggregation)
+    drawn = held.arms[SMALL]
+    if cost == "tokens":
+        drawn = replace(drawn, costs=np.maximum(drawn.tokens, 1.0))
+    if config.prices is not None:
+        asked, sampled = (price / MILLION for price in config.prices)
+        prompt = len(problem.prompt) / RECORDED_CHARACTERS_A_TOKEN
+        drawn = replace(drawn, costs=np.maximum(drawn.tokens, 1.0) * sampled + prompt * asked)
+    return replace(held, arms={SMALL: drawn})
+
+
+def _token_cost(cost: str, config: ReplayConfig) -> float:
+    """What a token that is not sampled saves."""
+    if config.prices is not None:
+        return config.prices[1] / MILLION
+    return 1.0 if cost == "tokens" else 0.0
 
 
 def _both(small: Recording, large: Recording, aggregation: str) -> tuple[list[ProblemSamples], list[dict[str, object]]]:
@@ -139,15 +244,15 @@ def _both(small: Recording, large: Recording, aggregation: str) -> tuple[list[Pr
     return problems, [_plain("large", finding) for finding in joined.findings]
 
 
-def _fitted(estimator: RuleFitter, workload: RecordedPool, config: ReplayConfig) -> Controller:
+def _fitted(estimator: RuleFitter, workload: RecordedPool, cost: str, config: ReplayConfig, scored: bool) -> Controller:
     samples = workload.arms[0]
     return Controller(
         estimator.fit(workload),
-        arms=(ControllerArm(samples.name, config.fit.name, {"name": "single"}, int(samples.lengths.max())),),
-        verifier=f"recorded, {config.aggregation}",
-        task=config.fit.name,
-        currency="samples",
-        unit=1.0,
+        arms=(ControllerArm(samples.name, config.model or UNNAMED, {"name": "single"}, int(samples.lengths.max())),),
+        verifier=(config.verifier or UNNAMED) if scored else None,
+        task=config.task,
+        currency=cost,
+        unit=samples.mean_cost,
     )
 
 
