@@ -430,7 +430,7 @@ def test_long_tables_are_folded(page: str) -> None:
 
 
 def test_examples_show_what_they_say() -> None:
-    found = {each.why: each for each in examples(drawn_records())}
+    found = {each.why: each for each in examples(drawn_records(), 16)}
     assert len(found) >= 3
     easy = found["An easy problem"]
     assert easy.right

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -17,17 +18,18 @@ from doubles import CountingTask
 from quick import quick_controllers
 from simulated_source import LABELS, WATCHED, SimulatedSource, Watched
 
-from computewise.core import Role, Task
+from computewise.core import Role, Task, Usage
 from computewise.costs import NO_VERIFIER, Prices, Shape, Speeds
 from computewise.errors import ModelError, RunError, SpendLimitError, UsageError
 from computewise.report import write_report
 from computewise.report.template import read_source
 from computewise.report.text import PLAIN, Names, capitalize
-from computewise.runs import Record, RunDirectory
+from computewise.runs import CandidateRecord, Record, RunDirectory
 from computewise.session import Strategy
 from computewise.setups.base import Roles, SetupSpec
 from computewise.setups.embedded import EmbeddedSpec, embedded_roles
 from computewise.strategies import BestOfN, strategy_to_dict
+from computewise.study.analysis.analyse import separate_difficulty
 from computewise.study.analysis.controller import SCOPES, drawn, scopes_of, widest_alone
 from computewise.study.analysis.tables import cost_metrics
 from computewise.study.executors import AsyncExecutor, Done, Executor, ProcessExecutor, executor_for
@@ -101,6 +103,39 @@ def test_one_model_that_samples_by_steps(tmp_path: Path) -> None:
     controller = json.loads((tmp_path / "controller.json").read_text())
     assert {arm["model"] for arm in controller["arms"]} == {"Tiny-1.5B"}
     assert controller["verifier"] == "Judge-7B"
+
+
+def test_a_served_study_draws_nothing_that_only_tells_difficulty(tmp_path: Path) -> None:
+    """Beside the 4 samples that are measured the pool holds 4 that tell the difficulty, and those are not measured."""
+    config = StudyConfig(problems=15, budgets=(1, 4), repeats=3)
+    outcome = run_study(config, tmp_path, source=SimulatedSource(), resume=False, progress=lambda *told: None)
+    held = RunDirectory(tmp_path, json.loads((tmp_path / "config.json").read_text()), resume=True).read().values()
+    assert "difficulty" not in {record.purpose for record in held}
+    pools = [record for record in held if record.purpose == "pool"]
+    assert {len(record.candidates) for record in pools} == {8}
+    single = next(row for row in outcome.summary["curves"] if row["label"] == "single sample")
+    measured = fmean(one.correct for record in pools for one in record.candidates[:4])
+    assert single["accuracy"] == pytest.approx(measured)
+    assert single["usage"]["samples"] == 1
+    found = outcome.summary["difficulty"]
+    assert (found["samples"], found["apart"]) == (4, False)
+    assert "the last of the pool and are measured nowhere" in page_of(tmp_path)
+
+
+def test_what_the_pool_holds_beyond_the_largest_budget_is_charged_to_difficulty() -> None:
+    """Usages of the two parts are those of so many of the samples: together all that was sampled."""
+    config = StudyConfig(problems=10, budgets=(1, 4), difficulty_samples=0)
+    drawn = [CandidateRecord(str(n), 0.5, 0.5, 10, n == 0, "", 0, 10, 0.5, 0.5, "", (0.5,)) for n in range(8)]
+    usage = Usage(samples=8, prompt_tokens=160, cached_prompt_tokens=140, completion_tokens=80, verifier_tokens=240)
+    run = next(run for run in plan(config, SimulatedSource().roles()) if run.purpose == "pool")
+    runs, records = separate_difficulty(
+        config, [run], [Record("pool", "model", run.strategy, 0, "p", usage=usage, candidates=drawn)]
+    )
+    assert [one.purpose for one in runs] == ["difficulty", "pool"]
+    assert {one.purpose: one.candidates for one in records} == {"pool": drawn[:4], "difficulty": drawn[4:]}
+    assert sum((one.usage for one in records), Usage()).completion_tokens == 80
+    assert [one.usage.samples for one in records] == [4, 4]
+    assert [one.usage.cached_prompt_tokens for one in records] == [60, 60]
 
 
 def test_all_models_by_their_names(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_searches_are_built_for_every_budget_and_cost_no_more(budget: int) -> No
 
 @pytest.mark.parametrize("budgets", [(4, 5), (8, 10), (16, 18), (1, 2, 4, 8, 10), (1, 4, 16, 64)])
 def test_no_two_budgets_plan_the_same_run(budgets: tuple[int, ...]) -> None:
-    runs = plan(StudyConfig(budgets=budgets), embedded_roles())
+    runs = plan(StudyConfig(budgets=budgets, difficulty_samples=64), embedded_roles())
     keys = {make_key(run.purpose, run.role, run.strategy, run.seed, "") for run in runs}
     assert len(keys) == len(runs)
     of_controller = [("draws", "model"), ("pool", "large")]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.prompt import Confirm
 from rich.table import Table
 
 from computewise.cli._flags import SERVER, TASK, ServerFlags, TaskFlags, with_setup
@@ -20,10 +24,12 @@ from computewise.report import write_report
 from computewise.setups.base import SetupSpec
 from computewise.setups.embedded import EmbeddedSpec
 from computewise.setups.server import ServerSpec
+from computewise.study.estimate import duration, estimate
 from computewise.study.executors import Executor, ProcessExecutor, executor_for
-from computewise.study.plan import StudyConfig
+from computewise.study.plan import Job, StudyConfig
 from computewise.study.ray import RayExecutor
-from computewise.study.run import StudyResult, run_shard, run_study
+from computewise.study.run import Approve, StudyResult, run_shard, run_study
+from computewise.study.run import Progress as ProgressCall
 from computewise.study.shards import parse_shard
 from computewise.tasks.load import QUESTION
 
@@ -36,6 +42,7 @@ def study(
     workers: int | None = None,
     shard: str | None = None,
     ray: str | None = None,
+    yes: bool = False,
     problem_set: Annotated[TaskFlags, Parameter(name="*", group=TASK)] = TaskFlags(),
     serving: Annotated[ServerFlags, Parameter(name="*", group=SERVER)] = ServerFlags(),
 ) -> None:
@@ -55,6 +62,8 @@ def study(
         Measure only that part of the problems, such as 2/8, and leave the analysis to `computewise merge`.
     ray:
         Spread the work over a Ray cluster: auto for the running one, local, or ray://HOST:PORT (extra ray).
+    yes:
+        Do not ask in a terminal before a server is sent what the study will cost.
 
     """
     source = _source(serving, problem_set)
@@ -63,25 +72,70 @@ def study(
     console = Console(stderr=True)
     for finding in source.task().warnings if isinstance(source, ServerSpec) else ():
         console.print(finding, style="yellow", markup=False, highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not sys.stderr.isatty()) as bar:
-        shown = bar.add_task("starting", total=None)
-
-        def progress(what: str, done: int, total: int) -> None:
-            bar.update(shown, description=what, completed=done, total=total)
-
+    approve = _approval(source, console, yes=yes) if isinstance(source, ServerSpec) else None
+    with _progress(console) as progress:
+        settings: dict[str, Any] = {"executor": executor, "resume": resume, "progress": progress, "approve": approve}
         try:
             if part is not None:
-                count = run_shard(config, out, part, source=source, executor=executor, resume=resume, progress=progress)
+                count = run_shard(config, out, part, source=source, **settings)
                 print(
                     f"{out}: {count} records of shard {part}; all shards together: computewise merge DIR... --out OUT"
                 )
                 return
-            outcome = run_study(config, out, source=source, executor=executor, resume=resume, progress=progress)
+            outcome = run_study(config, out, source=source, **settings)
         except KeyboardInterrupt:
             console.print(f"go on with --out {out} --resume", soft_wrap=True)
             raise
     show_outcome(outcome, out)
+
+
+def _approval(source: ServerSpec, console: Console, *, yes: bool) -> Approve:
+    """Say what the study will cost and, in a terminal, ask before it starts."""
+
+    def approve(missing: Sequence[Job]) -> None:
+        console.print(f"this study: {estimate(missing, source)}", markup=False, highlight=False, soft_wrap=True)
+        if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return
+        if not Confirm.ask("start?", console=console, default=False):
+            raise UsageError("nothing was started; fewer --problems, --budgets or --seeds cost less")
+
+    return approve
+
+
+EVERY = 60.0
+"""Seconds between two lines of progress where there is no terminal to draw in."""
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[ProgressCall]:
+    """Draw a bar in a terminal; elsewhere say once a minute how far it is and how long it will take."""
+    if console.is_terminal:
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+        bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console)
+        shown = bar.add_task("starting", total=None)
+
+        def draw(what: str, done: int, total: int) -> None:
+            bar.start()  # not before: a question may be asked first
+            bar.update(shown, description=what, completed=done, total=total)
+
+        try:
+            yield draw
+        finally:
+            bar.stop()
+        return
+    begun, said, before = time.monotonic(), time.monotonic(), None
+
+    def line(what: str, done: int, total: int) -> None:
+        nonlocal said, before
+        before = done if before is None else before
+        now = time.monotonic()
+        if now - said < EVERY or done == before:
+            return
+        said = now
+        left = duration((total - done) * (now - begun) / (done - before))
+        console.print(f"{done:,} of {total:,} runs ({done / total:.0%}), {left} left", markup=False, highlight=False)
+
+    yield line
 
 
 def _source(serving: ServerFlags, problem_set: TaskFlags) -> EmbeddedSpec | ServerSpec:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from computewise.core import MODEL
 from computewise.difficulty import rank_bins
 from computewise.runs import Record, StrategyParams
 from computewise.selection import Ballot, majority, weighted
@@ -75,9 +76,12 @@ class Example:
         }
 
 
-def examples(records: Sequence[Record]) -> list[Example]:
-    """About four examples of different cases; the first of each kind in the order of the run."""
-    every = list(_all(records))
+def examples(records: Sequence[Record], probes: int) -> list[Example]:
+    """About four examples of different cases; the first of each kind in the order of the run.
+
+    `probes` samples a problem estimate its difficulty: those of a run of their own, or the last of the pool.
+    """
+    every = list(_all(records, probes))
     hardest = max((each.bin for each in every), default=0)
     kinds: tuple[tuple[str, Callable[[Example], bool]], ...] = (
         ("Search is right where the majority is wrong", lambda each: each.right and not each.vote_right),
@@ -101,9 +105,9 @@ def examples(records: Sequence[Record]) -> list[Example]:
     return taken
 
 
-def _all(records: Sequence[Record]) -> Iterator[Example]:
+def _all(records: Sequence[Record], probes: int) -> Iterator[Example]:
     """The examples of all records of the first seed that have a tree; bins are those of the analysis."""
-    bins = _bins(records)
+    bins = _bins(records, probes)
     trees = [record for record in records if record.tree and record.problem in bins]
     first = min((record.seed for record in trees), default=0)
     pools = {record.problem: record for record in records if record.purpose == "pool" and record.seed == first}
@@ -132,10 +136,20 @@ def _all(records: Sequence[Record]) -> Iterator[Example]:
         )
 
 
-def _bins(records: Sequence[Record]) -> dict[str, int]:
+def _bins(records: Sequence[Record], probes: int) -> dict[str, int]:
     """Oracle bins, 0 the easiest, of the problems that never failed."""
     lost = {record.problem for record in records if record.error}
-    probes = [r for r in records if r.purpose == "difficulty" and r.candidates and r.problem not in lost]
-    ease = [sum(one.correct for one in probe.candidates) / len(probe.candidates) for probe in probes]
-    ids = [probe.problem for probe in probes]
+    apart = any(record.purpose == "difficulty" for record in records)
+    first = min((record.seed for record in records if record.purpose == "pool"), default=0)
+    held = [
+        record
+        for record in records
+        if record.candidates
+        and record.problem not in lost
+        and record.role == MODEL
+        and (record.purpose == "difficulty" if apart else (record.purpose, record.seed) == ("pool", first))
+    ]
+    drawn = [record.candidates[-probes:] for record in held]
+    ease = [sum(one.correct for one in each) / len(each) for each in drawn]
+    ids = [record.problem for record in held]
     return dict(zip(ids, rank_bins(ease, ids).tolist(), strict=True))

@@ -87,7 +87,7 @@ def render_page(source: RunFiles, figures: dict[str, str]) -> str:
         "config": source.config,
         "policy": source.policy,
         "prompts": source.prompts,
-        "examples": examples(source.records),
+        "examples": examples(source.records, source.summary["difficulty"]["samples"]),
         "names": names,
         "begin": capitalize,
         "models": summary["models"],

@@ -69,6 +69,12 @@ def parallel_widths(n: int) -> list[int]:
 
 LEAST_PROBLEMS = 10
 
+LEAST_EXTRA = 4
+
+DIFFICULTY_SAMPLES = 64
+
+"""Where samples cost nothing but the time of this machine."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyConfig:
@@ -80,8 +86,9 @@ class StudyConfig:
     "Generations a problem, rising; every strategy is run at each."
     seeds: int = 1
     "How often every strategy is run on every problem."
-    difficulty_samples: int = 64
-    "Samples a problem that only estimate its difficulty; charged apart."
+    difficulty_samples: int | None = None
+    """Samples a problem that only estimate its difficulty, charged apart. 0: the pool is a quarter larger, and what it
+    has beyond the largest budget estimates. Default 64 for the embedded models, 0 for served ones."""
     repeats: int = 50
     "Random halvings of the cross-validation."
     seed: int = 0
@@ -89,7 +96,9 @@ class StudyConfig:
 
     def check(self) -> None:
         """Raise `UsageError` for settings that cannot be run."""
-        at_least_one(seeds=self.seeds, difficulty_samples=self.difficulty_samples, repeats=self.repeats)
+        at_least_one(seeds=self.seeds, repeats=self.repeats)
+        if self.difficulty_samples is not None and self.difficulty_samples < 0:
+            raise UsageError(f"difficulty_samples = {self.difficulty_samples} is not allowed: at least 0")
         if self.seed < 0:
             raise UsageError(f"seed = {self.seed} is not allowed: at least 0")
         if self.problems < LEAST_PROBLEMS:
@@ -104,6 +113,16 @@ class StudyConfig:
     def to_dict(self) -> dict[str, object]:
         """As plain data for JSON."""
         return {**asdict(self), "budgets": list(self.budgets)}
+
+    @property
+    def extra(self) -> int:
+        """Samples of the pool beyond the largest budget, which are not measured but estimate the difficulty."""
+        return 0 if self.difficulty_samples else max(LEAST_EXTRA, math.ceil(self.budgets[-1] / 4))
+
+    @property
+    def probes(self) -> int:
+        """Samples a problem that estimate its difficulty, wherever they are from."""
+        return self.difficulty_samples or self.extra
 
 
 def restore_config(plain: Mapping[str, Any]) -> StudyConfig:
@@ -184,11 +203,12 @@ def revising_searches(budget: int) -> Iterator[tuple[str, Strategy]]:
 def plan(config: StudyConfig, models: Roles) -> list[Run]:
     """All runs that these models are capable of, the difficulty samples first."""
     largest = config.budgets[-1]
-    runs = [Run("difficulty", MODEL, strategy_to_dict(BestOfN(config.difficulty_samples)), config.seed - 1, 0)]
+    runs = [difficulty_run(config)] if config.difficulty_samples else []
     runs.append(Run("greedy", MODEL, strategy_to_dict(Greedy()), config.seed, 1, verified=False))
     runs.append(Run("greedy", LARGE, strategy_to_dict(Greedy()), config.seed, 1))
     for seed in range(config.seed, config.seed + config.seeds):
-        runs.append(Run("pool", MODEL, strategy_to_dict(BestOfN(largest)), seed, largest))
+        drawn = largest + config.extra
+        runs.append(Run("pool", MODEL, strategy_to_dict(BestOfN(drawn)), seed, drawn))
         if models.steps:
             for budget in config.budgets:
                 for family, strategy in (*searches(budget), *revising_searches(budget)):
@@ -198,6 +218,11 @@ def plan(config: StudyConfig, models: Roles) -> list[Run]:
         if models.steps:
             runs += [Run("draws", MODEL, strategy_to_dict(SEARCH), other, SEARCH.n) for other in search_seeds(seed)]
     return [run for run in runs if run.role in models.sizes]
+
+
+def difficulty_run(config: StudyConfig) -> Run:
+    """The run of the samples that estimate difficulty, by a seed that nothing else has."""
+    return Run("difficulty", MODEL, strategy_to_dict(BestOfN(config.probes)), config.seed - 1, 0)
 
 
 def strategy_of(run: Run) -> Strategy:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,16 @@ from computewise.study.analysis.controller import fit_policy, widest_alone
 from computewise.study.analysis.summary import policy_file, summarise
 from computewise.study.analysis.tables import cost_metrics
 from computewise.study.executors import RESUME_HINT, Done, Executor, executor_for
-from computewise.study.plan import Job, Run, StudyConfig, jobs, plan
+from computewise.study.plan import DIFFICULTY_SAMPLES, Job, Run, StudyConfig, jobs, plan
 from computewise.study.shards import Shard
 
 Progress = Callable[[str, int, int], None]
 
 """Called with the kind of runs just recorded, the number of problem runs that are done, and the total."""
+
+Approve = Callable[[Sequence[Job]], None]
+
+"""Called once with the jobs that are missing, before any of them is started; raises where they must not be."""
 
 
 GIVE_UP = 32
@@ -41,6 +45,7 @@ def measure(
     *,
     executor: Executor,
     progress: Progress,
+    approve: Approve | None = None,
 ) -> list[Record]:
     """Run what `directory` has no successful record of; returns every record of the runs, in their order."""
     held = {key: record for key, record in directory.read().items() if not record.error}
@@ -52,6 +57,8 @@ def measure(
     missing.sort(key=lambda job: -job.run.budget)
     total = len(runs) * len(problems)
     done = sum(_key(job, problem.id) in held for job in planned for problem in job.problems)
+    if approve is not None and missing:
+        approve(missing)
     progress("recorded before", done, total)
     with closing(_batches(executor, source, missing)) as batches:
         for batch in batches:
@@ -135,9 +142,11 @@ def run_study(
     executor: Executor | None = None,
     resume: bool,
     progress: Progress,
+    approve: Approve | None = None,
 ) -> StudyResult:
     """Measure what is not recorded, analyse, write the results; on the embedded models without a `source`."""
     source = source or EmbeddedSpec()
+    config = settled(config, source)
     models, task = source.roles(), source.task()
     directory, problems = _begin(config, source, models, out, {}, resume)
     runs = plan(config, models)
@@ -148,6 +157,7 @@ def run_study(
         directory,
         executor=executor or executor_for(source),
         progress=progress,
+        approve=approve,
     )
     one_thread()
     prompts = {problem.id: problem.prompt for problem in problems}
@@ -171,16 +181,24 @@ def run_shard(
     executor: Executor | None = None,
     resume: bool,
     progress: Progress,
+    approve: Approve | None = None,
 ) -> int:
     """Measure one part of a study's problems; returns the number of its records.
 
     To analyse a study, merge all parts and resume the merged run.
     """
-    models = source.roles()
+    config, models = settled(config, source), source.roles()
     directory, problems = _begin(config, source, models, out, shard.to_dict(), resume)
     part = shard.problems(problems)
-    executor = executor or executor_for(source)
-    return len(measure(plan(config, models), source, part, directory, executor=executor, progress=progress))
+    executor, runs = executor or executor_for(source), plan(config, models)
+    return len(measure(runs, source, part, directory, executor=executor, progress=progress, approve=approve))
+
+
+def settled(config: StudyConfig, source: SetupSpec) -> StudyConfig:
+    """With the difficulty samples decided: a server's are not spent on that alone unless somebody asks for it."""
+    if config.difficulty_samples is not None:
+        return config
+    return replace(config, difficulty_samples=DIFFICULTY_SAMPLES if source.kind() == "compute" else 0)
 
 
 def _begin(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from computewise.controller.bin_policy import CrossValidated, best_per_bin, cross_validate
 from computewise.controller.rule import StoppingRule
@@ -30,8 +31,8 @@ from computewise.study.analysis.rows import (
     search_rows,
     weighs_probability,
 )
-from computewise.study.analysis.tables import SamplePool, StrategyRow, UsageColumns, cost_metrics
-from computewise.study.plan import LEAST_PROBLEMS, Run, StudyConfig, left_out, search_seeds
+from computewise.study.analysis.tables import SamplePool, StrategyRow, UsageColumns, cost_metrics, share_of_usage
+from computewise.study.plan import LEAST_PROBLEMS, Run, StudyConfig, difficulty_run, left_out, search_seeds
 
 CHOSEN_AMONG = ("none", "majority", "weighted", "hierarchical")
 """The selections that a policy chooses among. More would add noise to the choice: `best` is shown but not chosen."""
@@ -103,6 +104,7 @@ def analyse(
     those are not the prompts. `shipped` is a controller fitted on other problems, which is measured beside those fitted
     here.
     """
+    runs, records = separate_difficulty(config, runs, records)
     failed = [record for record in records if record.error]
     lost = {record.problem for record in failed}
     groups: dict[Key, list[Record]] = defaultdict(list)
@@ -161,6 +163,29 @@ def analyse(
         failed=failed,
         left_out=left_out(models) + ([] if weighs_probability(pools) else [NO_LOGPROBS]),
     )
+
+
+def separate_difficulty(
+    config: StudyConfig, runs: Sequence[Run], records: Sequence[Record]
+) -> tuple[list[Run], list[Record]]:
+    """Make a run of their own of the pool's samples beyond the largest budget, where those estimate the difficulty.
+
+    So no sample that tells a problem's difficulty is measured too. Of several seeds, the first one's are taken.
+    """
+    if not config.extra:
+        return list(runs), list(records)
+    probe, separated = difficulty_run(config), list[Record]()
+    for record in records:
+        if (record.purpose, record.role) != ("pool", MODEL) or record.error:
+            separated.append(record)
+            continue
+        drawn, kept = record.candidates, max(1, len(record.candidates) - config.extra)
+        usages = [share_of_usage(record.usage, n, len(drawn), verified=True) for n in (kept, len(drawn) - kept)]
+        separated.append(replace(record, candidates=drawn[:kept], usage=usages[0]))
+        if record.seed == config.seed:
+            apart = replace(record, purpose=probe.purpose, strategy=probe.strategy, seed=probe.seed)
+            separated.append(replace(apart, candidates=drawn[kept:], usage=usages[1]))
+    return [probe, *runs], separated
 
 
 def _halves(

@@ -48,7 +48,8 @@ def summarise(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, A
         "assumed": assumed(analysis.models),
         "bins": {kind: _by_bin(analysis.difficulty.ease["oracle"], analysis.difficulty.bins[kind]) for kind in KINDS},
         "difficulty": {
-            "samples": config.difficulty_samples,
+            "samples": config.probes,
+            "apart": not config.extra,
             "agreement": float(np.mean(bins == analysis.difficulty.bins["predicted"])),
             "within_one_bin": float(np.mean(abs(bins - analysis.difficulty.bins["predicted"]) <= 1)),
             "flops": {kind: float(analysis.difficulty.probe[kind].mean()) for kind in KINDS},
@@ -224,7 +225,7 @@ def policy_file(config: StudyConfig, task: str, analysis: Analysis) -> dict[str,
         "verifier": labels[VERIFIER],
         "difficulty": {
             "estimate": "mean of the verifier's values over samples of the problem",
-            "samples": config.difficulty_samples,
+            "samples": config.probes,
             "least_ease_of_bins_1_to_4": bin_edges(ease.tolist(), bins),
         },
         "budgets": [

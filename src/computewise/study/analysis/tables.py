@@ -124,7 +124,7 @@ class SamplePool:
     def usage(self, k: int, *, verified: bool) -> list[Usage]:
         """The usage of k samples: sampled tokens in proportion, the prompt once uncached and k - 1 times cached."""
         n = self.values.shape[1]
-        return [_share(record.usage, k, n, verified) for record in self.records]
+        return [share_of_usage(record.usage, k, n, verified) for record in self.records]
 
     def longest(self, k: int) -> Floats:
         """(problems,): expected tokens of the longest of k samples, exact over all subsets; it decides the latency."""
@@ -134,7 +134,8 @@ class SamplePool:
         return np.asarray(ranked @ below)
 
 
-def _share(usage: Usage, k: int, n: int, verified: bool) -> Usage:
+def share_of_usage(usage: Usage, k: int, n: int, verified: bool) -> Usage:
+    """The usage of k of n samples that were drawn together: the prompt is read once, and k - 1 times from the cache."""
     cached = (k - 1) / (n - 1) if n > 1 else 0
     part = Usage(
         samples=k,
