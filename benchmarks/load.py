@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,16 +86,19 @@ async def once(port: int, sent: bytes) -> Answer:
         connection.close()
 
 
-async def in_turn(port: int, sent: bytes, count: int) -> list[float]:
-    """Seconds of each of `count` requests by one client, one after another on one connection."""
-    connection, took = Connection(port), []
+async def in_turn(asked: Sequence[tuple[int, bytes]], count: int) -> list[list[float]]:
+    """Seconds of each of `count` requests to every port, one after another on one connection for each port."""
+    connections = [Connection(port) for port, _ in asked]
+    took: list[list[float]] = [[] for _ in asked]
     try:
         for _ in range(count):
-            began = time.perf_counter()
-            good(await connection.ask(sent))
-            took.append(time.perf_counter() - began)
+            for connection, (_, sent), seconds in zip(connections, asked, took, strict=True):
+                began = time.perf_counter()
+                good(await connection.ask(sent))
+                seconds.append(time.perf_counter() - began)
     finally:
-        connection.close()
+        for connection in connections:
+            connection.close()
     return took
 
 

@@ -9,9 +9,10 @@ asked for. "single" is an upstream that ignores n: computewise then asks for eac
 Both take the majority of what is boxed. Every answer is checked to be a success, and the upstream to have given N
 samples for each; "pass" is a request passed through.
 
-A round measures every arm, every other round backwards: latencies of one client who asks again when answered, then
-requests a second of 16 such clients. Shown are medians over the rounds with the least and the most. What is added is
-taken against the direct requests of the same round and the same N. "cpu" is the proxy's processor time a request.
+A round measures latencies of one client that asks every arm in turn, so that all meet the same load of the machine,
+then requests a second of 16 clients arm by arm, every other round backwards. Shown are medians over the rounds with the
+least and the most. What is added is taken against the direct requests of the same round and the same N. "cpu" is the
+proxy's processor time a request.
 "Cold" is the time until the last of 16 requests of 64 samples each is answered that come at once to a proxy just
 started, which has to look up the upstream's name; all else names its address.
 """
@@ -84,14 +85,6 @@ class Arm:
         choices: int = good(asyncio.run(once(self.behind.port, request("/stats")))).json()["choices"]
         return choices
 
-    def latencies(self, n: int, count: int, round: int) -> list[Found]:
-        """Milliseconds at the median and the 95th percentile of `count` sequential requests."""
-        before = self.sampled()
-        took = asyncio.run(in_turn(self.running.port, self.asked(n), count))
-        self._check(n, before, count)
-        marks = statistics.quantiles([1000 * one for one in took], n=20)
-        return [Found("p50", self.name, n, round, marks[9]), Found("p95", self.name, n, round, marks[18])]
-
     def rates(self, n: int, seconds: float, round: int) -> list[Found]:
         """Requests a second of all clients, and milliseconds of processor for each."""
         before, busy = self.sampled(), self.running.processor()
@@ -105,6 +98,16 @@ class Arm:
         sampled = (self.sampled() - before) / count
         if sampled != max(n, 1):
             raise RuntimeError(f"{self.name} took {sampled:.3g} samples a request at N = {n}")
+
+
+def latencies(arms: Sequence[Arm], n: int, count: int, round: int) -> list[Found]:
+    """Milliseconds at the median and the 95th percentile of `count` requests to each arm, which take turns."""
+    took = asyncio.run(in_turn([(arm.running.port, arm.asked(n)) for arm in arms], count))
+    found = []
+    for arm, seconds in zip(arms, took, strict=True):
+        marks = statistics.quantiles([1000 * one for one in seconds], n=20)
+        found += [Found("p50", arm.name, n, round, marks[9]), Found("p95", arm.name, n, round, marks[18])]
+    return found
 
 
 def starts(proxy: Proxy, behind: Running, round: int) -> Found:
@@ -170,7 +173,7 @@ def measure(theirs: Proxy | None, rounds: int, requests: int, seconds: float) ->
             turn = arms[:: -1 if round % 2 else 1]
             for n in (PASS, *BUDGETS):
                 able = [arm for arm in turn if n in arm.budgets()]
-                found += [one for arm in able for one in arm.latencies(n, requests, round)]
+                found += latencies(able, n, requests, round)
                 found += [one for arm in able for one in arm.rates(n, seconds, round)]
             print(f"round {round + 1} of {rounds}", flush=True)
         found += [one for arm in arms[1:] for one in memory(arm.name, "after load", arm.running.memory())]
