@@ -15,7 +15,7 @@ from serving import PATIENCE, serving
 from computewise.errors import UsageError
 from computewise.serve.admission import ClientDisconnected, Keys, Queue, read_body, while_connected
 from computewise.serve.errors import ApiError
-from computewise.serve.server import LARGEST_HEAD
+from computewise.serve.server import LARGEST_HEAD, JoinedWrites
 from computewise.serve.settings import ServerSettings
 from computewise.testing import SimulatedModel
 
@@ -270,6 +270,65 @@ async def test_what_the_client_still_sends_is_no_sign_that_it_is_gone() -> None:
         return 7
 
     assert await while_connected(messages, work()) == 7
+
+
+async def test_a_client_that_hangs_up_just_after_the_work_cancels_nothing_else() -> None:
+    connection = Connection()
+
+    async def work() -> int:
+        connection.closed.set()
+        await asyncio.sleep(0)  # the connection is seen as closed in the turn in which the work ends
+        return 7
+
+    assert await while_connected(connection, work()) == 7
+    await turns()  # raises `CancelledError` if the hanging up still reaches this task
+
+
+# Writing
+
+
+class Written(asyncio.Transport):
+    """Records what is written, and whether it was closed or aborted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.did: list[bytes | str] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.did.append(bytes(data))
+
+    def close(self) -> None:
+        self.did.append("closed")
+
+    def abort(self) -> None:
+        self.did.append("aborted")
+
+
+async def test_what_is_written_in_one_turn_is_sent_at_once_and_in_order() -> None:
+    below = Written()
+    joined = JoinedWrites(below)
+    joined.write(b"head ")
+    joined.write(b"body")
+    assert below.did == []
+    await asyncio.sleep(0)
+    assert below.did == [b"head body"]
+    joined.write(b"more")
+    joined.flush()
+    joined.write(b"last")
+    joined.close()
+    await asyncio.sleep(0)
+    assert below.did == [b"head body", b"more", b"last", "closed"]
+
+
+async def test_a_long_stream_is_not_held_back_and_an_aborted_one_not_sent() -> None:
+    below = Written()
+    joined = JoinedWrites(below)
+    joined.write(b"x" * 100_000)
+    assert below.did == [b"x" * 100_000]
+    joined.write(b"never")
+    joined.abort()
+    await asyncio.sleep(0)
+    assert below.did == [b"x" * 100_000, "aborted"]
 
 
 # The queue

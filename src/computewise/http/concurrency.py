@@ -36,8 +36,13 @@ class Limiter:
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._epoch = 0
 
+    @property
+    def free(self) -> bool:
+        """Whether another request can begin at once."""
+        return self.in_flight < int(self.window)
+
     async def __aenter__(self) -> Limiter:
-        if self.in_flight < int(self.window):
+        if self.free:
             self.in_flight += 1
             return self
         owner, place = fairness_key.get(), asyncio.get_running_loop().create_future()

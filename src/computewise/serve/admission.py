@@ -106,7 +106,8 @@ class Queue:
         token = fairness_key.set(client)
         try:
             try:
-                async with asyncio.timeout(seconds):
+                # A timer costs more than a place that is free.
+                async with asyncio.timeout(None if self._places.free else seconds):
                     await self._places.__aenter__()
             except TimeoutError:
                 raise self._later(f"no place was free within {seconds:g} seconds", "queue_timeout") from None
@@ -162,19 +163,29 @@ async def read_body(scope: Scope, receive: Receive, largest: int) -> bytes:
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Await `work`; if the client disconnects first, cancel it, wait for its end and raise `ClientDisconnected`."""
-    working = asyncio.ensure_future(work)
+    """Await `work`; if the client disconnects first, cancel it, wait for its end and raise `ClientDisconnected`.
+
+    It runs in the caller's task, as under `asyncio.timeout`: a task of its own takes two more turns of the event loop.
+    """
+    caller, left, over = asyncio.current_task(), False, False
+    assert caller is not None
+
+    def hung_up(ended: asyncio.Task[None]) -> None:
+        nonlocal left
+        if not over and not ended.cancelled():
+            left = caller.cancel()
+
     gone = asyncio.ensure_future(_hung_up(receive))
+    gone.add_done_callback(hung_up)
     try:
-        await asyncio.wait([working, gone], return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientDisconnected
+        return await work
+    except asyncio.CancelledError:
+        if left and not caller.uncancel():
+            raise ClientDisconnected from None
+        raise
     finally:
+        over = True
         gone.cancel()  # it only waits: it is gone with the event loop's next turn
-        if not working.done():
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
 
 
 async def _hung_up(receive: Receive) -> None:

@@ -22,6 +22,66 @@ LARGEST_HEAD = 64 << 10
 """Most bytes of a request's line and headers."""
 
 
+_JOINED = 64 << 10
+
+"""Bytes that are held at most, so that a long stream is still slowed down by a slow client."""
+
+
+class JoinedWrites(asyncio.Transport):
+    """A transport that sends what is written in one turn of the event loop by one system call.
+
+    A response is written as its head and then its body, and a system call takes as long as a tenth of a request's work.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__()
+        self._transport = transport
+        self._held: list[bytes] = []
+        self._size = 0
+        self._loop = asyncio.get_running_loop()
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """See `asyncio.WriteTransport`."""
+        if not self._held:
+            self._loop.call_soon(self.flush)
+        self._held.append(bytes(data))
+        self._size += len(data)
+        if self._size > _JOINED:
+            self.flush()
+
+    def close(self) -> None:
+        """See `asyncio.BaseTransport`."""
+        self.flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """See `asyncio.WriteTransport`."""
+        self._held.clear()
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        """See `asyncio.BaseTransport`."""
+        return self._transport.is_closing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """See `asyncio.BaseTransport`."""
+        return self._transport.get_extra_info(name, default)
+
+    def pause_reading(self) -> None:
+        """See `asyncio.ReadTransport`."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See `asyncio.ReadTransport`."""
+        self._transport.resume_reading()
+
+    def flush(self) -> None:
+        """Send what is held."""
+        if self._held:
+            held, self._held, self._size = b"".join(self._held), [], 0
+            self._transport.write(held)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with a bound: a longer head is answered with 400, longer trailers end the connection."""
 
@@ -29,6 +89,16 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*given, **settings)
         self._lines: int | None = 0
         self._begun, self._trailing = False, False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `asyncio.Protocol`."""
+        self._joined = JoinedWrites(transport)
+        super().connection_made(self._joined)
+
+    def on_response_complete(self) -> None:
+        """See uvicorn; the response is sent at once, without waiting for the event loop's next turn."""
+        self._joined.flush()
+        super().on_response_complete()
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`; the bytes that a call begins with are not counted, as they may be a body's."""
