@@ -47,8 +47,7 @@ class Metrics:
         )
         tokens = Counter("computewise_tokens", "Tokens by what they were.", ["kind"], registry=registry)
         self._tokens = {kind: tokens.labels(kind) for kind in ("prompt", "cached", "completion", "verifier")}
-        flops = Counter("computewise_flops", "Floating-point operations.", ["part"], registry=registry)
-        self._flops = {part: flops.labels(part) for part in ("prompt", "completion", "verifier")}
+        self._flops = Counter("computewise_flops", "Floating-point operations.", ["part"], registry=registry)
         self._calls = Counter("computewise_verifier_calls", "Calls of the verifier.", registry=registry)
         self._lost = Counter("computewise_lost_samples", "Samples a server lost.", registry=registry)
         self._difficulty = Counter(
@@ -83,8 +82,8 @@ class Metrics:
             ("verifier", usage.verifier_tokens),
         ):
             self._tokens[kind].inc(tokens)
-        for part, counter in self._flops.items() if spent else ():
-            counter.inc(getattr(spent, part))
+        for part in ("prompt", "completion", "verifier") if spent else ():
+            self._flops.labels(part).inc(getattr(spent, part))
         self._calls.inc(work.verifier_calls)
         self._lost.inc(work.failed_samples.samples)
         for decision in work.decisions:
