@@ -70,6 +70,14 @@ class Registry(Mapping[str, T]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def of_a_package(self, name: str) -> bool:
+        """Whether the name is that of an entry point, which any process of this installation can import."""
+        return name in self._points and name not in self._built_in and name not in _REGISTERED.get(self._kind, {})
+
+    def imported(self, name: str) -> Any:
+        """What the entry point of that name is, as the package made it; raises `UsageError`."""
+        return self._load(name)
+
     def _load(self, name: str) -> Any:
         point = self._points[name]
         try:

@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import pytest
 
 from computewise.core import Problem
 from computewise.errors import ProblemError, RunError, UsageError
+from computewise.grading.processes import ask_scorer
+from computewise.tasks import reasoning_gym
 from computewise.tasks.dataset import DatasetTask, split_of_prompt
 from computewise.tasks.load import TaskSpec, load_task, read_columns
-from computewise.tasks.reasoning_gym import GymTask
+from computewise.tasks.reasoning_gym import GymTask, evaluation
 
 Row = dict[str, Any]
 SHARED = os.environ.get("COMPUTEWISE_SHARED_DATA")
@@ -327,24 +330,22 @@ def test_what_is_not_installed_is_named(
 ) -> None:
     for module in modules:
         monkeypatch.setitem(sys.modules, module, None)
-    from computewise.tasks import reasoning_gym
-
-    reasoning_gym._dataset.cache_clear()
+    reasoning_gym.made_dataset.cache_clear()
     with pytest.raises(UsageError, match=said):
         load_task(TaskSpec(name))
 
 
-def gym_task(name: str) -> GymTask:
+def gym_task(name: str, *, allowed: bool = False) -> GymTask:
     """A generated task."""
     pytest.importorskip("reasoning_gym", reason="needs reasoning-gym, the extra [reasoning-gym]")
-    task = load_task(TaskSpec(f"reasoning_gym:{name}"))
+    task = load_task(TaskSpec(f"reasoning_gym:{name}", allow_code_execution=allowed))
     assert isinstance(task, GymTask)
     return task
 
 
 @pytest.mark.parametrize("name", ["chain_sum", "countdown"])
 def test_generated_problems_are_graded_by_their_generator(name: str) -> None:
-    task = gym_task(name)
+    task = gym_task(name, allowed=True)
     problems = task.problems("test", 5, 3)
     assert problems == task.problems("test", 5, 3) != task.problems("test", 5, 4)
     assert len({problem.prompt for problem in problems}) == len({problem.id for problem in problems}) == 5
@@ -353,6 +354,51 @@ def test_generated_problems_are_graded_by_their_generator(name: str) -> None:
         assert task.correct(problem, task.answer(rf"\boxed{{{problem.answer}}}"))
         assert not task.correct(problem, task.answer(r"\boxed{-987654321}"))
         assert not task.correct(problem, None)
+
+
+EVALUATING = (
+    *("binary_matrix", "bitwise_arithmetic", "countdown", "intermediate_integration", "n_queens", "number_sorting"),
+    *("polynomial_multiplication", "puzzle24", "simple_integration", "spiral_matrix", "string_insertion"),
+)
+"""Of reasoning-gym 0.1.25: those whose scorers call eval or SymPy on the answer."""
+
+
+def test_scorers_that_evaluate_need_permission() -> None:
+    pytest.importorskip("reasoning_gym", reason="needs reasoning-gym, the extra [reasoning-gym]")
+    for name in EVALUATING:
+        with pytest.raises(
+            UsageError, match=f"the scorer of reasoning_gym:{name} runs answers as Python .*--allow-code"
+        ):
+            load_task(TaskSpec(f"reasoning_gym:{name}"))
+    for name in ("chain_sum", "game_of_life", "prime_factorization", "boxnet", "sokoban"):
+        assert evaluation(name) is None, name
+
+
+def test_an_answer_is_not_run_without_permission(tmp_path: Path) -> None:
+    """Whoever builds the task without asking for permission is refused at each answer."""
+    pytest.importorskip("reasoning_gym", reason="needs reasoning-gym, the extra [reasoning-gym]")
+    task = reasoning_gym.gym_task("spiral_matrix", "x", None)
+    mark = tmp_path / "made"
+    with pytest.raises(ProblemError, match="without a sandbox"):
+        task.correct(Problem("spiral_matrix/0/0", "?", None), f"__import__('pathlib').Path({str(mark)!r}).touch()")
+    assert not mark.exists()
+
+
+def test_an_answer_that_a_scorer_cannot_read_is_that_problems_failure() -> None:
+    task = gym_task("game_of_life")
+    [problem] = task.problems("test", 1, 0)
+    with pytest.raises(ProblemError, match="the scorer of reasoning_gym:game_of_life failed"):
+        task.correct(problem, "{}")
+
+
+def test_an_answer_that_never_ends_is_wrong_and_its_process_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = gym_task("countdown", allowed=True)
+    [problem] = task.problems("test", 1, 0)
+    assert not task.correct(problem, "1")  # the worker has started and imported all it needs
+    monkeypatch.setattr("computewise.tasks.reasoning_gym.ask_scorer", partial(ask_scorer, seconds=0.5))
+    assert not task.correct(problem, "9**9**9**9")
+    monkeypatch.undo()
+    assert not task.correct(problem, "1")
 
 
 def test_what_is_not_generated_is_refused() -> None:

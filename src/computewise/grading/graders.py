@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 from computewise.errors import ProblemError, UsageError
@@ -21,7 +23,7 @@ from computewise.grading.normalize import (
     stated_formula,
     tagged,
 )
-from computewise.grading.processes import isolation, run_program
+from computewise.grading.processes import ask_scorer, isolation, run_program
 from computewise.registry import Registry, import_object, is_reference, reason
 
 
@@ -105,13 +107,16 @@ class MathGrader:
 
 HALF = 0.5
 
+NO_VERDICT = "returned {said}: allowed are a bool, or a number in [0, 1]"
+
 
 @dataclass(frozen=True, slots=True)
 class FunctionGrader:
     """Calls ``function(answer, reference)``, which returns a bool or a number in [0, 1]; a half or more is correct.
 
-    Answers are one vote where their texts are equal, apart from white space at the ends. The function runs in this
-    process, in any thread, without a time limit.
+    Answers are one vote where their texts are equal, apart from white space at the ends. A function that is named by
+    ``module:function`` or registered by a package runs in a worker process that is killed after `GRADING_SECONDS`; one
+    that is passed as an object runs in this process, in any thread, without a time limit.
     """
 
     name: str
@@ -131,12 +136,12 @@ class FunctionGrader:
         """The function's result; raises `ProblemError` where it raises or returns another type."""
         try:
             said = self.function(answer, reference)
+        except ProblemError:
+            raise
         except Exception as error:
             raise ProblemError(f"the grader {self.name} failed: {reason(error)}") from error
         if not isinstance(said, (bool, int, float)) or not 0 <= said <= 1:
-            raise ProblemError(
-                f"the grader {self.name} returned {said!r:.60}: allowed are a bool, or a number in [0, 1]"
-            )
+            raise ProblemError(f"the grader {self.name} {NO_VERDICT.format(said=f'{said!r:.60}')}")
         return said >= HALF
 
     def accepts(self, reference: str) -> bool:
@@ -144,9 +149,82 @@ class FunctionGrader:
         return bool(reference.strip()) and self.correct(reference, reference)
 
 
+GRADING_SECONDS = 60.0
+"""What one call of a grader that is not ours may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerGrader:
+    """A grader that is not ours, by a name from which a worker process loads it again.
+
+    What a model wrote reaches it in that process alone, which is killed after `GRADING_SECONDS`; its exceptions, and an
+    end without a verdict, are the problem's, as `ProblemError`.
+    """
+
+    name: str
+    instruction: str
+    warnings: tuple[str, ...]
+
+    def answer(self, solution: str) -> str | None:
+        """The final answer that it finds."""
+        found = _in_worker(self.name, "answer", solution)
+        return None if found is None else str(found)
+
+    def key(self, answer: str) -> str:
+        """Its key of the answer."""
+        return str(_in_worker(self.name, "key", answer))
+
+    def correct(self, reference: str, answer: str) -> bool:
+        """Whether it finds the answer right."""
+        return bool(_in_worker(self.name, "correct", reference, answer))
+
+    def accepts(self, reference: str) -> bool:
+        """Whether it accepts the reference."""
+        return bool(_in_worker(self.name, "accepts", reference))
+
+
+def _in_worker(name: str, method: str, *given: str) -> Any:
+    try:
+        said = ask_scorer(("grader", [part for part in sys.path if part], name, method, *given), GRADING_SECONDS)
+    except ProblemError as error:
+        raise ProblemError(f"the grader {name} failed: {error}") from None
+    if said is None and method != "answer":
+        raise ProblemError(f"the grader {name} said nothing within {GRADING_SECONDS:g} s, or ended its process")
+    return said
+
+
 def load_function(name: str) -> Grader:
     """The grader, or the grader around the function, that ``module:object`` names; raises `UsageError`."""
-    return _grader_factory(name, import_object(name, "grader"))()
+    return _apart(name, import_object(name, "grader"))
+
+
+def _apart(name: str, found: Any) -> Grader:
+    """The grader of that name, which a worker process can load too, with its judgements made there."""
+    held = _grader_factory(name, found)()
+    if isinstance(held, FunctionGrader):
+        return replace(held, name=name, function=partial(_in_worker, name, "__call__"))
+    return WorkerGrader(name, held.instruction, tuple(held.warnings))
+
+
+def grader_in_process(name: str) -> Any:
+    """In a worker: what a name stands for, with a function as it is under ``__call__``."""
+    found = import_object(name, "grader") if is_reference(name) else GRADERS.imported(name)
+    if isinstance(found, FunctionGrader):
+        return _Called(found.function)
+    if isinstance(found, type) or hasattr(found, "accepts"):
+        return _grader_factory(name, found)()
+    return _Called(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Called:
+    function: Callable[[str, str], Any]
+
+    def __call__(self, answer: str, reference: str) -> Any:
+        said = self.function(answer, reference)
+        if not isinstance(said, (bool, int, float)):
+            raise ValueError(NO_VERDICT.format(said=f"{said!r:.60}"))
+        return said
 
 
 def _grader_factory(name: str, found: Any) -> Callable[[], Grader]:
@@ -232,6 +310,8 @@ def find_grader(name: str, *, allow_code_execution: bool = False) -> Grader:
     """The grader of that name, built in, registered or ``module:object``; raises `UsageError` for any other."""
     if name == "code":
         return allowed_code_grader(allow_code_execution)
+    if GRADERS.of_a_package(name):
+        return _apart(name, GRADERS.imported(name))
     if name in GRADERS:
         return GRADERS[name]()
     if is_reference(name):

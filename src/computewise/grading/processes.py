@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from multiprocessing.connection import wait
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
-from computewise.errors import RunError
+from computewise.errors import ProblemError, RunError
 
 PROGRAM_MEMORY = 1 << 30
 
@@ -122,15 +122,44 @@ def isolation() -> tuple[str, ...]:
     return ()
 
 
+_NO_START: dict[WorkerKind, str] = {
+    "math": "math-verify does not start: reinstall it, or uninstall it to compare answers as text only",
+    "scorer": "the process that grades does not start: grade with math, choice or exact instead",
+}
+
+SCORING_SECONDS = 20.0
+"""What one question to a scorer may take, a first import included; an answer that takes longer is not right."""
+
+
+def ask_scorer(question: Sequence[object], seconds: float = SCORING_SECONDS) -> Any:
+    """What code that is not ours says about an answer, asked in a worker process that is killed after `seconds`.
+
+    None where it said nothing in time, or ended its process. Raises `ProblemError` for an exception of that code.
+    """
+    answered, said = _scorers().ask(question, seconds)
+    if isinstance(said, dict):
+        raise ProblemError(said["error"])
+    return said if answered else None
+
+
+@cache
+def _scorers() -> WorkerPool:
+    return WorkerPool(os.cpu_count() or 1, "scorer")
+
+
 _STARTING = 120.0
 
 """Seconds a worker may take to import SymPy on a busy machine."""
 
 
-class WorkerPool:
-    """At most `size` worker processes, started on demand; any number of threads may share the pool."""
+WorkerKind = Literal["math", "scorer"]
 
-    def __init__(self, size: int) -> None:
+
+class WorkerPool:
+    """At most `size` worker processes of a kind, started on demand; any number of threads may share the pool."""
+
+    def __init__(self, size: int, kind: WorkerKind = "math") -> None:
+        self._kind: WorkerKind = kind
         self._free = threading.BoundedSemaphore(size)
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
@@ -139,7 +168,7 @@ class WorkerPool:
     def ask(self, question: Sequence[object], seconds: float) -> tuple[bool, Any]:
         """Whether an answer came within `seconds`, and the answer; a worker without an answer is killed."""
         with self._free:
-            worker = self._living() or _Worker()
+            worker = self._living() or _Worker(self._kind)
             answered, answer = False, None
             try:
                 answered, answer = worker.ask(question, seconds)
@@ -180,10 +209,10 @@ def _kill_all(workers: list[_Worker]) -> None:
 class _Worker:
     """A worker process. multiprocessing is not used, because it runs the main script again, which may be unguarded."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: WorkerKind) -> None:
         # In a session of its own, so that Ctrl-C reaches only the parent; the worker ends when its input ends.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "computewise.grading.worker"],
+            [sys.executable, "-P", "-m", "computewise.grading.worker", kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -193,7 +222,7 @@ class _Worker:
         )
         if self._heard(_STARTING) != (True, True):
             self.kill()
-            raise RunError("math-verify does not start: reinstall it, or uninstall it to compare answers as text only")
+            raise RunError(_NO_START[kind])
 
     @property
     def pid(self) -> int:

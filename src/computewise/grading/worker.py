@@ -1,8 +1,10 @@
-"""A process that parses LaTeX, so that it can be killed when it hangs: `python -m computewise.grading.worker`.
+"""A process that grades what a model wrote, so that it can be killed: `python -m computewise.grading.worker KIND`.
 
-It answers each line of JSON with one: ``["form", seconds, text]`` with a text or null, ``["equal", seconds, reference,
-answer]`` with true or false. After `seconds` a timer of the kernel ends the process, even if its parent is dead or one
-operation on huge numbers holds the interpreter, which no thread of the process could interrupt.
+It answers each line of JSON, ``[question, seconds, ...]``, with one. Of the kind "math" questions are ``form`` of a
+text, answered by a text or null, and ``equal`` of a reference and an answer. Of the kind "scorer" they are ``gym``, a
+scorer of reasoning-gym, and ``grader``, a method of a grader that is not ours; an exception of theirs is answered by
+``{"error": TEXT}``. After `seconds` a timer of the kernel ends the process, even if its parent is dead or one operation
+on huge numbers holds the interpreter, which no thread of the process could interrupt.
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 from computewise.grading.normalize import is_number, normalize
+from computewise.registry import reason
 
 WORKER_MEMORY = 2 << 30
 """Bytes of address space: a number that needs more fails to parse, and does not exhaust the machine's memory."""
@@ -24,21 +28,23 @@ _GRACE = 1.0
 """Seconds beyond the limit, so that the parent gives up first."""
 
 
-def serve() -> None:
+def serve(kind: str) -> None:
     """Answer until the input ends, which also happens when the parent dies."""
     with os.fdopen(os.dup(1), "w") as replies:
         os.dup2(2, 1)  # so that text which libraries print is not read as a reply
         _limit_memory()
         logging.disable()  # math-verify warns that its caller is responsible for timeouts
-        import math_verify  # noqa: F401
+        answers = _QUESTIONS[kind]
+        if kind == "math":
+            import math_verify  # noqa: F401
 
-        from computewise.grading.symbolic import form  # noqa: F401
+            from computewise.grading.symbolic import form  # noqa: F401
 
         _reply(replies, True)
         for line in sys.stdin:
-            kind, seconds, *texts = json.loads(line)
+            question, seconds, *given = json.loads(line)
             signal.setitimer(signal.ITIMER_REAL, seconds + _GRACE)
-            _reply(replies, _form(*texts) if kind == "form" else _equal(*texts))
+            _reply(replies, answers[question](*given))
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
@@ -83,5 +89,43 @@ def _form_once(text: str) -> str | None:
     return None if found is None else normalize(found)
 
 
+def _gym(dataset: str, seed: int, index: int, answer: str | None) -> object:
+    """The score of an answer; of None only that the data set is there."""
+    try:
+        made = _made(dataset, seed)
+        return None if answer is None else float(made.score_answer(answer, made[index]))
+    except Exception as error:  # noqa: BLE001 - the scorer is not ours: what it raises is that problem's
+        return {"error": reason(error)}
+
+
+@lru_cache(maxsize=16)
+def _made(dataset: str, seed: int) -> Any:
+    from computewise.tasks.reasoning_gym import made_dataset
+
+    return made_dataset(dataset, seed)
+
+
+def _grader(path: list[str], name: str, method: str, *given: str) -> object:
+    """What a method of the grader of that name returns; `path` is where the asking process finds modules."""
+    sys.path.extend(part for part in path if part not in sys.path)
+    try:
+        return getattr(_loaded(name), method)(*given)
+    except Exception as error:  # noqa: BLE001 - the grader is not ours: what it raises is that problem's
+        return {"error": reason(error)}
+
+
+@lru_cache(maxsize=16)
+def _loaded(name: str) -> Any:
+    from computewise.grading.graders import grader_in_process
+
+    return grader_in_process(name)
+
+
+_QUESTIONS: Mapping[str, Mapping[str, Callable[..., object]]] = {
+    "math": {"form": _form, "equal": _equal},
+    "scorer": {"gym": _gym, "grader": _grader},
+}
+
+
 if __name__ == "__main__":
-    serve()
+    serve(sys.argv[1])

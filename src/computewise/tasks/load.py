@@ -128,8 +128,14 @@ def load_task(spec: TaskSpec) -> LoadedTask:
         _refuse_other_settings(spec, ())
         return ADDED_TASKS[spec.name]
     if spec.name.startswith(PREFIX):
-        _refuse_other_settings(spec, ("delimiter", "instruction"))
-        return gym_task(spec.name.removeprefix(PREFIX), delimiter, spec.instruction)
+        _refuse_other_settings(spec, ("delimiter", "instruction", "allow_code_execution"))
+        return gym_task(
+            spec.name.removeprefix(PREFIX),
+            delimiter,
+            spec.instruction,
+            allow_code_execution=spec.allow_code_execution,
+            strict=True,
+        )
     if spec.name == QUESTION:
         _refuse_other_settings(spec, ("delimiter", "instruction", "grader"))
         grader = find_grader(spec.grader or "math", allow_code_execution=False)
