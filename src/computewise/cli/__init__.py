@@ -7,6 +7,7 @@ import sys
 from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
 
+from computewise.cli._console import say
 from computewise.errors import ComputewiseError
 
 app = App(
@@ -37,8 +38,8 @@ def main() -> None:
     try:
         app(exit_on_error=False, print_error=False)
     except (CycloptsError, ComputewiseError) as error:
-        print(f"computewise: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"computewise: {' '.join(str(error).split())}", stderr=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("computewise: interrupted; what is recorded is kept", file=sys.stderr)
+        say("computewise: interrupted; what is recorded is kept", stderr=True)
         sys.exit(130)

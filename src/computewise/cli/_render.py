@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from computewise.cli._console import open_console
 from computewise.controller.controller import Controller, read_controller
 from computewise.controller.file import controller_path
 from computewise.controller.solve import solve_adaptively, why
@@ -252,7 +251,7 @@ def _draws_worth(solved: Result, fitted: Controller, spent: float | None) -> flo
 
 
 def _show(problem: Problem, solved: Result, fitted: Controller, price: float, spent: float | None) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = open_console(width=120)
     table = Table(title=problem.prompt, title_style="bold")
     table.add_column("", no_wrap=True)
     for column in ("why", "drawn: answer (value)", "leader then"):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
+from computewise.cli._console import say
 from computewise.cli._flags import DEFAULTS, ServerFlags, TaskFlags
 from computewise.core import LARGE, MODEL, Role
 from computewise.costs import Prices
@@ -101,7 +101,7 @@ def print_spending(report: SpendReport) -> None:
         line += f", {report.saved.completion_tokens:,} more taken from the cache"
     if seen.said and abs(seen.said - seen.counted) > DEVIATION * seen.counted:
         line += f"; the server reports {seen.said:,}"
-    print(line, file=sys.stderr)
+    say(line, stderr=True)
 
 
 def default_cache() -> Path:

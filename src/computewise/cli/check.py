@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
 
+from computewise.cli._console import open_console, say
 from computewise.cli._flags import SERVER, TASK, ServedFlags, ServerFlags, TaskFlags, with_setup, write_setup
 from computewise.cli._setup import server_setup
 from computewise.errors import RunError, UsageError
@@ -64,11 +63,11 @@ def check(
     else:
         _show(found, verifier)
         if save is not None:
-            print(f"written to {save}: computewise solve QUESTION --setup {save}")
+            say(f"written to {save}: computewise solve QUESTION --setup {save}")
     for label, flag in spec.unknown_sizes().items():
-        print(
+        say(
             f"computewise: the number of parameters of {label} is unknown: FLOPs are counted with {flag} 7e9",
-            file=sys.stderr,
+            stderr=True,
         )
 
 
@@ -88,22 +87,22 @@ def _write(path: Path, text: str) -> None:
 
 def _show(served: ServerModelSpec, verifier: str | None) -> None:
     found = served.capabilities
-    console = Console()
+    console = open_console()
     version = f" {found.version}" if found.version else ""
-    console.print(f"{served.model} at {served.base_url}: {found.server}{version}", markup=False, highlight=False)
+    console.print(f"{served.model} at {served.base_url}: {found.server}{version}")
     table = Table(show_header=False, box=None)
     for name, value in _facts(served, found).items():
         table.add_row(name, value)
     console.print(table)
     if verifier is not None:
-        console.print(f"verifier {verifier}: it tells a right solution from a wrong one", markup=False, highlight=False)
-    console.print(f"rung {found.rung}: {RUNGS[found.rung]}", style="bold", highlight=False)
+        console.print(f"verifier {verifier}: it tells a right solution from a wrong one")
+    console.print(f"rung {found.rung}: {RUNGS[found.rung]}", style="bold")
     strategies = found.strategies()
     allowed = [name for name, why in strategies.items() if why is None]
     refused = [name for name, why in strategies.items() if why is not None]
-    console.print(f"allowed: {', '.join(allowed)}", highlight=False)
+    console.print(f"allowed: {', '.join(allowed)}")
     if refused:
-        console.print(f"refused: {', '.join(refused)}: {found.why_no_steps}", style="yellow", highlight=False)
+        console.print(f"refused: {', '.join(refused)}: {found.why_no_steps}", style="yellow")
 
 
 def _facts(served: ServerModelSpec, found: Capabilities) -> dict[str, str]:

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from computewise.cli._console import open_console, say
 from computewise.errors import UsageError
 from computewise.models.embedded.engine import one_thread
 from computewise.report.replay_page import write_replay_report
@@ -104,19 +104,19 @@ def replay(
         seed=seed,
     )
     if sys.stderr.isatty():
-        with Console(stderr=True).status("reading") as status:
+        with open_console(stderr=True).status("reading") as status:
             summary = run_replay(config, out, watch=status.update)
     else:
         summary = run_replay(config, out)
     _print(summary, model)
     page = write_replay_report(out)
-    Console(width=None if sys.stdout.isatty() else 140).print(f"report: {page}", soft_wrap=True, markup=False)
+    say(f"report: {page}")
 
 
 def _print(summary: dict[str, Any], model: str | None) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = open_console(width=140)
     for finding in summary["findings"]:
-        console.print(f"{finding['file']}: {finding['text']}", style="yellow", markup=False)
+        console.print(f"{finding['file']}: {finding['text']}", style="yellow")
     unit = "" if summary["cost"] == "samples" else f", mean {summary['cost']}"
     table = Table(
         title=f"{summary['problems']['evaluate']} problems: accuracy in %, 95 % interval, mean samples{unit}",
@@ -128,10 +128,10 @@ def _print(summary: dict[str, Any], model: str | None) -> None:
         table.add_row(f"{points[0]['budget']:g}", *(_cell(point, summary["cost"]) for point in points))
     console.print(table)
     console.print(_rules(summary))
-    console.print(summary["sentence"], markup=False)
+    console.print(summary["sentence"])
     if model is None:
         text = "controller.json names no model: solve and serve need --model NAME and --verifier NAME|none here."
-        console.print(text, markup=False)
+        console.print(text)
 
 
 def _rules(summary: dict[str, Any]) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from computewise.cli._console import say
 from computewise.cli.study import show_outcome
 from computewise.export import export_run
 from computewise.export.weights import export_gguf, export_hf
@@ -31,7 +32,7 @@ def merge(*runs: Path, out: Path) -> None:
 
     """
     count = merge_shards(runs, out)
-    print(f"{out}: {count} records of {len(runs)} shards")
+    say(f"{out}: {count} records of {len(runs)} shards")
     config = read_config(out)
     source = spec_from_config(config) if "models" in config else EmbeddedSpec(str(config["task"]))
     outcome = run_study(restore_config(config), out, source=source, resume=True, progress=lambda *_: None)
@@ -60,11 +61,11 @@ def export(what: str, *, format: Format, out: Path | None = None) -> None:
     """
     out = out or Path("exports") / f"{Path(what).name.removesuffix('.safetensors')}{ENDINGS[format]}"
     if format == "hf":
-        print(export_hf(what, out))
+        say(str(export_hf(what, out)))
     elif format == "gguf":
-        print(export_gguf(what, out))
+        say(str(export_gguf(what, out)))
     else:
-        print(export_run(Path(what), format, out))
+        say(str(export_run(Path(what), format, out)))
 
 
 def report(run: Path = Path("runs/study")) -> None:
@@ -76,4 +77,4 @@ def report(run: Path = Path("runs/study")) -> None:
         The run directory of a study.
 
     """
-    print(write_report(run))
+    say(str(write_report(run)))

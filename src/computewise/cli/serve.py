@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from computewise.cli._console import say
 from computewise.cli._flags import DEFAULTS, SERVER, TASK, ServedFlags, ServerFlags, TaskFlags, with_setup
 from computewise.cli._setup import notes, server_setup
 from computewise.errors import UsageError
@@ -95,9 +95,7 @@ def serve(
                     f"computewise: serving {backend.models[0]} {how} at http://{where}/v1, watched at http://{where}/"
                 )
                 lines = "\n".join([text, *(f"computewise: {hint}" for hint in hints)])
-                await serve_until_told(
-                    application(backend, settings), listening, lambda: print(lines, file=sys.stderr, flush=True)
-                )
+                await serve_until_told(application(backend, settings), listening, lambda: say(lines, stderr=True))
 
         asyncio.run(run())
 

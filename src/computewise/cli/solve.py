@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.live import Live
 from rich.tree import Tree
 
+from computewise.cli._console import open_console, say
 from computewise.cli._flags import SERVER, TASK, ServedFlags, ServerFlags, TaskFlags, with_setup
 from computewise.cli._render import Request, draw, draw_attempts, shown_flops, solve_by_policy
 from computewise.cli._setup import NO_VERIFIER, embedded_setup, notes, server_setup
@@ -114,7 +114,7 @@ def solve(
         assert built is not None
         _solve_by_strategy(question, built, spec, select, budget, seed, as_json=as_json)
     for hint in hints:
-        print(f"computewise: {hint}", file=sys.stderr)
+        say(f"computewise: {hint}", stderr=True)
 
 
 def _check_policy_flags(
@@ -218,7 +218,7 @@ def _plain(problem: Problem, result: Result, strategy: Strategy, spent: Flops | 
 
 
 def _show(problem: Problem, result: Result, strategy: Strategy, spent: Flops | None) -> None:
-    console = Console()
+    console = open_console()
     console.print(_picture(problem, result.tree, result.chosen, coloured=console.color_system is not None))
     known = problem.answer
     verdict = "" if known is None else "  (right)" if result.answer == known else f"  (wrong: {known})"

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.prompt import Confirm
 from rich.table import Table
 
+from computewise.cli._console import open_console, say
 from computewise.cli._flags import SERVER, TASK, ServerFlags, TaskFlags, with_setup
 from computewise.cli._setup import CHOICES, NO_VERIFIER, embedded_setup, server_setup
 from computewise.core import LARGE
@@ -69,18 +70,16 @@ def study(
     source = _source(serving, problem_set)
     part = None if shard is None else parse_shard(shard)
     executor = _executor(source, workers, ray)
-    console = Console(stderr=True)
+    console = open_console(stderr=True)
     for finding in source.task().warnings if isinstance(source, ServerSpec) else ():
-        console.print(finding, style="yellow", markup=False, highlight=False)
+        console.print(finding, style="yellow")
     approve = _approval(source, console, yes=yes) if isinstance(source, ServerSpec) else None
     with _progress(console) as progress:
         settings: dict[str, Any] = {"executor": executor, "resume": resume, "progress": progress, "approve": approve}
         try:
             if part is not None:
                 count = run_shard(config, out, part, source=source, **settings)
-                print(
-                    f"{out}: {count} records of shard {part}; all shards together: computewise merge DIR... --out OUT"
-                )
+                say(f"{out}: {count} records of shard {part}; all shards together: computewise merge DIR... --out OUT")
                 return
             outcome = run_study(config, out, source=source, **settings)
         except KeyboardInterrupt:
@@ -93,7 +92,7 @@ def _approval(source: ServerSpec, console: Console, *, yes: bool) -> Approve:
     """Say what the study will cost and, in a terminal, ask before it starts."""
 
     def approve(missing: Sequence[Job]) -> None:
-        console.print(f"this study: {estimate(missing, source)}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"this study: {estimate(missing, source)}", soft_wrap=True)
         if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
             return
         if not Confirm.ask("start?", console=console, default=False):
@@ -133,7 +132,7 @@ def _progress(console: Console) -> Iterator[ProgressCall]:
             return
         said = now
         left = duration((total - done) * (now - begun) / (done - before))
-        console.print(f"{done:,} of {total:,} runs ({done / total:.0%}), {left} left", markup=False, highlight=False)
+        console.print(f"{done:,} of {total:,} runs ({done / total:.0%}), {left} left")
 
     yield line
 
@@ -174,7 +173,7 @@ def show_outcome(outcome: StudyResult, out: Path) -> None:
         table.add_column(f"N = {budget}", justify="right")
     for name, rows in outcome.headline().items():
         table.add_row(name, *(_cell(rows.get(budget)) for budget in budgets))
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = open_console(width=140)
     console.print(table)
     if summary["large"]:
         console.print(f"{summary['models'][LARGE]['label']}, greedy: {_cell(summary['large'])}")
@@ -182,7 +181,7 @@ def show_outcome(outcome: StudyResult, out: Path) -> None:
         console.print(sentence)
     if summary["failed"]:
         console.print(f"{len(summary['failed'])} runs failed and their problems were left out: see summary.json")
-    console.print(f"report: {write_report(out)}", soft_wrap=True)
+    say(f"report: {write_report(out)}")
 
 
 def _cell(row: dict[str, object] | None) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from pathlib import Path
 from typing import Literal
 
+from computewise.cli._console import say
 from computewise.errors import UsageError
 from computewise.strategies._common import at_least_one
 
@@ -39,7 +39,5 @@ def train(
     from computewise.training.session import train_by_name
 
     directory = out / name
-    card = train_by_name(
-        name, directory, threads=threads, workers=workers, log=lambda line: print(line, file=sys.stderr)
-    )
-    print(card)
+    card = train_by_name(name, directory, threads=threads, workers=workers, log=lambda line: say(line, stderr=True))
+    say(str(card))
