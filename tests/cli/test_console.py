@@ -23,7 +23,6 @@ TRICKS = (
     ":smile:",
     "[0,a]\\cup[b,1]",
     "\x1b[31mred\x1b[0m",
-    "a\rb",
     "\u202eabc",
     "[link=x]y",
 )

@@ -1,9 +1,9 @@
 """A process that grades what a model wrote, so that it can be killed: `python -m computewise.grading.worker KIND`.
 
 It answers each line of JSON, ``[question, seconds, ...]``, with one. Of the kind "math" questions are ``form`` of a
-text, answered by a text or null, and ``equal`` of a reference and an answer. Of the kind "scorer" they are ``gym``, a
-scorer of reasoning-gym, and ``grader``, a method of a grader that is not ours; an exception of theirs is answered by
-``{"error": TEXT}``. After `seconds` a timer of the kernel ends the process, even if its parent is dead or one operation
+text, answered by a text or null, and ``equal`` of a reference and an answer. Of the kind "scorer" they are ``call`` of
+a function that uses a scorer, and ``grader``, a method of a grader that is not ours; an exception of theirs is answered
+by ``{"error": TEXT}``. After `seconds` a timer of the kernel ends the process, even if its parent is dead or one operation
 on huge numbers holds the interpreter, which no thread of the process could interrupt.
 """
 
@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import Any
 
 from computewise.grading.normalize import is_number, normalize
-from computewise.registry import reason
+from computewise.registry import import_object, reason
 
 WORKER_MEMORY = 2 << 30
 """Bytes of address space: a number that needs more fails to parse, and does not exhaust the machine's memory."""
@@ -89,20 +89,12 @@ def _form_once(text: str) -> str | None:
     return None if found is None else normalize(found)
 
 
-def _gym(dataset: str, seed: int, index: int, answer: str | None) -> object:
-    """The score of an answer; of None only that the data set is there."""
+def _call(function: str, *given: object) -> object:
+    """What a function of this package returns, ``module:function``, that hands the answer to code that is not ours."""
     try:
-        made = _made(dataset, seed)
-        return None if answer is None else float(made.score_answer(answer, made[index]))
+        return import_object(function, "scorer")(*given)
     except Exception as error:  # noqa: BLE001 - the scorer is not ours: what it raises is that problem's
         return {"error": reason(error)}
-
-
-@lru_cache(maxsize=16)
-def _made(dataset: str, seed: int) -> Any:
-    from computewise.tasks.reasoning_gym import made_dataset
-
-    return made_dataset(dataset, seed)
 
 
 def _grader(path: list[str], name: str, method: str, *given: str) -> object:
@@ -123,7 +115,7 @@ def _loaded(name: str) -> Any:
 
 _QUESTIONS: Mapping[str, Mapping[str, Callable[..., object]]] = {
     "math": {"form": _form, "equal": _equal},
-    "scorer": {"gym": _gym, "grader": _grader},
+    "scorer": {"call": _call, "grader": _grader},
 }
 
 

@@ -61,7 +61,7 @@ class GymTask:
             raise ProblemError(_refusal(self.name, how))
         _, seed, index = problem.id.rsplit("/", 2)
         try:
-            score = ask_scorer(("gym", self.dataset, int(seed), int(index), answer))
+            score = ask_scorer(("call", f"{__name__}:score", self.dataset, int(seed), int(index), answer))
         except ProblemError as error:
             raise ProblemError(f"the scorer of {self.name} failed: {error}") from None
         return score is not None and score >= 1
@@ -87,6 +87,12 @@ class GymTask:
 def _reference(entry: dict[str, Any]) -> str | None:
     answer = entry["answer"]
     return None if answer is None else str(answer)
+
+
+def score(dataset: str, seed: int, index: int, answer: str) -> float:
+    """In a worker: reasoning-gym's score of an answer."""
+    made = made_dataset(dataset, seed)
+    return float(made.score_answer(answer, made[index]))
 
 
 @lru_cache(maxsize=16)
