@@ -44,6 +44,16 @@ CHATS = {
     "the assistant goes on": f'"messages":[{TURN},{{"role":"assistant","content":"It is"}}]',
     "an unknown role": '"messages":[{"role":"critic","content":"8+9"}]',
     "a prediction": f'"messages":[{TURN}],"prediction":{{"type":"content","content":"17"}}',
+    "no bound, and a tool": f'"messages":[{TURN}],"tools":[{{}}],"max_tokens":-1,"user":17',
+    "no tokens": f'"messages":[{TURN}],"max_tokens":0',
+    "a temperature that is none": f'"messages":[{TURN}],"temperature":"warm"',
+    "an effort of another provider": f'"messages":[{TURN}],"reasoning_effort":"default"',
+    "no turns": '"messages":[]',
+    "turns of another form": '"messages":{"a":[{}]}',
+    "numbers as texts": f'"messages":[{TURN}],"n":"1","max_tokens":"5","seed":"x"',
+    "a part to cache": '"messages":[{"role":"user","content":[{"type":"text","text":"8+9","cache_control":{}},'
+    '{"type":"text","text":"?","cache_control":{"type":"ephemeral"}}]}]',
+    "a choice": f'"messages":[{TURN}],"structured_outputs":{{"choice":["a"]}}',
     "sound": f'"messages":[{TURN}],"modalities":["text","audio"],"audio":{{"voice":"a","format":"wav"}}',
 }
 COMPLETED = {
@@ -53,6 +63,9 @@ COMPLETED = {
     "the best of some": '"prompt":"1 + 1","best_of":4',
     "a suffix": '"prompt":"1 + 1","suffix":"."',
     "log-probabilities": '"prompt":"1 + 1","logprobs":3',
+    "log-probabilities of what is sampled": '"prompt":"1 + 1","logprobs":0',
+    "a likelihood": '"prompt":"1 + 1","echo":true,"max_tokens":0,"logprobs":1',
+    "no prompt": '"prompts":[]',
 }
 ODD = (
     ' {\n\t"model" : "%s", "unheard": [1.0, 1e3, -0.0, 12345678901234567890],\r\n'
@@ -221,6 +234,69 @@ async def test_what_is_said_to_this_server_alone_is_taken_out(site: Site, upstre
     turns = [{"role": "user", "content": SUM}]
     assert upstream.received[0].body == {"model": MODEL, "messages": turns, **fields}
     assert list(upstream.received[0].body) == ["model", "messages", *fields]
+
+
+async def test_beside_what_is_taken_out_every_value_keeps_its_bytes(site: Site, upstream: Upstream) -> None:
+    kept = (ODD % (MODEL, CHATS["tools"], "false")).rstrip().removesuffix("}")
+    await sent(site, CHAT, f'{kept}, "computewise": {{"strategy": "none"}}}}'.encode())
+    raw = upstream.received[0].raw
+    for part in (b"[1.0, 1e3, -0.0, 12345678901234567890]", b'"\\u00e9\\/\\ud83d\\ude00', b'"type":"function"'):
+        assert part in raw
+    assert b"computewise" not in raw
+
+
+BOUNDS = [
+    ({}, {"max_tokens": 20}),
+    ({"max_tokens": 50}, {"max_tokens": 20}),
+    ({"max_tokens": 5}, {"max_tokens": 5}),
+    ({"max_tokens": 0}, {"max_tokens": 0}),
+    ({"max_tokens": -1, "max_completion_tokens": 7}, {"max_tokens": 20, "max_completion_tokens": 7}),
+    ({"max_tokens": "many", "n": "several"}, {"max_tokens": 20}),
+    ({"max_tokens": None, "n": 4}, {"max_tokens": 5}),
+    ({"n": 2.0, "n_predict": 64}, {"n_predict": 10}),
+    ({"n": [], "best_of": 5}, {"max_tokens": 4}),
+    ({"prompt": ["a", "b"], "n": 2}, {"max_tokens": 5}),
+    ({"prompt": [1, 2, 3]}, {"max_tokens": 20}),
+]
+
+
+@pytest.mark.parametrize(("fields", "bounds"), BOUNDS)
+async def test_a_bound_on_all_tokens_holds_for_what_is_passed_through(
+    site: Site, upstream: Upstream, fields: dict[str, Any], bounds: dict[str, Any]
+) -> None:
+    upstream.script = lambda _: Reply(headers=JSON, body=b"{}")
+    wishes = {"strategy": "none", "max_total_tokens": 20}
+    response = await site.http.post(COMPLETIONS, json={"model": MODEL, **fields, "computewise": wishes})
+    assert response.status_code == 200
+    assert upstream.received[0].body == {"model": MODEL, **fields, **bounds}
+
+
+async def test_an_answer_has_one_id_and_the_upstreams_is_not_lost(site: Site, upstream: Upstream) -> None:
+    upstream.script = lambda _: Reply(headers={**JSON, "x-request-id": "theirs"}, body=b"{}")
+    response = await site.chat("Hello")
+    trace = await site.trace()
+    assert response.headers.get_list("x-request-id") == [trace["id"]]
+    assert response.headers["x-upstream-request-id"] == "theirs"
+
+
+async def test_a_mark_of_the_byte_order_is_passed_through_too(site: Site, upstream: Upstream) -> None:
+    raw = b"\xef\xbb\xbf" + (ODD % (MODEL, CHATS["tools"], "false")).encode()
+    await sent(site, CHAT, raw)
+    assert upstream.received[0].raw == raw
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/json; charset=utf-8", "application/x-www-form-urlencoded"])
+async def test_the_type_that_a_client_names_does_not_matter(site: Site, upstream: Upstream, kind: str) -> None:
+    raw = (ODD % (MODEL, CHATS["tools"], "false")).encode()
+    await sent(site, CHAT, raw, content_type=kind)
+    assert (upstream.received[0].raw, upstream.received[0].headers["content-type"]) == (raw, "application/json")
+
+
+async def test_a_body_that_is_packed_is_refused_by_its_header(site: Site, upstream: Upstream) -> None:
+    raw = gzip.compress((ODD % (MODEL, CHATS["tools"], "false")).encode())
+    response = await site.http.post(CHAT, content=raw, headers={**JSON, "content-encoding": "gzip"})
+    assert (response.status_code, response.json()["error"]["code"]) == (415, "packed_body")
+    assert not upstream.received
 
 
 async def test_none_behind_the_models_name_passes_through_under_the_models_own(site: Site, upstream: Upstream) -> None:

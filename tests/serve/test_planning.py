@@ -353,6 +353,12 @@ def test_the_policy_asked_for_by_the_name_of_another_model_is_refused() -> None:
         ({"response_format": {"type": "json_object"}}, "given shape"),
         ({"answerable": False}, "does not look as if"),
         ({"computewise": {"strategy": "none"}}, "the client asks for it"),
+        ({"computewise": {"strategy": "none"}, "temperature": "warm", "messages": 5}, "the client asks for it"),
+        ({"best_of": 3}, "best_of"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"reasoning_effort": "default"}, "reasoning_effort"),
+        ({"messages": []}, "messages"),
+        ({"guided_choice": ["a", "b"]}, "given shape"),
     ],
 )
 def test_what_cannot_be_searched_is_passed_through_and_says_why(fields: dict[str, Any], why: str) -> None:
@@ -369,8 +375,12 @@ def test_where_nothing_can_be_passed_on_one_solution_is_sampled() -> None:
 
 
 def test_where_nothing_can_be_passed_on_what_takes_an_upstream_is_refused() -> None:
-    for found, field in ((refused(passes=False, tools=[{}]), "tools"), (refused(passes=False, n=2), "n")):
-        assert (found.param, found.code) == (field, "unsupported_field")
+    needing: list[dict[str, Any]] = [{"tools": [{}]}, {"n": 2}, {"best_of": 2}]
+    for fields in needing:
+        found = refused(passes=False, **fields)
+        assert (found.param, found.code) == (next(iter(fields)), "unsupported_field")
+    found = refused(passes=False, temperature="warm")
+    assert (found.param, found.code) == ("temperature", "invalid_value")
     found = refused("small:none", passes=False)
     assert found.param == "model"
     assert refused(passes=False, computewise={"strategy": "none"}).param == "computewise.strategy"
@@ -389,6 +399,15 @@ def test_whoever_insists_on_the_policy_is_told_what_is_in_its_way(fields: dict[s
     assert refused("small:policy", policy=POLICY, **fields).param == param
 
 
+def test_a_strategy_that_is_named_chooses_in_place_of_the_upstream() -> None:
+    assert fixed("small:best_of_n@2", best_of=8).strategy == BestOfN(2)
+    assert isinstance(chosen("small:policy", policy=POLICY, best_of=8), ByController)
+
+
+def test_any_temperature_is_sampled_at() -> None:
+    assert fixed("small:best_of_n@2", temperature=3).strategy == BestOfN(2)
+
+
 def test_whoever_names_a_strategy_knows_that_answers_compare() -> None:
     assert fixed("small:best_of_n@2", answerable=False).strategy == BestOfN(2)
     assert isinstance(chosen("small:policy", policy=POLICY, answerable=False), ByController)
@@ -404,6 +423,9 @@ def test_whoever_names_a_strategy_knows_that_answers_compare() -> None:
     [
         ("small:best_of_n@4", {"tools": [{}]}, "tools", "unsearchable"),
         ("small:best_of_n@4", {"n": 2}, "n", "unsearchable"),
+        ("small:best_of_n@4", {"max_tokens": 0}, "max_tokens", "invalid_value"),
+        ("small:best_of_n@4", {"temperature": "warm"}, "temperature", "invalid_value"),
+        ("small:best_of_n@4", {"messages": []}, "messages", "invalid_value"),
         ("small:beam_search@4", {"stop": ["."]}, "stop", "unsearchable"),
         ("small:best_of_n@4", {"temperature": 0}, "temperature", "unsearchable"),
         ("small:best_of_n@257", {}, "model", "too_many_generations"),

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from serve_doubles import PROMPT, asked, body
 
 from computewise.models.messages import Message
@@ -61,7 +63,16 @@ def test_text_in_parts_is_text() -> None:
         ([{"content": "a"}], "messages[0].role"),
         ([{"role": ["user"], "content": "a"}], "messages[0].role"),
         ([{"role": "assistant", "content": "a", "tool_calls": [{"id": "b"}]}, user("c")], "messages[0].tool_calls"),
-        ([{"role": "user", "content": "a", "name": "b"}], "messages[0].name"),
+        ([{"role": "user", "content": "a", "name": {"b": 1}}], "messages[0].name"),
+        ([{"role": "user", "content": "a", "reasoning_content": "b"}], "messages[0].reasoning_content"),
+        ([{"role": "user", "content": "a", "cache_control": {"type": "x"}}], "messages[0].cache_control"),
+        (
+            [user([{"type": "text", "text": "a"}, {"type": "text", "text": "b", "cache_control": {"type": "x"}}])],
+            "messages[0].content[1].cache_control",
+        ),
+        ([user([{"type": "refusal", "refusal": "a"}])], "messages[0].content"),
+        ([{"role": "assistant", "content": None, "audio": {"id": "a"}}, user("b")], "messages[0].audio"),
+        ([{"role": "assistant", "content": 5}, user("b")], "messages[0].content"),
         ([user("a"), {"role": "assistant", "content": "b"}], "messages[1].role"),
         ([{"role": "system", "content": "a"}], "messages[0].role"),
     ],
@@ -79,6 +90,55 @@ def test_what_is_empty_in_a_turn_is_not_there() -> None:
 
 
 @pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ({"content": "b", "reasoning_content": "c", "refusal": None, "annotations": [{"type": "url_citation"}]}, "b"),
+        ({"content": "b", "reasoning": "c", "reasoning_details": [{}], "audio": None, "function_call": None}, "b"),
+        ({"content": None, "refusal": "No."}, "No."),
+        ({"content": "", "refusal": "No.", "tool_calls": None}, "No."),
+        ({"content": None}, ""),
+        ({}, ""),
+        ({"content": [{"type": "text", "text": "b", "annotations": [{}]}]}, "b"),
+        ({"content": [{"type": "text", "text": "b"}, {"type": "refusal", "refusal": "No."}]}, "b\nNo."),
+    ],
+)
+def test_an_answer_is_taken_back_as_it_was_given(answer: dict[str, Any], text: str) -> None:
+    found = turns(user("a"), {"role": "assistant", **answer}, user("d"))
+    assert found.turns == (Message("user", "a"), Message("assistant", text), Message("user", "d"))
+
+
+TEXTS = st.none() | st.text(st.characters(codec="utf-8"), max_size=9)
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(
+    content=TEXTS | st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": st.text(max_size=3)}), max_size=2),
+    texts=st.dictionaries(st.sampled_from(["refusal", "reasoning_content", "reasoning", "name"]), TEXTS),
+    lists=st.dictionaries(st.sampled_from(["annotations", "reasoning_details"]), st.none() | st.just([{"a": 1}])),
+    nothing=st.dictionaries(
+        st.sampled_from(["audio", "function_call", "tool_calls", "unheard"]), st.sampled_from([None, []])
+    ),
+)
+def test_whatever_an_answer_is_made_of_it_is_taken_back(
+    content: Any, texts: dict[str, Any], lists: dict[str, Any], nothing: dict[str, Any]
+) -> None:
+    answer = {"role": "assistant", "content": content, **texts, **lists, **nothing}
+    found = turns(user("a"), answer, user("b"))
+    assert found.unsearchable is None
+    text = "\n".join(part["text"] for part in content) if isinstance(content, list) else content
+    assert found.turns[1].content == (text or texts.get("refusal") or "")
+
+
+def test_the_names_of_participants_go_along() -> None:
+    found = turns({"role": "user", "content": "a", "name": "Ann"}, {"role": "assistant", "content": "b"}, user("c"))
+    assert [turn.to_dict() for turn in found.turns] == [
+        {"role": "user", "content": "a", "name": "Ann"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+    ]
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [
         ("tools", [{"type": "function"}]),
@@ -90,7 +150,12 @@ def test_what_is_empty_in_a_turn_is_not_there() -> None:
         ("modalities", ["text", "audio"]),
         ("prediction", {"type": "content"}),
         ("web_search_options", {"x": 1}),
-        ("best_of", 3),
+        ("logprobs", 0),
+        ("logprobs", 5),
+        ("prompt_logprobs", 0),
+        ("top_logprobs", 2),
+        ("return_token_ids", True),
+        ("n", 2.0),
         ("echo", True),
         ("suffix", "x"),
         ("n", 2),
@@ -115,6 +180,11 @@ def test_a_field_that_asks_for_something_else_than_one_text_is_named(field: str,
         ("n", None),
         ("echo", False),
         ("best_of", None),
+        ("best_of", 1),
+        ("top_logprobs", 0),
+        ("function_call", "none"),
+        ("n", 1.0),
+        ("suffix", ""),
     ],
 )
 def test_a_field_that_says_what_holds_anyway_is_no_obstacle(field: str, value: Any) -> None:
@@ -134,11 +204,29 @@ def test_the_lower_of_two_ceilings_counts() -> None:
     assert asked().max_completion_tokens is None
 
 
+def test_numbers_of_another_form_are_read_and_minus_one_is_no_bound() -> None:
+    found = asked(max_tokens=100.0, seed=7.0, n=1.0, temperature=1, computewise={"strategy": "best_of_n", "n": 4.0})
+    assert (found.max_completion_tokens, found.seed, found.temperature, found.options.n) == (100, 7, 1.0, 4)
+    for bounds in ({"max_tokens": -1}, {"max_completion_tokens": -1.0}, {"max_tokens": -1, "max_completion_tokens": 9}):
+        assert asked(**bounds).unsearchable is None
+        assert asked(**bounds).max_completion_tokens == (9 if len(bounds) == 2 else None)
+
+
+def test_a_choice_by_the_upstream_is_not_sent_with_every_sample() -> None:
+    assert asked(best_of=4).best_of
+    assert not asked(best_of=1).best_of
+    assert asked(best_of=4).fields == {}
+
+
 def test_a_text_of_a_given_shape() -> None:
     assert asked(response_format={"type": "json_object"}).shaped
     assert not asked(response_format={"type": "text"}).shaped
     assert not asked(response_format=None).shaped
-    assert not asked(response_format="json").shaped
+    assert not asked(response_format={}).shaped
+    assert asked(response_format="json").shaped
+    assert asked(guided_json={"type": "object"}).shaped == "guided_json"
+    assert asked(structured_outputs={"choice": ["a"]}).shaped == "structured_outputs"
+    assert not asked(guided_regex=None, grammar="").shaped
 
 
 def test_streaming_and_its_usage() -> None:
@@ -168,12 +256,9 @@ def test_a_body_is_kept_byte_for_byte() -> None:
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
-        ({"model": None}, "model"),
-        ({"model": 5}, "model"),
         ({"messages": []}, "messages"),
         ({"messages": "x"}, "messages"),
         ({"messages": ["x"]}, "messages[0]"),
-        ({"temperature": 2.1}, "temperature"),
         ({"temperature": -0.1}, "temperature"),
         ({"temperature": "warm"}, "temperature"),
         ({"seed": 2**63}, "seed"),
@@ -186,8 +271,27 @@ def test_a_body_is_kept_byte_for_byte() -> None:
         ({"stream_options": {"include_usage": "x"}}, "stream_options.include_usage"),
         ({"stop": 5}, "stop"),
         ({"stop": [5]}, "stop[0]"),
-        ({"user": 5}, "user"),
+        ({"stream_options": {"include_usage": True, "continuous_usage_stats": True}}, "stream_options"),
         ({"reasoning_effort": "most"}, "reasoning_effort"),
+        ({"reasoning_effort": "default"}, "reasoning_effort"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"max_tokens": -2}, "max_tokens"),
+    ],
+)
+def test_a_value_that_no_search_can_use_is_named_and_passed_through(changes: dict[str, Any], param: str) -> None:
+    found = read_chat(json.dumps({**body(), **changes}).encode()).unsearchable
+    assert found is not None
+    assert (found.param, found.wrong) == (param, True)
+    assert param in found.why
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"model": None}, "model"),
+        ({"model": 5}, "model"),
+        ({"model": 5, "temperature": "warm"}, "model"),
+        ({"temperature": "warm", "computewise": {"n": 0}}, "computewise.n"),
         ({"computewise": "beam_search"}, "computewise"),
         ({"computewise": {"n": 0}}, "computewise.n"),
         ({"computewise": {"n": True}}, "computewise.n"),
@@ -200,21 +304,25 @@ def test_a_body_is_kept_byte_for_byte() -> None:
         ({"computewise": {"nn": 3}}, "computewise"),
     ],
 )
-def test_every_field_that_is_wrong_is_named(changes: dict[str, Any], param: str) -> None:
+def test_what_is_said_to_this_server_and_is_wrong_is_refused(changes: dict[str, Any], param: str) -> None:
     with pytest.raises(ApiError) as refused:
         read_chat(json.dumps({**body(), **changes}).encode())
     assert (refused.value.status, refused.value.param, refused.value.code) == (400, param, "invalid_value")
     assert param in refused.value.message
 
 
-@pytest.mark.parametrize(
-    ("lacks", "reads"), [("model", read_chat), ("messages", read_chat), ("prompt", read_completion)]
-)
-def test_a_field_that_is_missing_is_named(lacks: str, reads: Any) -> None:
-    held = {"model": "small", "messages": [user("a")], "prompt": "a"}
+@pytest.mark.parametrize("reads", [read_chat, read_completion])
+def test_a_field_that_is_missing_is_named(reads: Any) -> None:
     with pytest.raises(ApiError) as refused:
-        reads(json.dumps({name: value for name, value in held.items() if name != lacks}).encode())
-    assert refused.value.param == lacks
+        reads(b'{"messages":[{"role":"user","content":"a"}],"prompt":"a"}')
+    assert refused.value.param == "model"
+    found = reads(b'{"model":"small"}').unsearchable
+    assert (found.param, found.wrong) == ("messages" if reads is read_chat else "prompt", True)
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_the_body() -> None:
+    raw = b"\xef\xbb\xbf" + json.dumps(body()).encode()
+    assert (read_chat(raw).prompt, read_chat(raw).raw) == (PROMPT, raw)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ What is unforeseen in the application is raised by the transport, and so fails t
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
@@ -292,6 +293,63 @@ def test_a_wrong_type_anywhere(site: Site, path: str, data: st.DataObject) -> No
         body[data.draw(st.sampled_from([*body, *FIELDS]))] = value
     else:
         body["computewise"] |= {data.draw(st.sampled_from([*WISHES, "unheard_of"])): value}
+    check(site.post(path, of(body, site)), path)
+
+
+PARTS = [{"type": "text", "text": "1+2"}]
+WHOLE: dict[str, Any] = {
+    "model": "MODEL",
+    "messages": [
+        {"role": "system", "content": "Be brief.", "name": "a"},
+        {"role": "user", "content": PARTS},
+        {"role": "assistant", "content": None, "refusal": "No.", "reasoning_content": "Hm", "annotations": [{}]},
+        {"role": "user", "content": "1+2"},
+    ],
+    "prompt": "1+2",
+    "stream": False,
+    "stream_options": {"include_usage": True},
+    "temperature": 1.0,
+    "seed": 3,
+    "n": 1,
+    "best_of": 1,
+    "max_tokens": 9,
+    "max_completion_tokens": 9,
+    "logit_bias": {"5": -1},
+    "response_format": {"type": "text"},
+    "logprobs": None,
+    "tools": [],
+    "stop": [],
+    "user": "a",
+    "reasoning_effort": None,
+    "computewise": {"max_total_tokens": 9, "timeout": 9.0},
+}
+
+
+def places(held: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where every value in it stands."""
+    inner = held.items() if isinstance(held, dict) else enumerate(held) if isinstance(held, list) else ()
+    return [*([path] if path else []), *(place for key, value in inner for place in places(value, (*path, key)))]
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+@HARD
+@given(
+    strategy=st.sampled_from(["none", "single", "best_of_n@2", "policy", None]),
+    place=st.sampled_from(places(WHOLE)),
+    value=ANYTHING,
+)
+def test_anything_in_the_place_of_any_value(
+    site: Site, path: str, strategy: str | None, place: tuple[Any, ...], value: Any
+) -> None:
+    """Whether it is searched or passed through."""
+    body = copy.deepcopy(WHOLE)
+    if strategy is not None:
+        body["computewise"]["strategy"] = strategy
+    *outer, last = place
+    held: Any = body
+    for key in outer:
+        held = held[key]
+    held[last] = value
     check(site.post(path, of(body, site)), path)
 
 

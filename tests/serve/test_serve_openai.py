@@ -29,7 +29,7 @@ from openai import (
 from openai.types import Completion, CompletionUsage, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
-from serving import MODEL, PATIENCE, SUM, Reply, Site, Upstream, error, events, serving, site_on
+from serving import CHAT, MODEL, PATIENCE, SUM, Received, Reply, Site, Upstream, error, events, serving, site_on
 
 from computewise.serve.backends import EmbeddedBackend
 
@@ -213,14 +213,44 @@ async def test_usage_shows_what_was_discarded_as_reasoning(both: Place) -> None:
     assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", [MODEL, f"{MODEL}:best_of_n@2"])
+async def test_an_answer_that_is_sent_back_is_searched_behind_as_before(model: str, stream: bool) -> None:
+    def thinking(request: Received) -> Reply:
+        message = {"role": "assistant", "content": r"It is \boxed{17}.", "reasoning_content": "8 and 9"}
+        choices = [{"index": i, "message": message, "finish_reason": "stop"} for i in range(request.body.get("n", 1))]
+        return Reply(body=json.dumps({"choices": choices}).encode())
+
+    upstream = Upstream(script=lambda request: thinking(request) if request.path == CHAT else None)
+    async with behind(upstream) as found:
+        turns: list[Any] = [{"role": "user", "content": SUM}]
+        for _ in range(3):
+            asked: dict[str, Any] = {"model": model, "messages": turns, "stream": stream}
+            if stream:
+                said: dict[str, Any] = {"role": "assistant", "content": "", "reasoning_content": ""}
+                async for chunk in await found.client.chat.completions.create(**asked):
+                    for name, value in chunk.choices[0].delta.model_dump().items():
+                        if isinstance(value, str) and name != "role":
+                            said[name] = (said.get(name) or "") + value
+                searched = bool(chunk.model_extra and "computewise" in chunk.model_extra)
+            else:
+                answer = await found.client.chat.completions.create(**asked)
+                said, searched = answer.choices[0].message.model_dump(), "computewise" in (answer.model_extra or {})
+            assert (searched, said["content"], said["reasoning_content"]) == (True, r"It is \boxed{17}.", "8 and 9")
+            turns += [said, {"role": "user", "content": SUM}]
+    roles = [turn["role"] for turn in upstream.bodies()[-1]["messages"]]
+    assert roles[-5:] == ["user", "assistant", "user", "assistant", "user"]
+    assert all(set(turn) == {"role", "content"} for turn in upstream.bodies()[-1]["messages"])
+
+
 @pytest.mark.parametrize(
     ("fields", "kind", "param", "code"),
     [
         ({"model": "gpt-5"}, NotFoundError, "model", "model_not_found"),
         ({"model": f"{MODEL}:moa"}, NotFoundError, "model", "strategy_not_found"),
-        ({"temperature": 3}, BadRequestError, "temperature", "invalid_value"),
-        ({"messages": []}, BadRequestError, "messages", "invalid_value"),
-        ({"reasoning_effort": "utmost"}, BadRequestError, "reasoning_effort", "invalid_value"),
+        ({"model": f"{MODEL}:single", "temperature": "hot"}, BadRequestError, "temperature", "invalid_value"),
+        ({"model": f"{MODEL}:single", "messages": []}, BadRequestError, "messages", "invalid_value"),
+        ({"model": f"{MODEL}:single", "seed": "x"}, BadRequestError, "seed", "invalid_value"),
         ({"extra_body": {"computewise": {"n": 0}}}, BadRequestError, "computewise.n", "invalid_value"),
         ({"extra_body": {"computewise": {"foo": 1}}}, BadRequestError, "computewise", "invalid_value"),
         (

@@ -21,6 +21,13 @@ class Message(NamedTuple):
 
     role: Literal["system", "user", "assistant"]
     content: str
+    name: str | None = None
+    """The participant's name, where a client gives one."""
+
+    def to_dict(self) -> dict[str, str]:
+        """As servers and templates read it."""
+        named = {} if self.name is None else {"name": self.name}
+        return {"role": self.role, "content": self.content, **named}
 
 
 def conversation(prompt: str, attempts: Sequence[Attempt], instruction: str = "") -> list[Message]:

@@ -145,7 +145,14 @@ class ClientDisconnected(Exception):  # noqa: N818 - a signal, no error
 
 async def read_body(scope: Scope, receive: Receive, largest: int) -> bytes:
     """The whole body; raises `ApiError` as soon as it exceeds `largest` bytes, and `ClientDisconnected`."""
-    said = dict(scope["headers"]).get(b"content-length", b"")
+    headers = dict(scope["headers"])
+    if (packed := headers.get(b"content-encoding", b"identity").lower()) not in (b"", b"identity"):
+        raise ApiError(
+            f"the body is packed (content-encoding: {packed.decode('latin-1')[:40]}): send it as it is",
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            code="packed_body",
+        )
+    said = headers.get(b"content-length", b"")
     if said.isdigit() and (len(said) > _DIGITS or int(said) > largest):
         raise _too_large(largest)
     parts, held = [], 0

@@ -172,7 +172,7 @@ class EmbeddedBackend:
             if value is False or value in ([], {}, ""):
                 continue
             if name not in _WITHOUT_EFFECT and not (name in _DEFAULTS and value == _DEFAULTS[name]):
-                if name == "response_format" and not asked.shaped:
+                if name == "response_format" and asked.shaped is None:
                     continue
                 text = f"the embedded models take no {name[:60]}: that needs an upstream"
                 raise ApiError(text, param=name[:60], code="unsupported_field")

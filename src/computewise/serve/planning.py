@@ -17,6 +17,7 @@ from computewise.selection import Select, find_selection
 from computewise.serve.errors import ApiError
 from computewise.serve.schemas import ChatRequest, ComputewiseOptions
 from computewise.serve.settings import DEFAULT_EFFORT, EXTREMES, ServerSettings
+from computewise.serve.turns import Unsearchable
 from computewise.session import Strategy
 from computewise.strategies import STRATEGIES, make_strategy, parse_settings, strategy_to_dict
 
@@ -143,7 +144,7 @@ def plan_request(
         unsearchable = _unsearchable(asked, strategy, answerable, alone=name.model != next(iter(models)))
         if unsearchable is not None:
             if strategy == POLICY:
-                raise ApiError(unsearchable[1], param=unsearchable[0], code="unsearchable")
+                raise _unsearchable_error(unsearchable, unsearchable.why)
             return _passing(name.model, unsearchable, passes, asked)
         return _by_effort(asked, fitted, settings, must=strategy == POLICY)
     return _fixed(asked, strategy, name, strategies, settings)
@@ -191,28 +192,36 @@ def _strategy(model: str, text: str, param: str, status: HTTPStatus) -> Name:
     return Name(model, strategy, int(size))
 
 
-def _unsearchable(asked: ChatRequest, strategy: str | None, answerable: bool, *, alone: bool) -> tuple[str, str] | None:
+def _unsearchable(asked: ChatRequest, strategy: str | None, answerable: bool, *, alone: bool) -> Unsearchable | None:
     """A field, and why it prevents a search unless the client names a strategy; None if no field does."""
     if asked.unsearchable is not None:
         return asked.unsearchable
+    if asked.best_of and strategy is None:
+        return Unsearchable("best_of", "best_of has the upstream choose: to choose here, name a strategy")
     if alone:
-        return "model", "no strategy is named for this model, and the policy is for another"
-    if asked.shaped:
-        return "response_format", "a text of a given shape has no answer that could be compared"
+        return Unsearchable("model", "no strategy is named for this model, and the policy is for another")
+    if (name := asked.shaped) is not None:
+        return Unsearchable(name, "a text of a given shape has no answer that could be compared")
     if asked.stop:
-        return "stop", "stop ends solutions where steps may end"
+        return Unsearchable("stop", "stop ends solutions where steps may end")
     if asked.temperature == 0:
-        return "temperature", "a temperature of 0 leaves nothing to choose from"
+        return Unsearchable("temperature", "a temperature of 0 leaves nothing to choose from")
     if not answerable and strategy is None:
-        return "messages", "its answer does not look as if it could be compared with others"
+        return Unsearchable("messages", "its answer does not look as if it could be compared with others")
     return None
 
 
-def _passing(model: str, unsearchable: tuple[str, str], passes: bool, asked: ChatRequest) -> Plan:
-    param, why = unsearchable
+def _unsearchable_error(found: Unsearchable, text: str) -> ApiError:
+    return ApiError(text, param=found.param or None, code="invalid_value" if found.wrong else "unsearchable")
+
+
+def _passing(model: str, unsearchable: Unsearchable, passes: bool, asked: ChatRequest) -> Plan:
+    param, why, wrong = unsearchable
     if passes:
         return PassThrough(model, why)
-    if asked.unsearchable is not None:
+    if wrong:
+        raise _unsearchable_error(unsearchable, why)
+    if asked.unsearchable is not None or asked.best_of:
         raise ApiError(f"{why}, and there is no upstream to do that", param=param, code="unsupported_field")
     return FixedStrategy(
         make_strategy("greedy" if asked.temperature == 0 else "single", {}), find_selection("weighted"), 1
@@ -257,10 +266,8 @@ def _mean_cost(policy: StoppingRule, price: float) -> float:
 def _fixed(
     asked: ChatRequest, strategy: str, name: Name, strategies: Mapping[str, str | None], settings: ServerSettings
 ) -> FixedStrategy:
-    if asked.unsearchable is not None:
-        raise ApiError(
-            f"{asked.unsearchable[1]}: leave out the strategy", param=asked.unsearchable[0], code="unsearchable"
-        )
+    if (found := asked.unsearchable) is not None:
+        raise _unsearchable_error(found, found.why if found.wrong else f"{found.why}: leave out the strategy")
     if strategies.get(strategy) is not None:
         raise ApiError(f"{strategy}: {strategies[strategy]}", param=_where(asked.options), code="strategy_unavailable")
     if asked.stop and STRATEGIES[strategy].needs_steps:

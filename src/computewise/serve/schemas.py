@@ -1,16 +1,18 @@
-"""Parse a client's request, and check it field by field."""
+"""Parse a client's request; the types of what only a search uses are checked, and decide nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from codecs import BOM_UTF8
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeGuard, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Struct
 
 from computewise.models.messages import Message
 from computewise.serve.errors import ApiError
+from computewise.serve.turns import Unsearchable, turns_of
 
 Count = Annotated[int, Meta(ge=1, le=2**53)]
 
@@ -21,10 +23,11 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
-class StreamOptions(Struct, frozen=True):
+class StreamOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """OpenAI's `stream_options`."""
 
     include_usage: bool | None = None
+    include_obfuscation: bool | None = None
 
 
 class ComputewiseOptions(Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,13 +61,13 @@ class Common(Struct, frozen=True):
     model: str
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    temperature: Annotated[float, Meta(ge=0)] | None = None
     seed: Seed | None = None
     n: Count | None = None
     best_of: Count | None = None
     stop: str | list[str] | None = None
     max_tokens: Count | None = None
-    user: str | None = None
+    """Also -1, which means no bound to some servers."""
     computewise: ComputewiseOptions | None = None
 
 
@@ -82,54 +85,7 @@ class CompletionBody(Common, frozen=True, kw_only=True):
     prompt: Any
 
 
-MESSAGE_ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-}
-
-_KNOWN = ("role", "content")
-
-
-def turns_of(messages: Sequence[Mapping[str, Any]]) -> tuple[tuple[Message, ...], tuple[str, str] | None]:
-    """The turns, if the last is the user's and all are text; else none, with the field that prevents it, and why."""
-    turns = []
-    for index, message in enumerate(messages):
-        where = f"messages[{index}]"
-        role = MESSAGE_ROLES.get(str(message.get("role")))
-        if role is None:
-            return (), (
-                f"{where}.role",
-                f"a turn of the role {str(message.get('role'))[:40]!r} can only be passed through",
-            )
-        other = next((name for name, value in message.items() if name not in _KNOWN and value), None)
-        if other is not None:
-            return (), (f"{where}.{other[:40]}", f"a turn with {other[:40]} can only be passed through")
-        text = _text(message.get("content"))
-        if text is None:
-            return (), (f"{where}.content", "a turn that is not text can only be passed through")
-        turns.append(Message(role, text))
-    if turns[-1].role != "user":
-        return (), (f"messages[{len(turns) - 1}].role", "the last turn is not the user's: there is no problem to solve")
-    return tuple(turns), None
-
-
-def _text(content: Any) -> str | None:
-    """The text of a content, which may come in parts; None if a part is no text."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return None
-    parts = [
-        part["text"]
-        for part in content
-        if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
-    ]
-    return "\n".join(parts) if len(parts) == len(content) else None
-
-
-T = TypeVar("T")
+B = TypeVar("B", bound=Common)
 
 Endpoint = Literal["chat", "completions"]
 
@@ -147,6 +103,7 @@ ACTED_ON = frozenset(
         "max_completion_tokens",
         "reasoning_effort",
         "n",
+        "best_of",
         "computewise",
     ]
 )
@@ -166,17 +123,33 @@ UNVOTABLE = [
     "web_search_options",
     "echo",
     "suffix",
+    "prompt_logprobs",
+    "n_probs",
+    "return_token_ids",
+    "return_tokens_as_token_ids",
+    "return_hidden_states",
+    "use_beam_search",
+    "plugins",
 ]
 
 """Fields that ask for more than one text: such answers cannot be put to a vote."""
 
-_SAYING_NOTHING: tuple[Any, ...] = (None, False, [], {}, "", "none", ["text"])
+_SAYING_NOTHING = {
+    "tool_choice": "none",
+    "function_call": "none",
+    "modalities": ["text"],
+    "top_logprobs": 0,
+    "n_probs": 0,
+}
+"""Values with which such a field changes nothing, beside null, false and what is empty; `logprobs` of 0 is a wish."""
 
-"""Values with which such a field changes nothing."""
+SHAPED = ("response_format", "structured_outputs", "grammar", "json_schema", "regex", "ebnf")
+"""Ask for a text of a given format, which holds no gradable answer: it is searched only by a named strategy."""
 
-SHAPED = "response_format"
 
-"""Asks for a text of a given format, which holds no gradable answer: it is searched only by a named strategy."""
+def _asks(name: str, value: Any) -> bool:
+    """Whether a field with this value asks for anything."""
+    return not (value is None or value is False or value in ([], {}, "")) and value != _SAYING_NOTHING.get(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,8 +169,8 @@ class ChatRequest:
     effort: str | None
     fields: Mapping[str, Any]
     options: ComputewiseOptions
-    unsearchable: tuple[str, str] | None
-    """A field, and why the request cannot be searched with it; it can only be passed through."""
+    unsearchable: Unsearchable | None
+    """Why the request can only be passed through; None where it can be searched."""
 
     @property
     def prompt(self) -> str:
@@ -215,36 +188,51 @@ class ChatRequest:
         return bool(self.body.get("stop"))
 
     @property
-    def shaped(self) -> bool:
-        """Whether it asks for a text of a given format."""
-        held = self.body.get(SHAPED)
-        return isinstance(held, dict) and held.get("type", "text") != "text"
+    def shaped(self) -> str | None:
+        """The field that asks for a text of a given format."""
+        found = (name for name in self.body if name in SHAPED or name.startswith("guided_"))
+        return next((name for name in found if _shapes(self.body[name])), None)
+
+    @property
+    def best_of(self) -> bool:
+        """Whether the upstream shall choose among several samples."""
+        return more_than_one(self.body.get("best_of"))
+
+
+def _shapes(value: Any) -> bool:
+    """Whether a format is given; a text of any form is none."""
+    return value.get("type", "") != "text" if isinstance(value, dict) and value else _asks("", value)
+
+
+def more_than_one(value: Any) -> TypeGuard[float]:
+    """Whether a number of answers is above one; what is no number is none."""
+    return isinstance(value, int | float) and value > 1
 
 
 def read_chat(raw: bytes) -> ChatRequest:
     """The request in a body of POST /v1/chat/completions; raises `ApiError`, with the field."""
     held = _json(raw)
-    body = _convert(held, ChatBody)
-    unvotable, turns = _unvotable(held), tuple[Message, ...]()
-    if unvotable is None:
-        turns, unvotable = turns_of(body.messages)
+    body, unsearchable = _convert(held, ChatBody)
+    unsearchable, turns = unsearchable or _unvotable(held), tuple[Message, ...]()
+    if unsearchable is None:
+        turns, unsearchable = turns_of(body.messages)
     shown = [bound for bound in (body.max_completion_tokens, body.max_tokens) if bound is not None]
-    return _asked("chat", raw, held, body, turns, unvotable, min(shown, default=None), body.reasoning_effort)
+    return _asked("chat", raw, held, body, turns, unsearchable, min(shown, default=None), body.reasoning_effort)
 
 
 def read_completion(raw: bytes) -> ChatRequest:
     """The request in a body of POST /v1/completions, whose prompt is continued as it is; raises `ApiError`."""
     held = _json(raw)
-    body = _convert(held, CompletionBody)
-    unvotable, turns = _unvotable(held), tuple[Message, ...]()
+    body, unsearchable = _convert(held, CompletionBody)
+    unsearchable, turns = unsearchable or _unvotable(held), tuple[Message, ...]()
     prompt = body.prompt
     if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
         prompt = prompt[0]
     if isinstance(prompt, str):
         turns = (Message("user", prompt),)
-    elif unvotable is None:
-        unvotable = "prompt", "prompts of tokens, or several at a time, can only be passed through"
-    return _asked("completions", raw, held, body, turns, unvotable, body.max_tokens, None)
+    elif unsearchable is None:
+        unsearchable = Unsearchable("prompt", "prompts of tokens, or several at a time, can only be passed through")
+    return _asked("completions", raw, held, body, turns, unsearchable, body.max_tokens, None)
 
 
 def _asked(
@@ -253,7 +241,7 @@ def _asked(
     held: dict[str, Any],
     body: Common,
     turns: tuple[Message, ...],
-    unvotable: tuple[str, str] | None,
+    unsearchable: Unsearchable | None,
     most_shown: int | None,
     effort: str | None,
 ) -> ChatRequest:
@@ -262,7 +250,7 @@ def _asked(
         raw=raw,
         body=held,
         model=body.model,
-        turns=turns if unvotable is None else (),
+        turns=turns if unsearchable is None else (),
         stream=bool(body.stream),
         include_usage=bool(body.stream_options and body.stream_options.include_usage),
         temperature=body.temperature,
@@ -271,22 +259,20 @@ def _asked(
         effort=effort,
         fields={name: value for name, value in held.items() if name not in ACTED_ON and value is not None},
         options=body.computewise or ComputewiseOptions(),
-        unsearchable=unvotable,
+        unsearchable=unsearchable,
     )
 
 
-def _unvotable(held: Mapping[str, Any]) -> tuple[str, str] | None:
-    if (held.get("n") or 1) > 1:
-        return "n", "n asks for several answers, a search gives one"
-    if (held.get("best_of") or 1) > 1:
-        return "best_of", "best_of has the upstream choose: to choose here, name a strategy"
-    name = next((one for one in UNVOTABLE if held.get(one) not in _SAYING_NOTHING), None)
-    return None if name is None else (name, f"{name} cannot be put to a vote of samples")
+def _unvotable(held: Mapping[str, Any]) -> Unsearchable | None:
+    if more_than_one(held.get("n")):
+        return Unsearchable("n", "n asks for several answers, a search gives one")
+    name = next((one for one in UNVOTABLE if _asks(one, held.get(one))), None)
+    return None if name is None else Unsearchable(name, f"{name} cannot be put to a vote of samples")
 
 
 def _json(raw: bytes) -> dict[str, Any]:
     try:
-        held = msgspec.json.decode(raw)
+        held = msgspec.json.decode(raw.removeprefix(BOM_UTF8))
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ApiError(f"the body is no JSON: {' '.join(str(error).split())}", code="not_json") from None
     if not isinstance(held, dict):
@@ -294,14 +280,54 @@ def _json(raw: bytes) -> dict[str, Any]:
     return held
 
 
-def _convert(held: dict[str, Any], kind: type[T]) -> T:
+class _Addressed(Struct, frozen=True):
+    """What every request needs: which model, and how it is to be answered."""
+
+    model: str
+    computewise: ComputewiseOptions | None = None
+
+
+_WHOLE = ("n", "best_of", "seed", "max_tokens", "max_completion_tokens")
+_BOUNDS = ("max_tokens", "max_completion_tokens")
+_UNBOUNDED = -1
+"""As a number of tokens: no bound, to llama.cpp and LM Studio."""
+
+
+def _convert(held: dict[str, Any], kind: type[B]) -> tuple[B, Unsearchable | None]:
+    """The fields that a search uses, or why it cannot use them; raises `ApiError` where nobody could be asked."""
     try:
-        return msgspec.convert(held, kind)
+        return msgspec.convert(held, kind), None
+    except msgspec.ValidationError:
+        pass
+    tidied = {name: _whole(value) if name in _WHOLE else value for name, value in held.items()}
+    tidied = {name: value for name, value in tidied.items() if name not in _BOUNDS or value != _UNBOUNDED}
+    if isinstance(options := held.get("computewise"), dict):
+        tidied["computewise"] = {name: _whole(value) for name, value in options.items()}
+    try:
+        return msgspec.convert(tidied, kind), None
     except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$")
-        name = path.rstrip("`").lstrip(".") or None
-        if name is None and "required field" in text:
-            name = text.split("`")[1]
-        if name == "reasoning_effort":
-            text += f": allowed are {', '.join(get_args(Effort))}"
-        raise ApiError(f"{name or 'the body'}: {text}", param=name, code="invalid_value") from None
+        name, text = _described(error)
+    try:
+        addressed = msgspec.convert(tidied, _Addressed)
+    except msgspec.ValidationError as error:
+        name, text = _described(error)
+        raise ApiError(text, param=name, code="invalid_value") from None
+    needed: dict[str, Any] = {"messages": [{}]} if kind is ChatBody else {"prompt": None}
+    body = msgspec.convert({"model": addressed.model, **needed}, kind)
+    return msgspec.structs.replace(body, computewise=addressed.computewise), Unsearchable(name, text, wrong=True)
+
+
+def _whole(value: Any) -> Any:
+    """A whole number that is written as a float, such as 100.0, as an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _described(error: msgspec.ValidationError) -> tuple[str, str]:
+    """The field that is wrong, and what is wrong with it."""
+    text, _, path = str(error).partition(" - at `$")
+    name = path.rstrip("`").lstrip(".")
+    if not name and "required field" in text:
+        name = text.split("`")[1]
+    if name == "reasoning_effort":
+        text += f": allowed are {', '.join(get_args(Effort))}"
+    return name, f"{name or 'the body'}: {text}"

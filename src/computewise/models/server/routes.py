@@ -55,7 +55,7 @@ class ChatRoute:
 
     def _body(self, request: Request) -> dict[str, Any]:
         dialect = self._dialect
-        messages: list[dict[str, Any]] = [{"role": one.role, "content": one.content} for one in request.messages]
+        messages: list[dict[str, Any]] = [one.to_dict() for one in request.messages]
         body: dict[str, Any] = {
             "model": self._model,
             "messages": messages,

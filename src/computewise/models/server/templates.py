@@ -91,7 +91,7 @@ class JinjaTemplate:
 
     async def render(self, messages: Sequence[Message]) -> Rendered:
         """See `Template.render`."""
-        plain = [{"role": message.role, "content": message.content} for message in messages]
+        plain = [message.to_dict() for message in messages]
         try:
             return Rendered(self._template.render(messages=plain, add_generation_prompt=True, **self._given))
         except FAILURES as error:
@@ -109,7 +109,7 @@ class LlamaTemplate:
 
     async def render(self, messages: Sequence[Message]) -> Rendered:
         """See `Template.render`."""
-        body = {"messages": [message._asdict() for message in messages], **self._fixed}
+        body = {"messages": [message.to_dict() for message in messages], **self._fixed}
         held = await self._client.post("/apply-template", body)
         if not isinstance(held, dict) or not isinstance(held.get("prompt"), str):
             raise ModelError(f"/apply-template answered no prompt: {str(held)[:200]}")
@@ -130,7 +130,7 @@ class TokenizeTemplate:
         body = {
             **self._fixed,
             "model": self._model,
-            "messages": [message._asdict() for message in messages],
+            "messages": [message.to_dict() for message in messages],
             "add_generation_prompt": True,
         }
         ids = ids_of(await self._client.post("/tokenize", body))
