@@ -30,7 +30,8 @@ class ServerSettings:
     """Requests that may wait; further ones are answered with 429."""
     timeout: float = 600.0
     """Seconds that a request may take, waiting included."""
-    largest_body: int = 8 << 20
+    largest_body: int = 32 << 20
+    """Bytes; a conversation with images has many megabytes."""
     most_generations: int = 256
     """Most solutions that a strategy named by a client may sample."""
     traces: int = 200
