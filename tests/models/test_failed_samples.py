@@ -55,7 +55,7 @@ async def test_turns_before_stand_before_the_problem_in_a_chat() -> None:
     async with served(server) as model:
         await ask(replace(model, before=BEFORE), stop=None)
     (body,) = server.bodies("/v1/chat/completions")
-    assert [(one["role"], one["content"]) for one in body["messages"]] == [*BEFORE, ("user", PROMPT)]
+    assert body["messages"] == [*(turn.to_dict() for turn in BEFORE), {"role": "user", "content": PROMPT}]
 
 
 async def test_turns_before_are_rendered_with_the_problem() -> None:
