@@ -8,7 +8,8 @@ import json
 import os
 import pickle
 import sys
-from functools import partial
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ import pytest
 
 from computewise.core import Problem
 from computewise.errors import ProblemError, RunError, UsageError
-from computewise.grading.processes import ask_scorer
 from computewise.tasks import reasoning_gym
 from computewise.tasks.dataset import DatasetTask, split_of_prompt
 from computewise.tasks.load import TaskSpec, load_task, read_columns
-from computewise.tasks.reasoning_gym import GymTask, evaluation
+from computewise.tasks.reasoning_gym import GymTask, evaluated_by
 
 Row = dict[str, Any]
 SHARED = os.environ.get("COMPUTEWISE_SHARED_DATA")
+needs_gym = pytest.mark.skipif(find_spec("reasoning_gym") is None, reason="needs reasoning-gym, an extra")
 needs_data = pytest.mark.skipif(not SHARED, reason="COMPUTEWISE_SHARED_DATA names no folder of data sets")
 ROWS: list[Row] = [{"problem": f"What is {n}+{n}?", "answer": str(2 * n), "unique_id": f"p{n}"} for n in range(50)]
 
@@ -356,49 +357,117 @@ def test_generated_problems_are_graded_by_their_generator(name: str) -> None:
         assert not task.correct(problem, None)
 
 
-EVALUATING = (
-    *("binary_matrix", "bitwise_arithmetic", "countdown", "intermediate_integration", "n_queens", "number_sorting"),
-    *("polynomial_multiplication", "puzzle24", "simple_integration", "spiral_matrix", "string_insertion"),
-)
+EVALUATING = {
+    *("binary_matrix", "countdown", "intermediate_integration", "n_queens", "polynomial_multiplication"),
+    *("puzzle24", "simple_integration", "spiral_matrix", "string_insertion"),
+}
 """Of reasoning-gym 0.1.25: those whose scorers call eval or SymPy on the answer."""
 
 
+@needs_gym
 def test_scorers_that_evaluate_need_permission() -> None:
-    pytest.importorskip("reasoning_gym", reason="needs reasoning-gym, the extra [reasoning-gym]")
+    from reasoning_gym.factory import DATASETS
+
+    assert {name for name in DATASETS if evaluated_by(name) is not None} == EVALUATING
     for name in EVALUATING:
-        with pytest.raises(
-            UsageError, match=f"the scorer of reasoning_gym:{name} runs answers as Python .*--allow-code"
-        ):
+        said = (
+            f"the scorer of reasoning_gym:{name} runs answers as Python .*, without a sandbox: --allow-code-execution"
+        )
+        with pytest.raises(UsageError, match=said) as error:
             load_task(TaskSpec(f"reasoning_gym:{name}"))
-    for name in ("chain_sum", "game_of_life", "prime_factorization", "boxnet", "sokoban"):
-        assert evaluation(name) is None, name
+        assert "\n" not in str(error.value)
 
 
+@needs_gym
+def test_a_scorer_that_nobody_has_read_needs_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+    from reasoning_gym.factory import DATASETS
+
+    class Reading:
+        def score_answer(self, answer: str, entry: Row) -> float:
+            return float(pytest.approx(answer) == entry["answer"])
+
+    class Imported:
+        def score_answer(self, answer: str, entry: Row) -> float:
+            import hypothesis.strategies
+
+            return float(answer in hypothesis.strategies.__all__)
+
+    class Indirect:
+        def score_answer(self, answer: str, entry: Row) -> float:
+            return self._read(answer)
+
+        def _read(self, answer: str) -> float:
+            return float(getattr(entry_points, "load")(answer))  # noqa: B009
+
+    for number, kind in enumerate((Reading, Imported, Indirect, type("Made", (), {"score_answer": int.__add__}))):
+        monkeypatch.setitem(DATASETS, f"new_{number}", (kind, None, None))
+        assert evaluated_by(f"new_{number}") is not None, kind
+
+
+@needs_gym
 def test_an_answer_is_not_run_without_permission(tmp_path: Path) -> None:
     """Whoever builds the task without asking for permission is refused at each answer."""
-    pytest.importorskip("reasoning_gym", reason="needs reasoning-gym, the extra [reasoning-gym]")
-    task = reasoning_gym.gym_task("spiral_matrix", "x", None)
-    mark = tmp_path / "made"
+    task, mark = reasoning_gym.gym_task("spiral_matrix", "x", None), tmp_path / "made"
     with pytest.raises(ProblemError, match="without a sandbox"):
         task.correct(Problem("spiral_matrix/0/0", "?", None), f"__import__('pathlib').Path({str(mark)!r}).touch()")
     assert not mark.exists()
 
 
-def test_an_answer_that_a_scorer_cannot_read_is_that_problems_failure() -> None:
-    task = gym_task("game_of_life")
+@needs_gym
+@pytest.mark.parametrize(("name", "answer"), [("game_of_life", "{}"), ("boxnet", "42")])
+def test_an_answer_that_a_scorer_cannot_read_is_that_problems_failure(name: str, answer: str) -> None:
+    task = gym_task(name)
     [problem] = task.problems("test", 1, 0)
-    with pytest.raises(ProblemError, match="the scorer of reasoning_gym:game_of_life failed"):
-        task.correct(problem, "{}")
+    with pytest.raises(ProblemError, match=f"the scorer of reasoning_gym:{name} cannot grade '{answer}': ") as error:
+        task.correct(problem, answer)
+    assert "\n" not in str(error.value)
 
 
-def test_an_answer_that_never_ends_is_wrong_and_its_process_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+@needs_gym
+def test_an_answer_that_never_ends_is_killed_and_the_next_is_graded(monkeypatch: pytest.MonkeyPatch) -> None:
     task = gym_task("countdown", allowed=True)
     [problem] = task.problems("test", 1, 0)
-    assert not task.correct(problem, "1")  # the worker has started and imported all it needs
-    monkeypatch.setattr("computewise.tasks.reasoning_gym.ask_scorer", partial(ask_scorer, seconds=0.5))
-    assert not task.correct(problem, "9**9**9**9")
+    monkeypatch.setattr(reasoning_gym, "SCORING_SECONDS", 0.5)
+    with pytest.raises(ProblemError, match=r"cannot grade '9\*\*9\*\*9\*\*9': it took longer than 0\.5 s"):
+        task.correct(problem, "9**9**9**9")
     monkeypatch.undo()
     assert not task.correct(problem, "1")
+
+
+HOSTILE = {
+    "ends its process": "__import__('os')._exit(0)",
+    "raises beyond Exception": "exec('raise SystemExit(0)')",
+    "closes what it can": "__import__('os').closerange(0, 256)",
+    "kills its process": "__import__('os').kill(__import__('os').getpid(), 9)",
+    "writes what it likes": "[__import__('os').write(n, b'1.0\\n1.0\\n') for n in range(3, 20)]",
+    "writes half a line": "__import__('os').write(3, b'1.0')",
+    "asks for memory": "bytearray(1 << 40)",
+}
+
+
+@needs_gym
+def test_an_answer_that_is_evaluated_grades_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = gym_task("spiral_matrix", allowed=True)
+    one, other = task.problems("test", 2, 0)
+    module = "__import__('reasoning_gym.algorithmic.spiral_matrix', fromlist='x')"
+    replaced = f"[setattr({module}.SpiralMatrixDataset, 'score_answer', lambda *given: 1.0), '1'][1]"
+    monkeypatch.setattr(reasoning_gym, "SCORING_SECONDS", 5.0)
+    for what in (*HOSTILE.values(), replaced):
+        try:
+            assert not task.correct(one, what), what
+        except ProblemError as error:
+            assert "cannot grade" in str(error)  # noqa: PT017 - either is right
+        assert not task.correct(other, "wrong")
+        assert other.answer is not None
+        assert task.correct(other, other.answer)
+
+
+@needs_gym
+def test_a_data_set_that_cannot_be_made_is_one_line() -> None:
+    with pytest.raises(UsageError, match="reasoning-gym cannot make its data set composite: AssertionError") as error:
+        gym_task("composite")
+    assert "\n" not in str(error.value)
+    assert gym_task("word_ladder").problems("test", 1, 0)
 
 
 def test_what_is_not_generated_is_refused() -> None:

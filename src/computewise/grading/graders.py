@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Protocol
 
 from computewise.errors import ProblemError, UsageError
 from computewise.grading.equivalence import AnswerEquivalence
+from computewise.grading.evaluation import evaluation
 from computewise.grading.normalize import (
     LONGEST,
     SHORT_ANSWER,
@@ -23,7 +22,7 @@ from computewise.grading.normalize import (
     stated_formula,
     tagged,
 )
-from computewise.grading.processes import ask_scorer, isolation, run_program
+from computewise.grading.processes import ask_worker, isolation, run_program
 from computewise.registry import Registry, import_object, is_reference, reason
 
 
@@ -107,16 +106,13 @@ class MathGrader:
 
 HALF = 0.5
 
-NO_VERDICT = "returned {said}: allowed are a bool, or a number in [0, 1]"
-
 
 @dataclass(frozen=True, slots=True)
 class FunctionGrader:
     """Calls ``function(answer, reference)``, which returns a bool or a number in [0, 1]; a half or more is correct.
 
-    Answers are one vote where their texts are equal, apart from white space at the ends. A function that is named by
-    ``module:function`` or registered by a package runs in a worker process that is killed after `GRADING_SECONDS`; one
-    that is passed as an object runs in this process, in any thread, without a time limit.
+    Answers are one vote where their texts are equal, apart from white space at the ends. The function runs in this
+    process, in any thread, without a time limit; one that has a name is a `WorkerGrader`.
     """
 
     name: str
@@ -136,12 +132,12 @@ class FunctionGrader:
         """The function's result; raises `ProblemError` where it raises or returns another type."""
         try:
             said = self.function(answer, reference)
-        except ProblemError:
-            raise
         except Exception as error:
             raise ProblemError(f"the grader {self.name} failed: {reason(error)}") from error
         if not isinstance(said, (bool, int, float)) or not 0 <= said <= 1:
-            raise ProblemError(f"the grader {self.name} {NO_VERDICT.format(said=f'{said!r:.60}')}")
+            raise ProblemError(
+                f"the grader {self.name} returned {said!r:.60}: allowed are a bool, or a number in [0, 1]"
+            )
         return said >= HALF
 
     def accepts(self, reference: str) -> bool:
@@ -149,7 +145,7 @@ class FunctionGrader:
         return bool(reference.strip()) and self.correct(reference, reference)
 
 
-GRADING_SECONDS = 60.0
+GRADING_SECONDS = 20.0
 """What one call of a grader that is not ours may take."""
 
 
@@ -158,73 +154,99 @@ class WorkerGrader:
     """A grader that is not ours, by a name from which a worker process loads it again.
 
     What a model wrote reaches it in that process alone, which is killed after `GRADING_SECONDS`; its exceptions, and an
-    end without a verdict, are the problem's, as `ProblemError`.
+    end without a verdict, are the problem's, as `ProblemError`. Of a grader that is a function, `answers` finds the
+    answers, in this process.
     """
 
     name: str
     instruction: str
     warnings: tuple[str, ...]
+    answers: FunctionGrader | None = None
 
     def answer(self, solution: str) -> str | None:
         """The final answer that it finds."""
-        found = _in_worker(self.name, "answer", solution)
-        return None if found is None else str(found)
+        if self.answers is not None:
+            return self.answers.answer(solution)
+        found = self._ask("answer", solution)
+        if found is None or isinstance(found, str):
+            return found
+        raise self._no_verdict(found, "a text or None")
 
     def key(self, answer: str) -> str:
         """Its key of the answer."""
-        return str(_in_worker(self.name, "key", answer))
+        found = answer.strip() if self.answers is not None else self._ask("key", answer)
+        if isinstance(found, str):
+            return found
+        raise self._no_verdict(found, "a text")
 
     def correct(self, reference: str, answer: str) -> bool:
         """Whether it finds the answer right."""
-        return bool(_in_worker(self.name, "correct", reference, answer))
+        return self._judged("correct", reference, answer)
 
     def accepts(self, reference: str) -> bool:
         """Whether it accepts the reference."""
-        return bool(_in_worker(self.name, "accepts", reference))
+        return self._judged("accepts", reference)
+
+    def _judged(self, method: str, *given: str) -> bool:
+        found = self._ask(method, *given)
+        if isinstance(found, bool):
+            return found
+        raise self._no_verdict(found, "a bool")
+
+    def _ask(self, *question: str) -> object:
+        try:
+            return ask_worker((f"{__name__}:open_grader", self.name), question, GRADING_SECONDS)
+        except ProblemError as error:
+            said = str(error).removeprefix(f"the grader {self.name} ")
+            raise ProblemError(f"the grader {self.name} {said}") from None
+
+    def _no_verdict(self, said: object, allowed: str) -> ProblemError:
+        return ProblemError(f"the grader {self.name} returned {said!r:.60}: allowed is {allowed}")
 
 
-def _in_worker(name: str, method: str, *given: str) -> Any:
-    try:
-        said = ask_scorer(("grader", [part for part in sys.path if part], name, method, *given), GRADING_SECONDS)
-    except ProblemError as error:
-        raise ProblemError(f"the grader {name} failed: {error}") from None
-    if said is None and method != "answer":
-        raise ProblemError(f"the grader {name} said nothing within {GRADING_SECONDS:g} s, or ended its process")
-    return said
+def open_grader(name: str) -> Callable[..., object]:
+    """The service of a grader, in a worker: a method's name and its arguments."""
+    held = _grader_factory(name, _imported(name))()
+    held = replace(held, name=name) if isinstance(held, FunctionGrader) else held
+
+    def judge(method: str, *given: str) -> object:
+        try:
+            return getattr(held, method)(*given)
+        except ProblemError as error:
+            return {"error": str(error)}
+        except Exception as error:  # noqa: BLE001 - the grader is not ours: what it raises is that problem's
+            return {"error": f"failed: {reason(error)}"}
+
+    return judge
 
 
-def load_function(name: str) -> Grader:
+def load_function(name: str, *, allow_code_execution: bool = False) -> Grader:
     """The grader, or the grader around the function, that ``module:object`` names; raises `UsageError`."""
-    return _apart(name, import_object(name, "grader"))
+    return _apart(name, allow_code_execution)
 
 
-def _apart(name: str, found: Any) -> Grader:
+def _imported(name: str) -> Any:
+    return import_object(name, "grader") if is_reference(name) else GRADERS.imported(name)
+
+
+def _apart(name: str, allowed: bool) -> WorkerGrader:
     """The grader of that name, which a worker process can load too, with its judgements made there."""
-    held = _grader_factory(name, found)()
-    if isinstance(held, FunctionGrader):
-        return replace(held, name=name, function=partial(_in_worker, name, "__call__"))
-    return WorkerGrader(name, held.instruction, tuple(held.warnings))
+    held = permitted(name, _grader_factory(name, _imported(name))(), allowed=allowed)
+    return WorkerGrader(
+        name, held.instruction, tuple(held.warnings), held if isinstance(held, FunctionGrader) else None
+    )
 
 
-def grader_in_process(name: str) -> Any:
-    """In a worker: what a name stands for, with a function as it is under ``__call__``."""
-    found = import_object(name, "grader") if is_reference(name) else GRADERS.imported(name)
-    if isinstance(found, FunctionGrader):
-        return _Called(found.function)
-    if isinstance(found, type) or hasattr(found, "accepts"):
-        return _grader_factory(name, found)()
-    return _Called(found)
-
-
-@dataclass(frozen=True, slots=True)
-class _Called:
-    function: Callable[[str, str], Any]
-
-    def __call__(self, answer: str, reference: str) -> Any:
-        said = self.function(answer, reference)
-        if not isinstance(said, (bool, int, float)):
-            raise ValueError(NO_VERDICT.format(said=f"{said!r:.60}"))
-        return said
+def permitted(name: str, held: Grader, *, allowed: bool) -> Grader:
+    """The grader; raises `UsageError` where its source shows that it evaluates texts, which is not allowed."""
+    judges = (held.function,) if isinstance(held, FunctionGrader) else (held.answer, held.key, held.correct)
+    for judge in () if allowed else judges:
+        if (how := evaluation(judge, type(held))) is not None:
+            raise UsageError(
+                f"the grader {name} may run what the model writes as Python ({how}), without a sandbox: "
+                "allow_code_execution permits it"
+            )
+    return held
 
 
 def _grader_factory(name: str, found: Any) -> Callable[[], Grader]:
@@ -310,12 +332,12 @@ def find_grader(name: str, *, allow_code_execution: bool = False) -> Grader:
     """The grader of that name, built in, registered or ``module:object``; raises `UsageError` for any other."""
     if name == "code":
         return allowed_code_grader(allow_code_execution)
-    if GRADERS.of_a_package(name):
-        return _apart(name, GRADERS.imported(name))
+    if GRADERS.of_a_package(name) or is_reference(name):
+        return _apart(name, allow_code_execution)
+    if name in GRADERS.added:
+        return permitted(name, GRADERS[name](), allowed=allow_code_execution)
     if name in GRADERS:
         return GRADERS[name]()
-    if is_reference(name):
-        return load_function(name)
     raise UsageError(f"unknown grader {name!r}: allowed are {', '.join(GRADERS)} or module:function")
 
 

@@ -14,9 +14,9 @@ import time
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from multiprocessing.connection import wait
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, cast
 
 from computewise.errors import ProblemError, RunError
 
@@ -122,44 +122,44 @@ def isolation() -> tuple[str, ...]:
     return ()
 
 
-_NO_START: dict[WorkerKind, str] = {
-    "math": "math-verify does not start: reinstall it, or uninstall it to compare answers as text only",
-    "scorer": "the process that grades does not start: grade with math, choice or exact instead",
-}
-
-SCORING_SECONDS = 20.0
-"""What one question to a scorer may take, a first import included; an answer that takes longer is not right."""
-
-
-def ask_scorer(question: Sequence[object], seconds: float = SCORING_SECONDS) -> Any:
-    """What code that is not ours says about an answer, asked in a worker process that is killed after `seconds`.
-
-    None where it said nothing in time, or ended its process. Raises `ProblemError` for an exception of that code.
-    """
-    answered, said = _scorers().ask(question, seconds)
-    if isinstance(said, dict):
-        raise ProblemError(said["error"])
-    return said if answered else None
-
-
-@cache
-def _scorers() -> WorkerPool:
-    return WorkerPool(os.cpu_count() or 1, "scorer")
-
-
 _STARTING = 120.0
 
-"""Seconds a worker may take to import SymPy on a busy machine."""
+"""Seconds a worker may take to start on a busy machine: it imports SymPy, reasoning-gym or a module of the user's."""
+
+MOST_WORKERS = 8
+
+MATHEMATICS = "computewise.grading.worker:open_mathematics"
+
+_LONGEST_REPLY = 1 << 20
+
+"""Bytes."""
 
 
-WorkerKind = Literal["math", "scorer"]
+def ask_worker(service: Sequence[str], question: Sequence[object], seconds: float) -> Any:
+    """What code that is not ours says about an answer, asked in a worker process that is killed after `seconds`.
+
+    `service` is ``module:function`` and its arguments, as `computewise.grading.worker` calls it when a worker starts,
+    which does not count. Raises `ProblemError` where that code raised, took longer, or ended its process.
+    """
+    answered, said = _workers(tuple(sys.path), os.getcwd(), *service).ask(question, seconds)
+    if not answered:
+        raise ProblemError(f"it took longer than {seconds:g} s, or ended its process")
+    if isinstance(said, dict):
+        raise ProblemError(str(said.get("error")))
+    return said
+
+
+@lru_cache(maxsize=8)
+def _workers(path: tuple[str, ...], directory: str, *service: str) -> WorkerPool:
+    """Of each service the workers that find the same modules."""
+    return WorkerPool(min(os.cpu_count() or 1, MOST_WORKERS), *service)
 
 
 class WorkerPool:
-    """At most `size` worker processes of a kind, started on demand; any number of threads may share the pool."""
+    """At most `size` worker processes of one service, started on demand; any number of threads may share the pool."""
 
-    def __init__(self, size: int, kind: WorkerKind = "math") -> None:
-        self._kind: WorkerKind = kind
+    def __init__(self, size: int, *service: str) -> None:
+        self._service = service or (MATHEMATICS,)
         self._free = threading.BoundedSemaphore(size)
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
@@ -168,7 +168,7 @@ class WorkerPool:
     def ask(self, question: Sequence[object], seconds: float) -> tuple[bool, Any]:
         """Whether an answer came within `seconds`, and the answer; a worker without an answer is killed."""
         with self._free:
-            worker = self._living() or _Worker(self._kind)
+            worker = self._living() or _Worker(self._service)
             answered, answer = False, None
             try:
                 answered, answer = worker.ask(question, seconds)
@@ -209,10 +209,10 @@ def _kill_all(workers: list[_Worker]) -> None:
 class _Worker:
     """A worker process. multiprocessing is not used, because it runs the main script again, which may be unguarded."""
 
-    def __init__(self, kind: WorkerKind) -> None:
+    def __init__(self, service: Sequence[str]) -> None:
         # In a session of its own, so that Ctrl-C reaches only the parent; the worker ends when its input ends.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "computewise.grading.worker", kind],
+            [sys.executable, "-P", "-m", "computewise.grading.worker", *service],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -220,9 +220,13 @@ class _Worker:
             start_new_session=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
-        if self._heard(_STARTING) != (True, True):
+        answered, said = self._heard(_STARTING)
+        if (answered, said) != (True, True):
             self.kill()
-            raise RunError(_NO_START[kind])
+            if service[0] == MATHEMATICS:
+                raise RunError("math-verify does not start: reinstall it, or uninstall it to compare answers as text")
+            why = said["error"] if isinstance(said, dict) else "it ended while it started"
+            raise RunError(f"the process that grades by {service[1]} does not start: {why}")
 
     @property
     def pid(self) -> int:
@@ -233,9 +237,10 @@ class _Worker:
         return self._process.poll() is None
 
     def ask(self, question: Sequence[object], seconds: float) -> tuple[bool, Any]:
-        kind, *rest = question
+        if wait([self._stdout.fileno()], 0):  # what nobody asked for is no answer to this
+            return False, None
         try:
-            self._stdin.write(json.dumps([kind, seconds, *rest]).encode() + b"\n")
+            self._stdin.write(json.dumps([seconds, *question]).encode() + b"\n")
         except OSError:  # the worker was killed in the meantime
             return False, None
         return self._heard(seconds)
@@ -255,7 +260,23 @@ class _Worker:
         return cast("IO[bytes]", self._process.stdout)
 
     def _heard(self, seconds: float) -> tuple[bool, Any]:
-        if not wait([self._stdout.fileno()], seconds):
-            return False, None
-        line = self._stdout.readline()  # a reply is written in one piece
-        return (True, json.loads(line)) if line.endswith(b"\n") else (False, None)  # else the worker died
+        return read_reply(self._stdout.fileno(), seconds)
+
+
+def read_reply(source: int, seconds: float) -> tuple[bool, Any]:
+    """Whether one line of JSON came within `seconds`, and nothing beside it; and what it says.
+
+    What evaluates an answer may write anything, anywhere, so that nothing is believed of the other end.
+    """
+    heard, until = b"", time.monotonic() + seconds
+    while len(heard) < _LONGEST_REPLY and wait([source], max(0.0, until - time.monotonic())):
+        received = os.read(source, _LONGEST_REPLY)
+        heard += received
+        if not received or received.endswith(b"\n"):
+            break
+    if not heard.endswith(b"\n") or heard.count(b"\n") > 1:
+        return False, None
+    try:
+        return True, json.loads(heard)
+    except (ValueError, RecursionError):
+        return False, None

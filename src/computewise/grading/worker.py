@@ -1,10 +1,9 @@
-"""A process that grades what a model wrote, so that it can be killed: `python -m computewise.grading.worker KIND`.
+"""A process that grades what a model wrote, so that it can be killed: `python -m computewise.grading.worker SERVICE`.
 
-It answers each line of JSON, ``[question, seconds, ...]``, with one. Of the kind "math" questions are ``form`` of a
-text, answered by a text or null, and ``equal`` of a reference and an answer. Of the kind "scorer" they are ``call`` of
-a function that uses a scorer, and ``grader``, a method of a grader that is not ours; an exception of theirs is answered
-by ``{"error": TEXT}``. After `seconds` a timer of the kernel ends the process, even if its parent is dead or one operation
-on huge numbers holds the interpreter, which no thread of the process could interrupt.
+SERVICE is ``module:function``. It is called with the arguments after it, and returns the function that answers
+questions. Each line of JSON, ``[seconds, ...]``, is one question and is answered by one line; an exception of code that
+is not ours is answered by ``{"error": TEXT}``. After `seconds` a timer of the kernel ends the process, even if its
+parent is dead or one operation on huge numbers holds the interpreter, which no thread of the process could interrupt.
 """
 
 from __future__ import annotations
@@ -12,40 +11,51 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, NoReturn
 
+from computewise.errors import ComputewiseError
 from computewise.grading.normalize import is_number, normalize
+from computewise.grading.processes import read_reply
 from computewise.registry import import_object, reason
 
 WORKER_MEMORY = 2 << 30
 """Bytes of address space: a number that needs more fails to parse, and does not exhaust the machine's memory."""
 _GRACE = 1.0
 """Seconds beyond the limit, so that the parent gives up first."""
+_FILE = 16 << 20
+"""Bytes that an answer which is evaluated may write to one file."""
 
 
-def serve(kind: str) -> None:
+def serve(service: str, *given: str) -> None:
     """Answer until the input ends, which also happens when the parent dies."""
-    with os.fdopen(os.dup(1), "w") as replies:
-        os.dup2(2, 1)  # so that text which libraries print is not read as a reply
-        _limit_memory()
+    with os.fdopen(os.dup(1), "w") as replies, os.fdopen(os.dup(0)) as questions:
+        # Neither is in reach of code that prints or reads.
+        os.dup2(2, 1)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         logging.disable()  # math-verify warns that its caller is responsible for timeouts
-        answers = _QUESTIONS[kind]
-        if kind == "math":
-            import math_verify  # noqa: F401
-
-            from computewise.grading.symbolic import form  # noqa: F401
-
+        try:
+            answers = import_object(service, "service")(*given)
+        except Exception as error:  # noqa: BLE001 - a module of the user's may raise anything when it is imported
+            _reply(replies, failure(error))
+            return
         _reply(replies, True)
-        for line in sys.stdin:
-            question, seconds, *given = json.loads(line)
+        for line in questions:
+            seconds, *question = json.loads(line)
             signal.setitimer(signal.ITIMER_REAL, seconds + _GRACE)
-            _reply(replies, answers[question](*given))
+            _reply(replies, answers(*question))
             signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def failure(error: Exception) -> dict[str, str]:
+    """What is answered for an exception: one line."""
+    return {"error": " ".join(str(error).split()) if isinstance(error, ComputewiseError) else reason(error)}
 
 
 def _reply(replies: Any, value: object) -> None:
@@ -53,11 +63,60 @@ def _reply(replies: Any, value: object) -> None:
     replies.flush()
 
 
-def _limit_memory() -> None:
-    with suppress(ImportError, ValueError, OSError):  # not supported on every system
-        import resource
+def limit_memory() -> None:
+    """Let the process take `WORKER_MEMORY` more than it has."""
+    with suppress(ValueError, OSError):  # not supported on every system
+        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (held + WORKER_MEMORY,) * 2)
 
+
+def answer_in_child(seconds: float, function: Callable[[], object]) -> object:
+    """What `function` returns, in a fork of this process that is killed after `seconds` with all that it started.
+
+    What an answer changes by being evaluated, such as a module's functions, ends with the fork: no other answer is
+    graded by it. Where there is no result, ``{"error": TEXT}``.
+    """
+    source, sink = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _answer_as_child(seconds, function, sink)
+    os.close(sink)
+    answered, said = read_reply(source, seconds)
+    os.close(source)
+    for kill in (partial(os.killpg, child), partial(os.kill, child)):
+        with suppress(ProcessLookupError):
+            kill(signal.SIGKILL)
+    os.waitpid(child, 0)
+    return said if answered else {"error": f"it took longer than {seconds:g} s, or ended its process"}
+
+
+def _answer_as_child(seconds: float, function: Callable[[], object], sink: int) -> NoReturn:
+    try:
+        os.setsid()
+        os.dup2(sink, 3)
+        os.closerange(4, 256)  # the pipes to the process that asks
+        signal.setitimer(signal.ITIMER_REAL, seconds + _GRACE)
+        limit_memory()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE, _FILE))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        try:
+            said = function()
+        except Exception as error:  # noqa: BLE001 - what code that is not ours raises is that problem's
+            said = failure(error)
+        os.write(3, json.dumps(said).encode() + b"\n")
+    finally:
+        os._exit(0)
+
+
+def open_mathematics() -> Callable[..., object]:
+    """The service that parses LaTeX: ``form`` of a text is a text or None, ``equal`` of two texts a bool."""
+    with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (WORKER_MEMORY, WORKER_MEMORY))
+    import math_verify  # noqa: F401
+
+    from computewise.grading.symbolic import form  # noqa: F401
+
+    return lambda question, *texts: _form(*texts) if question == "form" else _equal(*texts)
 
 
 @lru_cache(maxsize=4096)
@@ -89,35 +148,5 @@ def _form_once(text: str) -> str | None:
     return None if found is None else normalize(found)
 
 
-def _call(function: str, *given: object) -> object:
-    """What a function of this package returns, ``module:function``, that hands the answer to code that is not ours."""
-    try:
-        return import_object(function, "scorer")(*given)
-    except Exception as error:  # noqa: BLE001 - the scorer is not ours: what it raises is that problem's
-        return {"error": reason(error)}
-
-
-def _grader(path: list[str], name: str, method: str, *given: str) -> object:
-    """What a method of the grader of that name returns; `path` is where the asking process finds modules."""
-    sys.path.extend(part for part in path if part not in sys.path)
-    try:
-        return getattr(_loaded(name), method)(*given)
-    except Exception as error:  # noqa: BLE001 - the grader is not ours: what it raises is that problem's
-        return {"error": reason(error)}
-
-
-@lru_cache(maxsize=16)
-def _loaded(name: str) -> Any:
-    from computewise.grading.graders import grader_in_process
-
-    return grader_in_process(name)
-
-
-_QUESTIONS: Mapping[str, Mapping[str, Callable[..., object]]] = {
-    "math": {"form": _form, "equal": _equal},
-    "scorer": {"call": _call, "grader": _grader},
-}
-
-
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])

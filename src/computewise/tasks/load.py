@@ -137,8 +137,8 @@ def load_task(spec: TaskSpec) -> LoadedTask:
             strict=True,
         )
     if spec.name == QUESTION:
-        _refuse_other_settings(spec, ("delimiter", "instruction", "grader"))
-        grader = find_grader(spec.grader or "math", allow_code_execution=False)
+        _refuse_other_settings(spec, ("delimiter", "instruction", "grader", "allow_code_execution"))
+        grader = find_grader(spec.grader or "math", allow_code_execution=spec.allow_code_execution)
         instruction = grader.instruction if spec.instruction is None else spec.instruction
         return DatasetTask(QUESTION, (), grader, delimiter, instruction, grader.warnings)
     return _read(spec, delimiter)

@@ -6,25 +6,29 @@ that are killed, and those that evaluate only with permission.
 
 from __future__ import annotations
 
-import ast
-import inspect
-import sys
-import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from types import FunctionType, ModuleType
 from typing import Any
 
 from computewise.core import Problem
 from computewise.errors import ProblemError, UsageError
+from computewise.grading.evaluation import evaluation
 from computewise.grading.normalize import SHORT_ANSWER, final_answer
-from computewise.grading.processes import ask_scorer
+from computewise.grading.processes import ask_worker
+from computewise.grading.worker import answer_in_child
+from computewise.registry import reason
 from computewise.tasks.dataset import FILE_SPLITS, split_of_prompt
 
 PREFIX = "reasoning_gym:"
-_SIZE = 1_000_000
+_SIZE = 20_000
+"""What a data set says its size is: some make that many problems at once, and one has no more."""
 _TRIES = 50
 """The most problems generated for each that is wanted: duplicates and those of another split are skipped."""
+SCORING_SECONDS = 10.0
+"""What it may take to score one answer."""
+_MAKING = 120.0
+"""Seconds that making the problem may take beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +55,21 @@ class GymTask:
         return final_answer(solution)
 
     def correct(self, problem: Problem, answer: str | None) -> bool:
-        """Whether reasoning-gym scores the answer with 1, in a process of its own; not where that takes too long.
+        """Whether reasoning-gym scores the answer with 1, in a process that is killed after `SCORING_SECONDS`.
 
-        Raises `ProblemError` where the scorer fails, and where it would evaluate the answer without permission.
+        Raises `ProblemError` where the scorer fails or does not end, or may not evaluate the answer as it would.
         """
         if answer is None:
             return False
-        if not self.allow_code_execution and (how := evaluation(self.dataset)) is not None:
+        if not self.allow_code_execution and (how := evaluated_by(self.dataset)) is not None:
             raise ProblemError(_refusal(self.name, how))
         _, seed, index = problem.id.rsplit("/", 2)
+        service = (f"{__name__}:open_scorer", self.dataset)
         try:
-            score = ask_scorer(("call", f"{__name__}:score", self.dataset, int(seed), int(index), answer))
+            score = ask_worker(service, (int(seed), int(index), answer, SCORING_SECONDS), SCORING_SECONDS + _MAKING)
         except ProblemError as error:
-            raise ProblemError(f"the scorer of {self.name} failed: {error}") from None
-        return score is not None and score >= 1
+            raise ProblemError(f"the scorer of {self.name} cannot grade {answer!r:.60}: {error}") from None
+        return isinstance(score, float) and score >= 1
 
     def problems(self, split: str, count: int, seed: int) -> list[Problem]:
         """The first `count` distinct problems of a split; the prompt alone decides its split."""
@@ -89,17 +94,33 @@ def _reference(entry: dict[str, Any]) -> str | None:
     return None if answer is None else str(answer)
 
 
-def score(dataset: str, seed: int, index: int, answer: str) -> float:
-    """In a worker: reasoning-gym's score of an answer."""
-    made = made_dataset(dataset, seed)
-    return float(made.score_answer(answer, made[index]))
+def open_scorer(dataset: str) -> Callable[[int, int, str, float], object]:
+    """The service that scores answers to a data set's problems, each of which is given by its seed and index.
+
+    Problems are made in the worker itself, without a limit of time, and answers are scored in forks of it.
+    """
+
+    def score(seed: int, index: int, answer: str, seconds: float) -> object:
+        made, entry = made_dataset(dataset, seed), _made_entry(dataset, seed, index)
+        return answer_in_child(seconds, lambda: float(made.score_answer(answer, entry)))
+
+    made_dataset(dataset, 0)
+    return score
+
+
+@lru_cache(maxsize=1024)
+def _made_entry(dataset: str, seed: int, index: int) -> dict[str, Any]:
+    return dict(made_dataset(dataset, seed)[index])
 
 
 @lru_cache(maxsize=16)
 def made_dataset(name: str, seed: int) -> Any:
-    """The data set, whose problems are made when they are asked for; raises `UsageError`."""
+    """The data set; raises `UsageError` where it does not exist, or reasoning-gym cannot make it."""
     create_dataset, _ = _gym(name)
-    return create_dataset(name, size=_SIZE, seed=seed)
+    try:
+        return create_dataset(name, size=_SIZE, seed=seed)
+    except Exception as error:  # code that is not ours; one data set has no default settings
+        raise UsageError(f"reasoning-gym cannot make its data set {name}: {reason(error)}") from error
 
 
 def _gym(name: str) -> tuple[Any, Any]:
@@ -121,10 +142,10 @@ def gym_task(
 
     `strict` raises it also where no answer could be graded for want of `allow_code_execution`.
     """
-    made_dataset(name, 0)
     task = GymTask(name, delimiter, instruction or SHORT_ANSWER, allow_code_execution)
-    if strict and not allow_code_execution and (how := evaluation(name)) is not None:
+    if strict and not allow_code_execution and (how := evaluated_by(name)) is not None:
         raise UsageError(_refusal(task.name, how))
+    made_dataset(name, 0)
     return task
 
 
@@ -132,56 +153,15 @@ def _refusal(name: str, how: str) -> str:
     return f"the scorer of {name} runs answers as Python ({how}), without a sandbox: --allow-code-execution permits it"
 
 
-_EVALUATES = {"eval", "exec", "compile", "__import__", "open", "getattr", "input"}
 _HARMLESS = {"numpy", "zss", "magiccube"}
 """Packages that scorers use and that evaluate no text."""
-_HARMFUL = {"os", "subprocess", "pickle", "importlib", "builtins", "shelve", "marshal", "ctypes", "code", "runpy"}
+_OWN_TEXT = {"bitwise_arithmetic", "number_sorting"}
+"""Data sets whose scorers evaluate the problem, which reasoning-gym wrote, and never the answer."""
 
 
 @lru_cache(maxsize=256)
-def evaluation(name: str) -> str | None:
-    """By what a data set's scorer may evaluate an answer; None where all that it reaches is known not to.
-
-    The scorer's source is followed through reasoning-gym. What it uses beyond that and Python's own library counts as
-    evaluating unless it is known, and so does a scorer without source.
-    """
+def evaluated_by(name: str) -> str | None:
+    """By what a data set's scorer may evaluate an answer; None where all that it reaches is known not to."""
     kind = _gym(name)[1]
-    waiting, seen = [inspect.unwrap(kind.score_answer)], set[Any]()
-    while waiting:
-        function = waiting.pop()
-        if function in seen:
-            continue
-        seen.add(function)
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-        except (OSError, TypeError, SyntaxError):
-            return "its source cannot be read"
-        for node in ast.walk(tree):
-            found = _reached(node, kind, function.__globals__)
-            if isinstance(found, str):
-                return found
-            if found is not None:
-                waiting.append(inspect.unwrap(found))
-    return None
-
-
-def _reached(node: ast.AST, kind: type, names: dict[str, Any]) -> FunctionType | str | None:
-    """A function that a node of a scorer reaches, or the name of what may evaluate."""
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-        return ast.unparse(node)
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
-        found = inspect.getattr_static(kind, node.attr, None)
-        found = found.__func__ if isinstance(found, (staticmethod, classmethod)) else found
-        return found if isinstance(found, FunctionType) else None
-    if not isinstance(node, ast.Name):
-        return None
-    if node.id not in names:
-        return node.id if node.id in _EVALUATES else None
-    found = names[node.id]
-    module = found.__name__ if isinstance(found, ModuleType) else getattr(found, "__module__", None)
-    package = module.partition(".")[0] if isinstance(module, str) else "builtins"
-    if package == "reasoning_gym":
-        return found if isinstance(found, FunctionType) else None
-    if package in _HARMFUL - {"builtins"} or package not in {*sys.stdlib_module_names, *_HARMLESS, "builtins"}:
-        return f"{node.id} of {package}"
-    return None
+    found = evaluation(kind.score_answer, kind, known=_HARMLESS)
+    return None if name in _OWN_TEXT and found == "eval" else found
