@@ -119,6 +119,15 @@ def test_a_registered_grader_and_task_are_found_by_their_names() -> None:
     assert find_grader("same_length").correct("42", "17")
     with pytest.raises(UsageError, match="allowed are math, choice, exact, code, same_length or module:function"):
         find_grader("chess")
+
+    @register
+    @grader
+    def evaluates(answer: str, reference: str) -> bool:
+        return bool(eval(answer) == reference)
+
+    with pytest.raises(UsageError, match=r"evaluates may run what the model writes as Python \(eval\)"):
+        find_grader("evaluates")
+    assert find_grader("evaluates", allow_code_execution=True).correct("1", "'1'")
     register(SimulatedTask(name="steps"))
     task = load_task(TaskSpec("steps"))
     assert (task.name, task.instruction, task.warnings) == ("steps", "", ())

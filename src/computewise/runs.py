@@ -54,6 +54,8 @@ class CandidateRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """Its steps' scores, where the run keeps them."""
     thinking: str = ""
     """The reasoning text before the solution, where the model writes one."""
+    ungraded: str = ""
+    """Why its answer could not be graded, where it could not: it counts as wrong."""
 
 
 class NodeRecord(msgspec.Struct, frozen=True):

@@ -67,12 +67,16 @@ class Limits:
 
 @dataclass(slots=True)
 class Ledger:
-    """What a session and its parts have spent and seen; `answers` are those that were extracted so far, by id."""
+    """What a session and its parts have spent and seen.
+
+    `answers` are those that were extracted so far, by id; `ungraded` says why where a grader could not extract one.
+    """
 
     usage: Usage = field(default_factory=Usage)
     explored: dict[str, Candidate] = field(default_factory=dict)
     costs: dict[str, Usage] = field(default_factory=dict)
     answers: dict[str, str | None] = field(default_factory=dict)
+    ungraded: dict[str, str] = field(default_factory=dict)
     exhausted: bool = False
 
     def in_order(self) -> list[Candidate]:

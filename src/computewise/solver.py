@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from computewise.core import Candidate, Model, Problem, Result, Task, Verifier
-from computewise.errors import UsageError
+from computewise.errors import ProblemError, UsageError
 from computewise.selection import Ballot, Select, vote_share, weighted
 from computewise.session import Ledger, Limits, Session, Strategy, run
 
@@ -69,9 +69,15 @@ def answer_of(candidate: Candidate, task: Task) -> str | None:
 
 
 def extract_answers(candidates: Iterable[Candidate], task: Task, ledger: Ledger) -> dict[str, str | None]:
-    """The candidates' answers by id, each extracted once: `ledger` keeps them."""
+    """The candidates' answers by id, each extracted once: `ledger` keeps them.
+
+    Where the grader fails on a solution, that solution has no answer: the others are paid for too.
+    """
     answers = ledger.answers
     for candidate in candidates:
         if candidate.id not in answers:
-            answers[candidate.id] = answer_of(candidate, task)
+            try:
+                answers[candidate.id] = answer_of(candidate, task)
+            except ProblemError as error:
+                answers[candidate.id], ledger.ungraded[candidate.id] = None, str(error)
     return {candidate.id: answers[candidate.id] for candidate in candidates}

@@ -64,6 +64,7 @@ def test_no_command_has_a_console_of_its_own() -> None:
     for path in Path(computewise.cli.__file__).parent.glob("*.py"):
         source = path.read_text("utf-8")
         if path.name != "_console.py":
-            assert not re.search(r"\bConsole\(", source), path
+            assert not re.search(r"\bConsole\(|from_markup|markup=True|emoji=True", source), path
+            assert not re.search(r"\b(?:Live|Progress)\((?!.*\bconsole=)", source), path
             assert not re.search(r"(?<!\.)\bprint\((?!json\.dumps)", source), path
     assert isinstance(open_console(), PlainConsole)

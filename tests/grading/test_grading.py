@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from computewise.errors import ProblemError, UsageError
-from computewise.grading import processes
+from computewise.grading import graders, processes
 from computewise.grading.graders import MAX_SOURCE_CHARACTERS, CodeGrader, find_grader, load_function
 from computewise.grading.normalize import ChoiceGrader, ExactGrader, fenced, stated, tagged
 
@@ -91,6 +91,24 @@ def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         "def share(answer, reference):\n    return float(answer)\n"
         "def broken(answer, reference):\n    return 1 / 0\n"
         "def silent(answer, reference):\n    return None\n"
+        "def endless(answer, reference):\n    while answer == 'loop': pass\n    return int(answer) ** int(answer) > 1\n"
+        "def leaving(answer, reference):\n    import os\n    return os._exit(0)\n"
+        "def printing(answer, reference):\n    print(input() if answer == 'x' else 'true')\n    return True\n"
+        "def forging(answer, reference):\n    import os\n"
+        "    [os.write(n, b'true\\ntrue\\n') for n in range(3, 20) if os.path.exists(f'/proc/self/fd/{n}')]\n"
+        "    return False\n"
+        "def evaluating(answer, reference):\n    return helper(answer) == reference\n"
+        "def helper(text):\n    return str(eval(text))\n"
+        "def by_sympy(answer, reference):\n    from sympy import sympify\n    return sympify(answer) == 1\n"
+        "class Whole:\n"
+        "    instruction, warnings = 'Be brief.', ['a note']\n"
+        "    def answer(self, solution): return solution[1:] if solution else 1 / 0\n"
+        "    def key(self, answer): return answer.lower() if answer != 'list' else [1]\n"
+        "    def correct(self, reference, answer): return answer == reference if answer != 'none' else None\n"
+        "    def accepts(self, reference): return True\n"
+        "class Evaluating(Whole):\n"
+        "    def key(self, answer): return self.parsed(answer)\n"
+        "    def parsed(self, answer): return str(eval(answer))\n"
     )
     (tmp_path / "broken_graders.py").write_text("raise KeyError('two\\nlines')\n")
     monkeypatch.chdir(tmp_path)
@@ -114,6 +132,9 @@ def test_a_users_function_grades(user_module: str) -> None:
     ("function", "answer", "said"),
     [
         ("broken", "x", "the grader my_graders:broken failed: ZeroDivisionError: division by zero"),
+        ("leaving", "x", "the grader my_graders:leaving took longer than 20 s, or ended its process"),
+        ("printing", "x", "the grader my_graders:printing failed: EOFError"),
+        ("forging", "x", "the grader my_graders:forging took longer than 20 s, or ended its process"),
         ("silent", "x", "returned None: allowed are a bool, or a number in"),
         ("share", "7", "returned 7.0: allowed"),
         ("share", "nan", "returned nan: allowed"),
@@ -125,6 +146,50 @@ def test_a_users_function_that_fails_is_one_problems_error(
     with pytest.raises(ProblemError, match=said) as error:
         load_function(f"{user_module}:{function}").correct("x", answer)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("answer", ["loop", "99999999"])
+def test_a_users_function_that_does_not_end_is_killed(
+    user_module: str, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(graders, "GRADING_SECONDS", 0.5)
+    grader = load_function(f"{user_module}:endless")
+    with pytest.raises(ProblemError, match=r"the grader my_graders:endless took longer than 0\.5 s"):
+        grader.correct("x", answer)
+    monkeypatch.undo()
+
+
+def test_what_a_users_function_prints_is_no_verdict(user_module: str) -> None:
+    grader = load_function(f"{user_module}:printing")
+    assert [grader.correct("x", "y") for _ in range(3)] == [True] * 3
+
+
+def test_a_users_grader_reads_and_grades_in_a_worker(user_module: str) -> None:
+    grader = load_function(f"{user_module}:Whole")
+    assert (grader.instruction, grader.warnings) == ("Be brief.", ("a note",))
+    assert (grader.answer("xYes"), grader.key("Yes"), grader.accepts("Yes")) == ("Yes", "yes", True)
+    assert grader.correct("Yes", "Yes")
+    with pytest.raises(ProblemError, match="the grader my_graders:Whole failed: ZeroDivisionError: division by zero"):
+        grader.answer("")
+    with pytest.raises(ProblemError, match=r"the grader my_graders:Whole returned \[1\]: allowed is a text"):
+        grader.key("list")
+    with pytest.raises(ProblemError, match="the grader my_graders:Whole returned None: allowed is a bool"):
+        grader.correct("Yes", "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "how"), [("evaluating", "eval"), ("by_sympy", "sympy"), ("Evaluating", "eval"), ("helper", "eval")]
+)
+def test_a_users_grader_that_evaluates_needs_permission(user_module: str, name: str, how: str) -> None:
+    said = rf"my_graders:{name} may run what the model writes as Python \({how}\), .* allow_code_execution permits it"
+    with pytest.raises(UsageError, match=said) as error:
+        find_grader(f"{user_module}:{name}")
+    assert "\n" not in str(error.value)
+    if name == "evaluating":
+        allowed = find_grader(f"{user_module}:{name}", allow_code_execution=True)
+        assert allowed.correct("4", "2 + 2")
+        with pytest.raises(ProblemError, match="failed: SyntaxError"):
+            allowed.correct("4", "2 +")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from computewise.solver import solve
 from computewise.strategies import GatedRevisions, Revisions, strategy_to_dict
 from computewise.study.analysis.revisions import ChainPool, Ratio, along, ratios
 from computewise.study.plan import RevisionPool
-from computewise.study.worker import _outcome
+from computewise.study.worker import _outcome, _verdict
 from computewise.testing import SimulatedModel, SimulatedPRM
 
 PROBLEMS = [problem(4, number) for number in range(30_000, 30_030)]
@@ -43,7 +43,9 @@ def recorded(strategy: Strategy, results: list[Result]) -> list[Record]:
             4,
             one.id,
             usage=result.usage,
-            candidates=[_outcome(c, result, TASK, one, VERIFIER) for c in result.candidates],
+            candidates=[
+                _outcome(c, result, _verdict(TASK, one, result.answers[c.id]), VERIFIER) for c in result.candidates
+            ],
         )
         for one, result in zip(PROBLEMS, results, strict=True)
     ]

@@ -12,15 +12,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+from zlib import crc32
 
 import pytest
 from doubles import CountingTask
 from quick import quick_controllers
 from simulated_source import LABELS, WATCHED, SimulatedSource, Watched
 
-from computewise.core import Role, Task, Usage
+from computewise.core import Problem, Role, Task, Usage
 from computewise.costs import NO_VERIFIER, Prices, Shape, Speeds
-from computewise.errors import ModelError, RunError, SpendLimitError, UsageError
+from computewise.errors import ModelError, ProblemError, RunError, SpendLimitError, UsageError
 from computewise.report import write_report
 from computewise.report.template import read_source
 from computewise.report.text import PLAIN, Names, capitalize
@@ -29,7 +30,7 @@ from computewise.session import Strategy
 from computewise.setups.base import Roles, SetupSpec
 from computewise.setups.embedded import EmbeddedSpec, embedded_roles
 from computewise.strategies import BestOfN, strategy_to_dict
-from computewise.study.analysis.analyse import separate_difficulty
+from computewise.study.analysis.analyse import _ungraded, separate_difficulty
 from computewise.study.analysis.controller import SCOPES, drawn, scopes_of, widest_alone
 from computewise.study.analysis.tables import cost_metrics
 from computewise.study.executors import AsyncExecutor, Done, Executor, ProcessExecutor, executor_for
@@ -37,6 +38,7 @@ from computewise.study.plan import TREE_OF, Job, Run, StudyConfig, jobs, left_ou
 from computewise.study.run import GIVE_UP, measure, run_shard, run_study
 from computewise.study.shards import Shard, merge
 from computewise.study.worker import solve_job
+from computewise.testing import SimulatedTask
 
 CONFIG = StudyConfig(problems=15, budgets=(1, 4), difficulty_samples=8, repeats=3)
 POOL = Run("pool", "model", strategy_to_dict(BestOfN(4)), 0, 4)
@@ -353,6 +355,42 @@ def test_a_failed_problem_is_a_record_and_is_tried_again_on_resume(tmp_path: Pat
     read = read_source(out).records
     assert len(read) == len(plan(CONFIG, source.roles())) * CONFIG.problems, "of each run of a problem the last record"
     assert not any(record.error for record in read)
+
+
+@dataclass(frozen=True, slots=True)
+class FailingTask(SimulatedTask):
+    """A grader that fails on what no model should write, in the answers and in the solutions."""
+
+    def answer(self, solution: str) -> str | None:
+        if crc32(solution.encode()) % 4 == 0:
+            raise ProblemError("the grader cannot read this")
+        return SimulatedTask.answer(self, solution)
+
+    def correct(self, problem: Problem, answer: str | None) -> bool:
+        if answer is not None and answer != problem.answer:
+            raise ProblemError("the grader fails on a wrong answer")
+        return SimulatedTask.correct(self, problem, answer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailingSource(SimulatedSource):
+    def task(self) -> Task:
+        return FailingTask(deepest=6)
+
+
+async def test_an_answer_that_cannot_be_graded_is_wrong_and_is_said() -> None:
+    source = FailingSource()
+    problems = tuple(source.task().problems("test", 3, 0))
+    async with source.open() as opened:
+        records = await solve_job(source, opened, Job(POOL, problems))
+    assert not any(record.error for record in records)
+    found = [one for record in records for one in record.candidates if one.ungraded]
+    assert {one.ungraded for one in found} == {"the grader cannot read this", "the grader fails on a wrong answer"}
+    assert not any(one.correct for one in found)
+    assert any(one.correct for record in records for one in record.candidates)
+    [said] = _ungraded(records)
+    assert said.startswith(f"Answers that could not be graded and count as wrong: {len(found)}, of 3 problems, such as")
+    assert _ungraded([]) == []
 
 
 def test_a_model_that_is_gone_ends_the_run(tmp_path: Path) -> None:

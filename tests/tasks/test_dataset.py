@@ -418,7 +418,9 @@ def test_an_answer_is_not_run_without_permission(tmp_path: Path) -> None:
 def test_an_answer_that_a_scorer_cannot_read_is_that_problems_failure(name: str, answer: str) -> None:
     task = gym_task(name)
     [problem] = task.problems("test", 1, 0)
-    with pytest.raises(ProblemError, match=f"the scorer of reasoning_gym:{name} cannot grade '{answer}': ") as error:
+    with pytest.raises(
+        ProblemError, match=f"the scorer of reasoning_gym:{name}, asked about '{answer}', failed: "
+    ) as error:
         task.correct(problem, answer)
     assert "\n" not in str(error.value)
 
@@ -428,7 +430,7 @@ def test_an_answer_that_never_ends_is_killed_and_the_next_is_graded(monkeypatch:
     task = gym_task("countdown", allowed=True)
     [problem] = task.problems("test", 1, 0)
     monkeypatch.setattr(reasoning_gym, "SCORING_SECONDS", 0.5)
-    with pytest.raises(ProblemError, match=r"cannot grade '9\*\*9\*\*9\*\*9': it took longer than 0\.5 s"):
+    with pytest.raises(ProblemError, match=r"asked about '9\*\*9\*\*9\*\*9', took longer than 0\.5 s"):
         task.correct(problem, "9**9**9**9")
     monkeypatch.undo()
     assert not task.correct(problem, "1")
@@ -456,7 +458,7 @@ def test_an_answer_that_is_evaluated_grades_no_other(monkeypatch: pytest.MonkeyP
         try:
             assert not task.correct(one, what), what
         except ProblemError as error:
-            assert "cannot grade" in str(error)  # noqa: PT017 - either is right
+            assert "asked about" in str(error)  # noqa: PT017 - either is right
         assert not task.correct(other, "wrong")
         assert other.answer is not None
         assert task.correct(other, other.answer)

@@ -15,6 +15,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from computewise.session import Ledger
+
 _HIDDEN = {"Cc", "Cf", "Cs"}
 """Unicode's categories of control characters, changes of the writing's direction and lone surrogates."""
 
@@ -52,6 +54,13 @@ def open_console(*, stderr: bool = False, width: int | None = None) -> PlainCons
     return PlainConsole(
         stderr=stderr, width=None if beyond else width, markup=False, emoji=False, highlight=False, soft_wrap=False
     )
+
+
+def say_unread(ledgers: Iterable[Ledger]) -> None:
+    """Say on standard error how many solutions the grader failed on, and why in one case."""
+    found = [why for ledger in ledgers for why in ledger.ungraded.values()]
+    if found:
+        say(f"computewise: {len(found)} solutions were not read: {found[0]}", stderr=True)
 
 
 def say(text: str, *, stderr: bool = False) -> None:

@@ -13,12 +13,13 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from computewise.cli._console import open_console
+from computewise.cli._console import open_console, say_unread
 from computewise.controller.controller import Controller, read_controller
 from computewise.controller.file import controller_path
 from computewise.controller.solve import solve_adaptively, why
 from computewise.core import VERIFIER, Candidate, Decision, Problem, Result
 from computewise.costs import known_flops
+from computewise.session import Ledger
 from computewise.setups.base import SetupSpec
 from computewise.viewer.tree import diff
 
@@ -179,7 +180,7 @@ class Request:
 
 def solve_by_policy(request: Request, spec: SetupSpec, *, as_json: bool) -> None:
     """Let a controller solve a problem, and print what it did and why."""
-    labels = spec.labels()
+    labels, ledgers = spec.labels(), dict[str, Ledger]()
 
     async def run() -> tuple[Result, Controller, float, float | None]:
         names = {label: role for role, label in labels.items() if role != VERIFIER}
@@ -200,12 +201,14 @@ def solve_by_policy(request: Request, spec: SetupSpec, *, as_json: bool) -> None
                 min_confidence=request.min_confidence,
                 temperature=spec.temperature(),
                 limits=spec.limits(),
+                ledgers=ledgers,
             )
             read = verifier.parameters if verifier else 0
             each = [known_flops(usage, models[name].parameters, read) for name, usage in solved.usages.items()]
             return solved, fitted, price, None if None in each else sum(one.total for one in each if one)
 
     solved, fitted, price, spent = asyncio.run(run())
+    say_unread(ledgers.values())
     if as_json:
         print(json.dumps(_plain(request.problem, solved, fitted, price, spent), indent=2))
     else:

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from rich.live import Live
 from rich.tree import Tree
 
-from computewise.cli._console import open_console, say
+from computewise.cli._console import open_console, say, say_unread
 from computewise.cli._flags import SERVER, TASK, ServedFlags, ServerFlags, TaskFlags, with_setup
 from computewise.cli._render import Request, draw, draw_attempts, shown_flops, solve_by_policy
 from computewise.cli._setup import NO_VERIFIER, embedded_setup, notes, server_setup
@@ -172,6 +172,7 @@ def _solve_by_strategy(
             return result, known_flops(result.usage, model.parameters, verifier.parameters if verifier else 0)
 
     result, spent = asyncio.run(run())
+    say_unread([ledger])
     if as_json:
         print(json.dumps(_plain(question, result, strategy, spent), indent=2))
     else:
@@ -180,7 +181,7 @@ def _solve_by_strategy(
 
 async def _watch(problem: Problem, ledger: Ledger, searching: asyncio.Future[Result]) -> None:
     """Redraw the growing tree until the search is over, then leave the screen to the final picture."""
-    with Live(draw(problem.prompt, []), transient=True, auto_refresh=False) as live:
+    with Live(draw(problem.prompt, []), console=open_console(), transient=True, auto_refresh=False) as live:
         while not searching.done():
             live.update(_picture(problem, ledger.in_order(), None, coloured=True), refresh=True)
             await asyncio.wait([searching], timeout=0.1)

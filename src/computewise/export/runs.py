@@ -167,6 +167,7 @@ def _schema(pyarrow: Any) -> Any:
         "text": text,
         "scores": pyarrow.list_(real),
         "thinking": text,
+        "ungraded": text,
     }
     node = {"id": text, "parent": text, "step": text, "score": real, "end": text, "answer": text}
     spent = ("samples", "prompt_tokens", "cached_prompt_tokens", "completion_tokens")

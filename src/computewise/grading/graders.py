@@ -22,7 +22,7 @@ from computewise.grading.normalize import (
     stated_formula,
     tagged,
 )
-from computewise.grading.processes import ask_worker, isolation, run_program
+from computewise.grading.processes import ask_worker, failure, isolation, run_program
 from computewise.registry import Registry, import_object, is_reference, reason
 
 
@@ -197,8 +197,8 @@ class WorkerGrader:
         try:
             return ask_worker((f"{__name__}:open_grader", self.name), question, GRADING_SECONDS)
         except ProblemError as error:
-            said = str(error).removeprefix(f"the grader {self.name} ")
-            raise ProblemError(f"the grader {self.name} {said}") from None
+            begin = f"the grader {self.name} "
+            raise ProblemError(begin + str(error).removeprefix(begin)) from None
 
     def _no_verdict(self, said: object, allowed: str) -> ProblemError:
         return ProblemError(f"the grader {self.name} returned {said!r:.60}: allowed is {allowed}")
@@ -215,7 +215,7 @@ def open_grader(name: str) -> Callable[..., object]:
         except ProblemError as error:
             return {"error": str(error)}
         except Exception as error:  # noqa: BLE001 - the grader is not ours: what it raises is that problem's
-            return {"error": f"failed: {reason(error)}"}
+            return failure(error)
 
     return judge
 

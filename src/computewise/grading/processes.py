@@ -18,7 +18,8 @@ from functools import cache, lru_cache
 from multiprocessing.connection import wait
 from typing import IO, Any, cast
 
-from computewise.errors import ProblemError, RunError
+from computewise.errors import ComputewiseError, ProblemError, RunError
+from computewise.registry import reason
 
 PROGRAM_MEMORY = 1 << 30
 
@@ -135,6 +136,9 @@ _LONGEST_REPLY = 1 << 20
 """Bytes."""
 
 
+NO_REPLY = "took longer than {seconds:g} s, or ended its process"
+
+
 def ask_worker(service: Sequence[str], question: Sequence[object], seconds: float) -> Any:
     """What code that is not ours says about an answer, asked in a worker process that is killed after `seconds`.
 
@@ -143,10 +147,16 @@ def ask_worker(service: Sequence[str], question: Sequence[object], seconds: floa
     """
     answered, said = _workers(tuple(sys.path), os.getcwd(), *service).ask(question, seconds)
     if not answered:
-        raise ProblemError(f"it took longer than {seconds:g} s, or ended its process")
+        raise ProblemError(NO_REPLY.format(seconds=seconds))
     if isinstance(said, dict):
         raise ProblemError(str(said.get("error")))
     return said
+
+
+def failure(error: Exception) -> dict[str, str]:
+    """What is answered for an exception: one line."""
+    said = " ".join(str(error).split()) if isinstance(error, ComputewiseError) else reason(error)
+    return {"error": f"failed: {said}"}
 
 
 @lru_cache(maxsize=8)
@@ -206,6 +216,11 @@ def _kill_all(workers: list[_Worker]) -> None:
         workers.pop().kill()
 
 
+def _without_keys() -> dict[str, str]:
+    """The environment without the keys of servers, which no grader needs."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COMPUTEWISE_")}
+
+
 class _Worker:
     """A worker process. multiprocessing is not used, because it runs the main script again, which may be unguarded."""
 
@@ -218,15 +233,15 @@ class _Worker:
             stderr=subprocess.DEVNULL,
             bufsize=0,
             start_new_session=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=_without_keys() | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         answered, said = self._heard(_STARTING)
         if (answered, said) != (True, True):
             self.kill()
             if service[0] == MATHEMATICS:
                 raise RunError("math-verify does not start: reinstall it, or uninstall it to compare answers as text")
-            why = said["error"] if isinstance(said, dict) else "it ended while it started"
-            raise RunError(f"the process that grades by {service[1]} does not start: {why}")
+            why = said["error"] if isinstance(said, dict) else "ended while it started"
+            raise RunError(f"the process that grades by {service[1]} does not start, it {why}")
 
     @property
     def pid(self) -> int:

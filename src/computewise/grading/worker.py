@@ -20,10 +20,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from computewise.errors import ComputewiseError
 from computewise.grading.normalize import is_number, normalize
-from computewise.grading.processes import read_reply
-from computewise.registry import import_object, reason
+from computewise.grading.processes import NO_REPLY, failure, read_reply
+from computewise.registry import import_object
 
 WORKER_MEMORY = 2 << 30
 """Bytes of address space: a number that needs more fails to parse, and does not exhaust the machine's memory."""
@@ -51,11 +50,6 @@ def serve(service: str, *given: str) -> None:
             signal.setitimer(signal.ITIMER_REAL, seconds + _GRACE)
             _reply(replies, answers(*question))
             signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def failure(error: Exception) -> dict[str, str]:
-    """What is answered for an exception: one line."""
-    return {"error": " ".join(str(error).split()) if isinstance(error, ComputewiseError) else reason(error)}
 
 
 def _reply(replies: Any, value: object) -> None:
@@ -87,7 +81,7 @@ def answer_in_child(seconds: float, function: Callable[[], object]) -> object:
         with suppress(ProcessLookupError):
             kill(signal.SIGKILL)
     os.waitpid(child, 0)
-    return said if answered else {"error": f"it took longer than {seconds:g} s, or ended its process"}
+    return said if answered else {"error": NO_REPLY.format(seconds=seconds)}
 
 
 def _answer_as_child(seconds: float, function: Callable[[], object], sink: int) -> NoReturn:

@@ -88,10 +88,14 @@ def _graded(
     record: Record, result: Result, task: Task, problem: Problem, verifier: Verifier | None, ledger: Ledger
 ) -> Record:
     recorded = record.strategy == strategy_to_dict(TREE_OF)
+    verdicts = {answer: _verdict(task, problem, answer) for answer in {result.answers[c.id] for c in result.candidates}}
+    unread = {id: (False, why) for id, why in ledger.ungraded.items()}
     return Record(
         *_identity(record),
         usage=result.usage,
-        candidates=[_outcome(c, result, task, problem, verifier) for c in result.candidates],
+        candidates=[
+            _outcome(c, result, unread.get(c.id, verdicts[result.answers[c.id]]), verifier) for c in result.candidates
+        ],
         tree=_tree(result, extract_answers(result.tree, task, ledger)) if recorded else None,
         sequential=_sequential(result),
     )
@@ -101,16 +105,28 @@ def _identity(record: Record) -> tuple[str, Role, StrategyParams, int, str]:
     return record.purpose, record.role, record.strategy, record.seed, record.problem
 
 
+def _verdict(task: Task, problem: Problem, answer: str | None) -> tuple[bool, str]:
+    """Whether an answer is right, and why it could not be graded; one that could not is wrong.
+
+    The problem stays in the study: a model that writes what a grader cannot read would lose its failures otherwise.
+    """
+    try:
+        return task.correct(problem, answer), ""
+    except ProblemError as error:
+        return False, str(error)
+
+
 def _outcome(
-    candidate: Candidate, result: Result, task: Task, problem: Problem, verifier: Verifier | None
+    candidate: Candidate, result: Result, verdict: tuple[bool, str], verifier: Verifier | None
 ) -> CandidateRecord:
     answer, cost = result.answers[candidate.id], result.costs[candidate.id]
+    correct, ungraded = verdict
     return CandidateRecord(
         answer=answer,
         value=verifier.value(candidate.scores) if verifier else 0.0,
         mean_token_prob=mean_token_probability(candidate),
         tokens=candidate.tokens,
-        correct=task.correct(problem, answer),
+        correct=correct,
         chain=candidate.chain,
         uncached_prompt_tokens=cost.prompt_tokens - cost.cached_prompt_tokens,
         completion_tokens=cost.completion_tokens,
@@ -119,6 +135,7 @@ def _outcome(
         text=candidate.text,
         scores=candidate.scores,
         thinking=candidate.thinking,
+        ungraded=ungraded,
     )
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from computewise.core import Problem, Task
-from computewise.errors import UsageError
+from computewise.errors import ProblemError, UsageError
 from computewise.grading.graders import find_grader
-from computewise.registry import Registry, as_instance
+from computewise.registry import Registry, as_instance, reason
 from computewise.tasks.arithmetic import TASKS
 from computewise.tasks.dataset import DatasetTask
 from computewise.tasks.files import KNOWN_DATASETS, OTHER, is_file_of_rows, read_hub, read_problems, read_rows
@@ -97,10 +97,19 @@ class _AddedTask:
         return self.task.delimiter
 
     def answer(self, solution: str) -> str | None:
-        return self.task.answer(solution)
+        try:
+            return self.task.answer(solution)
+        except Exception as error:
+            raise self._failed(error) from error
 
     def correct(self, problem: Problem, answer: str | None) -> bool:
-        return self.task.correct(problem, answer)
+        try:
+            return self.task.correct(problem, answer)
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> ProblemError:
+        return ProblemError(f"the task {self.name} cannot grade an answer: {reason(error)}")
 
     def problems(self, split: str, count: int, seed: int) -> list[Problem]:
         return self.task.problems(split, count, seed)

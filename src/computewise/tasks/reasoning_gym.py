@@ -68,7 +68,7 @@ class GymTask:
         try:
             score = ask_worker(service, (int(seed), int(index), answer, SCORING_SECONDS), SCORING_SECONDS + _MAKING)
         except ProblemError as error:
-            raise ProblemError(f"the scorer of {self.name} cannot grade {answer!r:.60}: {error}") from None
+            raise ProblemError(f"the scorer of {self.name}, asked about {answer!r:.60}, {error}") from None
         return isinstance(score, float) and score >= 1
 
     def problems(self, split: str, count: int, seed: int) -> list[Problem]:

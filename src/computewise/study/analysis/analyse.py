@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -161,8 +161,20 @@ def analyse(
             config.seed,
         ),
         failed=failed,
-        left_out=left_out(models) + ([] if weighs_probability(pools) else [NO_LOGPROBS]),
+        left_out=left_out(models) + ([] if weighs_probability(pools) else [NO_LOGPROBS]) + _ungraded(records),
     )
+
+
+def _ungraded(records: Sequence[Record]) -> list[str]:
+    """How many answers could not be graded, and the most frequent reason, in a sentence."""
+    found = [(record.problem, one.ungraded) for record in records for one in record.candidates if one.ungraded]
+    if not found:
+        return []
+    often, _ = Counter(why for _, why in found).most_common(1)[0]
+    problems = len({problem for problem, _ in found})
+    return [
+        f"Answers that could not be graded and count as wrong: {len(found)}, of {problems} problems, such as: {often}."
+    ]
 
 
 def separate_difficulty(
