@@ -15,7 +15,8 @@ import pytest
 from computewise.errors import ProblemError, UsageError
 from computewise.grading import graders, processes
 from computewise.grading.graders import MAX_SOURCE_CHARACTERS, CodeGrader, find_grader, load_function
-from computewise.grading.normalize import ChoiceGrader, ExactGrader, fenced, stated, tagged
+from computewise.grading.normalize import ChoiceGrader, ExactGrader
+from computewise.grading.reading import fenced, stated, tagged
 
 PROGRAM = "Some thoughts.\n\n```python\ndef double(x):\n    return 2 * x  # twice\n```\n"
 TESTS = "assert double(2) == 4\nassert double(-1) == -2"

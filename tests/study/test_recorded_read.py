@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from computewise.errors import RunError, UsageError
 from computewise.grading.equivalence import AnswerEquivalence
-from computewise.grading.normalize import boxed, normalize
+from computewise.grading.normalize import normalize
+from computewise.grading.reading import boxed
 from computewise.study.recorded.read import join, read_recording
 from computewise.study.recorded.rows import RecordedProblem, Recording, Sample, classify, to_drawn, to_draws
 

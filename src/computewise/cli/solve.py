@@ -225,6 +225,11 @@ def _show(problem: Problem, result: Result, strategy: Strategy, spent: Flops | N
     verdict = "" if known is None else "  (right)" if result.answer == known else f"  (wrong: {known})"
     unread = "none was found in what finished" if any(c.finished for c in result.tree) else "none finished"
     console.print(f"answer: {unread if result.answer is None else result.answer}{verdict}", style="bold")
+    read = sum(answer is not None for answer in result.answers.values())
+    if 2 * read < len(result.answers) > 1:
+        console.print(
+            f"an answer could be read in {read} of {len(result.answers)} solutions only: the others do not vote"
+        )
     if result.exhausted:
         console.print("the token budget ended the search")
     share = "" if not spent or not spent.total else f" ({spent.verifier / spent.total:.0%} of them by the verifier)"

@@ -6,12 +6,14 @@ import hashlib
 import re
 import threading
 from collections import defaultdict
+from fractions import Fraction
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TypeVar
 
 from computewise.grading.normalize import LONGEST, is_number, is_prose, normalize
 from computewise.grading.processes import WorkerPool
+from computewise.grading.reading import final_formula
 
 KEY_SECONDS = 4.0
 """Seconds that all comparisons of one answer may take together."""
@@ -64,7 +66,7 @@ class AnswerEquivalence:
 
         The key is itself an answer, and it is its own key.
         """
-        text = normalize(answer)
+        text = normalize(final_formula(answer) or answer)
         if len(text) > LONGEST:
             digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
             return f"{text[:40]}... ({len(text)} characters, {digest})"
@@ -83,10 +85,15 @@ class AnswerEquivalence:
         """Whether the answers are equal; `gold` is the reference, or the representative of a class of answers."""
         with self._lock:
             self.comparisons += 1
+        gold, answer = (final_formula(text) or text for text in (gold, answer))
         one, other = normalize(gold), normalize(answer)
         if one == other:
             return True
-        if not self.by_mathematics or (_whole(one) and _whole(other)) or self._hopeless(one) or self._hopeless(other):
+        if is_number(one) and is_number(other):
+            return len(one + other) <= LONGEST and _as_percent(gold, one) == _as_percent(answer, other)
+        if not self.by_mathematics:
+            return False
+        if self._hopeless(one) or self._hopeless(other):
             return False
         if self.key(gold) == self.key(answer):
             return True
@@ -123,8 +130,9 @@ class AnswerEquivalence:
             memory[key] = value
 
 
-def _whole(text: str) -> bool:
-    return text.removeprefix("-").isdecimal()
+def _as_percent(text: str, number: str) -> Fraction:
+    """The value of a number, a hundredth of it where the text has a percent sign."""
+    return Fraction(number) / 100 if "%" in text else Fraction(number)
 
 
 def _number_and_list(one: str, other: str) -> bool:

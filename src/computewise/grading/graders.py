@@ -10,19 +10,9 @@ from typing import Any, Protocol
 from computewise.errors import ProblemError, UsageError
 from computewise.grading.equivalence import AnswerEquivalence
 from computewise.grading.evaluation import evaluation
-from computewise.grading.normalize import (
-    LONGEST,
-    SHORT_ANSWER,
-    ChoiceGrader,
-    ExactGrader,
-    after_hashes,
-    boxed,
-    fenced,
-    final_answer,
-    stated_formula,
-    tagged,
-)
+from computewise.grading.normalize import LONGEST, SHORT_ANSWER, ChoiceGrader, ExactGrader
 from computewise.grading.processes import ask_worker, failure, isolation, run_program
+from computewise.grading.reading import boxed, fenced, final_answer, final_formula
 from computewise.registry import Registry, import_object, is_reference, reason
 
 
@@ -71,7 +61,8 @@ WITHOUT_MATHEMATICS = (
 class MathGrader:
     r"""Numbers, expressions, tuples, sets, intervals, matrices, equations and words, compared by `AnswerEquivalence`.
 
-    Reads the last \boxed{}; without one, the text after ``####``, in ``<answer>``, or a formula after "the answer is".
+    Reads the last \boxed{}; without one, the text after ``####``, in ``<answer>``, or a formula or a number of
+    something after "the answer is", with or without markdown.
     """
 
     equal: AnswerEquivalence = field(default_factory=AnswerEquivalence)
@@ -87,7 +78,7 @@ class MathGrader:
 
     def answer(self, solution: str) -> str | None:
         """The final answer as it is written; None where it is stated only in prose."""
-        return boxed(solution) or after_hashes(solution) or tagged(solution) or stated_formula(solution)
+        return final_formula(solution)
 
     def key(self, answer: str) -> str:
         """A text that equal answers share."""

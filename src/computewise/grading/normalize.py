@@ -1,96 +1,16 @@
-"""Answers: which part of a solution is the answer, and its normal form."""
+"""The normal form of an answer, and the graders of choices and of exact text."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-_BRACES = re.compile(r"\\boxed\s*\{|\\[\\{}]|[{}]")
-
-_HASHES = re.compile(r"^####[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
-
-_TAGGED = re.compile(r"<answer>((?:(?!<answer>).)*?)</answer>", re.DOTALL)
-
-_STATED = re.compile(r"\banswer(?:\s+is\b[ \t]*:?|[ \t]*:)[ \t]*(\S[^\n]*)", re.IGNORECASE)
-
-_INLINE = re.compile(r"\$\$(.+?)\$\$|\$(.+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]|\*\*(.+?)\*\*")
-
-_BARE_FORMULA = re.compile(r"([-+]?[$£€]?\.?\d[-+*/^.,\d()]*(?<![.,])[%°]?)(?=[.,;!]?(?:\s*$|\s+[A-Z]))")
-
-_SENTENCE = re.compile(r"[.!?](?:\s|$)")
-
-_FENCED = re.compile(r"^```[ \t]*[A-Za-z0-9+]*[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
-
-
-def boxed(text: str) -> str | None:
-    r"""The content of the last \boxed{...} with balanced braces; None where there is none, or it is blank."""
-    opened: list[int] = []
-    boxes: set[int] = set()
-    start, end = -1, -1
-    for match in _BRACES.finditer(text):
-        token = match.group()
-        if token == "}":
-            if opened and (closed := opened.pop()) in boxes and closed > start:
-                start, end = closed, match.start()
-        elif token == "{":
-            opened.append(match.end())
-        elif token.endswith("{") and token != r"\{":
-            opened.append(match.end())
-            boxes.add(match.end())
-    return text[start:end].strip() or None
-
-
-def after_hashes(text: str) -> str | None:
-    """The text after ``####`` on the last such line, where the solutions of GSM8K have their answer."""
-    found = _HASHES.findall(text)
-    return found[-1] if found else None
-
-
-def tagged(text: str) -> str | None:
-    """The content of the last ``<answer>...</answer>``."""
-    found = _TAGGED.findall(text)
-    return (found[-1].strip() or None) if found else None
-
-
-def stated(text: str) -> str | None:
-    """X of the last "answer is X" or "answer: X": the part in dollar signs or bold, else the rest of the sentence."""
-    found = _STATED.findall(text)
-    if not found:
-        return None
-    ended = _SENTENCE.search(found[-1])
-    return _marked(found[-1]) or (found[-1][: ended.start()] if ended else found[-1]).strip(" \t\"'*.") or None
-
-
-def stated_formula(text: str) -> str | None:
-    """As `stated`, but only a part in dollar signs or bold, or a number; None for prose."""
-    found = _STATED.findall(text)
-    if not found:
-        return None
-    bare = _BARE_FORMULA.match(found[-1])
-    return _marked(found[-1]) or (bare.group(1) if bare else None)
-
-
-def _marked(text: str) -> str | None:
-    match = _INLINE.match(text)
-    return next(group for group in match.groups() if group).strip() or None if match else None
-
-
-def fenced(text: str) -> str | None:
-    """The last fenced block of code."""
-    found = _FENCED.findall(text)
-    return (found[-1].strip("\n") or None) if found else None
-
-
-def final_answer(text: str) -> str | None:
-    r"""The content of the last \boxed{}, else the text after ``####``, in ``<answer>`` or after "the answer is".
-
-    None where a solution has none of them.
-    """
-    return boxed(text) or after_hashes(text) or tagged(text) or stated(text)
-
+from computewise.grading.reading import boxed, final_answer
+from computewise.grading.units import MULTIPLES, is_unit
 
 _STEPS = "Work through the problem step by step and leave a blank line between steps."
 
@@ -191,26 +111,71 @@ _LARGEST_EXPONENT = 40
 
 _UNICODE = str.maketrans(
     {
-        "−": "-", "–": "-", "°": "", "×": r"\times ", "·": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ",
-        "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "²": "^2", "³": "^3", "∪": r"\cup ", "∩": r"\cap ", "√": r"\sqrt ",
-        "\u00a0": " ", "\u202f": " ", "\u2009": " ",
+        "−": "-", "–": "-", "°": "", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": "/", "π": r"\pi ",
+        "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∩": r"\cap ", "√": r"\sqrt ",
+        "⁄": "/", "∗": "*", "′": "'", "\u00a0": " ", "\u202f": " ", "\u2009": " ",
     }
 )  # fmt: skip
 
 
-_TEXT = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|rm|operatorname)\s*\{([^{}]*)\}"
+_RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ"
+
+_LOWERED = "₀₁₂₃₄₅₆₇₈₉₊₋₍₎"
+
+_ONE_CHARACTER: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    (re.compile(f"[{_RAISED}]+"), lambda found: f"^{{{unicodedata.normalize('NFKC', found[0])}}}"),
+    (re.compile(f"[{_LOWERED}]+"), lambda found: f"_{{{unicodedata.normalize('NFKC', found[0])}}}"),
+    (
+        re.compile("[¼½¾⅐-⅞]"),
+        lambda found: "\\frac{" + unicodedata.normalize("NFKC", found[0]).replace("⁄", "}{") + "}",
+    ),
+    (re.compile(r"√\s*(\d+(?:\.\d+)?|[A-Za-z])"), r"\\sqrt{\1}"),
+    (re.compile(r"√\s*\(([^()]*)\)"), r"\\sqrt{\1}"),
+)
+"""Powers, indices, fractions and roots that Unicode writes without LaTeX."""
+
+
+def _fraction(text: str) -> str:
+    above, below = text.split("⁄")
+    return rf"\frac{{{above}}}{{{below}}}"
+
+
+def _plain_characters(text: str) -> str:
+    if text.isascii():
+        return text
+    for pattern, replacement in _ONE_CHARACTER:
+        text = pattern.sub(replacement, text)
+    # Letters and digits of other alphabets of mathematics, full width and other scripts' digits; signs stay.
+    text = "".join(unicodedata.normalize("NFKC", one) if one.isalnum() else one for one in text.translate(_UNICODE))
+    return "".join(str(unicodedata.decimal(one, one)) for one in text)
+
+
+_TEXT_COMMANDS = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|rm|operatorname)"
+
+_TEXT = rf"{_TEXT_COMMANDS}\s*\{{([^{{}}]*)\}}"
+
+_UPRIGHT = r"\\(?:text|textrm|mathrm|mbox|rm)\s*\{([^{}]*)\}(?:\^\{?\d\}?)?\s*\.?$"
+"""What may be a unit behind a number; a bold or slanted letter is a vector or a variable."""
 
 
 _PLAIN_NUMBER = r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:/\d+)?"
 
 
-_NO_UNITS = "and|or|to|by|times|mod|pi|sin|cos|tan|log|ln|exp|sqrt|plus|minus|dozen|hundred|thousand|million|billion"
+def _upright(found: re.Match[str]) -> str:
+    """Text behind a number: nothing where it is a unit, else the words."""
+    return (
+        "" if is_unit(found[1], upright=True) else f" {found[1].strip()}{found[0][found.end(1) - found.start() + 1 :]}"
+    )
 
 
-_SHORT_UNITS = "cm|mm|km|kg|mg|ft|in|lb|oz|ml|hr|mi|am|pm"
-
-
-_UNIT_WORDS = rf"\s+(?!(?:{_NO_UNITS})\b)(?:[A-Za-z]{{3,}}|{_SHORT_UNITS})(?:[ -](?!(?:{_NO_UNITS})\b)[A-Za-z]{{2,}})*"
+def _counted(found: re.Match[str]) -> str:
+    """A number with words behind it: the number where they are a unit, multiplied where the first is a multiple."""
+    number, words = found[1], found[2].strip().rstrip(".")
+    first, _, rest = words.partition(" ")
+    value = _as_fraction(number) if first.lower() in MULTIPLES else None
+    if value is not None and (not rest or is_unit(rest)):
+        return str(value * MULTIPLES[first.lower()])
+    return number if number and is_unit(words) else found[0]
 
 
 _NAMED = r"^(?:m?\\angle ?|\\triangle ?)?(?:[A-Z]{1,4}|[a-zA-Z](?:_\{?\w\}?|\([a-z]\))?)="
@@ -219,20 +184,26 @@ _NAMED = r"^(?:m?\\angle ?|\\triangle ?)?(?:[A-Z]{1,4}|[a-zA-Z](?:_\{?\w\}?|\([a
 _CALCULATION = r"^(?:[-+*/()^{}!.\d]|\\(?:cdot|times|div|frac|sqrt) ?)+="
 
 
-_REWRITES = [
+_REWRITES: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\\[dtc]frac", r"\\frac"),
         (r"\*\*", "^"),
         (r"\^\(([^()]*)\)", r"^{\1}"),
+        (r"(?<![A-Za-z\\])sqrt\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"(?<![A-Za-z\\])(sin|cos|tan|log|ln|exp)(?=[ (\d])", r"\\\1"),
+        (r"^([^=]+)=\s*([A-Za-z])$", r"\1"),
         (r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])", ""),
         (r"\\(leq?|geq?|neq?)(?![A-Za-z])", lambda match: "\\" + match.group(1)[:2]),
-        (rf"^({_PLAIN_NUMBER}){_UNIT_WORDS}(?:\^?\d)?[.]?$", r"\1"),
-        (r"(?<=[\d}])\s*" + _TEXT + r"(?:\^\{?\d\}?)?\s*\.?$", ""),  # a unit
-        (_TEXT, r"\1"),
         (r"(?<=\d)(?:\\!|\{,\}|\\,)+(?=\d{3})", ","),
+        (r"(?<!\\)\\[!,;: ]|\\q?quad(?![A-Za-z])|~", " "),
+        (r"(?<=[\d}])\s*" + _UPRIGHT, _upright),
+        (rf"^({_PLAIN_NUMBER})\s+([A-Za-z][A-Za-z /-]*(?:\^?\d)?[.]?)$", _counted),
+        (r"(?<![\w,.])(\d{1,3}(?:,\d{3})+)(?=[A-Za-z\\])", lambda found: found[1].replace(",", "")),
+        (r"(?<![\d.] )(?<![\d.,])\d{1,3}(?: \d{3})+(?![ ]?\d)", lambda found: found[0].replace(" ", "")),
+        (r"(?<=\d)\s+(?=[\d.])(?!\d+\s*/)(?!\d+\\)", "\0"),  # two numbers, not one
+        (_TEXT, r"\1"),
         (r"^([+-]?\d+)\s+(\d+)/(\d+)$", r"\1\\frac{\2}{\3}"),
-        (r"\\[!,;: ]|\\q?quad(?![A-Za-z])|~", " "),
         (r"(?<=\\)([A-Za-z]+)\s+(?=[A-Za-z])", "\\1\0"),  # LaTeX needs the space of "\pi r"
         (r"\s", ""),
         ("\0", " "),
@@ -283,7 +254,7 @@ def normalize(answer: str) -> str:
 def _rewrite(answer: str) -> str:
     if len(answer) > LONGEST:
         return answer.strip()
-    answer = answer.translate(_UNICODE).strip()
+    answer = _plain_characters(answer).strip()
     for pattern, replacement in _REWRITES:
         answer = pattern.sub(replacement, answer)
     number = _as_fraction(answer)

@@ -16,11 +16,10 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from computewise.grading.normalize import is_number, normalize
 from computewise.grading.processes import NO_REPLY, failure, read_reply
 from computewise.registry import import_object
 
@@ -106,40 +105,9 @@ def open_mathematics() -> Callable[..., object]:
     """The service that parses LaTeX: ``form`` of a text is a text or None, ``equal`` of two texts a bool."""
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (WORKER_MEMORY, WORKER_MEMORY))
-    import math_verify  # noqa: F401
+    from computewise.grading.mathematics import canonical_form, equal
 
-    from computewise.grading.symbolic import form  # noqa: F401
-
-    return lambda question, *texts: _form(*texts) if question == "form" else _equal(*texts)
-
-
-@lru_cache(maxsize=4096)
-def _parsed(text: str) -> list[Any]:
-    from math_verify import parse
-
-    return list(parse(f"${text}$", parsing_timeout=None))
-
-
-def _equal(reference: str, answer: str) -> bool:
-    """Compare the texts and their normalised forms: `normalize` knows units and spellings unknown to math-verify."""
-    from math_verify import verify
-
-    pairs = {(reference, answer): None, (normalize(reference), normalize(answer)): None}
-    return any(verify(_parsed(gold), _parsed(other), timeout_seconds=None) for gold, other in pairs)
-
-
-def _form(text: str) -> str | None:
-    """The canonical text, if it is its own canonical text; None where there is none."""
-    found = _form_once(text)
-    return found if found is not None and (is_number(found) or _form_once(found) == found) else None
-
-
-def _form_once(text: str) -> str | None:
-    from computewise.grading.symbolic import form
-
-    parsed = _parsed(text)
-    found = form(parsed[0]) if parsed else None
-    return None if found is None else normalize(found)
+    return lambda question, *texts: canonical_form(*texts) if question == "form" else equal(*texts)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from computewise.core import Problem
 from computewise.errors import ProblemError, RunError, UsageError
 from computewise.grading.graders import CodeGrader, Grader
-from computewise.grading.normalize import after_hashes
+from computewise.grading.reading import after_hashes
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import msgspec
 
 from computewise.errors import RunError, UsageError
 from computewise.grading.equivalence import AnswerEquivalence
-from computewise.grading.normalize import boxed, normalize
+from computewise.grading.normalize import normalize
+from computewise.grading.reading import final_formula
 from computewise.samples import ProblemSamples, SampleArrays, arrays_of_step_scores
 from computewise.tasks.files import RawRow
 
@@ -156,7 +157,7 @@ class _Columns(msgspec.Struct, frozen=True):
     def read(self, equal: AnswerEquivalence) -> RecordedProblem:
         answers, correct = self.answers, self.correct
         if answers is None or correct is None:
-            answers = tuple(boxed(text) for text in self.completions)
+            answers = tuple(map(final_formula, self.completions))
             right, *classes = classify([str(self.answer), *answers], equal)
             correct = tuple(number is not None and number == right for number in classes)
         else:  # a run's answers are canonical: equal strings are equivalent, others are not
