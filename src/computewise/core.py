@@ -56,7 +56,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One reasoning step as it was sampled, delimiter included; `logprob` is the model's, summed over `tokens`."""
+    """One reasoning step as it was sampled, delimiter included.
+
+    `logprob` is the model's, summed over `tokens`; NaN where a server does not give it.
+    """
 
     text: str
     tokens: int
@@ -69,13 +72,15 @@ class Completion:
 
     `finish_reason` is "step" where the step delimiter ended it, "stop" where the model ended its solution, "length"
     where the token limit did, and "failed" where a server lost it and the caller continues without it. `thinking` is
-    what a reasoning model thought before the solution; it is no part of it.
+    what a reasoning model thought before the solution; it is no part of it. `notes` say what of a server's answer could
+    not be right and was replaced, one sentence each.
     """
 
     steps: tuple[Step, ...]
     finish_reason: FinishReason
     usage: Usage
     thinking: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +234,8 @@ class Result:
     where nothing else has answered its value to the verifier. None where there is neither."""
     decisions: tuple[Decision, ...] = ()
     """A controller's, in order."""
+    notes: tuple[str, ...] = ()
+    """What of a server's answers could not be right and was replaced, one sentence each."""
 
     @property
     def answer(self) -> str | None:

@@ -56,6 +56,8 @@ class CandidateRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """The reasoning text before the solution, where the model writes one."""
     ungraded: str = ""
     """Why its answer could not be graded, where it could not: it counts as wrong."""
+    notes: tuple[str, ...] = ()
+    """What of the server's answer could not be right and was replaced."""
 
 
 class NodeRecord(msgspec.Struct, frozen=True):

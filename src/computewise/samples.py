@@ -78,18 +78,31 @@ class ProblemSamples:
 def mean_probabilities(candidate: Candidate) -> tuple[float, ...]:
     """exp of the mean token log-probability up to the end of each step; 1 before the first token.
 
-    A short step can have 0 tokens where a server's token count was divided by length.
+    Steps whose log-probability is not known are left out; NaN until the first that is known. A short step can have 0
+    tokens where a server's token count was divided by length.
     """
-    scores, logprob, tokens = [], 0.0, 0
+    scores: list[float] = []
+    logprob, tokens, known = 0.0, 0, False
     for step in candidate.steps:
-        logprob, tokens = logprob + step.logprob, tokens + step.tokens
-        scores.append(math.exp(logprob / max(tokens, 1)))
+        if not math.isnan(step.logprob):
+            logprob, tokens, known = logprob + step.logprob, tokens + step.tokens, True
+        scores.append(math.exp(logprob / max(tokens, 1)) if known else math.nan)
     return tuple(scores)
 
 
 def mean_token_probability(candidate: Candidate) -> float:
-    """Of the whole candidate; 0 without a step."""
+    """Of the whole candidate; 0 without a step, NaN where it is not known."""
     return mean_probabilities(candidate)[-1] if candidate.steps else 0.0
+
+
+def recorded_probabilities(candidates: Sequence[Candidate]) -> list[float]:
+    """The mean token probability of each candidate of a problem, as it is recorded.
+
+    Where none is known each counts 1, as scores do; among known ones, one that is not known counts 0.
+    """
+    found = [mean_token_probability(candidate) for candidate in candidates]
+    known = any(c.steps and not math.isnan(value) for c, value in zip(candidates, found, strict=True))
+    return [(0.0 if known else 1.0) if math.isnan(value) else value for value in found]
 
 
 def value_without_score(scored: Iterable[bool]) -> float:
@@ -99,13 +112,13 @@ def value_without_score(scored: Iterable[bool]) -> float:
 
 def observe_candidate(candidate: Candidate, answer: str | None, verifier: Verifier | None) -> ObservedSample:
     """A live candidate; `answer` is in canonical form."""
-    scores = candidate.scores or (NO_SCORE,)
+    scores, probability = candidate.scores or (NO_SCORE,), mean_token_probability(candidate)
     return ObservedSample(
         answer=answer,
         value=verifier.value(candidate.scores) if verifier else NO_SCORE,
         score_mean=fmean(scores),
         score_min=min(scores),
-        logprob=math.log(max(mean_token_probability(candidate), LEAST_PROBABILITY)),
+        logprob=0.0 if math.isnan(probability) else math.log(max(probability, LEAST_PROBABILITY)),
         tokens=candidate.tokens,
     )
 

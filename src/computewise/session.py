@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import random
 import re
 from collections.abc import Coroutine, Iterable, Sequence
@@ -69,7 +70,8 @@ class Limits:
 class Ledger:
     """What a session and its parts have spent and seen.
 
-    `answers` are those that were extracted so far, by id; `ungraded` says why where a grader could not extract one.
+    `answers` are those that were extracted so far, `notes` what the model notes on its samples, both by id; `ungraded`
+    says why where a grader could not extract an answer.
     """
 
     usage: Usage = field(default_factory=Usage)
@@ -77,7 +79,12 @@ class Ledger:
     costs: dict[str, Usage] = field(default_factory=dict)
     answers: dict[str, str | None] = field(default_factory=dict)
     ungraded: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     exhausted: bool = False
+
+    def different_notes(self) -> tuple[str, ...]:
+        """Every note once."""
+        return tuple(dict.fromkeys(note for notes in self.notes.values() for note in notes))
 
     def in_order(self) -> list[Candidate]:
         """The search tree, depth first, so that the order does not depend on what ran at the same time."""
@@ -225,7 +232,7 @@ class Session:
         if self._left is None or rows == 0:
             return None
         share = self._left // rows
-        if share == 0:
+        if share < 1:  # below 0 where a server sampled more than it was allowed to
             self.ledger.exhausted = True
             raise BudgetExhausted
         return share
@@ -256,6 +263,8 @@ class Session:
         self.ledger.explored.update((child.id, child) for child in children)
         for child, completion in zip(children, completions, strict=True):
             self.ledger.costs[child.id] = completion.usage
+            if completion.notes:
+                self.ledger.notes[child.id] = completion.notes
             self.ledger.usage += completion.usage
             if self._left is not None:
                 self._left -= completion.usage.completion_tokens
@@ -272,7 +281,7 @@ class Session:
             last, end = parent.steps[-1], completion.steps[-1]
             steps = (
                 *parent.steps[:-1],
-                replace(last, tokens=last.tokens + end.tokens, logprob=last.logprob + end.logprob),
+                replace(last, tokens=last.tokens + end.tokens, logprob=_both(last.logprob, end.logprob)),
             )
         reason = completion.finish_reason
         if reason == "step" and (len(steps) >= limits.steps or sum(step.tokens for step in steps) >= limits.tokens):
@@ -280,6 +289,12 @@ class Session:
         over = None if reason == "step" else reason
         thinking = completion.thinking or parent.thinking
         return Candidate(id, parent.id or None, steps, scores, over, parent.history, thinking)
+
+
+def _both(logprob: float, more: float) -> float:
+    """The sum of two log-probabilities; of one where the other is not known."""
+    known = [value for value in (logprob, more) if not math.isnan(value)]
+    return sum(known) if known else math.nan
 
 
 def _read_again(completions: Sequence[Completion]) -> list[Completion]:

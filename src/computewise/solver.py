@@ -60,6 +60,7 @@ async def solve(
         usages={model.name: spent.usage},
         exhausted=spent.exhausted,
         confidence=None if chosen is None else vote_share(ballots, ballots[chosen].answer, alone),
+        notes=spent.different_notes(),
     )
 
 

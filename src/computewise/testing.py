@@ -378,4 +378,4 @@ def _check_completion(name: str, one: Completion, most: int) -> None:
     steps = sum(step.tokens for step in one.steps)
     assert steps <= tokens, f"{name} has {steps} tokens in its steps, and is charged for {tokens}"
     assert 0 <= one.usage.cached_prompt_tokens <= one.usage.prompt_tokens, f"{name} charges more cached than read"
-    assert all(step.logprob <= 0 for step in one.steps), f"{name} gives a log-probability above 0"
+    assert not any(step.logprob > 0 for step in one.steps), f"{name} gives a log-probability above 0"

@@ -265,7 +265,7 @@ async def test_tries_are_bounded(waits: list[float]) -> None:
 # What comes back
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>busy</html>", b"data: {}\n\n", b'{"a":', b'"\\ud83d"', b"\xff\xfe"])
+@pytest.mark.parametrize("body", [b"", b"<html>busy</html>", b"data: {}\n\n", b'{"a":', b"\xff\xfe", b"[" * 9999])
 async def test_what_is_no_json_is_an_error_and_not_tried_again(body: bytes) -> None:
     transport = Scripted(httpx.Response(200, content=body))
     async with client_of(transport) as client:

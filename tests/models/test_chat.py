@@ -119,7 +119,7 @@ class Mending(Hosted):
         number += WRONG in marks
         text = "".join(f"{mark}\n" for mark in marks[:-1]) + f"{marks[-1]} {number}"
         choices = [{"index": i, "message": {"content": text}, "finish_reason": "stop"} for i in range(n)]
-        return {"choices": choices, "usage": {"prompt_tokens": 9, "completion_tokens": depth * n}}
+        return {"choices": choices, "usage": {"prompt_tokens": 99, "completion_tokens": depth * n}}
 
 
 @asynccontextmanager
@@ -175,7 +175,7 @@ async def test_best_of_n_asks_a_chat_once_and_shows_it_nothing() -> None:
 
 async def test_a_chat_that_shows_no_tokens_is_charged_by_its_usage() -> None:
     result, _ = await chatted(Revisions(4, 1))
-    assert (result.usage.samples, result.usage.prompt_tokens, result.usage.completion_tokens) == (4, 36, 12)
+    assert (result.usage.samples, result.usage.prompt_tokens, result.usage.completion_tokens) == (4, 396, 12)
     assert result.usage.cached_prompt_tokens == 0
     many, _ = await chatted(BestOfN(2))
     assert many.usage.completion_tokens == 2 * 3

@@ -44,7 +44,8 @@ def recorded(strategy: Strategy, results: list[Result]) -> list[Record]:
             one.id,
             usage=result.usage,
             candidates=[
-                _outcome(c, result, _verdict(TASK, one, result.answers[c.id]), VERIFIER) for c in result.candidates
+                _outcome(c, result, _verdict(TASK, one, result.answers[c.id]), VERIFIER, 0.5, ())
+                for c in result.candidates
             ],
         )
         for one, result in zip(PROBLEMS, results, strict=True)

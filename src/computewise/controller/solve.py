@@ -126,6 +126,7 @@ def _ended(decisions: list[Decision], arms: Mapping[str, _Drawing], *, exhausted
         exhausted=exhausted,
         confidence=None if stopped and last.leader is None else last.action.confidence,
         decisions=tuple(decisions),
+        notes=tuple(dict.fromkeys(note for arm in arms.values() for note in arm.ledger.different_notes())),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import time
@@ -19,6 +18,7 @@ import msgspec
 from computewise.core import Role
 from computewise.errors import ModelError, ServerError, UsageError
 from computewise.http.concurrency import OVERLOADED, Limiter, Retry, retry_after, worth_retrying
+from computewise.http.replies import error_inside, parsed, reason
 from computewise.http.transport import AiohttpTransport, proxy_for
 
 KEYS: dict[Role, str] = {
@@ -183,16 +183,32 @@ class HttpClient:
                 await response.aclose()
         except (httpx.TransportError, httpx.DecodingError) as error:
             return None, self._unanswered(url, error), None
-        if response.is_success:
-            try:
-                return _parsed(held), None, None
-            except ValueError:
-                text = f"{url} answered {response.status_code}, but not with JSON: "
-                raise ServerError(text + self._shown(response.text), response.status_code) from None
         least = retry_after(response.headers)
-        text = f"{url} answered {response.status_code}: {self._shown(_reason(response))}"
-        text += "" if least is None else f" (asks to wait {least:.3g} s)"
-        return None, ServerError(text, response.status_code, least), least
+        if response.is_success:
+            return self._answer(url, response, held, least)
+        text = f"{url} answered {response.status_code}: {self._shown(reason(response))}"
+        return None, _failure(text, response.status_code, least), least
+
+    def _answer(
+        self, url: httpx.URL, response: httpx.Response, held: bytes, least: float | None
+    ) -> tuple[Any, ServerError | None, float | None]:
+        """The answer, or the failure that a gateway reports under the status of a success.
+
+        A failure without a status of its own keeps the response's, and is final.
+        """
+        try:
+            answer = parsed(held)
+        except ValueError:
+            text = f"{url} answered {response.status_code}, but not with JSON: "
+            raise ServerError(text + self._shown(response.text), response.status_code) from None
+        error = error_inside(answer)
+        if error is None:
+            return answer, None, None
+        least = error.wait if least is None else least
+        status = error.status or response.status_code
+        named = "an error" if error.status is None else f"an error {error.status}"
+        text = f"{url} answered {response.status_code} with {named}: {self._shown(error.text)}"
+        return None, _failure(text, status, least), least
 
     def _request(self, method: str, url: httpx.URL, headers: Mapping[str, str], content: bytes) -> httpx.Request:
         """The content as a stream; for bytes httpx prepares headers that the transport sets, a tenth of the time."""
@@ -239,23 +255,5 @@ def _checked(base_url: str) -> tuple[str, str]:
     return base, base.removesuffix("/v1")
 
 
-def _parsed(held: bytes) -> Any:
-    """The parsed JSON. NaN, which some servers write, is accepted; half of a surrogate pair is an error."""
-    try:
-        return msgspec.json.decode(held)
-    except msgspec.DecodeError:
-        found = json.loads(held)
-        _ENCODER.encode(found)
-        return found
-
-
-def _reason(response: httpx.Response) -> str:
-    """The message of an error, in OpenAI's envelope or another one that servers use."""
-    try:
-        held = json.loads(response.content)
-    except ValueError:
-        return response.text if response.text.strip() else response.reason_phrase
-    for name in ("error", "message", "detail"):
-        if isinstance(held, dict) and held.get(name):
-            held = held[name]
-    return held if isinstance(held, str) else json.dumps(held, ensure_ascii=False)
+def _failure(text: str, status: int, least: float | None) -> ServerError:
+    return ServerError(text if least is None else f"{text} (asks to wait {least:.3g} s)", status, least)

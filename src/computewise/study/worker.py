@@ -16,7 +16,7 @@ from computewise.core import Candidate, Model, Problem, Result, Role, Task, Veri
 from computewise.errors import ModelError, ProblemError
 from computewise.models.embedded.engine import one_thread
 from computewise.runs import CandidateRecord, NodeRecord, Record, StrategyParams
-from computewise.samples import mean_token_probability
+from computewise.samples import recorded_probabilities
 from computewise.session import Ledger, gather
 from computewise.setups.base import Setup, SetupSpec
 from computewise.solver import extract_answers, solve
@@ -90,11 +90,20 @@ def _graded(
     recorded = record.strategy == strategy_to_dict(TREE_OF)
     verdicts = {answer: _verdict(task, problem, answer) for answer in {result.answers[c.id] for c in result.candidates}}
     unread = {id: (False, why) for id, why in ledger.ungraded.items()}
+    probabilities = recorded_probabilities(result.candidates)
     return Record(
         *_identity(record),
         usage=result.usage,
         candidates=[
-            _outcome(c, result, unread.get(c.id, verdicts[result.answers[c.id]]), verifier) for c in result.candidates
+            _outcome(
+                c,
+                result,
+                unread.get(c.id, verdicts[result.answers[c.id]]),
+                verifier,
+                probability,
+                ledger.notes.get(c.id, ()),
+            )
+            for c, probability in zip(result.candidates, probabilities, strict=True)
         ],
         tree=_tree(result, extract_answers(result.tree, task, ledger)) if recorded else None,
         sequential=_sequential(result),
@@ -117,14 +126,19 @@ def _verdict(task: Task, problem: Problem, answer: str | None) -> tuple[bool, st
 
 
 def _outcome(
-    candidate: Candidate, result: Result, verdict: tuple[bool, str], verifier: Verifier | None
+    candidate: Candidate,
+    result: Result,
+    verdict: tuple[bool, str],
+    verifier: Verifier | None,
+    probability: float,
+    notes: tuple[str, ...],
 ) -> CandidateRecord:
     answer, cost = result.answers[candidate.id], result.costs[candidate.id]
     correct, ungraded = verdict
     return CandidateRecord(
         answer=answer,
         value=verifier.value(candidate.scores) if verifier else 0.0,
-        mean_token_prob=mean_token_probability(candidate),
+        mean_token_prob=probability,
         tokens=candidate.tokens,
         correct=correct,
         chain=candidate.chain,
@@ -136,6 +150,7 @@ def _outcome(
         scores=candidate.scores,
         thinking=candidate.thinking,
         ungraded=ungraded,
+        notes=notes,
     )
 
 

@@ -194,8 +194,16 @@ class LogprobVerifier:
     parameters = 0
 
     async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
-        """See `computewise.core.Verifier.score`."""
-        return [mean_probabilities(candidate) for candidate in candidates], Usage()
+        """See `computewise.core.Verifier.score`.
+
+        A step counts 0 where the server gives no log-probability up to its end, but does for other candidates;
+        `ModelError` where it gives none at all.
+        """
+        found = [mean_probabilities(candidate) for candidate in candidates]
+        unknown = all(math.isnan(score) for scores in found for score in scores)
+        if unknown and any(candidate.text.strip() for candidate in candidates):
+            raise ModelError("the server gave no log-probability that can be: name another verifier than logprob")
+        return [tuple(0.0 if math.isnan(score) else score for score in scores) for scores in found], Usage()
 
     def value(self, scores: Sequence[float]) -> float:
         """The last step's score; 0 without one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,16 +16,9 @@ from computewise.http.client import HttpClient
 from computewise.http.servers import tokenize
 from computewise.models.messages import Message, conversation
 from computewise.models.server.capabilities import LLAMA, Capabilities
+from computewise.models.server.counts import MISCOUNTED, MOST_TOKENS, divide, estimated_tokens, least_tokens
 from computewise.models.server.limits import FailedSamples, SpendLimit, Spent, TokenIdCache
-from computewise.models.server.protocol import (
-    UNCOUNTED_CHARACTERS_A_TOKEN,
-    Generation,
-    Request,
-    Response,
-    Route,
-    Tokens,
-    divide,
-)
+from computewise.models.server.protocol import Generation, Request, Response, Route, Tokens
 from computewise.models.server.templates import PromptTemplate, Rendered
 from computewise.session import gather
 
@@ -38,12 +32,10 @@ def cut(generated: Generation, delimiter: str) -> tuple[Step, ...]:
     texts = _pieces(generated.text, delimiter)
     if len(texts) > 1 and (spelled := generated.aligned_tokens):
         return _by_tokens(texts, spelled)
-    count = generated.sampled
-    logprob = sum(generated.tokens.logprobs) if generated.tokens else 0.0
-    if len(texts) == 1:
-        return (Step(texts[0], count, logprob),)
-    shares = divide(count, [len(text) for text in texts])
-    return tuple(Step(text, share, logprob * share / max(count, 1)) for text, share in zip(texts, shares, strict=True))
+    shares = divide(generated.count, [len(text) for text in texts])
+    each = generated.mean_logprob
+    logprobs = [math.nan if math.isnan(each) else each * share for share in shares]
+    return tuple(map(Step, texts, shares, logprobs))
 
 
 def _pieces(text: str, delimiter: str) -> list[str]:
@@ -59,13 +51,13 @@ def _pieces(text: str, delimiter: str) -> list[str]:
 
 def _by_tokens(texts: Sequence[str], tokens: Tokens) -> tuple[Step, ...]:
     ends = list(accumulate(map(len, texts)))
-    counts, logprobs = [0] * len(texts), [0.0] * len(texts)
+    counts, logprobs, mean = [0] * len(texts), [0.0] * len(texts), tokens.mean_logprob
     step, begin = 0, 0
     for text, logprob in zip(tokens.texts, tokens.logprobs, strict=True):
         while step < len(texts) - 1 and begin >= ends[step]:
             step += 1
         counts[step] += 1
-        logprobs[step] += logprob
+        logprobs[step] += mean if math.isnan(logprob) else logprob
         begin += len(text)
     return tuple(map(Step, texts, counts, logprobs))
 
@@ -91,6 +83,8 @@ _AROUND = 32
 """The most tokens that a template puts around a message."""
 
 _END_OF_THINKING = "</think>"
+
+MORE = "the server returned more continuations than it was asked for: the rest counts for the limits of a run alone"
 
 
 @dataclass(slots=True)
@@ -182,7 +176,7 @@ class ServerModel:
             raise TimeoutError if self.lost.late else self.lost.errors[0]
         read = next((a.prompt_tokens for a in answers if a.prompt_tokens is not None), None)
         if read is None:
-            read = len(asked.ids) if asked.ids is not None else -(-len(asked.text) // UNCOUNTED_CHARACTERS_A_TOKEN)
+            read = _prompt_estimate(asked)
         found = [one for answer in answers for one in answer.generations]
         blank = [index for index, one in enumerate(found) if _blank(one)]
         gone_on = await gather(self._continue(asked, found[index], seeds[index]) for index in blank)
@@ -283,8 +277,8 @@ class ServerModel:
         held, spent = self._spent(at_most), Spent()
         await self.ceiling.hold(held)
         try:
-            answer = await self.route.generate(asked)
-            sampled = sum(one.sampled for one in answer.generations)
+            answer = self._checked(await self.route.generate(asked), asked)
+            sampled = sum(one.count for one in answer.generations)
             prompt = at_most.prompt_tokens if answer.prompt_tokens is None else answer.prompt_tokens
             cached = answer.cached_tokens or 0
             spent = self._spent(Usage(prompt_tokens=prompt, cached_prompt_tokens=cached, completion_tokens=sampled))
@@ -296,7 +290,17 @@ class ServerModel:
         seen.said += answer.completion_tokens or 0
         seen.prompt += answer.prompt_tokens or 0
         seen.cached += cached
+        if len(answer.generations) > asked.n:
+            return replace(answer, generations=[_noted(one, MORE) for one in answer.generations[: asked.n]])
         return answer
+
+    def _checked(self, answer: Response, asked: Request) -> Response:
+        """The answer without a count of the prompt that cannot be: too small for its text, or above the context."""
+        most, said = self.capabilities.context or MOST_TOKENS, answer.prompt_tokens
+        if said is None or least_tokens(_prompt_text(asked)) <= said <= most:
+            return answer
+        noted = [_noted(one, MISCOUNTED) for one in answer.generations]
+        return replace(answer, generations=noted, prompt_tokens=None, cached_tokens=None)
 
     def _spent(self, usage: Usage) -> Spent:
         dollars = PriceCost(self.prices).cost(usage, 0) if self.prices else 0.0
@@ -305,7 +309,7 @@ class ServerModel:
     async def _continue(self, asked: Request, found: Generation, seed: int) -> Generation:
         """Continue behind a delimiter that came alone, since it is no step."""
         for again in range(1, BLANKS + 1):
-            if (room := asked.max_tokens - found.sampled) < 1:
+            if (room := asked.max_tokens - found.count) < 1:
                 return replace(found, ended="length")
             more = replace(self._behind(asked, found.text), max_tokens=room)
             (then,) = (one for answer in await self._draw(more, [seed + again]) for one in answer.generations)
@@ -330,7 +334,7 @@ class ServerModel:
             self._remember(asked, found)
         count = sum(step.tokens for step in steps)
         usage = Usage(samples=1, prompt_tokens=read, cached_prompt_tokens=cached, completion_tokens=count)
-        return Completion(_ends(steps, asked), reason, usage, found.thinking)
+        return Completion(_ends(steps, asked), reason, usage, found.thinking, found.notes)
 
     def _remember(self, asked: Request, found: Generation) -> None:
         """Keep the token ids of a prompt that a search will continue."""
@@ -347,13 +351,26 @@ def _most(asked: Request) -> Usage:
     return Usage(prompt_tokens=read, completion_tokens=asked.n * asked.max_tokens)
 
 
+def _prompt_text(asked: Request) -> str:
+    return asked.text or "".join(message.content for message in asked.messages)
+
+
+def _prompt_estimate(asked: Request) -> int:
+    return len(asked.ids) if asked.ids is not None else estimated_tokens(_prompt_text(asked))
+
+
+def _noted(found: Generation, note: str) -> Generation:
+    return replace(found, notes=tuple(dict.fromkeys((*found.notes, note))))
+
+
 def _blank(found: Generation) -> bool:
     return found.ended == "stop" and not found.text.strip()
 
 
 def _joined(first: Generation, then: Generation) -> Generation:
     both = first.tokens.followed_by(then.tokens) if first.tokens is not None and then.tokens is not None else None
-    return replace(then, text=first.text + then.text, tokens=both, count=first.sampled + then.sampled)
+    notes = tuple(dict.fromkeys((*first.notes, *then.notes)))
+    return replace(then, text=first.text + then.text, tokens=both, count=first.count + then.count, notes=notes)
 
 
 def _thought(found: Generation) -> Generation:

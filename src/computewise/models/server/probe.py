@@ -23,7 +23,7 @@ from computewise.models.server.capabilities import (
     Capabilities,
     Dialect,
 )
-from computewise.models.server.protocol import ChoiceMessage, envelope_of, tokens_of
+from computewise.models.server.choices import ChoiceMessage, envelope_of, tokens_of
 
 MANY = 128
 """Most continuations in one request, if the server sets no bound of its own."""

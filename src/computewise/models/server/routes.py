@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
-from msgspec import Struct, field
-
+from computewise.errors import ModelError
 from computewise.http.client import HttpClient
 from computewise.models.server.capabilities import LLAMA, OLLAMA, Dialect
-from computewise.models.server.protocol import (
-    Choice,
-    ChoiceMessage,
-    Ended,
-    Generation,
-    Request,
-    Response,
-    Tokens,
-    ended,
+from computewise.models.server.choices import (
+    UNLIKELY,
+    cut_off,
     envelope_of,
-    read,
-    tokens_of,
+    excerpt,
+    ids_of,
+    known_logprob,
+    read_choices,
 )
+from computewise.models.server.counts import Counts, Sampled, count_tokens, whole_number
+from computewise.models.server.protocol import Ended, Generation, Request, Response, Tokens
 
 
 class ChatRoute:
@@ -49,8 +47,10 @@ class ChatRoute:
     async def generate(self, request: Request) -> Response:
         """See `Route.generate`."""
         choices, counts = envelope_of(await self._client.post("chat/completions", self._body(request)))
-        each = counts.each([len((one.message or ChoiceMessage()).content or "") for one in choices])
-        found = [self._read(choice, request, count) for choice, count in zip(choices, each, strict=True)]
+        texts, last = [one.written or "" for one in choices], request.messages[-1]
+        if self._echoes and last.role == "assistant":
+            texts = [text.removeprefix(last.content) for text in texts]
+        found = read_choices(choices, counts, self._dialect, request, texts, says=False)
         return Response(found, counts.prompt_tokens, counts.cached_tokens, counts.completion_tokens)
 
     def _body(self, request: Request) -> dict[str, Any]:
@@ -79,16 +79,6 @@ class ChatRoute:
             body |= {"stop": [request.stop], **dialect.keep_stop}
         return body
 
-    def _read(self, choice: Choice, request: Request, count: int | None) -> Generation:
-        message = choice.message or ChoiceMessage()
-        text, last = message.content or "", request.messages[-1]
-        if self._echoes and last.role == "assistant":
-            text = text.removeprefix(last.content)
-        how = ended(choice, self._dialect, request.stop, text, says=False)
-        if how == "stop" and request.stop and not text.endswith(request.stop):
-            text += request.stop
-        return Generation(text, how, tokens_of(choice), count, message.thinking)
-
 
 class CompletionsRoute:
     """The completions route (rungs A and B): the server continues the raw prompt, without a chat template.
@@ -106,8 +96,8 @@ class CompletionsRoute:
     async def generate(self, request: Request) -> Response:
         """See `Route.generate`."""
         choices, counts = envelope_of(await self._client.post("completions", self._body(request)))
-        each = counts.each([len(one.text or "") for one in choices])
-        found = [self._read(choice, request, count) for choice, count in zip(choices, each, strict=True)]
+        texts = [one.written or "" for one in choices]
+        found = read_choices(choices, counts, self._dialect, request, texts, says=self._says)
         return Response(found, counts.prompt_tokens, counts.cached_tokens, counts.completion_tokens)
 
     def _body(self, request: Request) -> dict[str, Any]:
@@ -133,22 +123,6 @@ class CompletionsRoute:
             body |= {"stop": [request.stop], **dialect.keep_stop}
         return body
 
-    def _read(self, choice: Choice, request: Request, count: int | None) -> Generation:
-        text = choice.text or ""
-        how = ended(choice, self._dialect, request.stop, text, says=self._says)
-        if how == "stop" and request.stop and not text.endswith(request.stop):
-            text += request.stop
-        if choice.token_ids is not None:
-            count = len(choice.token_ids)
-        return Generation(text, how, tokens_of(choice), count)
-
-
-class _OllamaCompletion(Struct):
-    response: str
-    done_reason: str | None = None
-    eval_count: int | None = None
-    prompt_eval_count: int | None = None
-
 
 class OllamaRoute:
     """Ollama's own route (rung B): raw prompts, one continuation a request, no report of which stop text fired."""
@@ -167,37 +141,25 @@ class OllamaRoute:
             **OLLAMA.sampling,
         }
         body = {"model": self._model, "prompt": request.text, "raw": True, "stream": False, "options": options}
-        found = read(await self._client.post("/api/generate", body), _OllamaCompletion, "response of Ollama's")
+        held = await self._client.post("/api/generate", body)
+        text = held.get("response") if isinstance(held, dict) else None
+        if not isinstance(text, str):
+            raise ModelError(f"Ollama's answer has no response with a text: {excerpt(held)}")
+        thought = held["thinking"] if isinstance(held.get("thinking"), str) else ""
+        counts = Counts(whole_number(held.get("prompt_eval_count"), 1), whole_number(held.get("eval_count"), 1))
+        (count,), note = count_tokens([Sampled(text + thought)], counts, request.max_tokens)
+        is_cut, why = cut_off(_word(held.get("done_reason")), count, request.max_tokens, exact=note is None)
         how: Ended = "end" if request.stop is None else "unsaid"
-        if found.done_reason == "length":
-            how = "length"
-        generated = Generation(found.response, how, None, found.eval_count)
-        return Response([generated], found.prompt_eval_count, None, found.eval_count)
+        notes = tuple(one for one in (note, why) if one)
+        generated = Generation(text, "length" if is_cut else how, None, count, thought, notes)
+        return Response([generated], counts.prompt_tokens, None, counts.completion_tokens)
 
 
 _FIELDS = ["index", "content", "tokens", "stop_type", "tokens_evaluated", "timings/cache_n", "completion_probabilities"]
 
-_ENDED: dict[str, Ended] = {"eos": "end", "word": "stop", "limit": "length"}
+_STOPPED = "word"
 
-
-class _Seen(Struct):
-    token: str
-    logprob: float | None
-    id: int
-
-
-class _LlamaCompletion(Struct):
-    content: str
-    tokens: list[int]
-    stop_type: Literal["eos", "word", "limit"]
-    index: int = 0
-    tokens_evaluated: int | None = None
-    cached: int | None = field(name="timings/cache_n", default=None)
-    completion_probabilities: list[_Seen] = []
-
-
-class _Text(Struct):
-    content: str
+"""How llama.cpp says that a stop text ended a completion."""
 
 
 class LlamaRoute:
@@ -205,7 +167,7 @@ class LlamaRoute:
 
     def __init__(self, client: HttpClient, *, logprobs: bool) -> None:
         self._client, self._logprobs = client, logprobs
-        self._spelt: dict[tuple[int, ...], str] = {}
+        self._spelt: dict[tuple[int, ...], str | None] = {}
 
     async def generate(self, request: Request) -> Response:
         """See `Route.generate`."""
@@ -224,33 +186,55 @@ class LlamaRoute:
             "response_fields": _FIELDS,
         }
         held = await self._client.post("/completion", body)
-        found = read(held if isinstance(held, list) else [held], list[_LlamaCompletion], "completion of llama.cpp's")
-        found.sort(key=lambda one: one.index)
-        generated = [await self._read(one, request.stop) for one in found]
-        first = found[0] if found else _LlamaCompletion("", [], "limit")
-        return Response(generated, first.tokens_evaluated, first.cached, sum(one.sampled for one in generated))
+        listed = held if isinstance(held, list) else [held]
+        listed = [one for one in listed if isinstance(one, dict) and isinstance(one.get("content"), str)]
+        if not listed:
+            raise ModelError(f"llama.cpp's answer has no content with a text: {excerpt(held)}")
+        listed.sort(key=lambda one: whole_number(one.get("index")) or 0)
+        generated = [await self._read(one, request) for one in listed]
+        prompt = next((n for one in listed if (n := whole_number(one.get("tokens_evaluated"), 1)) is not None), None)
+        cached = whole_number(listed[0].get("timings/cache_n"))
+        return Response(generated, prompt, cached, sum(one.count for one in generated))
 
-    async def _read(self, held: _LlamaCompletion, stop: str | None) -> Generation:
-        """The server cuts off the stop text and the log-probabilities of its tokens: these count as 0."""
-        how, ids = _ENDED[held.stop_type], tuple(held.tokens)
-        text = held.content + (stop or "" if how == "stop" else "")
-        seen = held.completion_probabilities[: len(ids)]
+    async def _read(self, held: Mapping[str, Any], request: Request) -> Generation:
+        """The server cuts off the stop text and the log-probabilities of its tokens, which are then not known."""
+        ids, reason = ids_of(held.get("tokens")), _word(held.get("stop_type"))
+        shown = held.get("completion_probabilities")
+        seen = [one for one in shown if isinstance(one, dict)] if isinstance(shown, list) else []
+        stopped = (request.stop or "") if reason == _STOPPED else ""
+        text = held["content"] + stopped
+        (count,), note = count_tokens([Sampled(text, None if ids is None else len(ids))], Counts(), request.max_tokens)
+        exact = ids is not None and count == len(ids)
+        # Of "none", "limit" and all that may come, only the model's own end and a stop text are good ends.
+        is_cut, why = cut_off("stop" if reason == _STOPPED else reason, count, request.max_tokens, exact=exact)
+        how: Ended = "length" if is_cut else "stop" if stopped else "end"
+        tokens = await self._tokens(text, how, ids, seen[: len(ids or ())]) if exact and ids else None
+        unlikely = UNLIKELY if any(math.isnan(known_logprob(one.get("logprob"))) for one in seen) else None
+        return Generation(text, how, tokens, count, notes=tuple(one for one in (note, why, unlikely) if one))
+
+    async def _tokens(
+        self, text: str, how: Ended, ids: tuple[int, ...], seen: Sequence[Mapping[str, Any]]
+    ) -> Tokens | None:
         if not seen:
-            return Generation(text, how, None, len(ids))
-        texts = [one.token for one in seen]
+            return None
+        texts = [_word(one.get("token")) or "" for one in seen]
         unseen = ids[len(seen) :]
         rest = text[sum(map(len, texts)) :]
         texts += [rest, *[""] * (len(unseen) - 1)] if unseen else []
-        logprobs = [*(one.logprob or 0.0 for one in seen), *[0.0] * len(unseen)]
+        logprobs = [*(known_logprob(one.get("logprob")) for one in seen), *[math.nan] * len(unseen)]
         tokens = Tokens(tuple(texts), tuple(logprobs), ids)
         if how == "stop" and await self._spelling(unseen) != rest:
             tokens = replace(tokens, ids=None)  # the last token holds more than the end of the stop text
-        return Generation(text, how, tokens, len(ids))
+        return tokens
 
-    async def _spelling(self, ids: Sequence[int]) -> str:
-        """The text of a stop's tokens; stops are few, so each is requested once."""
+    async def _spelling(self, ids: Sequence[int]) -> str | None:
+        """The text of a stop's tokens; stops are few, so each is requested once. None where it cannot be read."""
         key = tuple(ids)
         if key not in self._spelt:
             held = await self._client.post("/detokenize", {"tokens": key})
-            self._spelt[key] = read(held, _Text, "text of tokens").content
+            self._spelt[key] = _word(held.get("content")) if isinstance(held, dict) else None
         return self._spelt[key]
+
+
+def _word(held: Any) -> str | None:
+    return held if isinstance(held, str) else None
