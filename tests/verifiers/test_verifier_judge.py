@@ -16,6 +16,7 @@ from computewise.http.client import HttpClient
 from computewise.verifiers.base import StepVerifier, VerifierSpec
 from computewise.verifiers.judge import JudgeReader, TokenLogprobs, grade, yes_or_no, yes_share
 from computewise.verifiers.load import open_verifier
+from computewise.verifiers.remote.answers import estimate
 from computewise.verifiers.templates import find_template
 
 
@@ -125,13 +126,15 @@ async def test_a_second_answer_that_says_nothing_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ({}, "has no choices.0.message"),
-        ({"choices": [None]}, "has no choices.0.message"),
-        ({"choices": [{"message": "Yes"}]}, "has no content"),
-        ({"choices": [{"message": {}}]}, "has no content"),
-        ({"choices": [{"message": {"content": ["x"]}}]}, "is a list: it must be text"),
-        (answered("Yes", [{"token": "Yes"}]), "has no top_logprobs"),
-        (answered("Yes", [{"token": "Yes", "top_logprobs": [{"token": "Yes", "logprob": "x"}]}]), "must be a number"),
+        ({}, "has no choices with a text"),
+        ({"choices": [None]}, "has no choices with a text"),
+        ({"choices": [{"message": "Yes"}]}, "has no choices with a text"),
+        ({"choices": [{"message": {}}]}, "has no choices with a text"),
+        ({"choices": [{"message": {"content": [7]}}]}, "has no choices with a text"),
+        (answered("Yes", [{"token": "Yes"}]), "asked twice for a yes-no"),
+        (answered("Yes", [{"token": "Yes", "top_logprobs": [{"token": "Yes", "logprob": "x"}]}]), "asked twice"),
+        (answered("Yes", [{"token": "Yes", "top_logprobs": [{"token": "Yes", "logprob": 9.5}]}]), "asked twice"),
+        (answered("Yes", [{"token": "Yes", "top_logprobs": [{"token": "Yes", "logprob": None}]}]), "asked twice"),
         (answered("Yes"), "returned no log-probabilities"),
     ],
 )
@@ -218,6 +221,24 @@ async def test_thoughts_that_the_server_splits_off_are_no_answer() -> None:
         assert scores == [(0.4,)]
         scores, _ = await judge(client, "judge-grade").score(PROBLEM, [candidate("one")])
         assert scores == [(0.8,)]
+
+
+async def test_log_probabilities_that_cannot_be_are_left_out() -> None:
+    values = {"Yes": math.log(0.6), "No": math.log(0.2), " yes": None, " no": math.nan, "YES": 12.0, "NO": -9999.0}
+    listed = [{"token": word, "logprob": value} for word, value in values.items()]
+    said = answered("Yes", [{"token": "Yes", "logprob": -0.1, "top_logprobs": [*listed, "No", {"logprob": 0.0}]}])
+    async with answering(said, asked=[]) as client:
+        scores, _ = await judge(client).score(PROBLEM, [candidate("one")])
+    assert scores == [pytest.approx((0.75,))]
+
+
+@pytest.mark.parametrize("usage", [None, {"prompt_tokens": 0, "completion_tokens": -1}, {"prompt_tokens": "many"}])
+async def test_a_judges_tokens_are_estimated_where_its_usage_cannot_be(usage: Any) -> None:
+    said, asked = {**answered("7"), "usage": usage}, list[Any]()
+    async with answering(said, asked=asked) as client:
+        _, charged = await judge(client, "judge-grade").score(PROBLEM, [candidate("one")])
+    read = [message["content"] for message in asked[0]["messages"]]
+    assert charged == Usage(verifier_tokens=sum(map(estimate, [*read, "7"])))
 
 
 async def test_a_critique_is_read_at_its_verdict() -> None:

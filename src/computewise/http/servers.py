@@ -15,6 +15,10 @@ _ROUTES = (
     ("llama", "/props", "default_generation_settings"),
     ("ollama", "/api/version", "version"),
 )
+MOST_ID = (1 << 31) - 1
+
+"""Ids are kept as numbers of 32 bits."""
+
 _REFUSALS = (400, 403, 404, 405, 415, 422, 500, 501)
 
 
@@ -44,6 +48,8 @@ async def kind_of(client: HttpClient, entry: Mapping[str, Any]) -> str:
 
 async def tokenize(client: HttpClient, kind: str, model: str, text: str, *, special: bool) -> tuple[int, ...]:
     """The token ids of a text; `special` includes the special tokens that the server puts before a prompt."""
+    if not text and not special:
+        return ()
     body: dict[str, Any] = {"model": model, "prompt": text, "add_special_tokens": special}
     if kind == "llama":
         body = {"content": text, "add_special": special, "parse_special": True}
@@ -51,8 +57,15 @@ async def tokenize(client: HttpClient, kind: str, model: str, text: str, *, spec
 
 
 def ids_of(held: Any) -> tuple[int, ...]:
-    """The token ids in an answer of `/tokenize`."""
-    ids = held.get("tokens") if isinstance(held, dict) else None
-    if not isinstance(ids, list) or not all(isinstance(id, int) for id in ids):
-        raise ModelError(f"/tokenize answered no token ids: {str(held)[:200]}")
-    return tuple(ids)
+    """The token ids in an answer of `/tokenize`, at least one."""
+    ids = token_ids(held.get("tokens") if isinstance(held, dict) else None)
+    if not ids:
+        raise ModelError(f"/tokenize answered no token ids: {' '.join(str(held).split())[:200]}")
+    return ids
+
+
+def token_ids(held: Any) -> tuple[int, ...] | None:
+    """Token ids in JSON; None for anything but a list of numbers that can be ids."""
+    if not isinstance(held, list) or not all(type(id) is int and 0 <= id <= MOST_ID for id in held):
+        return None
+    return tuple(held)

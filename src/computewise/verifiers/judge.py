@@ -11,9 +11,10 @@ from typing import Any
 from computewise.core import Usage
 from computewise.errors import ModelError
 from computewise.http.client import HttpClient
+from computewise.models.server.choices import envelope_of
 from computewise.session import gather
 from computewise.verifiers.prompt import ScoredSteps, escape, fill
-from computewise.verifiers.remote.answers import at, number, read_usage
+from computewise.verifiers.remote.answers import log_probability, read_usage
 from computewise.verifiers.templates import Judge, Layout
 
 YES, NO = "yes", "no"
@@ -67,7 +68,7 @@ def grade(text: str, after: str) -> float | None:
 
 
 def _share(token: TokenLogprobs) -> float | None:
-    shares = {text: math.exp(min(logprob, 0.0)) for text, logprob in token.likely.items()}
+    shares = {text: math.exp(logprob) for text, logprob in token.likely.items()}
     found = {word: [p for text, p in shares.items() if _word(text) == word] for word in (YES, NO)}
     if not any(found.values()):
         return None
@@ -140,8 +141,8 @@ class JudgeReader:
     async def _ask(self, messages: Messages, seed: int) -> tuple[float | None, str, Usage]:
         """The score, None where the answer has none, the answer's text, and its usage."""
         answer = await self._client.post("chat/completions", self._body(messages, seed, self._judge.max_tokens))
-        tokens, text = _tokens(answer), _text(answer)
-        usage = read_usage(answer, [*(message["content"] for message in messages), text], written=True)
+        tokens, text = _tokens(answer), _written(answer)
+        usage = read_usage(answer, [message["content"] for message in messages], written=text)
         if self._judge.answer == "grade":
             return grade(text, self._judge.after), text, usage
         if tokens is not None:
@@ -175,32 +176,30 @@ def _user(text: str) -> dict[str, str]:
     return {"role": "user", "content": text}
 
 
-def _text(answer: Any) -> str:
+def _written(answer: Any) -> str:
     """The answer, preceded by the thinking where the server returns that in a field of its own."""
-    message = at(answer, "choices", 0, "message")
-    content = at(message, "content")
-    thoughts = message.get("reasoning_content") or message.get("reasoning")
-    if not isinstance(content, str | None):
-        raise ModelError(f"the server's answer is a {type(content).__name__}: it must be text")
-    return f"{thoughts}</think>{content or ''}" if isinstance(thoughts, str) else content or ""
+    first = envelope_of(answer)[0][0]
+    thoughts = first.message.thinking if first.message is not None else ""
+    return f"{thoughts}{THOUGHT}{first.written or ''}" if thoughts else first.written or ""
 
 
 def _tokens(answer: Any) -> list[TokenLogprobs] | None:
     """The answer's tokens; None where the server returns no log-probabilities."""
-    at(answer, "choices", 0, "message")
-    logprobs = answer["choices"][0].get("logprobs")
+    logprobs = envelope_of(answer)[0][0].logprobs
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
     if not isinstance(content, list) or not content:
         return None
-    return [_said(token) for token in content]
+    return [_said(token) for token in content if isinstance(token, dict)] or None
 
 
-def _said(token: Any) -> TokenLogprobs:
-    listed = at(token, "top_logprobs")
+def _said(token: Mapping[str, Any]) -> TokenLogprobs:
+    """A token and those that the server lists for its place, without log-probabilities that cannot be."""
+    listed = token.get("top_logprobs")
     if not isinstance(listed, list) or not listed:
         listed = [token]
     likely: dict[str, float] = {}
     for one in listed:
-        text, logprob = str(at(one, "token")), number(at(one, "logprob"), "a log-probability")
-        likely[text] = max(logprob, likely.get(text, -math.inf))
-    return TokenLogprobs(str(at(token, "token")), likely)
+        text = one.get("token") if isinstance(one, dict) else None
+        if isinstance(text, str) and (logprob := log_probability(one.get("logprob"))) is not None:
+            likely[text] = max(logprob, likely.get(text, -math.inf))
+    return TokenLogprobs(token["token"] if isinstance(token.get("token"), str) else "", likely)

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import UNSET
 
 from computewise.errors import ModelError
+from computewise.http.servers import token_ids
 from computewise.models.server.capabilities import Dialect
 from computewise.models.server.counts import Counts, Sampled, count_tokens, finite, read_counts, whole_number
 from computewise.models.server.protocol import Ended, Generation, Request, Tokens
@@ -47,10 +48,6 @@ ROUNDING = 0.01
 LISTED = 0.8
 
 """The least share of a text that tokens must spell to be all of its tokens: some are shown by other characters."""
-
-MOST_ID = (1 << 31) - 1
-
-"""Ids are kept as numbers of 32 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +109,7 @@ def _choice(held: Mapping[str, Any]) -> Choice:
         finish_reason=reason if isinstance(reason, str) and reason.strip() else None,
         stop_reason=held.get("stop_reason", UNSET),
         matched_stop=held.get("matched_stop", UNSET),
-        token_ids=ids_of(held.get("token_ids")),
+        token_ids=token_ids(held.get("token_ids")),
         logprobs=held.get("logprobs"),
     )
 
@@ -146,13 +143,6 @@ def _texts(held: Any, depth: int = 4) -> tuple[str | None, str]:
         texts = [text for text, _ in parts if text is not None]
         return "".join(texts) if texts else None, "".join(thought for _, thought in parts)
     return None, ""
-
-
-def ids_of(held: Any) -> tuple[int, ...] | None:
-    """Token ids; None for anything but a list of numbers that can be ids."""
-    if not isinstance(held, list):
-        return None
-    return tuple(held) if all(type(id) is int and 0 <= id <= MOST_ID for id in held) else None
 
 
 def ended(choice: Choice, dialect: Dialect, stop: str | None, text: str, *, says: bool) -> Ended:
@@ -190,7 +180,7 @@ def tokens_of(choice: Choice) -> Tokens | None:
     pairs = _shown(choice.logprobs)
     if not pairs:
         return None
-    ids = choice.token_ids or ids_of([one.get("id") for one in _entries(choice.logprobs)])
+    ids = choice.token_ids or token_ids([one.get("id") for one in _entries(choice.logprobs)])
     known = ids if ids is not None and len(ids) == len(pairs) else None
     return Tokens(tuple(text for text, _ in pairs), tuple(known_logprob(value) for _, value in pairs), known)
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from computewise.errors import ModelError
 from computewise.http.client import HttpClient
+from computewise.http.servers import token_ids
 from computewise.models.server.capabilities import LLAMA, OLLAMA, Dialect
 from computewise.models.server.choices import (
     UNLIKELY,
     cut_off,
     envelope_of,
     excerpt,
-    ids_of,
     known_logprob,
     read_choices,
 )
@@ -198,7 +198,7 @@ class LlamaRoute:
 
     async def _read(self, held: Mapping[str, Any], request: Request) -> Generation:
         """The server cuts off the stop text and the log-probabilities of its tokens, which are then not known."""
-        ids, reason = ids_of(held.get("tokens")), _word(held.get("stop_type"))
+        ids, reason = token_ids(held.get("tokens")), _word(held.get("stop_type"))
         shown = held.get("completion_probabilities")
         seen = [one for one in shown if isinstance(one, dict)] if isinstance(shown, list) else []
         stopped = (request.stop or "") if reason == _STOPPED else ""

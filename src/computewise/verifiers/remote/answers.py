@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from computewise.core import Usage
 from computewise.errors import ModelError, UsageError
 from computewise.http.client import HttpClient
 from computewise.http.servers import get_or_none, kind_of, tokenize
+from computewise.models.server.choices import ROUNDING
+from computewise.models.server.counts import finite, least_tokens, read_counts, whole_number
 from computewise.verifiers.templates import Labels
 
 
@@ -41,6 +44,10 @@ BYTES_A_TOKEN = 4
 
 """The estimate where a server does not report how many tokens it read."""
 
+NEVER = -9999.0
+
+"""A log-probability of this or less is a server's placeholder for a token that is very unlikely."""
+
 
 def at(answer: Any, *path: str | int) -> Any:
     """The value at a path of names and indices; raises `ModelError` where there is none."""
@@ -54,10 +61,23 @@ def at(answer: Any, *path: str | int) -> Any:
 
 
 def number(value: Any, what: str) -> float:
-    """The value as a number; NaN and infinities are returned, since the caller checks the range."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    """The value as a number, which is finite; raises `ModelError` for anything else."""
+    if (found := finite(value)) is None:
         raise ModelError(f"the server's answer holds {str(value)[:60]!r} as {what}: it must be a number")
-    return float(value)
+    return found
+
+
+def log_probability(value: Any) -> float | None:
+    """A log-probability, -inf where the token has no probability; None for a value that cannot be one.
+
+    That is null, NaN, anything that is no number, or a number above 0 by more than rounding.
+    """
+    if isinstance(value, float) and value == -math.inf:
+        return value
+    found = finite(value)
+    if found is None or found > ROUNDING:
+        return None
+    return -math.inf if found <= NEVER else min(found, 0.0)
 
 
 def rows(answer: Any, name: str, count: int, key: str) -> list[Any]:
@@ -66,33 +86,32 @@ def rows(answer: Any, name: str, count: int, key: str) -> list[Any]:
     if not isinstance(held, list) or len(held) != count:
         found = len(held) if isinstance(held, list) else type(held).__name__
         raise ModelError(f"the server answered {found} entries of {name} for {count} inputs")
-    placed = {at(entry, "index") if "index" in entry else place: at(entry, key) for place, entry in enumerate(held)}
-    if set(placed) != set(range(count)):
-        raise ModelError(f"the server numbered {count} entries of {name} as {sorted(map(str, placed))}")
-    return [placed[place] for place in range(count)]
+    values = [at(entry, key) for entry in held]
+    given = [entry.get("index") for entry in held]
+    if all(index is None for index in given):
+        return values
+    places = [whole_number(index) for index in given]
+    if {*places} != {*range(count)}:
+        raise ModelError(f"the server numbered {count} entries of {name} as {sorted(map(str, given))}")
+    return [value for _, value in sorted(zip(places, values, strict=True), key=lambda pair: pair[0] or 0)]
 
 
-def read_usage(answer: Any, texts: Sequence[str], *, written: bool = False) -> Usage:
-    """The tokens that the server read, and how many of them were cached; estimated from `texts` where not reported.
+def read_usage(answer: Any, texts: Sequence[str], *, written: str | None = None) -> Usage:
+    """The tokens that the server read of `texts`, and how many of them were cached, and those of what it wrote.
 
-    `written` adds the tokens that it wrote. Cached tokens are 0 where they are not reported: vLLM reports them with
-    --enable-prompt-tokens-details, SGLang with --enable-cache-report.
+    A count that is not reported, or cannot be right, is estimated from the text. Cached tokens are 0 where they are not
+    reported: vLLM reports them with --enable-prompt-tokens-details, SGLang with --enable-cache-report.
     """
-    said = answer.get("usage") if isinstance(answer, dict) else None
-    said = said if isinstance(said, dict) else {}
-    read = _count(said.get("prompt_tokens"))
-    if read is None:
-        read = sum(estimate(text) for text in texts)
-    details = said.get("prompt_tokens_details")
-    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
-    wrote = (_count(said.get("completion_tokens")) or 0) if written else 0
-    return Usage(verifier_tokens=read + wrote, cached_verifier_tokens=min(cached or 0, read))
+    counts = read_counts(answer.get("usage") if isinstance(answer, dict) else None)
+    read, wrote = counts.prompt_tokens, 0
+    if read is None or read < sum(map(least_tokens, texts)):
+        read = sum(map(estimate, texts))
+    if written is not None:
+        wrote = counts.completion_tokens or 0
+        wrote = wrote if wrote >= least_tokens(written) else estimate(written)
+    return Usage(verifier_tokens=read + wrote, cached_verifier_tokens=min(counts.cached_tokens or 0, read))
 
 
 def estimate(text: str) -> int:
     """An estimate of the number of tokens of a text."""
-    return -(-len(text.encode()) // BYTES_A_TOKEN)
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return -(-len(text.encode(errors="replace")) // BYTES_A_TOKEN)

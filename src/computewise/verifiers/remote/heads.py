@@ -12,7 +12,7 @@ from computewise.http.client import HttpClient
 from computewise.http.servers import tokenize
 from computewise.session import gather
 from computewise.verifiers.prompt import ScoredSteps, render_prompt
-from computewise.verifiers.remote.answers import at, number, read_usage, rows
+from computewise.verifiers.remote.answers import at, log_probability, number, read_usage, rows
 from computewise.verifiers.remote.labels import of_two
 from computewise.verifiers.templates import Head, Layout
 
@@ -149,6 +149,8 @@ class VllmCompletions:
         answer = await self._client.post("completions", body)
         listed = at(answer, "choices", 0, "logprobs", "top_logprobs", 0)
         good, bad = (self._logprob(listed, id) for id in self._ids)
+        if max(good, bad) == -math.inf:
+            raise ModelError(f"tokens {self._ids[0]} and {self._ids[1]} are both given no probability: wrong template?")
         return of_two(good, bad), read_usage(answer, [prompt])
 
     def _logprob(self, listed: Any, id: int) -> float:
@@ -157,7 +159,9 @@ class VllmCompletions:
             raise ModelError(
                 f"the server gave no log-probability of token {id}: set server = 'openai' for an older vLLM"
             )
-        return number(listed[name], "a log-probability")
+        if (found := log_probability(listed[name])) is None:
+            raise ModelError(f"the server gave {str(listed[name])[:60]!r} as the log-probability of token {id}")
+        return found
 
 
 class VllmScoring:

@@ -12,7 +12,7 @@ from computewise.errors import ModelError
 from computewise.http.client import HttpClient
 from computewise.session import gather
 from computewise.verifiers.prompt import ScoredSteps, StepPrompt, render_prompt
-from computewise.verifiers.remote.answers import at, number, read_usage
+from computewise.verifiers.remote.answers import at, log_probability, number, read_usage
 from computewise.verifiers.templates import Layout
 
 
@@ -58,9 +58,10 @@ def from_listed(listed: Mapping[str, float], good: str, bad: str) -> float:
 
     Tokens that differ from a label only by blanks around it count as that label. A label that is not listed gets the
     most it can have: the least of the listed probabilities, or what all of them leave of 1, whichever is smaller.
-    Raises `ModelError` where neither label is listed.
+    Raises `ModelError` where neither label is listed with a log-probability that can be.
     """
-    shares = {token: math.exp(min(logprob, 0.0)) for token, logprob in listed.items()}
+    known = {token: value for token, held in listed.items() if (value := log_probability(held)) is not None}
+    shares = {token: math.exp(value) for token, value in known.items()}
     found = {label: [p for token, p in shares.items() if plain(token) == label] for label in (good, bad)}
     if not any(found.values()):
         likely = ", ".join(repr(token) for token in sorted(shares, key=lambda token: -shares[token])[:5])
@@ -114,15 +115,16 @@ def _listed(logprobs: Any) -> dict[str, float]:
     """Log-probabilities by text, from either of two shapes; of tokens with equal texts the likelier counts."""
     if isinstance(logprobs, dict) and "content" in logprobs:
         listed = at(logprobs, "content", 0, "top_logprobs")
-        pairs = [(str(at(one, "token")), at(one, "logprob")) for one in listed] if isinstance(listed, list) else []
+        pairs = [(str(at(one, "token")), one.get("logprob")) for one in listed] if isinstance(listed, list) else []
     else:
         found = at(logprobs, "top_logprobs", 0)
         pairs = list(found.items()) if isinstance(found, dict) else []
     if not pairs:
         raise ModelError("the server listed no likeliest tokens: it returns no log-probabilities")
     by_text: dict[str, float] = {}
-    for text, logprob in pairs:
-        by_text[text] = max(number(logprob, "a log-probability"), by_text.get(text, -float("inf")))
+    for text, held in pairs:
+        if (logprob := log_probability(held)) is not None:
+            by_text[text] = max(logprob, by_text.get(text, -math.inf))
     return by_text
 
 
@@ -187,7 +189,8 @@ class LlamaCompletion:
         listed = at(answer, "completion_probabilities", 0, "top_logprobs")
         if not isinstance(listed, list) or not listed:
             raise ModelError("the server listed no likeliest tokens")
-        logprobs = {str(at(one, "id")): number(at(one, "logprob"), "a log-probability") for one in listed}
+        known = ((at(one, "id"), log_probability(at(one, "logprob"))) for one in listed)
+        logprobs = {str(id): logprob for id, logprob in known if logprob is not None}
         good, bad = map(str, self._ids)
         return from_listed(logprobs, good, bad), _usage(answer, prompt)
 
