@@ -224,7 +224,7 @@ async def test_thoughts_that_the_server_splits_off_are_no_answer() -> None:
 
 
 async def test_log_probabilities_that_cannot_be_are_left_out() -> None:
-    values = {"Yes": math.log(0.6), "No": math.log(0.2), " yes": None, " no": math.nan, "YES": 12.0, "NO": -9999.0}
+    values = {"Yes": math.log(0.6), "No": math.log(0.2), " yes": None, " no": "-0.1", "YES": 12.0, "NO": -9999.0}
     listed = [{"token": word, "logprob": value} for word, value in values.items()]
     said = answered("Yes", [{"token": "Yes", "logprob": -0.1, "top_logprobs": [*listed, "No", {"logprob": 0.0}]}])
     async with answering(said, asked=[]) as client:
