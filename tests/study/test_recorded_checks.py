@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from computewise.study.recorded.checks import check, misplaced, without_duplicates
+from computewise.study.recorded.checks import check, each_text_once, misplaced
 from computewise.study.recorded.read import read_recording
 from computewise.study.recorded.rows import Finding, RecordedProblem, Sample
 
@@ -102,18 +102,43 @@ def test_a_completion_of_two_problems_is_found() -> None:
 
 def test_short_completions_may_agree() -> None:
     short = [replace(problem, samples=tuple(sample(f"It is {n}") for n in (1, 1, 2, 3, 4))) for problem in GOOD]
-    assert not found(short).keys() & {"duplicates", "completions of two problems"}
-    assert without_duplicates(short[0]) == short[0]
+    assert not found(short).keys() & {"equal texts", "completions of two problems"}
 
 
-def test_duplicates_are_counted_and_the_first_is_kept() -> None:
-    text = "x" * 81
+def test_long_equal_texts_are_counted_and_the_first_can_be_kept() -> None:
+    text = "x" * 301
     first, other = sample(text, scores=(0.9,)), sample(text, scores=(0.1,))
     doubled = replace(GOOD[0], samples=(*GOOD[0].samples, first, other, other))
-    assert without_duplicates(doubled).samples == (*GOOD[0].samples, first)
-    finding = found([doubled, *GOOD[1:]])["duplicates"]
+    assert each_text_once(doubled).samples == (*GOOD[0].samples, first)
+    finding = found([doubled, *GOOD[1:]])["equal texts"]
     assert (finding.count, finding.example) == (2, "p0")
     assert "(1.0%)" in finding.text
+    textless = replace(GOOD[0], samples=(sample("", scores=()),) * 3)
+    assert each_text_once(textless) == textless
+
+
+def test_refusals_under_many_problems_are_not_called_misplaced() -> None:
+    refusal = replace(sample("I cannot help with this request. " * 4), answer=None, answer_class=None, correct=False)
+    refused = [replace(problem, samples=(*problem.samples, refusal)) for problem in GOOD]
+    finding = found(refused)["completions of two problems"]
+    assert finding.count == 40
+    assert "refusals" in finding.text
+    assert "wrong one" not in finding.text
+
+
+@pytest.mark.parametrize(("alike", "said"), [(40, "sampling seems to have been off"), (3, "may be sure of them")])
+def test_problems_whose_samples_are_all_the_same_are_said(alike: int, said: str) -> None:
+    same = [replace(problem, samples=problem.samples[:1] * 5) for problem in GOOD[:alike]]
+    finding = found([*same, *GOOD[alike:]])["samples all the same"]
+    assert finding.count == alike
+    assert said in finding.text
+
+
+def test_problems_without_a_text_are_not_said_to_hold_others_completions() -> None:
+    places = list(range(40))
+    places[3], places[8] = 8, 3
+    nameless = [replace(problem, prompted=False) for problem in permuted(GOOD, places)]
+    assert "misplaced completions" not in found(nameless)
 
 
 def test_ids_in_several_rows_are_found() -> None:
@@ -143,12 +168,8 @@ def test_references_that_no_sample_gives_are_found() -> None:
     assert (finding.count, finding.example) == (1, "p2")
 
 
-def test_too_few_samples_are_found_when_duplicates_are_gone() -> None:
-    text = "x" * 81
-    repeated = (sample(text), sample(text), sample(text))
-    enough = replace(GOOD[0], samples=(*GOOD[0].samples[:3], *repeated))
-    assert "few samples" not in found([enough, *GOOD[1:]])
-    few = replace(GOOD[0], samples=(*GOOD[0].samples[:2], *repeated))
+def test_too_few_samples_are_found() -> None:
+    few = replace(GOOD[0], samples=GOOD[0].samples[:3])
     assert found([few, *GOOD[1:]])["few samples"].example == "p0"
 
 
@@ -215,7 +236,7 @@ def test_permutations_of_real_rows_are_found_and_clean_files_are_not_accused(mod
 def test_what_a_published_beam_search_is_known_for_is_found() -> None:
     path = Path(SHARED or "") / "search_and_learn" / "llama-3.2-1b_beam_n4_10.jsonl"
     findings = {finding.kind: finding for finding in read_recording(path).findings}
-    assert findings["duplicates"].count == 22
+    assert findings["equal texts"].count == 22
     assert findings["tokens"].count == 40
     assert findings["scores and steps"].count == 3
     assert "misplaced completions" not in findings

@@ -24,6 +24,7 @@ from computewise.grading.equivalence import AnswerEquivalence
 from computewise.grading.normalize import normalize
 from computewise.grading.reading import boxed
 from computewise.study.recorded.read import join, read_recording
+from computewise.study.recorded.readers.cells import Reading
 from computewise.study.recorded.rows import RecordedProblem, Recording, Sample, classify, to_drawn, to_draws
 
 Row = dict[str, Any]
@@ -113,12 +114,15 @@ def test_tokens_that_a_search_wrote_as_minus_one_are_estimated(tmp_path: Path) -
     assert "tokens" in kinds(recording)
 
 
-def test_duplicates_are_dropped_and_said(tmp_path: Path) -> None:
-    long = "a long completion " * 10
-    row = columns(completions=[long, long, "other", "x"])
-    recording = read_recording(lines(tmp_path / "x.jsonl", row))
-    assert [sample.text for sample in recording.problems[0].samples] == [long, "other", "x"]
-    assert "duplicates" in kinds(recording)
+def test_equal_texts_are_samples_and_long_ones_are_said(tmp_path: Path) -> None:
+    long = "a long completion " * 20
+    path = lines(tmp_path / "x.jsonl", columns(completions=[long, long, "x", "x"]))
+    recording = read_recording(path)
+    assert [sample.text for sample in recording.problems[0].samples] == [long, long, "x", "x"]
+    [finding] = [finding for finding in recording.findings if finding.kind == "equal texts"]
+    assert finding.count == 1
+    once = read_recording(path, Reading(equal_texts="once"))
+    assert [sample.text for sample in once.problems[0].samples] == [long, "x"]
 
 
 @pytest.mark.parametrize("row", [graded, columns])
@@ -142,6 +146,7 @@ def test_a_broken_parquet_file_is_one_line(tmp_path: Path) -> None:
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "pyarrow", "pyarrow.parquet")
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
     with pytest.raises(UsageError, match=r"pip install 'computewise\[parquet\]'"):
         read_recording(tmp_path / "x.parquet")
 
@@ -160,12 +165,11 @@ def test_neither_extra_is_loaded_before_it_is_needed() -> None:
         ("{", "line 1 is not JSON"),
         ("\xff", "line 1 is not JSON"),
         ("[" * 100_000, "line 1 is not JSON"),
-        ("[1]", "line 1 is a list"),
-        (json.dumps(graded()) + "\n{}", r"line 2 is malformed: .*problem"),
-        (json.dumps(graded()) + "\n\nnull", "line 3 is a NoneType"),
-        (json.dumps(graded(samples=[])), r"line 1 is malformed: .*length >= 1"),
-        (json.dumps(graded(samples=[{"text": 5}])), r"line 1 is malformed: .*\$\.samples\[0\]\.text"),
-        (json.dumps(columns(scores=[[0.5]])), "lists of unequal length"),
+        ("[1]", "line 1, row 1 is a int, expected an object"),
+        ("null", "line 1 is a NoneType, expected an object"),
+        (json.dumps(graded(samples=[])), r"line 1\.samples is \[\], expected a list of objects"),
+        (json.dumps(graded(samples=[{"text": 5}])), r"line 1, samples\[0\]\.text is 5, expected a text"),
+        (json.dumps(columns(scores=[[0.5]])), "lists of unequal length: completions 4, scores 1"),
         (json.dumps(columns(completion_tokens=[1, 2])), "lists of unequal length"),
     ],
 )
@@ -178,11 +182,35 @@ def test_what_cannot_be_read_is_one_line_with_its_place(tmp_path: Path, content:
     assert str(path) in str(error.value)
 
 
-def test_an_answer_without_a_class_is_malformed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ("{}", "line 2 has other columns: none"),
+        ("null", "line 2 is a NoneType, expected an object"),
+        ('{"samples": 3', "line 2 is not JSON"),
+        (json.dumps(graded(samples="many")), 'line 2.samples is "many", expected a list of objects'),
+    ],
+)
+def test_a_row_that_cannot_be_read_costs_itself_and_is_said(tmp_path: Path, second: str, said: str) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps(graded()) + "\n" + second + "\n")
+    recording = read_recording(path)
+    assert [problem.id for problem in recording.problems] == ["a"]
+    [finding] = [finding for finding in recording.findings if finding.kind == "lost samples"]
+    assert finding.count == 1
+    assert "1 of 4 samples of x.jsonl" in finding.text
+    assert said in finding.text
+    assert "expected are problem, answer, samples" in finding.text
+
+
+def test_answers_without_a_class_are_classified(tmp_path: Path) -> None:
     row = graded()
     row["samples"][0]["answer_class"] = None
-    with pytest.raises(RunError, match="answer_class must both be given"):
-        read_recording(lines(tmp_path / "x.jsonl", row))
+    [problem] = read_recording(lines(tmp_path / "x.jsonl", row)).problems
+    one, unanswered, other = (sample.answer_class for sample in problem.samples)
+    assert unanswered is None
+    assert None not in (one, other)
+    assert one != other
 
 
 def test_a_torn_archive_is_one_line(tmp_path: Path) -> None:
@@ -201,9 +229,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path, name: str) -> None:
 
 
 def test_other_files_and_columns_are_refused_with_what_is_allowed(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"\.jsonl, \.jsonl\.gz, \.parquet"):
-        read_recording(tmp_path / "x.txt")
-    with pytest.raises(UsageError, match=r"question, solutions are not understood: needed are .*samples.*completions"):
+    with pytest.raises(UsageError, match=r"question, solutions are not understood: .*--columns.*samples.*completions"):
         read_recording(lines(tmp_path / "x.jsonl", {"question": "?", "solutions": []}))
 
 

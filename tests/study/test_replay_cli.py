@@ -138,18 +138,19 @@ def text(page: Path) -> str:
 
 def test_a_file_is_split_and_its_faults_come_before_any_number(tmp_path: Path) -> None:
     rows = recorded()
+    rows[3]["samples"][4]["text"] += " It is so, without any doubt." * 10
     rows[3]["samples"][5] = rows[3]["samples"][4]
     rows[7]["samples"][2] = rows[8]["samples"][2]
     file, out = write(tmp_path / "small.jsonl", rows), tmp_path / "out"
     summary = finished(file, out=out)
-    assert {"duplicates", "completions of two problems"} <= {one["kind"] for one in summary["findings"]}
+    assert {"equal texts", "completions of two problems"} <= {one["kind"] for one in summary["findings"]}
     assert summary["problems"] == {"fit": PROBLEMS, "evaluate": PROBLEMS}
     said = text(out / "report.html")
     for finding in summary["findings"]:
         assert finding["text"] in said
         assert said.index(finding["text"]) < said.index("Accuracy in %")
-    assert said.index("would vote twice") < said.index("At equal cost")
-    assert "attached to the wrong one" in said
+    assert said.index("Each counts as a sample") < said.index("At equal cost")
+    assert "perhaps they were attached to the wrong one" in said
     for shown in ("Split by problem", "needs no labels", "accuracy curve in advance", "Calibration error"):
         assert shown in said
     assert "larger model" not in said
@@ -303,9 +304,19 @@ MISTAKES = {
     "missing": (["nowhere.jsonl"], "nowhere.jsonl"),
     "missing larger": (["good.jsonl", "--large", "nowhere.jsonl", "--parameters", "1", "8"], "nowhere.jsonl"),
     "another larger": (["good.jsonl", "--large", "others.jsonl", "--parameters", "1", "8"], "no problem in common"),
-    "malformed": (["malformed.jsonl"], "line 2"),
+    "malformed": (["malformed.jsonl"], "line 1.samples"),
     "no JSON": (["broken.jsonl"], "line 1 is not JSON"),
-    "another kind": (["good.txt"], "allowed are files that end in"),
+    "another kind": (["good.txt"], "No such file"),
+    "format": (["good.jsonl", "--format", "jsonl"], "unknown format 'jsonl': allowed are inspect, lm-eval, samples"),
+    "role": (["good.jsonl", "--columns", "words=text"], "unknown column 'words' in --columns: allowed are id, prompt"),
+    "scores": (["good.jsonl", "--scores", "raw"], "allowed are probability, logit"),
+    "only": (["good.jsonl", "--only", "subject"], "write it as COLUMN=VALUE"),
+    "no such column": (["good.jsonl", "--only", "model=x"], "has no column model for --only: it has problem, answer"),
+    "no such value": (
+        ["good.jsonl", "--only", "unique_id=x"],
+        "has no row that --only chooses: it has unique_id=p0, p1",
+    ),
+    "grader": (["good.jsonl", "--grader", "maths"], "unknown grader 'maths': allowed are math, choice, exact"),
     "too few": (["few.jsonl"], "too few to split"),
     "unknown cost": (["good.jsonl", "--cost", "euros"], "allowed are samples, tokens, dollars"),
     "no prices": (["good.jsonl", "--cost", "dollars"], "need each other"),
@@ -328,7 +339,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(folder / "votes.jsonl", unscored)
     write(folder / "others.jsonl", recorded(first=100))
     write(folder / "columns.jsonl", [{"question": "1+1?", "reply": "2"}])
-    write(folder / "malformed.jsonl", [rows[0], rows[1] | {"samples": "many"}])
+    write(folder / "malformed.jsonl", [rows[1] | {"samples": "many"}])
     (folder / "broken.jsonl").write_text("{\n")
     return folder
 

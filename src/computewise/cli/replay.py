@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from computewise.cli._console import open_console, say
 from computewise.errors import UsageError
 from computewise.models.embedded.engine import one_thread
 from computewise.report.replay_page import write_replay_report
+from computewise.study.recorded.readers.cells import Reading
 from computewise.study.recorded.run import ReplayConfig, run_replay
+from computewise.tasks.load import read_columns
 
 RIVALS = {"uniform": "uniform", "controller": "controller", "oracle": "per-problem oracle"}
 
@@ -31,6 +34,21 @@ WIDTH = 8
 """Of the rules that start several samples at once, so many and the most are printed."""
 
 
+MINUTE = 60.0
+
+
+class _EachMinute:
+    """Says on standard error what is done, once a minute, where that is no terminal."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, doing: str) -> None:
+        if time.monotonic() - self._last >= MINUTE:
+            self._last = time.monotonic()
+            say(doing, stderr=True)
+
+
 def replay(
     file: Path | None = None,
     *,
@@ -38,6 +56,13 @@ def replay(
     evaluate: Path | None = None,
     large: Path | None = None,
     parameters: tuple[float, float] | None = None,
+    format: str | None = None,
+    columns: str | None = None,
+    only: list[str] | None = None,
+    large_only: list[str] | None = None,
+    scores: str = "probability",
+    grader: str = "math",
+    equal_texts: str = "all",
     model: str | None = None,
     verifier: str | None = None,
     task: str = "question",
@@ -54,7 +79,7 @@ def replay(
     Parameters
     ----------
     file:
-        Recorded samples, JSONL (also .gz) or Parquet: a row a problem with its samples, or search-and-learn's columns.
+        Recorded samples, in JSON, JSONL, CSV, Parquet or an Inspect log, also gzipped (docs/replay.md).
     fit:
         The same file, as a flag.
     evaluate:
@@ -63,6 +88,21 @@ def replay(
         Recorded samples of a larger model on the same problems: adds escalation, and compares both at equal FLOPs.
     parameters:
         The numbers of parameters of the model and the larger one, such as 1.2e9 8e9.
+    format:
+        The schema: inspect, lm-eval, samples, trajectories, cassette, monkeys, search-and-learn, qwen-math or rows.
+        Without it the columns decide.
+    columns:
+        The columns of roles, such as id=task,text=reply,reference=gold,correct=ok,tokens=length.
+    only:
+        COLUMN=VALUE: the rows to read of a file that holds several runs or models. May be given several times.
+    large_only:
+        The same for --large; without it --only holds there too.
+    scores:
+        What scores are: probability, or logit for raw rewards.
+    grader:
+        What reads and compares answers where the file does not: math, choice, exact or module:function.
+    equal_texts:
+        Whether a sample whose text another of its problem has counts too (all), or not (once).
     model:
         The model's name, as solve and serve know it: controller.json is for it.
     verifier:
@@ -88,11 +128,21 @@ def replay(
     if (file is None) == (fit is None):
         raise UsageError("name one file to fit on: computewise replay FILE, or --fit FILE")
     one_thread()
+    reading = Reading(
+        format=format,
+        columns=read_columns(columns) if columns is not None else {},
+        only=_pairs(only),
+        scores=scores,
+        grader=grader,
+        equal_texts=equal_texts,
+    )
     config = ReplayConfig(
         fit=file or fit or Path(),
         evaluate=evaluate,
         large=large,
         parameters=parameters,
+        reading=reading,
+        large_only=None if large_only is None else _pairs(large_only),
         model=model,
         verifier=verifier,
         task=task,
@@ -107,10 +157,18 @@ def replay(
         with open_console(stderr=True).status("reading") as status:
             summary = run_replay(config, out, watch=status.update)
     else:
-        summary = run_replay(config, out)
+        summary = run_replay(config, out, watch=_EachMinute())
     _print(summary, model)
     page = write_replay_report(out)
     say(f"report: {page}")
+
+
+def _pairs(given: list[str] | None) -> dict[str, str]:
+    pairs = [one.partition("=") for one in given or ()]
+    for column, equals, _ in pairs:
+        if not column or not equals:
+            raise UsageError(f"--only {column!r} is not understood: write it as COLUMN=VALUE")
+    return {column: value for column, _, value in pairs}
 
 
 def _print(summary: dict[str, Any], model: str | None) -> None:

@@ -106,9 +106,13 @@ class _Prompts:
         return np.asarray(np.bincount(places, each, self._count), np.float64)
 
 
-LONG = 80
+LONG = 300
 
-"""Texts longer than this many characters are not equal by chance."""
+"""Longer texts, in characters, are seldom equal by chance."""
+
+SHARED = 80
+
+"""Longer texts, in characters, hardly solve two problems; shorter ones, such as a number, may."""
 
 LEAST_SAMPLES = 4
 
@@ -128,7 +132,8 @@ def check(problems: Problems) -> list[Finding]:
         _same_id,
         _misplaced,
         _under_two_problems,
-        _duplicates,
+        _all_alike,
+        _equal_texts,
         _grades,
         _no_right_answer,
         _few,
@@ -141,15 +146,14 @@ def check(problems: Problems) -> list[Finding]:
     return [finding for each in checks if (finding := each(problems))]
 
 
-def without_duplicates(problem: RecordedProblem) -> RecordedProblem:
-    """The first of equal samples. Short ones are kept, since independent samples may agree on a short text."""
+def each_text_once(problem: RecordedProblem) -> RecordedProblem:
+    """The problem with the first of its samples of equal text; samples without a text are kept."""
     seen: set[str] = set()
     kept = []
     for sample in problem.samples:
-        if sample.text not in seen:
+        if not sample.text or sample.text not in seen:
             kept.append(sample)
-        if len(sample.text) > LONG:
-            seen.add(sample.text)
+        seen.add(sample.text)
     return replace(problem, samples=tuple(kept))
 
 
@@ -181,14 +185,19 @@ def _same_id(problems: Problems) -> Finding | None:
 
 
 def _misplaced(problems: Problems) -> Finding | None:
-    pairs = misplaced(problems)
-    found = [(problems[own], 1) for own, _ in pairs]
-    rival = f" ({problems[pairs[0][1]].id!r} in the example)" if pairs else ""
+    prompted = [problem for problem in problems if problem.prompted]
+    pairs = misplaced(prompted) if len(prompted) > 1 else []
+    found = [(prompted[own], 1) for own, _ in pairs]
+    rival = f" ({prompted[pairs[0][1]].id!r} in the example)" if pairs else ""
+    meant = (
+        "rows or batches were permuted, and their grades and votes mean nothing. Repair the file."
+        if len(found) > len(prompted) / 2
+        else "perhaps rows were exchanged. Look at them: if so, their grades and votes mean nothing."
+    )
     return _finding(
         "misplaced completions",
         found,
-        f"The completions of {_of(found, problems)} fit another problem's text better{rival}: rows or batches were "
-        "permuted, and their grades and votes mean nothing. Repair the file.",
+        f"The completions of {_of(found, prompted)} fit another problem's text better{rival}: {meant}",
     )
 
 
@@ -196,26 +205,55 @@ def _under_two_problems(problems: Problems) -> Finding | None:
     prompts: defaultdict[str, set[str]] = defaultdict(set)
     for problem in problems:
         for sample in problem.samples:
-            if len(sample.text) > LONG:
+            if len(sample.text) > SHARED:
                 prompts[sample.text].add(problem.prompt)
-    found = _samples(problems, lambda sample: len(prompts.get(sample.text, ())) > 1)
+    shared = {text for text, held in prompts.items() if len(held) > 1}
+    found = _samples(problems, lambda sample: sample.text in shared)
+    unanswered = sum(
+        sample.answer is None for problem in problems for sample in problem.samples if sample.text in shared
+    )
+    total = sum(count for _, count in found)
+    if 2 * unanswered > total:
+        meant = "most give no answer, as refusals and messages of a server do. Those are samples that failed."
+    elif any(len(prompts[text]) > 2 for text in shared):
+        meant = "some stand under three or more, as a phrase does that the model repeats. Look at them."
+    else:
+        meant = "perhaps they were attached to the wrong one. Look at them."
     return _finding(
         "completions of two problems",
         found,
-        f"{_share(found, problems)} stand under another problem too, in {_of(found, problems)}: they were attached to "
-        "the wrong one. Repair the file.",
+        f"{_share(found, problems)} stand under another problem too, in {_of(found, problems)}: {meant}",
     )
 
 
-def _duplicates(problems: Problems) -> Finding | None:
-    counts = ((problem, len(problem.samples) - len(without_duplicates(problem).samples)) for problem in problems)
-    found = [(problem, count) for problem, count in counts if count]
+def _all_alike(problems: Problems) -> Finding | None:
+    several = [problem for problem in problems if len(problem.samples) > 1]
+    found = [(one, 1) for one in several if one.samples[0].text and len({sample.text for sample in one.samples}) == 1]
+    if 2 * len(found) > len(several):
+        meant = "sampling seems to have been off (a temperature of 0, one seed for all, or a cache)"
+    else:
+        meant = "the model may be sure of them, or a cache may have answered"
     return _finding(
-        "duplicates",
+        "samples all the same",
         found,
-        f"{_share(found, problems)} repeat another of their problem, in {_of(found, problems)}, and would vote twice: "
-        "only the first of each is used.",
+        f"All samples of {_of(found, several)} have one text: {meant}. More samples of these change nothing.",
     )
+
+
+def _equal_texts(problems: Problems) -> Finding | None:
+    found = [(problem, count) for problem in problems if (count := _repeats(problem))]
+    return _finding(
+        "equal texts",
+        found,
+        f"{_share(found, problems)} repeat a text of more than {LONG} characters of their problem, in "
+        f"{_of(found, problems)}: a model that is sure does so, and so do copies, of a search or a cache. Each counts "
+        "as a sample; if they are copies, --equal-texts once counts each text once.",
+    )
+
+
+def _repeats(problem: RecordedProblem) -> int:
+    texts = [sample.text for sample in problem.samples if len(sample.text) > LONG]
+    return len(texts) - len(set(texts))
 
 
 def _grades(problems: Problems) -> Finding | None:
@@ -246,11 +284,11 @@ def _no_right_answer(problems: Problems) -> Finding | None:
 
 
 def _few(problems: Problems) -> Finding | None:
-    found = [(problem, 1) for problem in problems if len(without_duplicates(problem).samples) < LEAST_SAMPLES]
+    found = [(problem, 1) for problem in problems if len(problem.samples) < LEAST_SAMPLES]
     return _finding(
         "few samples",
         found,
-        f"{_of(found, problems)} have fewer than {LEAST_SAMPLES} different samples: hardly anything to choose among.",
+        f"{_of(found, problems)} have fewer than {LEAST_SAMPLES} samples: hardly anything to choose among.",
     )
 
 
@@ -310,5 +348,5 @@ def _tokens(problems: Problems) -> Finding | None:
         "tokens",
         found,
         f"{_share(found, problems)} have no token count, or one of 0 or less: "
-        f"characters / {RECORDED_CHARACTERS_A_TOKEN} are used instead.",
+        f"characters / {RECORDED_CHARACTERS_A_TOKEN} are used instead, or the mean of the problem's others.",
     )

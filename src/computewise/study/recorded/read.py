@@ -2,50 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from computewise.errors import RunError, UsageError
 from computewise.grading.equivalence import KEY_SECONDS, AnswerEquivalence
+from computewise.grading.graders import WITHOUT_MATHEMATICS, Grader, MathGrader, find_grader
 from computewise.grading.normalize import normalize
-from computewise.study.recorded.checks import check, without_duplicates
-from computewise.study.recorded.rows import Finding, RecordedProblem, Recording, Sample, read_row, schema_of
-from computewise.tasks.files import read_rows
+from computewise.study.recorded.checks import check, each_text_once
+from computewise.study.recorded.readers.cells import DraftProblem, Notes, Reading, Unreadable
+from computewise.study.recorded.readers.choose import FileRows, Seldom, Watch
+from computewise.study.recorded.readers.grade import Grading, findings, merged, without_copies
+from computewise.study.recorded.rows import Finding, RecordedProblem, Recording, Sample
 
 
-def read_recording(path: Path) -> Recording:
-    """The problems of a .jsonl, .jsonl.gz or .parquet file, and the findings about them.
+def read_recording(path: Path, reading: Reading | None = None, watch: Watch = lambda doing: None) -> Recording:
+    """The problems of a file in any of the schemas of `readers.choose`, and the findings about them.
 
-    Samples that a problem holds twice are dropped, which is a finding; nothing else is dropped. Raises `UsageError` for
-    another kind of file or other columns, and `RunError` with the line for an unreadable or malformed file.
+    Samples that cannot be read, and those that are certainly there twice, are left out, which is a finding. Raises
+    `UsageError` for other columns or several runs in one file, and `RunError` where nothing can be read.
     """
-    problems: list[RecordedProblem] = []
-    schema = None
+    reading = reading or Reading()
+    reading.check()
+    notes = Notes()
+    rows = FileRows(path, reading, watch)
+    drafts = merged(_drafts(rows, notes, reading))
+    rows.check()
+    _check_any(path, rows, notes, drafts)
+    drafts, copies = without_copies([draft for draft in drafts if draft.samples])
+    graded: list[RecordedProblem] = []
+    with _grader(reading.grader) as (grader, equal):
+        grading = Grading(drafts, grader, notes, mathematics=equal is not None)
+        told = Seldom(watch)
+        for number, draft in enumerate(drafts, 1):
+            if (problem := grading.grade(draft)) is not None:
+                graded.append(problem)
+            told(f"grading {path.name}: problem {number:,} of {len(drafts):,}")
+        said = [*findings(grading.found, notes, path.name, rows.example), *rows.findings(), *copies, *_grading(equal)]
+    _check_any(path, rows, notes, graded)
+    watch(f"checking {path.name}")
+    said += check(graded)
+    if reading.equal_texts == "once":
+        graded = [each_text_once(problem) for problem in graded]
+    return Recording(path, tuple(graded), tuple(said))
+
+
+@contextmanager
+def _grader(name: str) -> Iterator[tuple[Grader, AnswerEquivalence | None]]:
+    if name != "math":
+        yield find_grader(name), None
+        return
     with AnswerEquivalence() as equal:
-        for where, row in read_rows(path):
-            try:
-                schema = schema or schema_of(list(row))
-            except UsageError as error:
-                raise UsageError(f"{path}: {error}") from None
-            problems.append(read_row(row, schema, f"{path}, {where}", equal))
-    if not problems:
-        raise RunError(f"{path} holds no problems")
-    return Recording(path, tuple(map(without_duplicates, problems)), (*_grading(equal), *check(problems)))
+        yield MathGrader(equal), equal
 
 
-def _grading(equal: AnswerEquivalence) -> list[Finding]:
-    findings = []
+def _drafts(rows: FileRows, notes: Notes, reading: Reading) -> Iterator[DraftProblem]:
+    for where, row in rows:
+        if isinstance(row, Unreadable):
+            notes.seen += 1
+            notes.lose(where, row.reason)
+        elif rows.schema.has_columns(row, reading):
+            yield from rows.schema.read(where, row, notes, reading)
+        else:
+            notes.seen += 1
+            notes.lose(where, f" has other columns: {', '.join(map(str, row)) or 'none'}")
+
+
+def _check_any(path: Path, rows: FileRows, notes: Notes, problems: Iterable[DraftProblem | RecordedProblem]) -> None:
+    if not any(problem.samples for problem in problems):
+        reason = f": {notes.reasons[0]}" if notes.reasons else ""
+        raise RunError(f"{path} holds no samples that can be read{reason} ({rows.example})")
+
+
+def _grading(equal: AnswerEquivalence | None) -> list[Finding]:
+    findings: list[Finding] = []
+    if equal is None:
+        return findings
     if equal.comparisons and not equal.by_mathematics:
-        findings.append(
-            Finding(
-                "grading",
-                equal.comparisons,
-                None,
-                "Answers were compared as normalised text, so equal ones that are written differently count as "
-                "different: pip install 'computewise[math]'.",
-            )
-        )
+        findings.append(Finding("grading", equal.comparisons, None, WITHOUT_MATHEMATICS))
     if equal.given_up:
         findings.append(
             Finding(

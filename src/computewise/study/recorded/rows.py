@@ -1,28 +1,23 @@
-"""Recorded samples: the schemas that are known, rows read by them, and the same as arrays."""
+"""Recorded samples in memory, and the same as arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from statistics import fmean
 
-import msgspec
-
-from computewise.errors import RunError, UsageError
-from computewise.grading.equivalence import AnswerEquivalence
 from computewise.grading.normalize import normalize
-from computewise.grading.reading import final_formula
 from computewise.samples import ProblemSamples, SampleArrays, arrays_of_step_scores
-from computewise.tasks.files import RawRow
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One completion. `answer_class` numbers equivalent answers of its problem alike; None where there is no answer.
 
-    `step_scores` are a verifier's, in [0, 1], one a step. `tokens` and `logprob` (mean, a token) are None where nobody
-    recorded them; searches are also known to write 0 or -1 tokens.
+    `step_scores` are a verifier's, in [0, 1], one a step; empty where nobody scored it. `tokens` and `logprob` (mean, a
+    token) are None where nobody recorded them; searches are also known to write 0 or -1 tokens. `characters` is the
+    length of a text that is not recorded itself.
     """
 
     text: str
@@ -32,16 +27,22 @@ class Sample:
     correct: bool
     tokens: int | None = None
     logprob: float | None = None
+    characters: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedProblem:
-    """One problem with its reference answer and at least one sample; `id` is the prompt where the file gives none."""
+    """One problem with its reference answer and at least one sample.
+
+    `id` is the prompt where the file gives none. `prompt` is the id where the file holds no prompt, which `prompted`
+    says. `answer` is empty where the file has grades but no reference.
+    """
 
     id: str
     prompt: str
     answer: str
     samples: tuple[Sample, ...]
+    prompted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,8 @@ Servers that report no tokens are charged by another ratio (`models.server.proto
 
 
 def counted(sample: Sample) -> bool:
-    """Whether somebody counted its tokens."""
-    return (sample.tokens or 0) > 0 or not sample.text
+    """Whether somebody counted its tokens; an empty text has 0."""
+    return (sample.tokens or 0) > 0 or (sample.tokens == 0 and not sample.text and not sample.characters)
 
 
 def to_draws(problem: RecordedProblem, aggregation: str) -> SampleArrays:
@@ -85,7 +86,7 @@ def to_draws(problem: RecordedProblem, aggregation: str) -> SampleArrays:
         step_scores=[sample.step_scores for sample in samples],
         aggregation=aggregation,
         logprobs=[sample.logprob or 0.0 for sample in samples],
-        tokens=[_tokens(sample) for sample in samples],
+        tokens=_tokens(samples),
     )
 
 
@@ -94,137 +95,53 @@ def to_drawn(problem: RecordedProblem, aggregation: str, arm: str = "samples") -
     return ProblemSamples(problem.id, problem.prompt, {arm: to_draws(problem, aggregation)})
 
 
-def _tokens(sample: Sample) -> float:
-    return float(sample.tokens or 0) if counted(sample) else len(sample.text) / RECORDED_CHARACTERS_A_TOKEN
+def _tokens(samples: Sequence[Sample]) -> list[float]:
+    """As they were counted, else by the length of the text, else the mean of the problem's other samples."""
+    known = [
+        float(sample.tokens or 0)
+        if counted(sample)
+        else (len(sample.text) or sample.characters or 0) / RECORDED_CHARACTERS_A_TOKEN
+        for sample in samples
+    ]
+    unknown = [not tokens and not counted(sample) for tokens, sample in zip(known, samples, strict=True)]
+    mean = fmean([tokens for tokens, missing in zip(known, unknown, strict=True) if not missing] or [0.0])
+    return [mean if missing else tokens for tokens, missing in zip(known, unknown, strict=True)]
 
 
-ClassNumber = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
-
-AtLeastOne = msgspec.Meta(min_length=1)
-
-Name = str | int
-
-Number = str | int | float
+MOST_COMPARISONS = 400
+"""Of answers with classes of answers, for a problem; thousands of samples have more, of which keys alone decide."""
 
 
-class _Graded(msgspec.Struct, frozen=True):
-    text: str
-    step_scores: tuple[float, ...]
-    answer: str | None
-    answer_class: ClassNumber | None
-    correct: bool
-    tokens: int | None = None
-    logprob: float | None = None
+def classify(
+    answers: Sequence[str | None],
+    equal: Callable[[str, str], bool],
+    key: Callable[[str], str] = normalize,
+    canonical: Callable[[str], str] = normalize,
+) -> list[int | None]:
+    """Equivalent answers numbered alike, in the order they appear; each is compared with one of each class only.
 
-    def __post_init__(self) -> None:
-        if (self.answer is None) != (self.answer_class is None):
-            raise ValueError("answer and answer_class must both be given, or neither")
-
-
-class _Samples(msgspec.Struct, frozen=True):
-    """One object a sample, its answer graded."""
-
-    problem: str
-    answer: Number
-    samples: Annotated[tuple[_Graded, ...], AtLeastOne]
-    unique_id: Name | None = None
-
-    def read(self, equal: AnswerEquivalence) -> RecordedProblem:
-        return _problem(self, [Sample(**msgspec.structs.asdict(sample)) for sample in self.samples])
-
-
-class _Columns(msgspec.Struct, frozen=True):
-    """One list a column, as huggingface/search-and-learn publishes them; an exported run adds its answers' grades."""
-
-    problem: str
-    answer: Number
-    completions: Annotated[tuple[str, ...], AtLeastOne]
-    scores: tuple[tuple[float, ...], ...]
-    completion_tokens: tuple[int, ...] | int | None = None
-    unique_id: Name | None = None
-    answers: tuple[str | None, ...] | None = None
-    correct: tuple[bool, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if (self.answers is None) != (self.correct is None):
-            raise ValueError("answers and correct must both be given, or neither")
-        lengths = {"completions": len(self.completions), "scores": len(self.scores), "tokens": len(self._tokens())}
-        graded = {"answers": self.answers, "correct": self.correct}
-        lengths |= {name: len(given) for name, given in graded.items() if given is not None}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(f"lists of unequal length: {lengths}")
-
-    def read(self, equal: AnswerEquivalence) -> RecordedProblem:
-        answers, correct = self.answers, self.correct
-        if answers is None or correct is None:
-            answers = tuple(map(final_formula, self.completions))
-            right, *classes = classify([str(self.answer), *answers], equal)
-            correct = tuple(number is not None and number == right for number in classes)
-        else:  # a run's answers are canonical: equal strings are equivalent, others are not
-            classes = classify(answers, lambda one, other: False)
-        return _problem(
-            self,
-            [
-                Sample(*one)
-                for one in zip(self.completions, self.scores, answers, classes, correct, self._tokens(), strict=True)
-            ],
-        )
-
-    def _tokens(self) -> Sequence[int | None]:
-        counted, completions = self.completion_tokens, len(self.completions)
-        if isinstance(counted, int):  # of all completions together; DVTS writes -1
-            return [round(counted / completions)] * completions
-        return [None] * completions if counted is None else counted
-
-
-class Schema(Protocol):
-    """A row as a file holds it."""
-
-    def read(self, equal: AnswerEquivalence) -> RecordedProblem:
-        """Its problem, graded where the file does not grade."""
-
-
-_SCHEMAS: tuple[type[Any], ...] = (_Samples, _Columns)
-
-
-def schema_of(columns: Sequence[str]) -> type[Any]:
-    """The schema that has these columns; raises `UsageError` where none has."""
-    needed = [[field.name for field in msgspec.structs.fields(schema) if field.required] for schema in _SCHEMAS]
-    for schema, names in zip(_SCHEMAS, needed, strict=True):
-        if set(names) <= set(columns):
-            return schema
-    listed = ", or ".join(", ".join(names) for names in needed)
-    raise UsageError(f"columns {', '.join(columns) or '(none)'} are not understood: needed are {listed}")
-
-
-def read_row(row: RawRow, schema: type[Any], where: str, equal: AnswerEquivalence) -> RecordedProblem:
-    """The problem in one row; raises `RunError` where it is malformed."""
-    try:
-        held: Schema = msgspec.convert(row, schema)
-    except msgspec.ValidationError as error:
-        raise RunError(f"{where} is malformed: {error}") from None
-    return held.read(equal)
-
-
-def classify(answers: Sequence[str | None], equal: Callable[[str, str], bool]) -> list[int | None]:
-    """Equivalent answers numbered alike, in the order they appear; each is compared with one of each class only."""
+    Answers of one `key` are not compared. After `MOST_COMPARISONS` equal `canonical` forms alone are one class.
+    """
     numbers: dict[str, int] = {}
     representatives: list[str] = []
+    forms: dict[str, int] = {}
     found: list[int | None] = []
+    compared = 0
     for answer in answers:
-        if answer is None or not answer.strip():  # an empty answer is none: it does not vote
+        if answer is None:
             found.append(None)
             continue
-        text = normalize(answer)
+        text = key(answer)
         if text not in numbers:
-            same = (number for number, other in enumerate(representatives) if equal(other, answer))
-            numbers[text] = next(same, len(representatives))
+            number = None
+            if compared < MOST_COMPARISONS:
+                compared += len(representatives)
+                number = next((place for place, other in enumerate(representatives) if equal(other, answer)), None)
+            else:
+                forms = forms or {canonical(other): place for place, other in reversed([*enumerate(representatives)])}
+                number = forms.setdefault(canonical(answer), len(representatives))
+            numbers[text] = len(representatives) if number is None else number
             if numbers[text] == len(representatives):
                 representatives.append(answer)
         found.append(numbers[text])
     return found
-
-
-def _problem(row: _Samples | _Columns, samples: Sequence[Sample]) -> RecordedProblem:
-    name = row.problem if row.unique_id is None else str(row.unique_id)
-    return RecordedProblem(name, row.problem, str(row.answer), tuple(samples))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from computewise.selection import check_aggregation
 from computewise.study.recorded.escalation import LARGE, SMALL, escalation
 from computewise.study.recorded.evaluate import Watch, evaluate_rules, frontier
 from computewise.study.recorded.read import join, read_recording
+from computewise.study.recorded.readers.cells import Reading
 from computewise.study.recorded.rows import (
     RECORDED_CHARACTERS_A_TOKEN,
     Finding,
@@ -50,6 +51,10 @@ class ReplayConfig:
     "Recorded samples of a larger model on the same problems."
     parameters: tuple[float, float] | None = None
     "Parameters of the model and of the larger one."
+    reading: Reading = field(default_factory=Reading)
+    "How the files are read."
+    large_only: Mapping[str, str] | None = None
+    "The rows of the larger model's file; None for those of `reading`."
     model: str | None = None
     "The name that `solve` and `serve` know the model by: the controller is for it."
     verifier: str | None = None
@@ -72,6 +77,7 @@ class ReplayConfig:
     def check(self) -> None:
         """Raise `UsageError` for what cannot be run."""
         check_aggregation(self.aggregation)
+        self.reading.check()
         if self.cost is not None and self.cost not in COSTS:
             raise UsageError(f"unknown cost {self.cost!r}: allowed are {', '.join(COSTS)}")
         if (self.cost == "dollars") != (self.prices is not None):
@@ -100,6 +106,8 @@ class ReplayConfig:
             "evaluate": self.evaluate and str(self.evaluate),
             "large": self.large and str(self.large),
             "parameters": self.parameters and list(self.parameters),
+            "reading": asdict(self.reading),
+            "large_only": self.large_only and dict(self.large_only),
             "model": self.model,
             "verifier": self.verifier,
             "task": self.task,
@@ -119,7 +127,7 @@ def run_replay(config: ReplayConfig, out: Path, *, watch: Watch = lambda doing: 
     """
     config.check()
     watch("reading")
-    fit, evaluate, larger = _read(config)
+    fit, evaluate, larger = _read(config, watch)
     _check_scores(config, fit)
     both = [] if larger is None else [_both(part, larger, config.aggregation) for part in (fit, evaluate) if part]
     if evaluate is None:
@@ -176,11 +184,16 @@ def run_replay(config: ReplayConfig, out: Path, *, watch: Watch = lambda doing: 
     return summary
 
 
-def _read(config: ReplayConfig) -> tuple[Recording, Recording | None, Recording | None]:
+def _read(config: ReplayConfig, watch: Watch) -> tuple[Recording, Recording | None, Recording | None]:
     """Read all files before anything is measured or written."""
     found = []
-    for path in (config.fit, config.evaluate, config.large):
-        held = None if path is None else read_recording(path)
+    larger_rows = replace(config.reading, only=config.reading.only if config.large_only is None else config.large_only)
+    for path, reading in (
+        (config.fit, config.reading),
+        (config.evaluate, config.reading),
+        (config.large, larger_rows),
+    ):
+        held = None if path is None else read_recording(path, reading, watch)
         found.append(_unscored(held) if held and config.verifier == "none" else held)
     fit, evaluate, larger = found
     assert fit is not None

@@ -1,0 +1,1 @@
+"""Readers of recorded samples, a file for each family of schemas."""
