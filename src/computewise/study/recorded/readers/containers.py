@@ -159,10 +159,9 @@ def _table(file: Any, head: bytes) -> Iterator[PlacedRow]:
     heading = head.split(b"\n", 1)[0]
     delimiter = "\t" if heading.count(b"\t") > heading.count(b",") else ","
     number = 0
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     with _cells_of_any_size():
-        reader = csv.DictReader(
-            io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True, delimiter=delimiter
-        )
+        reader = csv.DictReader(text, strict=True, delimiter=delimiter)
         try:
             for row in reader:
                 number = reader.line_num
@@ -173,6 +172,8 @@ def _table(file: Any, head: bytes) -> Iterator[PlacedRow]:
                     yield f"line {number}", dict(row)
         except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
             raise csv.Error(f"after line {number}: {_reason(error)}") from None
+        finally:
+            text.detach()  # the file is closed by who opened it
 
 
 @contextmanager

@@ -37,6 +37,10 @@ class HarnessRow:
             return
         found = []
         for place, (column, text) in enumerate(texts):
+            if isinstance(text, list):
+                notes.seen += 1
+                notes.lose(where, f"{column} is {shown(text)}, expected a text; log-likelihoods are no samples")
+                continue
             cells = {"text": (column, text)}
             if filtered is not None and len(texts) == 1:
                 cells |= _graded(row, text)
