@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from computewise.errors import ProblemError
 from computewise.grading.graders import Grader
-from computewise.grading.normalize import LONGEST, after_hashes, boxed, normalize
+from computewise.grading.normalize import LONGEST, normalize
+from computewise.grading.reading import after_hashes, boxed
 from computewise.study.recorded.readers.cells import Draft, DraftProblem, Notes
 from computewise.study.recorded.rows import Finding, RecordedProblem, Sample, classify
 
