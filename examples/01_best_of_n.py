@@ -2,6 +2,7 @@
 
 python examples/01_best_of_n.py                                  # the embedded model `small`, arithmetic
 python examples/01_best_of_n.py http://localhost:8000/v1         # your server; the model judges its own solutions
+python examples/01_best_of_n.py http://localhost:8000/v1 none "What is 6*7?"    # no verifier, a problem of yours
 """
 
 from __future__ import annotations
@@ -11,11 +12,16 @@ import sys
 import computewise as cw
 
 
-def on_a_server(base_url: str) -> cw.Result:
-    """Best-of-8 on a model behind an OpenAI-compatible URL, with the same model as the judge."""
+def on_a_server(
+    base_url: str,
+    verifier: str = "judge",
+    problem: str = "How many primes are below 60?",
+    task: str = "question",
+) -> cw.Result:
+    """Best-of-8 on a model behind an OpenAI-compatible URL, with the same model as the judge, or by votes."""
     with cw.connect(base_url) as model:
-        judge = cw.load_verifier("judge", model=model)
-        return cw.solve("How many primes are below 60?", cw.BestOfN(8), model=model, verifier=judge)
+        judge = None if verifier == "none" else cw.load_verifier(verifier, model=model)
+        return cw.solve(problem, cw.BestOfN(8), model=model, verifier=judge, task=task)
 
 
 def embedded() -> cw.Result:
@@ -25,6 +31,6 @@ def embedded() -> cw.Result:
 
 
 if __name__ == "__main__":
-    result = on_a_server(sys.argv[1]) if len(sys.argv) > 1 else embedded()
+    result = on_a_server(*sys.argv[1:]) if len(sys.argv) > 1 else embedded()
     confidence = "unknown" if result.confidence is None else f"{result.confidence:.2f}"
     print(f"answer: {result.answer}, confidence: {confidence}, tokens: {result.usage.completion_tokens}")

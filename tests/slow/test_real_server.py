@@ -7,7 +7,10 @@ within each problem, which is exact whatever the counts. Beams share ancestors, 
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -155,6 +158,16 @@ def test_the_adapter_finds_what_the_server_can(served: LlamaServer) -> None:
     found = asyncio.run(probe_model(f"{served.url}/v1", None))
     assert (found.model, found.parameters) == ("small", 786_304)
     assert (found.capabilities.rung, found.capabilities.n, found.capabilities.context) == ("A", served.slots, 256)
+
+
+def test_the_example_runs_on_a_real_server(served: LlamaServer) -> None:
+    """Votes, since a model that knows arithmetic alone judges nothing."""
+    example = Path(__file__).parents[2] / "examples" / "01_best_of_n.py"
+    command = [sys.executable, str(example), served.url, "none", "3*(4+5)-6*7", "expressions"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("answer: ")
+    assert int(done.stdout.rsplit("tokens: ", 1)[1]) > 0
 
 
 def test_greedy_searches_are_identical(searched: dict[str, Both]) -> None:
