@@ -508,6 +508,23 @@ def test_a_run_is_exported_and_replayed(studied: Studied) -> None:
     assert (shell.where / "replayed" / "report.html").stat().st_size
 
 
+def test_a_controller_fitted_to_recorded_samples_is_followed(studied: Studied) -> None:
+    shell = studied.shell
+    exported = shell("export", "whole", "--format", "search-and-learn", "--out", "pool.jsonl")
+    assert exported.code == 0, exported
+    named = ("--model", "little-1b", "--verifier", "logprob")
+    fitted = shell("replay", "pool.jsonl", "--orders", "2", "--splits", "1", *named, "--out", "fitted")
+    assert fitted.code == 0, fitted
+    policy = ("--policy", "fitted/controller.json")
+    told = json.loads(shell("solve", QUESTION, *SERVED, *policy, "--price", "0.0001", "--json").out)
+    assert told["decisions"][-1]["kind"] == "stop"
+    assert told["draws_worth"] > 0
+    unnamed = shell("replay", "pool.jsonl", "--orders", "2", "--splits", "1", "--out", "unnamed")
+    assert unnamed.code == 0, unnamed
+    said = shell("solve", QUESTION, *SERVED, "--policy", "unnamed/controller.json").refusal
+    assert "was fitted without the name of its model" in said
+
+
 def test_a_served_study_s_policy_is_followed(studied: Studied) -> None:
     shell = studied.shell
     policy = ("--policy", "whole/controller.json")
