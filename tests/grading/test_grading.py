@@ -133,9 +133,9 @@ def test_a_users_function_grades(user_module: str) -> None:
     ("function", "answer", "said"),
     [
         ("broken", "x", "the grader my_graders:broken failed: ZeroDivisionError: division by zero"),
-        ("leaving", "x", "the grader my_graders:leaving took longer than 20 s, or ended its process"),
+        ("leaving", "x", "the grader my_graders:leaving took too long, or ended its process"),
         ("printing", "x", "the grader my_graders:printing failed: EOFError"),
-        ("forging", "x", "the grader my_graders:forging took longer than 20 s, or ended its process"),
+        ("forging", "x", "the grader my_graders:forging took too long, or ended its process"),
         ("silent", "x", "returned None: allowed are a bool, or a number in"),
         ("share", "7", "returned 7.0: allowed"),
         ("share", "nan", "returned nan: allowed"),
@@ -154,10 +154,12 @@ def test_a_users_function_that_does_not_end_is_killed(
     user_module: str, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     monkeypatch.setattr(graders, "GRADING_SECONDS", 0.5)
+    monkeypatch.setattr(processes, "_UNANSWERED", set())
     grader = load_function(f"{user_module}:endless")
-    with pytest.raises(ProblemError, match=r"the grader my_graders:endless took longer than 0\.5 s"):
-        grader.correct("x", answer)
-    monkeypatch.undo()
+    for _ in range(2):  # the second time it is not asked
+        with pytest.raises(ProblemError, match="the grader my_graders:endless took too long, or ended its process"):
+            grader.correct("x", answer)
+        monkeypatch.setattr(processes, "_workers", None)
 
 
 def test_what_a_users_function_prints_is_no_verdict(user_module: str) -> None:

@@ -430,7 +430,7 @@ def test_an_answer_that_never_ends_is_killed_and_the_next_is_graded(monkeypatch:
     task = gym_task("countdown", allowed=True)
     [problem] = task.problems("test", 1, 0)
     monkeypatch.setattr(reasoning_gym, "SCORING_SECONDS", 0.5)
-    with pytest.raises(ProblemError, match=r"asked about '9\*\*9\*\*9\*\*9', took longer than 0\.5 s"):
+    with pytest.raises(ProblemError, match=r"asked about '9\*\*9\*\*9\*\*9', took too long"):
         task.correct(problem, "9**9**9**9")
     monkeypatch.undo()
     assert not task.correct(problem, "1")

@@ -136,18 +136,28 @@ _LONGEST_REPLY = 1 << 20
 """Bytes."""
 
 
-NO_REPLY = "took longer than {seconds:g} s, or ended its process"
+NO_REPLY = "took too long, or ended its process"
+
+_REMEMBERED = 100_000
+
+_UNANSWERED: set[tuple[object, ...]] = set()
 
 
 def ask_worker(service: Sequence[str], question: Sequence[object], seconds: float) -> Any:
     """What code that is not ours says about an answer, asked in a worker process that is killed after `seconds`.
 
     `service` is ``module:function`` and its arguments, as `computewise.grading.worker` calls it when a worker starts,
-    which does not count. Raises `ProblemError` where that code raised, took longer, or ended its process.
+    which does not count. Raises `ProblemError` where that code raised, took longer, or ended its process; what took too
+    long or ended its process once is not asked again.
     """
+    asked = (*service, *question)
+    if asked in _UNANSWERED:
+        raise ProblemError(NO_REPLY)
     answered, said = _workers(tuple(sys.path), os.getcwd(), *service).ask(question, seconds)
-    if not answered:
-        raise ProblemError(NO_REPLY.format(seconds=seconds))
+    if not answered or (isinstance(said, dict) and said.get("answered") is False):
+        if len(_UNANSWERED) < _REMEMBERED:
+            _UNANSWERED.add(asked)
+        raise ProblemError(NO_REPLY)
     if isinstance(said, dict):
         raise ProblemError(str(said.get("error")))
     return said

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from computewise.grading.processes import NO_REPLY, failure, read_reply
+from computewise.grading.processes import failure, read_reply
 from computewise.registry import import_object
 
 WORKER_MEMORY = 2 << 30
@@ -67,7 +67,7 @@ def answer_in_child(seconds: float, function: Callable[[], object]) -> object:
     """What `function` returns, in a fork of this process that is killed after `seconds` with all that it started.
 
     What an answer changes by being evaluated, such as a module's functions, ends with the fork: no other answer is
-    graded by it. Where there is no result, ``{"error": TEXT}``.
+    graded by it. Returns ``{"error": TEXT}`` for an exception, ``{"answered": False}`` where there is no result.
     """
     source, sink = os.pipe()
     child = os.fork()
@@ -80,7 +80,7 @@ def answer_in_child(seconds: float, function: Callable[[], object]) -> object:
         with suppress(ProcessLookupError):
             kill(signal.SIGKILL)
     os.waitpid(child, 0)
-    return said if answered else {"error": NO_REPLY.format(seconds=seconds)}
+    return said if answered else {"answered": False}
 
 
 def _answer_as_child(seconds: float, function: Callable[[], object], sink: int) -> NoReturn:
