@@ -14,7 +14,7 @@ from doubles import TASK, problem
 
 from computewise import registry
 from computewise.core import Candidate, Problem
-from computewise.errors import ModelError, UsageError
+from computewise.errors import ModelError, ProblemError, UsageError
 from computewise.grading.graders import find_grader, grader
 from computewise.models.server.capabilities import DIALECTS, Dialect
 from computewise.registry import Registry, register
@@ -133,6 +133,10 @@ def test_a_registered_grader_and_task_are_found_by_their_names() -> None:
     assert (task.name, task.instruction, task.warnings) == ("steps", "", ())
     [one] = task.problems("test", 1, 0)
     assert task.correct(one, task.answer(f"right {one.answer}"))
+    register(SimulatedTask(name="broken"))
+    broken = load_task(TaskSpec("broken"))
+    with pytest.raises(ProblemError, match="the task broken cannot grade an answer: AttributeError"):
+        broken.correct(object(), "1")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="the task steps has no setting grader"):
         load_task(TaskSpec("steps", grader="math"))
 

@@ -14,7 +14,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 import computewise.cli
-from computewise.cli._console import PlainConsole, open_console, shown
+from computewise.cli._console import PlainConsole, open_console, say_unread, shown
+from computewise.session import Ledger
 
 TRICKS = (
     "[a,b]",
@@ -58,6 +59,13 @@ def test_control_characters_are_written_out() -> None:
 def test_nothing_that_is_printed_moves_the_cursor(text: str) -> None:
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown(text))
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", printed(Text(text)))
+
+
+def test_solutions_that_were_not_read_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    say_unread([Ledger(), Ledger(ungraded={"0": "the grader [/b] failed\x1b", "1": "so did it"})])
+    assert capsys.readouterr().err == "computewise: 2 solutions were not read: the grader [/b] failed\\x1b\n"
+    say_unread([Ledger()])
+    assert capsys.readouterr().err == ""
 
 
 def test_no_command_has_a_console_of_its_own() -> None:

@@ -52,7 +52,7 @@ class TaskFlags:
     instruction: str | None = None
     "The system prompt, in place of the task's own."
     allow_code_execution: bool = False
-    "Let the grader code run what the model writes: in a subprocess with limits, which is no sandbox."
+    "Let graders and scorers that run what the model writes do so: in a process with limits, which is no sandbox."
 
     def embedded(self) -> str:
         """The name of an embedded task, which takes no other flag."""
