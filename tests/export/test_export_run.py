@@ -99,7 +99,8 @@ def test_parquet_holds_every_record_with_all_its_fields(run: Path, tmp_path: Pat
         row["strategy"] = json.loads(row.pop("settings"))
         plain = json.loads(msgspec.json.encode(record))
         plain["candidates"] = [
-            {**msgspec.structs.asdict(candidate), "scores": list(candidate.scores)} for candidate in record.candidates
+            {**msgspec.structs.asdict(one), "scores": list(one.scores), "notes": list(one.notes)}
+            for one in record.candidates
         ]
         assert row == plain
     assert {path: path.read_bytes() for path in run.iterdir()} == before

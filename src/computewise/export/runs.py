@@ -168,6 +168,7 @@ def _schema(pyarrow: Any) -> Any:
         "scores": pyarrow.list_(real),
         "thinking": text,
         "ungraded": text,
+        "notes": pyarrow.list_(text),
     }
     node = {"id": text, "parent": text, "step": text, "score": real, "end": text, "answer": text}
     spent = ("samples", "prompt_tokens", "cached_prompt_tokens", "completion_tokens")
