@@ -17,6 +17,7 @@ from computewise.cache import GenerationCache
 from computewise.core import Attempt, Candidate, Completion, Model, Problem, Usage, Verifier
 from computewise.errors import UsageError
 from computewise.http.client import HttpClient
+from computewise.http.servers import check_awake
 from computewise.models.cached import CachedModel
 from computewise.models.server.connect import ServerModelSpec, connect_model, probe_model
 from computewise.tasks.load import QUESTION, TaskSpec, load_task
@@ -286,6 +287,7 @@ async def connect_verifier(spec: VerifierSpec, client: HttpClient | None, api_ke
     async def opened() -> Verifier:
         used = client
         if used is None and spec.base_url is not None:
+            await check_awake(spec.base_url, api_key)
             used = await BACKGROUND.stack.enter_async_context(HttpClient(spec.base_url, api_key=api_key))
         found = await open_verifier(spec, used)
         if found is None:

@@ -40,13 +40,15 @@ class ModelError(ComputewiseError):
 class ServerError(ModelError):
     """A server that refused a request, or did not answer after every retry.
 
-    `status` is the HTTP status, None where there was no answer; `wait` is the Retry-After in seconds, if there is one.
+    `status` is the HTTP status, None where there was no answer; `wait` is the Retry-After in seconds, if there is one;
+    `body` is what the server wrote, without the key.
     """
 
-    def __init__(self, text: str, status: int | None = None, wait: float | None = None) -> None:
+    def __init__(self, text: str, status: int | None = None, wait: float | None = None, body: str = "") -> None:
         super().__init__(text)
         self.status = status
         self.wait = wait
+        self.body = body
 
 
 class SpendLimitError(ComputewiseError):

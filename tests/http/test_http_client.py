@@ -181,7 +181,7 @@ async def test_a_dropped_connection_is_tried_again_and_named_in_the_end(dropped:
     async with client_of(transport) as client:
         assert await client.get("models") == {"ok": True}
     async with client_of(Scripted(dropped), Retry(tries=3)) as client:
-        with pytest.raises(ServerError, match=r"no answer from http://server/v1/models: .+ \(3 tries\)") as error:
+        with pytest.raises(ServerError, match=r"no answer from http://server/v1/models.+ \(3 tries\)") as error:
             await client.get("models")
     assert error.value.status is None
     assert len(waits) == 1 + 2
@@ -250,7 +250,7 @@ async def test_a_try_that_ran_into_its_time_limit_counts_its_time(
 
     transport = Scripted(too_late)
     async with client_of(transport, Retry(tries=100)) as client:
-        with pytest.raises(ServerError, match=r"ReadTimeout \(2 tries\)"):
+        with pytest.raises(ServerError, match=r"within 600 s: .+ \(2 tries\)"):
             await client.get("models")
 
 

@@ -160,10 +160,11 @@ async def test_where_nothing_was_ever_answered_the_first_error_is_raised(error: 
 async def test_what_every_other_would_be_told_too_is_raised_at_once(error: int) -> None:
     server, lost = DeepSeek(), FailedSamples()
     async with served(server, concurrency=1) as model:
+        await ask(model, stop=None)  # a refusal of the first request of its kind could be about its fields
         server.intercept = failing(lambda count: count == 1, error)
         with pytest.raises(ServerError, match="no 1"):
             await ask(replace(model, lost=lost), n=8, stop=None)
-        assert len(server.bodies(PATHS["deepseek"])) < 8
+        assert len(server.bodies(PATHS["deepseek"])) < 9
     assert lost.samples == 1
 
 

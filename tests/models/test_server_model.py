@@ -62,7 +62,13 @@ SENT: dict[str, dict[str, Any]] = {
         "no_stop_trim": True,
     },
     "lmstudio": {**UNTOUCHED, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0},
-    "tgi": {},
+    "tgi": {
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "top_k": 0,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+    },
     "transformers": UNTOUCHED,
     "hosted": {**UNTOUCHED, "logprobs": True, "top_logprobs": 1},
     "deepseek": {**UNTOUCHED, "logprobs": True, "top_logprobs": 1},
@@ -180,7 +186,7 @@ async def test_n_is_asked_for_as_the_server_takes_it(name: str, n: int, parts: l
         assert model.observed.requests == len(parts)
 
 
-async def test_what_a_server_leaves_out_of_n_is_asked_for_one_by_one() -> None:
+async def test_what_a_server_leaves_out_of_n_is_asked_for_as_it_gives_it() -> None:
     class Forgets(VLLM):
         def completions(self, body: dict[str, Any]) -> Any:
             held = VLLM.completions(self, body)
@@ -189,7 +195,7 @@ async def test_what_a_server_leaves_out_of_n_is_asked_for_one_by_one() -> None:
     server = Forgets()
     async with served(server) as model:
         assert len(await ask(model, n=5)) == 5
-        assert [body.get("n", 1) for body in server.bodies(PATHS["vllm"])] == [5, 1, 1, 1]
+        assert [body.get("n", 1) for body in server.bodies(PATHS["vllm"])] == [5, 2, 1]
 
 
 async def test_no_continuation_is_an_error() -> None:

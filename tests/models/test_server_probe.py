@@ -47,7 +47,7 @@ KINDS: list[tuple[str, str | None, Expected]] = [
     ("ollama", "plain", {"rung": "B", "n": 1, "token_ids": False}),
     ("lmstudio", None, {"rung": "D", "n": 1, "raw": True, "prefill": False, "logprobs": False}),
     ("lmstudio", "plain", {"rung": "B", "says_which_stop": False}),
-    ("tgi", None, {"rung": "D", "prefill": True, "keeps_separator": False, "dialect": "fewest fields"}),
+    ("tgi", None, {"rung": "D", "prefill": True, "keeps_separator": False}),
     ("tgi", "plain", {"rung": "A", "n": 1, "says_which_stop": True, "keeps_stop": True}),
     ("transformers", "plain", {"rung": "A", "n": 1, "prefill": False, "logprobs": False}),
     ("hosted", None, {"rung": "D", "raw": False, "n": MANY, "logprobs": True, "prefill": False}),
@@ -179,7 +179,9 @@ async def test_a_prefill_is_cut_before_a_space() -> None:
 
 async def test_a_hosted_model_that_thinks_out_of_sight_is_seen_to() -> None:
     found = (await found_on(HostedThinker())).capabilities
-    assert (found.rung, found.thinks, found.n, found.dialect) == ("D", True, MANY, "OpenAI's thinking models")
+    assert (found.rung, found.thinks, found.n) == ("D", True, MANY)
+    assert found.adapted["chat/completions"]["limit"] == "max_completion_tokens"
+    assert found.temperature(0.0) == found.temperature(1.0) == 1
 
 
 @pytest.mark.parametrize("thinks", ["hm"])

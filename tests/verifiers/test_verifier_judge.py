@@ -283,7 +283,7 @@ async def test_a_judge_is_opened() -> None:
         opened = await open_verifier(spec, client)
     assert opened is not None
     assert (opened.name, opened.value((0.2, 0.7))) == ("judge chat", 0.2)
-    assert [body["max_tokens"] for body in asked] == [1, 16, 16, 16, 16]  # a probe, then two samples of each
+    assert [body["max_tokens"] for body in asked] == [16] * 5  # a probe, then two samples of each
 
 
 async def test_without_log_probabilities_a_judge_gives_grades() -> None:

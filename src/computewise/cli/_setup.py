@@ -83,12 +83,22 @@ def notes(flags: ServerFlags, spec: ServerSpec) -> list[str]:
         f"the number of parameters of {label} is unknown, so no FLOPs are counted: give it by {flag} 7e9"
         for label, flag in spec.unknown_sizes().items()
     ]
+    found += temperature_notes(spec)
     if flags.verifier is None:
         found.append(
             "without a verifier the majority's answer is given; one would weight the votes and guide searches: "
             f"--verifier {CHOICES}"
         )
     return found
+
+
+def temperature_notes(spec: ServerSpec) -> list[str]:
+    """A line for each model and temperature that its server does not accept."""
+    return [
+        f"{label} does not accept a temperature of {asked:g}: it samples at "
+        + ("its own temperature" if used is None else f"a temperature of {used:g}")
+        for label, asked, used in spec.other_temperatures()
+    ]
 
 
 def print_spending(report: SpendReport) -> None:

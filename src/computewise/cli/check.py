@@ -122,8 +122,17 @@ def _facts(served: ServerModelSpec, found: Capabilities) -> dict[str, str]:
         "log-probabilities": _yes(found.logprobs),
         "cached tokens in usage": _yes(found.cached_tokens),
         "thinks before it answers": _yes(found.thinks),
+        **({"requests differ": "; ".join(found.told)} if found.told else {}),
+        "temperature 0": _temperature(found),
     }
 
 
 def _yes(fact: bool) -> str:
     return "yes" if fact else "no"
+
+
+def _temperature(found: Capabilities) -> str:
+    lowest = found.temperature(0.0)
+    if lowest is None:
+        return "no temperature at all: greedy samples at the server's own"
+    return "yes" if lowest == 0 else f"no: greedy samples at {lowest:g}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ import msgspec
 
 from computewise.core import Role
 from computewise.errors import ModelError, ServerError, UsageError
+from computewise.http.accepted import Accepted
 from computewise.http.concurrency import OVERLOADED, Limiter, Retry, retry_after, worth_retrying
 from computewise.http.replies import error_inside, parsed, reason
 from computewise.http.transport import AiohttpTransport, proxy_for
@@ -49,6 +51,14 @@ KEPT = 30.0
 
 _EXCERPT = 300
 
+_MOST_BODY = 10_000
+
+VERSION = re.compile(r"/v\d+\w*(?:/|$)")
+
+"""A part of an address such as /v1, which most servers have."""
+
+_ROUTES = re.compile(r"/(?:chat/completions|completions|models)$")
+
 _NO_KEY = "[key]"
 
 _ENCODER = msgspec.json.Encoder()
@@ -74,6 +84,7 @@ class HttpClient:
         self.base_url, self._root = _checked(base_url)
         self.retries = 0
         self.limiter = Limiter(concurrency)
+        self._accepted: dict[tuple[str, str], Accepted] = {}
         self._retry = retry or Retry()
         self._random = random.Random()
         self._key = _checked_key(api_key)
@@ -101,6 +112,10 @@ class HttpClient:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._transport.aclose()
+
+    def accepted(self, model: str, path: str) -> Accepted:
+        """What the server is known to accept for a model on a path."""
+        return self._accepted.setdefault((model, path), Accepted())
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """The server's answer to `body`; raises `ServerError` after the last try."""
@@ -166,7 +181,9 @@ class HttpClient:
             spent += time.monotonic() - began + wait
             final = failure.status is not None and not worth_retrying(failure.status)
             if final or failures >= self._retry.tries or spent > self._retry.seconds:
-                raise failure if failures == 1 else ServerError(f"{failure} ({failures} tries)", failure.status, least)
+                if failures == 1:
+                    raise failure
+                raise ServerError(f"{failure} ({failures} tries)", failure.status, least, failure.body)
             self.retries += 1
             await asyncio.sleep(wait)
 
@@ -186,8 +203,8 @@ class HttpClient:
         least = retry_after(response.headers)
         if response.is_success:
             return self._answer(url, response, held, least)
-        text = f"{url} answered {response.status_code}: {self._shown(reason(response))}"
-        return None, _failure(text, response.status_code, least), least
+        text = f"{url} answered {response.status_code}: {self._shown(reason(response))}{self._advice(url, response)}"
+        return None, self._failure(text, response.status_code, least, held), least
 
     def _answer(
         self, url: httpx.URL, response: httpx.Response, held: bytes, least: float | None
@@ -208,7 +225,11 @@ class HttpClient:
         status = error.status or response.status_code
         named = "an error" if error.status is None else f"an error {error.status}"
         text = f"{url} answered {response.status_code} with {named}: {self._shown(error.text)}"
-        return None, _failure(text, status, least), least
+        return None, self._failure(text, status, least, held), least
+
+    def _failure(self, text: str, status: int, least: float | None, held: bytes) -> ServerError:
+        text = text if least is None else f"{text} (asks to wait {least:.3g} s)"
+        return ServerError(text, status, least, self.redact(held[:_MOST_BODY]).decode(errors="replace"))
 
     def _request(self, method: str, url: httpx.URL, headers: Mapping[str, str], content: bytes) -> httpx.Request:
         """The content as a stream; for bytes httpx prepares headers that the transport sets, a tenth of the time."""
@@ -218,7 +239,24 @@ class HttpClient:
         return request
 
     def _unanswered(self, url: httpx.URL, error: Exception) -> ServerError:
+        if isinstance(error, httpx.ConnectTimeout | httpx.ReadTimeout):
+            waited = self._extensions["timeout"]["connect" if isinstance(error, httpx.ConnectTimeout) else "read"]
+            return ServerError(
+                f"no answer from {url} within {waited:g} s: does a server listen there, and is it ready?"
+            )
         return ServerError(f"no answer from {url}: {self._shown(str(error) or type(error).__name__)}")
+
+    def _advice(self, url: httpx.URL, response: httpx.Response) -> str:
+        """What a refused address should have been."""
+        if response.is_redirect:
+            return f": it has moved to {self._shown(response.headers.get('location', 'another address'))}: give that"
+        if (
+            response.status_code in (404, 405)
+            and str(url).startswith(self.base_url)
+            and not VERSION.search(self.base_url)
+        ):
+            return f": should the address be {self.base_url}/v1?"
+        return ""
 
     def _url(self, path: str) -> httpx.URL:
         """The parsed URL of a path; parsing takes as long as building a request, so each is parsed once."""
@@ -241,7 +279,7 @@ def _checked_key(key: str | None) -> str | None:
 
 
 def _checked(base_url: str) -> tuple[str, str]:
-    """The URL without a trailing slash, and the server's root."""
+    """The URL without a trailing slash and without a route behind it, and the server's root."""
     try:
         url = httpx.URL(base_url)
         url.host.encode("idna")  # as the address lookup does
@@ -251,9 +289,5 @@ def _checked(base_url: str) -> tuple[str, str]:
         raise UsageError(f"{base_url!r} is not the URL of a server: give one such as http://localhost:8000/v1")
     if url.userinfo or url.query:
         raise UsageError(f"the URL of {url.host} holds a user name or a query: keys are taken from the environment")
-    base = str(url).split("#")[0].rstrip("/")
+    base = _ROUTES.sub("", str(url).split("#")[0].rstrip("/")).rstrip("/")
     return base, base.removesuffix("/v1")
-
-
-def _failure(text: str, status: int, least: float | None) -> ServerError:
-    return ServerError(text if least is None else f"{text} (asks to wait {least:.3g} s)", status, least)

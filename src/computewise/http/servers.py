@@ -7,7 +7,12 @@ from typing import Any
 
 from computewise.errors import ModelError, ServerError
 from computewise.http.client import HttpClient
+from computewise.http.concurrency import Retry
 
+IMPATIENT = Retry(tries=2, seconds=5.0)
+"""The retries of the first requests: a mistyped port should fail in seconds."""
+FIRST_ANSWER = 10.0
+"""Seconds that a server has for its list of models."""
 _OWNERS = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama", "library": "ollama"}
 _ROUTES = (
     ("vllm", "/version", "version"),
@@ -32,6 +37,12 @@ async def get_or_none(client: HttpClient, path: str, body: Mapping[str, Any] | N
         raise
 
 
+async def check_awake(base_url: str, api_key: str | None) -> None:
+    """Raise `ServerError` within seconds where no server answers at the address, as where its port was mistyped."""
+    async with HttpClient(base_url, api_key=api_key, retry=IMPATIENT, timeout=FIRST_ANSWER) as client:
+        await said(client, "models")
+
+
 async def kind_of(client: HttpClient, entry: Mapping[str, Any]) -> str:
     """The kind of server: "vllm", "sglang", "llama", "ollama", or "openai" for any other.
 
@@ -40,10 +51,20 @@ async def kind_of(client: HttpClient, entry: Mapping[str, Any]) -> str:
     if (known := _OWNERS.get(str(entry.get("owned_by")))) is not None:
         return known
     for kind, route, field in _ROUTES:
-        held = await get_or_none(client, route)
+        held = await said(client, route)
         if isinstance(held, dict) and field in held:
             return kind
     return "openai"
+
+
+async def said(client: HttpClient, path: str) -> Any:
+    """The answer of a route that a server need not have; None for a refusal of any kind."""
+    try:
+        return await client.get(path)
+    except ServerError as error:
+        if error.status is None:
+            raise
+        return None
 
 
 async def tokenize(client: HttpClient, kind: str, model: str, text: str, *, special: bool) -> tuple[int, ...]:

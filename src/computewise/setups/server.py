@@ -16,6 +16,7 @@ from computewise.costs import Prices
 from computewise.errors import UsageError
 from computewise.http.client import CONCURRENCY, HttpClient, api_key_for
 from computewise.http.concurrency import Retry
+from computewise.http.servers import check_awake
 from computewise.models.cached import CachedModel
 from computewise.models.server.connect import ServerModelSpec, connect_model, spec_from_dict
 from computewise.models.server.limits import SpendLimit
@@ -121,6 +122,15 @@ class ServerSpec(SetupSpec):
             found[self._verifier_name()] = _SIZE_FLAGS[VERIFIER]
         return found
 
+    def other_temperatures(self) -> list[tuple[str, float, float | None]]:
+        """Models that sample at another temperature than is asked for: their names, that one and theirs."""
+        return [
+            (one.label, asked, used)
+            for one in self._served().values()
+            for asked in dict.fromkeys((0.0, self.sampling_temperature))
+            if (used := one.capabilities.temperature(asked)) != asked
+        ]
+
     def to_dict(self) -> dict[str, object]:
         """Everything that decides a number and, apart from it, where the servers are; never a key."""
         servers: dict[Role, str] = {role: one.base_url for role, one in self._served().items()}
@@ -159,6 +169,8 @@ class ServerSpec(SetupSpec):
                     opened = HttpClient(
                         base_url, api_key=api_key_for(role), concurrency=at_once, retry=self.spending.retry
                     )
+                    if role == VERIFIER:  # the others were probed
+                        await check_awake(base_url, api_key_for(role))
                     clients[base_url] = await stack.enter_async_context(opened)
                 return clients[base_url]
 

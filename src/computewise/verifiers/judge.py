@@ -10,8 +10,9 @@ from typing import Any
 
 from computewise.core import Usage
 from computewise.errors import ModelError
+from computewise.http.ask import ask
 from computewise.http.client import HttpClient
-from computewise.models.server.choices import envelope_of
+from computewise.models.server.choices import cut_off, envelope_of
 from computewise.session import gather
 from computewise.verifiers.prompt import ScoredSteps, escape, fill
 from computewise.verifiers.remote.answers import log_probability, read_usage
@@ -95,6 +96,16 @@ LISTED = 20
 
 """How many of the likeliest tokens are requested: the most that chat endpoints return."""
 
+SHORT = 16
+
+"""The limit of tokens of the first question, which one word answers."""
+
+THINKING = (4096, 16_384)
+
+"""The limits of tokens for a judge that was cut off before its verdict, as thinking comes first."""
+
+CHAT = "chat/completions"
+
 Messages = list[dict[str, str]]
 
 
@@ -111,6 +122,7 @@ class JudgeReader:
         self._layout = layout
         self._judge = judge
         self._samples = samples
+        self._room = judge.max_tokens
 
     async def read(self, question: str, solutions: Sequence[ScoredSteps]) -> tuple[list[tuple[float, ...]], Usage]:
         """See `computewise.verifiers.base.Reader.read`."""
@@ -119,8 +131,16 @@ class JudgeReader:
         return scores, sum((usage for _, usage in found), Usage())
 
     async def gives_logprobs(self) -> bool:
-        """Whether the server returns log-probabilities; requests one token to find out."""
-        answer = await self._client.post("chat/completions", self._body([_user("Reply with Yes.")], 0, 1))
+        """Whether the server returns log-probabilities.
+
+        The short requests for this find out too what the server accepts and how much room the model's thinking needs.
+        """
+        asked = [*self._system(), _user("Reply with Yes.")]
+        for room in (min(self._room, SHORT), *THINKING):
+            answer = await ask(self._client, CHAT, self._body(asked, 0, room), finding=True)
+            if not (_cut(answer) and not _written(answer).rpartition(THOUGHT)[2].strip()):
+                break
+        self._room = max(self._room, room) if room > SHORT else self._room
         return _tokens(answer) is not None
 
     async def _opinion(self, question: str, solution: ScoredSteps) -> tuple[float, Usage]:
@@ -129,27 +149,40 @@ class JudgeReader:
 
     async def _sample(self, question: str, solution: ScoredSteps, seed: int) -> tuple[float, Usage]:
         messages = self._messages(question, solution)
-        score, text, usage = await self._ask(messages, seed)
-        if score is None:
-            messages += [{"role": "assistant", "content": text}, _user(self._judge.again)]
-            score, text, more = await self._ask(messages, seed)
+        score, text, usage, cut = await self._ask(messages, seed)
+        while score is None and cut and (wider := [room for room in THINKING if room > self._room]):
+            # What is cut off before the verdict is mostly thinking: the same question, with room for it.
+            self._room = wider[0]
+            score, text, more, cut = await self._ask(messages, seed)
             usage += more
+        if score is None and not cut:
+            messages += [{"role": "assistant", "content": text}, _user(self._judge.again)]
+            score, text, more, cut = await self._ask(messages, seed)
+            usage += more
+        if score is None and cut:
+            raise ModelError(
+                f"{self._model} was cut off at {self._room} tokens before its verdict, probably while it was thinking: "
+                "name a judge that thinks less by --verifier-model"
+            )
         if score is None:
             raise ModelError(f"{self._model} was asked twice for a {self._judge.answer} and answered {text[-80:]!r}")
         return score, usage
 
-    async def _ask(self, messages: Messages, seed: int) -> tuple[float | None, str, Usage]:
-        """The score, None where the answer has none, the answer's text, and its usage."""
-        answer = await self._client.post("chat/completions", self._body(messages, seed, self._judge.max_tokens))
-        tokens, text = _tokens(answer), _written(answer)
+    async def _ask(self, messages: Messages, seed: int) -> tuple[float | None, str, Usage, bool]:
+        """The score, None where the answer has none; the answer's text, its usage, and whether the limit cut it."""
+        answer = await ask(self._client, CHAT, self._body(messages, seed, self._room))
+        tokens, text, cut = _tokens(answer), _written(answer), _cut(answer)
         usage = read_usage(answer, [message["content"] for message in messages], written=text)
         if self._judge.answer == "grade":
-            return grade(text, self._judge.after), text, usage
+            return grade(text, self._judge.after), text, usage, cut
         if tokens is not None:
-            return yes_share(tokens, self._judge.after), text, usage
-        if self._judge.fallback:
+            return yes_share(tokens, self._judge.after), text, usage, cut
+        if self._judge.fallback and not cut:
             raise ModelError("the server returned no log-probabilities, although it did at the start")
-        return yes_or_no(text, self._judge.after), text, usage
+        return yes_or_no(text, self._judge.after), text, usage, cut
+
+    def _system(self) -> Messages:
+        return [{"role": "system", "content": self._judge.system}] if self._judge.system else []
 
     def _messages(self, question: str, solution: ScoredSteps) -> Messages:
         steps = self._layout.between.join(
@@ -158,7 +191,7 @@ class JudgeReader:
         )
         pattern = self._judge.whole if solution.finished else self._judge.partial or self._judge.whole
         asked = _user(fill(pattern, question=escape(question.strip(), self._layout), steps=steps))
-        return [{"role": "system", "content": self._judge.system}, asked] if self._judge.system else [asked]
+        return [*self._system(), asked]
 
     def _body(self, messages: Messages, seed: int, max_tokens: int) -> dict[str, Any]:
         body = {
@@ -181,6 +214,12 @@ def _written(answer: Any) -> str:
     first = envelope_of(answer)[0][0]
     thoughts = first.message.thinking if first.message is not None else ""
     return f"{thoughts}{THOUGHT}{first.written or ''}" if thoughts else first.written or ""
+
+
+def _cut(answer: Any) -> bool:
+    """Whether something else than the model ended the answer, such as the limit of tokens."""
+    first = envelope_of(answer)[0][0]
+    return cut_off(first.finish_reason, 0 if first.written else 1, 1, exact=True)[0]
 
 
 def _tokens(answer: Any) -> list[TokenLogprobs] | None:

@@ -93,7 +93,7 @@ async def _judge(spec: VerifierSpec, template: VerifierTemplate, client: HttpCli
         raise UsageError(f"the verifier {template.name} needs a model: any chat model that the server has")
     samples, model = spec.samples or template.judge.samples, spec.model or template.name
     reader = JudgeReader(client, model, template.layout, template.judge, samples=samples)
-    if template.judge.fallback and not await reader.gives_logprobs():
+    if not await reader.gives_logprobs() and template.judge.fallback:
         return await _judge(replace(spec, model=model), find_template(template.judge.fallback), client)
     return _verifier(spec, template, reader, spec.parameters)
 

@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from computewise.http.accepted import adaptation_from
 from computewise.registry import Registry
 from computewise.strategies import STRATEGIES
 
 Fields = Mapping[str, Any]
+
+CHAT, COMPLETIONS = "chat/completions", "completions"
+"""The routes of OpenAI's API that generate."""
 
 
 def _none() -> Fields:
@@ -44,10 +48,6 @@ class Dialect:
     """The field of a choice with the stop text that ended it; null or a number where the model ended it."""
     thinking_budget: str | None = None
     """The field that limits the tokens of thinking."""
-    limit: str = "max_tokens"
-    """The field of a chat that limits the sampled tokens."""
-    greedy: bool = True
-    """Whether the server accepts a temperature of 0."""
     fixed: Fields = field(default_factory=_untouched)
     """Fields that are sent with every request, beside the temperature."""
     owned_by: str | None = None
@@ -86,16 +86,10 @@ OPEN = Dialect("OpenAI-compatible", sampling={"top_k": 0, "min_p": 0.0, "repetit
 
 OPENAI = Dialect("OpenAI's fields only")
 
-"""A server that refuses fields which OpenAI's API does not have."""
-
-FEWEST = Dialect("fewest fields", fixed={})
-
-"""A server that refuses values without effect: TGI does not accept a top_p of 1."""
-
-THINKING = Dialect("OpenAI's thinking models", limit="max_completion_tokens", greedy=False, fixed={})
+"""A server that is known to accept no other fields than OpenAI's API does."""
 
 DIALECTS: Registry[Dialect] = Registry(
-    "servers", {dialect.name: dialect for dialect in (VLLM, SGLANG, LLAMA, OLLAMA, OPEN, OPENAI, FEWEST, THINKING)}
+    "servers", {dialect.name: dialect for dialect in (VLLM, SGLANG, LLAMA, OLLAMA, OPEN, OPENAI)}
 )
 
 THINKING_OFF: Fields = {"chat_template_kwargs": {"enable_thinking": False}}
@@ -133,6 +127,10 @@ class Capabilities:
     """The model thinks before it answers, in a field of its own or between <think> and </think>."""
     parameters: int | None = None
     context: int | None = None
+    stops: bool = True
+    """The server accepts a stop text."""
+    adapted: Mapping[str, Mapping[str, Any]] = field(default_factory=_none)
+    """How the accepted requests differ from those of the dialect: `Adaptation.to_dict` by route."""
 
     @property
     def slots(self) -> int | None:
@@ -158,13 +156,15 @@ class Capabilities:
     @property
     def steps(self) -> bool:
         """Whether a search can go step by step."""
-        return self.rung != "D" and not self.thinks
+        return self.rung != "D" and not self.thinks and self.stops
 
     @property
     def why_no_steps(self) -> str:
         """The reason for a person, which follows "cannot be searched by steps: "."""
         if self.thinks:
             return "it thinks before it answers, and steps would cut its thinking (--no-thinking, if its template can)"
+        if not self.stops:
+            return "the server refuses stop texts, which end a step"
         if self.raw:
             return "its chat template is unknown: give --chat-template FILE, or plain for a base model"
         if self.prefill:
@@ -178,4 +178,18 @@ class Capabilities:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON keeps it."""
-        return {**asdict(self), "rung": self.rung, "steps": self.steps}
+        held = {**asdict(self), "rung": self.rung, "steps": self.steps}
+        # Left out where they say nothing, so that what was cached and recorded without them is found.
+        usual = {"stops": True, "adapted": {}}
+        return {name: value for name, value in held.items() if name not in usual or value != usual[name]}
+
+    @property
+    def told(self) -> list[str]:
+        """How accepted requests differ from those of the dialect, in words for a person."""
+        return [*dict.fromkeys(one for plain in self.adapted.values() for one in adaptation_from(plain).told)]
+
+    def temperature(self, asked: float) -> float | None:
+        """The temperature at which the server samples where `asked` is asked for; None: its own, as it accepts none."""
+        chat = self.chat and not self.rendered
+        sent = adaptation_from(self.adapted.get(CHAT if chat else COMPLETIONS, {})).apply({"temperature": asked})
+        return sent.get("temperature")

@@ -12,8 +12,9 @@ from typing import Any
 
 from computewise.costs import Prices
 from computewise.errors import ModelError, ServerError, UsageError
-from computewise.http.client import HttpClient
-from computewise.http.concurrency import Retry
+from computewise.http.accepted import adaptation_from
+from computewise.http.client import VERSION, HttpClient
+from computewise.http.servers import FIRST_ANSWER, IMPATIENT, get_or_none, said
 from computewise.models.messages import Message
 from computewise.models.server.capabilities import (
     DIALECTS,
@@ -28,7 +29,7 @@ from computewise.models.server.capabilities import (
 )
 from computewise.models.server.limits import SpendLimit
 from computewise.models.server.model import ServerModel
-from computewise.models.server.probe import find_model, probe
+from computewise.models.server.probe import find_model, listed_in, probe
 from computewise.models.server.protocol import Route
 from computewise.models.server.routes import ChatRoute, CompletionsRoute, LlamaRoute, OllamaRoute
 from computewise.models.server.templates import (
@@ -37,11 +38,12 @@ from computewise.models.server.templates import (
     PromptTemplate,
     TokenizeTemplate,
     read_template,
+    taking_system,
 )
 
 PLAIN = "plain"
-IMPATIENT = Retry(tries=2, seconds=5.0)
-"""The retries of the first requests: a mistyped port should fail in seconds."""
+FIRST_TEXT = 40.0
+"""Seconds that a server has for the first tokens, as it may load the model first."""
 _SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
 
 
@@ -93,19 +95,28 @@ async def probe_model(
     thinking_budget: int | None = None,
 ) -> ServerModelSpec:
     """Find out what the server can do with the model; raises `UsageError` for an unknown one."""
-    async with HttpClient(base_url, api_key=api_key, retry=IMPATIENT) as client:
-        name, entry = await find_model(client, model)
-        found = await probe(client, name, entry, thinking=thinking)
-        template = await _template(client, name, found, chat_template, thinking)
-        if template is not None:
-            begun = (await template.render([Message("user", "1")])).text
-            found = replace(found, template=template.name, thinks=found.thinks or begun.rstrip().endswith("<think>"))
-    if not found.chat and not found.raw:
-        raise UsageError(f"{client.base_url} answers neither chat nor completions for {name!r}")
+    failure: UsageError | None = None
+    for address in await _addresses(base_url, api_key):
+        async with HttpClient(address, api_key=api_key, retry=IMPATIENT, timeout=FIRST_TEXT) as client:
+            try:
+                name, entry = await find_model(client, model)
+                found = await probe(client, name, entry, thinking=thinking)
+            except UsageError as error:
+                failure = failure or error
+                continue
+            template = await _template(client, name, found, chat_template, thinking)
+            if template is not None:
+                begun = (await template.render([Message("user", "1")])).text
+                thinks = found.thinks or begun.rstrip().endswith("<think>")
+                found = replace(found, template=template.name, thinks=thinks)
+            break
+    else:
+        assert failure is not None
+        raise failure
     if thinking_budget is not None and DIALECTS[found.dialect].thinking_budget is None:
         raise UsageError(f"{found.server} cannot bound thinking: leave out --thinking-budget")
     return ServerModelSpec(
-        base_url=client.base_url,
+        base_url=address,
         model=name,
         parameters=_parameters(name, found, parameters),
         capabilities=found,
@@ -114,6 +125,20 @@ async def probe_model(
         thinking_budget=thinking_budget,
         revision=_revision(entry),
     )
+
+
+async def _addresses(base_url: str, api_key: str | None) -> list[str]:
+    """The addresses that the server may have: the given one, and with /v1 behind it where that lists models instead."""
+    async with HttpClient(base_url, api_key=api_key, retry=IMPATIENT, timeout=FIRST_ANSWER) as client:
+        given = client.base_url
+        if VERSION.search(given):
+            await get_or_none(client, "models")  # a silent port is told before anything that needs patience
+            return [given]
+        if listed_in(await said(client, "models")):
+            return [given]
+    usual = f"{given}/v1"
+    async with HttpClient(usual, api_key=api_key, retry=IMPATIENT, timeout=FIRST_ANSWER) as client:
+        return [usual] if listed_in(await get_or_none(client, "models")) else [given, usual]
 
 
 def spec_from_dict(plain: Mapping[str, Any], base_url: str) -> ServerModelSpec:
@@ -134,6 +159,10 @@ async def connect_model(
 ) -> ServerModel:
     """The model behind `client`, which must be connected to the server that `served` describes."""
     found = served.capabilities
+    for path, plain in found.adapted.items():
+        accepted = client.accepted(served.model, path)
+        if not accepted.shapes:  # nothing has been learned from the server itself
+            accepted.adaptation = adaptation_from(plain)
     template = await _template(client, served.model, found, served.chat_template, served.thinking)
     return ServerModel(
         client,
@@ -182,21 +211,20 @@ async def _template(
     if given == PLAIN:
         return PlainTemplate()
     if given is not None:
-        return read_template(Path(given), thinking=thinking)
-    template: PromptTemplate
+        return await taking_system(read_template(Path(given), thinking=thinking))
+    template: PromptTemplate | None
     if found.server == LLAMA.name:
         template = LlamaTemplate(client, _fixed(thinking))
     elif found.server == VLLM.name:
         template = TokenizeTemplate(client, model, _fixed(thinking))
     elif found.server == SGLANG.name:
-        return await _local(client, thinking)
+        template = await _local(client, thinking)
     else:
         return None
     try:
-        await template.render([Message("user", "1")])
+        return None if template is None else await taking_system(template)
     except (ServerError, ModelError):
         return None
-    return template
 
 
 async def _local(client: HttpClient, thinking: bool) -> PromptTemplate | None:

@@ -249,19 +249,20 @@ class ServerModel:
         return await tokenize(self.client, kind, self.name, text, special=special)
 
     async def _draw(self, asked: Request, seeds: list[int]) -> list[Response]:
-        """As many continuations as there are seeds; a server that ignores `n` gets one request for each."""
+        """As many continuations as there are seeds; a server that gives fewer than `n` at once is asked again."""
         # vLLM refuses more than one greedy continuation.
-        each = self.capabilities.n if asked.temperature > 0 else 1
-        parts = [seeds[at : at + each] for at in range(0, len(seeds), each)]
-        answers = await gather(self._ask(replace(asked, n=len(part), seed=part[0] & _SEED)) for part in parts)
-        missing = [
-            seed for part, answer in zip(parts, answers, strict=True) for seed in part[len(answer.generations) :]
-        ]
-        if missing:
+        most = self.capabilities.n if asked.temperature > 0 else 1
+        answers: list[Response] = []
+        while seeds:
+            parts = [seeds[at : at + most] for at in range(0, len(seeds), most)]
+            more = await gather(self._ask(replace(asked, n=len(part), seed=part[0] & _SEED)) for part in parts)
+            answers += more
+            if not all(0 < len(one.generations) <= len(part) for part, one in zip(parts, more, strict=True)):
+                asked_for = len(parts[0])
+                raise ModelError(f"{self.name} gave another number of continuations than the {asked_for} asked for")
             # It does not matter which seed belongs to which continuation, since they are independent.
-            answers += await gather(self._ask(replace(asked, n=1, seed=seed & _SEED)) for seed in missing)
-        if sum(len(answer.generations) for answer in answers) != len(seeds):
-            raise ModelError(f"{self.name} gave another number of continuations than the {len(seeds)} asked for")
+            seeds = [seed for part, one in zip(parts, more, strict=True) for seed in part[len(one.generations) :]]
+            most = max(len(one.generations) for one in more)
         return answers
 
     async def _ask(self, asked: Request) -> Response:

@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from computewise.errors import ModelError
+from computewise.http.ask import ask
 from computewise.http.client import HttpClient
 from computewise.http.servers import token_ids
-from computewise.models.server.capabilities import LLAMA, OLLAMA, Dialect
+from computewise.models.server.capabilities import CHAT, COMPLETIONS, LLAMA, OLLAMA, THINKING_OFF, Dialect
 from computewise.models.server.choices import (
     UNLIKELY,
     cut_off,
@@ -46,7 +47,9 @@ class ChatRoute:
 
     async def generate(self, request: Request) -> Response:
         """See `Route.generate`."""
-        choices, counts = envelope_of(await self._client.post("chat/completions", self._body(request)))
+        keep = {*self._thinking, *THINKING_OFF, *(self._dialect.prefill if request.stop else ())}
+        held = await ask(self._client, CHAT, self._body(request), fixed=request.fields, keep=keep)
+        choices, counts = envelope_of(held)
         texts, last = [one.written or "" for one in choices], request.messages[-1]
         if self._echoes and last.role == "assistant":
             texts = [text.removeprefix(last.content) for text in texts]
@@ -59,7 +62,7 @@ class ChatRoute:
         body: dict[str, Any] = {
             "model": self._model,
             "messages": messages,
-            dialect.limit: request.max_tokens,
+            "max_tokens": request.max_tokens,
             "temperature": request.temperature,
             "seed": request.seed,
             **dialect.fixed,
@@ -95,7 +98,8 @@ class CompletionsRoute:
 
     async def generate(self, request: Request) -> Response:
         """See `Route.generate`."""
-        choices, counts = envelope_of(await self._client.post("completions", self._body(request)))
+        held = await ask(self._client, COMPLETIONS, self._body(request), fixed=request.fields)
+        choices, counts = envelope_of(held)
         texts = [one.written or "" for one in choices]
         found = read_choices(choices, counts, self._dialect, request, texts, says=self._says)
         return Response(found, counts.prompt_tokens, counts.cached_tokens, counts.completion_tokens)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from computewise.errors import ModelError, UsageError
+from computewise.http.accepted import folded
 from computewise.http.client import HttpClient
 from computewise.http.servers import ids_of
 from computewise.models.messages import FAILURES, Message, chat_environment, one_line
@@ -138,6 +139,34 @@ class TokenizeTemplate:
         if not isinstance(held, dict) or not isinstance(held.get("prompt"), str):
             raise ModelError(f"/detokenize answered no prompt: {str(held)[:200]}")
         return Rendered(held["prompt"], ids)
+
+
+class FoldingTemplate:
+    """A template that takes no system message: what the system says stands in front of the user's message."""
+
+    def __init__(self, template: PromptTemplate) -> None:
+        self._template = template
+        self.name, self.special = template.name, template.special
+
+    async def render(self, messages: Sequence[Message]) -> Rendered:
+        """See `Template.render`."""
+        return await self._template.render([Message(**one) for one in folded([one._asdict() for one in messages])])
+
+
+async def taking_system(template: PromptTemplate) -> PromptTemplate:
+    """The template, or what makes it take a system message where it refuses one or leaves it out.
+
+    Raises the template's error where it renders no message of a user either.
+    """
+    said = "Go on."
+    messages = [Message("system", said), Message("user", "1")]
+    try:
+        if said in (await template.render(messages)).text:
+            return template
+    except (ModelError, UsageError):
+        pass
+    folding = FoldingTemplate(template)
+    return folding if said in (await folding.render(messages)).text else template
 
 
 def read_template(path: Path, *, thinking: bool = True) -> JinjaTemplate:

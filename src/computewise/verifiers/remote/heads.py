@@ -8,6 +8,7 @@ from typing import Any
 
 from computewise.core import Usage
 from computewise.errors import ModelError
+from computewise.http.ask import ask
 from computewise.http.client import HttpClient
 from computewise.http.servers import tokenize
 from computewise.session import gather
@@ -15,6 +16,8 @@ from computewise.verifiers.prompt import ScoredSteps, render_prompt
 from computewise.verifiers.remote.answers import at, log_probability, number, read_usage, rows
 from computewise.verifiers.remote.labels import of_two
 from computewise.verifiers.templates import Head, Layout
+
+_NEEDED = ("logprobs", "logprob_token_ids", "return_tokens_as_token_ids", "add_special_tokens")
 
 REMEMBERED = 4096
 
@@ -35,9 +38,8 @@ class EmbeddingsReader:
         prompts = [render_prompt(self._layout, question, solution.steps) for solution in solutions]
         ids_of = await self._tokenize({piece for one in prompts for piece in one.pieces})
         inputs = [[id for piece in one.pieces for id in ids_of[piece]] for one in prompts]
-        answer = await self._client.post(
-            "embeddings", {"model": self._model, "input": inputs, "encoding_format": "float"}
-        )
+        body = {"model": self._model, "input": inputs, "encoding_format": "float"}
+        answer = await ask(self._client, "embeddings", body, keep=("input",))
         usage = read_usage(answer, [one.text for one in prompts])
         values = rows(answer, "data", len(inputs), "embedding")
         scores = []
@@ -98,7 +100,7 @@ class PoolingReader:
             "use_activation": True,
             "encoding_format": "float",
         }
-        answer = await self._client.post("/pooling", body)
+        answer = await ask(self._client, "/pooling", body, keep=("input", "task", "use_activation"))
         read = rows(answer, "data", len(part), "data")
         return [self._scores(s, at_markers) for s, at_markers in zip(part, read, strict=True)], read_usage(
             answer, texts
@@ -146,7 +148,7 @@ class VllmCompletions:
             "return_tokens_as_token_ids": True,
             "add_special_tokens": True,
         }
-        answer = await self._client.post("completions", body)
+        answer = await ask(self._client, "completions", body, keep=_NEEDED)
         listed = at(answer, "choices", 0, "logprobs", "top_logprobs", 0)
         good, bad = (self._logprob(listed, id) for id in self._ids)
         if max(good, bad) == -math.inf:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from computewise.core import Usage
 from computewise.errors import ModelError
+from computewise.http.ask import ask
 from computewise.http.client import HttpClient
 from computewise.session import gather
 from computewise.verifiers.prompt import ScoredSteps, StepPrompt, render_prompt
@@ -107,7 +108,7 @@ class OpenaiCompletions:
             "temperature": 0.0,
             "logprobs": OPENAI_TOP_TOKENS,
         }
-        answer = await self._client.post("completions", body)
+        answer = await ask(self._client, "completions", body, keep=("logprobs",))
         return from_listed(_listed(at(answer, "choices", 0, "logprobs")), *self._labels), read_usage(answer, [prompt])
 
 
