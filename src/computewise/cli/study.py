@@ -18,7 +18,7 @@ from rich.table import Table
 
 from computewise.cli._console import open_console, say
 from computewise.cli._flags import SERVER, TASK, ServerFlags, TaskFlags, with_setup
-from computewise.cli._setup import CHOICES, NO_VERIFIER, embedded_setup, server_setup
+from computewise.cli._setup import CHOICES, NO_VERIFIER, embedded_setup, server_setup, temperature_notes
 from computewise.core import LARGE
 from computewise.errors import UsageError
 from computewise.report import write_report
@@ -145,7 +145,10 @@ def _source(serving: ServerFlags, problem_set: TaskFlags) -> EmbeddedSpec | Serv
             raise UsageError("name the problems: --task math500 --data FILE, --task reasoning_gym:NAME, or --data FILE")
         if serving.verifier in (None, NO_VERIFIER):
             raise UsageError(f"a study needs a verifier: name one by --verifier, such as {CHOICES}")
-        return server_setup(serving, problem_set.named("problems"))
+        spec = server_setup(serving, problem_set.named("problems"))
+        for note in temperature_notes(spec):
+            print(f"computewise: {note}", file=sys.stderr)
+        return spec
     if replace(serving, setup=None) != ServerFlags():
         raise UsageError("a study of the embedded models has its own models, verifier and temperature")
     return embedded_setup(serving, problem_set)

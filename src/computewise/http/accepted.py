@@ -90,7 +90,34 @@ class Accepted:
     adaptation: Adaptation = Adaptation()
     shapes: set[frozenset[Any]] = field(default_factory=set)
     """The shapes of the requests that it answered; a refusal of such a one is about its text, not about its fields."""
+    doubts: int = 0
+    """How many of the last requests were refused although such ones were answered before."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def answered(self, sent: Body) -> None:
+        """Remember that the server answered such a request."""
+        self.shapes.add(shape_of(sent))
+        self.doubts = 0
+
+    def parts(self) -> frozenset[Any]:
+        """The parts of all requests that the server answered."""
+        return frozenset().union(*self.shapes)
+
+
+def shape_of(sent: Body) -> frozenset[Any]:
+    """The fields of a request, and what a server may refuse of their values: not the texts, and no limit of tokens."""
+    names = [name for name in ("n", "temperature", "logprobs", "top_logprobs") if name in sent]
+    return frozenset({*sent, *(valued(sent, name) for name in names), roles_of(sent)})
+
+
+def valued(sent: Body, name: str) -> tuple[str, str]:
+    """A field with its value, as it stands in a shape."""
+    return name, str(sent[name])
+
+
+def roles_of(sent: Body) -> tuple[str, ...]:
+    """The roles of a conversation, as they stand in a shape."""
+    return "roles", *dict.fromkeys(str(one["role"]) for one in sent.get("messages", ()))
 
 
 def folded(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -47,7 +47,7 @@ class ChatRoute:
 
     async def generate(self, request: Request) -> Response:
         """See `Route.generate`."""
-        keep = {*self._thinking, *THINKING_OFF, *(self._dialect.prefill if request.stop else ())}
+        keep = {*self._thinking, *THINKING_OFF, *self._dialect.prefill}
         held = await ask(self._client, CHAT, self._body(request), fixed=request.fields, keep=keep)
         choices, counts = envelope_of(held)
         texts, last = [one.written or "" for one in choices], request.messages[-1]
