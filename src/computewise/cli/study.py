@@ -147,7 +147,7 @@ def _source(serving: ServerFlags, problem_set: TaskFlags) -> EmbeddedSpec | Serv
             raise UsageError(f"a study needs a verifier: name one by --verifier, such as {CHOICES}")
         spec = server_setup(serving, problem_set.named("problems"))
         for note in temperature_notes(spec):
-            print(f"computewise: {note}", file=sys.stderr)
+            say(f"computewise: {note}", stderr=True)
         return spec
     if replace(serving, setup=None) != ServerFlags():
         raise UsageError("a study of the embedded models has its own models, verifier and temperature")
