@@ -128,6 +128,12 @@ async def test_what_is_refused_from_the_middle_of_a_run_on_is_given_up_then(chan
         assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize("wording", range(2))
+async def test_a_refusal_under_the_status_of_a_success_is_one(wording: int) -> None:
+    spec = await solved(Refusing(frozenset({"seed"}), system=False, status=200, wording=wording))
+    assert spec.capabilities.adapted["chat/completions"] == {"without": ["seed"], "folded": True}
+
+
 async def test_a_limit_of_tokens_is_lowered_to_what_a_refusal_names_and_remembered() -> None:
     server = Refusing(most_tokens=500)
     async with server.client() as client:

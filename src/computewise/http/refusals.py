@@ -49,8 +49,9 @@ _ROOM = 1024
 
 
 def refused(error: ServerError, *, finding: bool = False) -> bool:
-    """Whether the server refused what the request holds."""
-    return error.status in REFUSALS or (finding and error.status == BROKEN)
+    """Whether the server refused what the request holds; some do so under the status of a success."""
+    inside = error.status == 200 and bool(error.body)
+    return inside or error.status in REFUSALS or (finding and error.status == BROKEN)
 
 
 Change = Callable[[Adaptation], Adaptation]
