@@ -16,7 +16,6 @@ from computewise.errors import ProblemError, UsageError
 from computewise.grading import graders, processes
 from computewise.grading.graders import MAX_SOURCE_CHARACTERS, CodeGrader, find_grader, load_function
 from computewise.grading.normalize import ChoiceGrader, ExactGrader
-from computewise.grading.reading import fenced, stated, tagged
 
 PROGRAM = "Some thoughts.\n\n```python\ndef double(x):\n    return 2 * x  # twice\n```\n"
 TESTS = "assert double(2) == 4\nassert double(-1) == -2"
@@ -65,23 +64,6 @@ def test_texts_are_compared_without_case_space_and_punctuation_at_the_ends() -> 
     assert grader.key("...") == "..."
     assert grader.answer("It is so. The answer is Paris, France. Indeed.") == "Paris, France"
     assert not grader.accepts("  ")
-
-
-def test_the_last_of_each_is_the_answer() -> None:
-    assert tagged("<answer>1</answer> <answer>2</answer>") == "2"
-    assert tagged("<answer></answer>") is None
-    assert stated("The answer is 1.\nThe answer is 2.5. Done") == "2.5"
-    assert fenced("```\na\n```\nthen\n```python\nb\nc\n```") == "b\nc"
-    assert fenced("```python\nopen") is None
-
-
-def test_hostile_solutions_are_scanned_in_time() -> None:
-    begun = time.perf_counter()
-    for text in ("<answer>" * 50_000, "answer is " * 50_000, "```\n" * 50_000, "####" * 50_000, "$" * 200_000):
-        ExactGrader().answer(text)
-        ChoiceGrader().answer(text)
-        CodeGrader().answer(text)
-    assert time.perf_counter() - begun < 60
 
 
 @pytest.fixture

@@ -306,36 +306,6 @@ def test_equal_keys_mean_correct(grader: MathGrader, one: list[str], other: list
     assert grader.correct(first, key)
 
 
-@pytest.mark.parametrize(
-    ("solution", "answer"),
-    [
-        (r"So \boxed{\frac{1}{2}}.", r"\frac{1}{2}"),
-        ("6*7\n#### 42", "42"),
-        ("#### 1\nor\n####  2 ", "2"),
-        (r"\boxed{1} #### 2", "1"),
-        ("<answer> 7 </answer>", "7"),
-        ("The answer is $x+1$.", "x+1"),
-        ("The final answer is: 1,234.", "1,234"),
-        ("The answer is **5**", "5"),
-        ("**Answer:** 42", "42"),
-        ("**Final Answer:** 42", "42"),
-        ("**Final Answer**: $x^2$", "x^2"),
-        ("### Answer\n42", "42"),
-        ("## Final answer:\n\n$\\frac{1}{2}$", "\\frac{1}{2}"),
-        ("The answer is 42 apples.", "42 apples"),
-        ("So that is 42 apples.\n\n**Answer:** 42", "42"),
-        ("The answer is:\n\n**17**", "17"),
-        ("Answer: 3/4", "3/4"),
-        ("the answer is clearly not negative", None),
-        ("the answer is 36 - 54 + 1 = -17", None),
-        ("no idea", None),
-        ("", None),
-    ],
-)
-def test_the_final_answer_is_found(solution: str, answer: str | None) -> None:
-    assert MathGrader().answer(solution) == answer
-
-
 HOSTILE = [
     "9" * 1_000_000,
     "+".join(map(str, range(100_000))),

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from computewise.grading.normalize import LONGEST, is_number, is_prose, normalize
 from computewise.grading.processes import WorkerPool
-from computewise.grading.reading import final_formula
+from computewise.grading.reading import reference_answer
 
 KEY_SECONDS = 4.0
 """Seconds that all comparisons of one answer may take together."""
@@ -66,7 +66,7 @@ class AnswerEquivalence:
 
         The key is itself an answer, and it is its own key.
         """
-        text = normalize(final_formula(answer) or answer)
+        text = normalize(reference_answer(answer))
         if len(text) > LONGEST:
             digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
             return f"{text[:40]}... ({len(text)} characters, {digest})"
@@ -85,7 +85,7 @@ class AnswerEquivalence:
         """Whether the answers are equal; `gold` is the reference, or the representative of a class of answers."""
         with self._lock:
             self.comparisons += 1
-        gold, answer = (final_formula(text) or text for text in (gold, answer))
+        gold, answer = map(reference_answer, (gold, answer))
         one, other = normalize(gold), normalize(answer)
         if one == other:
             return True

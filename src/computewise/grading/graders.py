@@ -12,7 +12,7 @@ from computewise.grading.equivalence import AnswerEquivalence
 from computewise.grading.evaluation import evaluation
 from computewise.grading.normalize import LONGEST, SHORT_ANSWER, ChoiceGrader, ExactGrader
 from computewise.grading.processes import ask_worker, failure, isolation, run_program
-from computewise.grading.reading import boxed, fenced, final_answer, final_formula
+from computewise.grading.reading import boxed, fenced, final_answer
 from computewise.registry import Registry, import_object, is_reference, reason
 
 
@@ -59,11 +59,7 @@ WITHOUT_MATHEMATICS = (
 
 @dataclass(frozen=True)
 class MathGrader:
-    r"""Numbers, expressions, tuples, sets, intervals, matrices, equations and words, compared by `AnswerEquivalence`.
-
-    Reads the last \boxed{}; without one, the text after ``####``, in ``<answer>``, or a formula or a number of
-    something after "the answer is", with or without markdown.
-    """
+    """Numbers, expressions, tuples, sets, intervals, matrices, equations and words, compared by `AnswerEquivalence`."""
 
     equal: AnswerEquivalence = field(default_factory=AnswerEquivalence)
     instruction: str = (
@@ -77,8 +73,8 @@ class MathGrader:
         return () if self.equal.by_mathematics else (WITHOUT_MATHEMATICS,)
 
     def answer(self, solution: str) -> str | None:
-        """The final answer as it is written; None where it is stated only in prose."""
-        return final_formula(solution)
+        """See `final_answer`."""
+        return final_answer(solution)
 
     def key(self, answer: str) -> str:
         """A text that equal answers share."""
@@ -112,7 +108,7 @@ class FunctionGrader:
     warnings: tuple[str, ...] = ()
 
     def answer(self, solution: str) -> str | None:
-        r"""The text in the last \boxed{}, after ``####``, in ``<answer>`` or after "the answer is"."""
+        """See `final_answer`."""
         return final_answer(solution)
 
     def key(self, answer: str) -> str:

@@ -77,7 +77,7 @@ class ExactGrader:
     warnings: tuple[str, ...] = ()
 
     def answer(self, solution: str) -> str | None:
-        r"""The text in the last \boxed{}, after ``####``, in ``<answer>`` or after "the answer is"."""
+        """See `final_answer`."""
         return final_answer(solution)
 
     def key(self, answer: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from computewise.core import Problem
 from computewise.errors import ProblemError, RunError, UsageError
 from computewise.grading.graders import CodeGrader, Grader
-from computewise.grading.reading import after_hashes
+from computewise.grading.reading import reference_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,7 @@ def _convert(
             raise RunError(f"{source}, {where} is malformed: {columns.answer} must be a text or a number")
         text = "" if answer is None else str(answer).strip()
         name = row.get(columns.id) if columns.id else None
-        reference = text if tests else after_hashes(text) or text
+        reference = text if tests else reference_answer(text)
         yield where, Problem(_digest(prompt) if name is None else str(name), prompt.strip(), reference or None)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from computewise.errors import ProblemError
 from computewise.grading.graders import Grader
 from computewise.grading.normalize import LONGEST, normalize
-from computewise.grading.reading import after_hashes, boxed
+from computewise.grading.reading import reference_answer
 from computewise.study.recorded.readers.cells import Draft, DraftProblem, Notes
 from computewise.study.recorded.rows import Finding, RecordedProblem, Sample, classify
 
@@ -152,7 +152,7 @@ class Grading:
 
     def grade(self, problem: DraftProblem) -> RecordedProblem | None:
         """The problem with every sample graded; None where none can be."""
-        references = tuple(map(_reference, problem.references))
+        references = tuple(reference_answer(text.strip()) for text in problem.references)
         answers = [self._answer(sample) for sample in problem.samples]
         graded = [
             (sample, answer)
@@ -261,11 +261,6 @@ def _certainly(answer: str, references: Sequence[str]) -> bool | None:
     if references and all(map(_WHOLE.fullmatch, texts)):
         return texts[0] in texts[1:]
     return None
-
-
-def _reference(text: str) -> str:
-    """The answer in a reference, which may be a whole solution."""
-    return boxed(text) or after_hashes(text) or text.strip()
 
 
 def _sample(sample: Draft, answer: str | None, number: int | None, correct: bool) -> Sample:
