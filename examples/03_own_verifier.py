@@ -1,4 +1,4 @@
-"""A verifier of one's own: an async function that returns one number for a solution, or one for each step.
+"""A verifier of one's own: a function, plain or async, that returns one number for a solution, or one for each step.
 
 On the command line name it as `--verifier my_module:checks_arithmetic`.
 """

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from doubles import TASK, problem
 
 from computewise import registry
-from computewise.core import Candidate, Problem
+from computewise.core import Candidate, Problem, Usage, Verifier
 from computewise.errors import ModelError, ProblemError, UsageError
 from computewise.grading.graders import find_grader, grader
 from computewise.models.server.capabilities import DIALECTS, Dialect
@@ -24,7 +28,8 @@ from computewise.strategies import STRATEGIES, BestOfN, make_strategy, strategy_
 from computewise.tasks.load import TaskSpec, load_task
 from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask
 from computewise.verifiers.base import VerifierSpec
-from computewise.verifiers.load import added_verifier, open_verifier, verifier
+from computewise.verifiers.functions import as_verifier, verifier
+from computewise.verifiers.load import added_verifier, open_verifier
 
 
 @pytest.fixture(autouse=True)
@@ -85,8 +90,9 @@ def test_a_name_belongs_to_one_item() -> None:
     for name in (None, "best_of_n"):
         with pytest.raises(UsageError, match="taken among the strategies"):
             register(other, name=name)
-    with pytest.raises(UsageError, match="cannot be registered: allowed are a strategy"):
-        register(42)
+    for item in (42, lambda problem, steps: 0.5):
+        with pytest.raises(UsageError, match=r"cannot be registered: allowed are a strategy.*computewise\.verifier"):
+            register(item)
     with pytest.raises(UsageError, match="no dataclass"):
         register(type("Loose", (), {"__call__": lambda self: None}))
 
@@ -192,16 +198,116 @@ async def test_what_is_no_score_fails_the_problem_by_name(returned: object) -> N
         await broken.score(problem(), [sampled])
 
 
-def test_a_verifier_is_an_async_function() -> None:
-    with pytest.raises(UsageError, match="<lambda> is not an async function"):
-        verifier(lambda problem, steps: 0.5)  # type: ignore[arg-type, return-value]
+def plain(problem: str, steps: Sequence[str]) -> float:
+    return 1 / len(steps)
+
+
+async def undecorated(problem: str, steps: Sequence[str]) -> float:
+    return 1 / len(steps)
+
+
+class Scorer:
+    """An object that is called; `bound` is a method of such an object."""
+
+    def __call__(self, problem: str, steps: Sequence[str]) -> float:
+        return self.bound(problem, steps)
+
+    def bound(self, problem: str, steps: Sequence[str]) -> float:
+        return 1 / len(steps)
+
+
+def with_more(problem: str, steps: Sequence[str], weight: float = 1.0) -> float:
+    return weight / len(steps)
+
+
+def made() -> Any:
+    return plain
+
+
+FUNCTIONS: list[Any] = [plain, undecorated, Scorer, Scorer(), Scorer().bound, with_more, made, short]
+FUNCTIONS += [partial(with_more, weight=1.0), partial(undecorated)]
+FUNCTIONS += [lambda problem, steps: np.float32(1 / len(steps)), lambda problem, steps: np.full(len(steps), 1 / 3)]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+async def test_any_function_of_two_arguments_is_a_verifier(function: Any) -> None:
+    [sampled] = (await solve(problem(depth=3), BestOfN(1), SimulatedModel(), None, TASK)).candidates
+    for found in (as_verifier("mine", function), *([verifier(function)] if function in (plain, undecorated) else [])):
+        [scores], usage = await found.score(problem(), [sampled])
+        assert scores == pytest.approx((1 / 3,) * 3)
+        assert usage == Usage()
+        assert found.name
+        assert found.parameters == 0
+
+
+async def test_a_plain_function_does_not_hold_up_the_event_loop() -> None:
+    turn = threading.Event()
+
+    def waiting(problem: str, steps: Sequence[str]) -> float:
+        return float(turn.wait(30))
+
+    [sampled] = (await solve(problem(depth=3), BestOfN(1), SimulatedModel(), None, TASK)).candidates
+    scoring = asyncio.ensure_future(verifier(waiting).score(problem(), [sampled]))
+    await asyncio.sleep(0)
+    turn.set()
+    assert (await scoring)[0] == [(1.0,) * 3]
+
+
+async def test_a_plain_function_that_raises_fails_the_problem() -> None:
+    def stops(problem: str, steps: Sequence[str]) -> float:
+        return next(iter(()))
+
+    [sampled] = (await solve(problem(depth=3), BestOfN(1), SimulatedModel(), None, TASK)).candidates
+    with pytest.raises(ModelError, match="the verifier stops failed: RuntimeError: StopIteration"):
+        await verifier(stops).score(problem(), [sampled])
+
+
+class NeedsMore:
+    def __init__(self, path: str) -> None: ...
+
+
+def broken() -> object:
+    raise ValueError("no\nfile")
+
+
+async def nothing() -> object:
+    return None
+
+
+@pytest.mark.parametrize(
+    ("item", "fault"),
+    [
+        (3, "it is not a verifier: a verifier is a function of the problem and the steps, or an object with name, "),
+        (Dialect("x"), "it is not a verifier, it has no parameters, score, value: "),
+        (lambda problem: 0.5, "it is not a verifier: "),
+        (lambda problem, steps, more: 0.5, "it is not a verifier: "),
+        (NeedsMore, "the class it needs arguments: name an object, or what makes one without arguments"),
+        (Problem, "the class it needs arguments"),
+        (object, "it is not a verifier: "),
+        (broken, "it failed where it was called without arguments: ValueError: no file"),
+        (nothing, "it is not a verifier: "),
+        (lambda: 3, "it is not a verifier: "),
+    ],
+)
+def test_what_is_no_verifier_is_named_in_one_line(item: Any, fault: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        as_verifier("it", item)
+    assert str(refused.value).startswith(fault)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_decorator_refuses_what_takes_no_problem_and_steps() -> None:
+    items: list[Any] = [lambda problem: 0.5, 3, "prm", NeedsMore, short]
+    for item in items:
+        with pytest.raises(UsageError, match="is no function of two arguments: a verifier takes the problem and the"):
+            verifier(item)
 
 
 # By module:object, and by entry points
 
 MODULE = """
 from dataclasses import dataclass
-import computewise.verifiers.load as load
+import computewise.verifiers.functions as load
 
 @load.verifier
 async def always_half(problem, steps):
@@ -209,6 +315,15 @@ async def always_half(problem, steps):
 
 def make():
     return always_half
+
+def third(problem, steps):
+    return 1 / 3
+
+async def two_thirds(problem, steps):
+    return 2 / 3
+
+def of_one(text):
+    return 0.5
 
 nothing = 3
 
@@ -229,7 +344,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-plugin\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[computewise.strategies]\npairs = tiny_plugin:Pairs\nlost = tiny_plugin:Missing\n"
-        "[computewise.verifiers]\nhalf = tiny_plugin:make\n"
+        "[computewise.verifiers]\nhalf = tiny_plugin:make\nthird = tiny_plugin:third\nodd = tiny_plugin:of_one\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "tiny_plugin", raising=False)
@@ -239,9 +354,15 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_verifier_is_named_by_module_and_object(package: Path) -> None:
     assert added_verifier("tiny_plugin:always_half").name == "always_half"
     assert added_verifier("tiny_plugin:make").name == "always_half"
+    assert added_verifier("tiny_plugin:third").name == "third"
+    assert added_verifier("tiny_plugin:two_thirds").name == "two_thirds"
     for name, fault in (
-        ("tiny_plugin:nothing", "tiny_plugin:nothing is not a verifier, it has no name, parameters, score, value"),
-        ("tiny_plugin:missing", "tiny_plugin has no 'missing'"),
+        ("tiny_plugin:nothing", "tiny_plugin:nothing is not a verifier: a verifier is a function of the problem and"),
+        ("tiny_plugin:of_one", "tiny_plugin:of_one is not a verifier: "),
+        (
+            "tiny_plugin:missing",
+            "tiny_plugin has no 'missing': what may be a verifier there is always_half, third, two_thirds$",
+        ),
         ("no_such_module:x", "the verifier no_such_module:x cannot be imported: ModuleNotFoundError"),
     ):
         with pytest.raises(UsageError, match=fault):
@@ -258,6 +379,10 @@ def test_an_entry_point_is_imported_when_its_name_is_looked_up(package: Path) ->
     assert "tiny_plugin" not in sys.modules
     assert known["pairs"].name == "pairs"  # type: ignore[attr-defined]
     assert "tiny_plugin" in sys.modules
+    verifiers: Registry[Verifier] = Registry("verifiers", {}, as_verifier)
+    assert verifiers["third"].name == "third"
+    with pytest.raises(UsageError, match="odd is not a verifier"):
+        verifiers["odd"]
     with pytest.raises(KeyError):
         known["other"]
     with pytest.raises(UsageError, match="lost, tiny_plugin:Missing of an installed package, cannot be imported"):

@@ -27,7 +27,7 @@ from computewise.testing import (
     simulated_problem,
 )
 from computewise.verifiers.embedded import EmbeddedPRM
-from computewise.verifiers.load import verifier
+from computewise.verifiers.functions import verifier
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,7 @@ class Forgetful(Faulty):
 
 def test_verifiers_that_keep_the_protocol_pass() -> None:
     check_verifier(constant)
+    check_verifier(lambda problem, steps: 0.5)
     check_verifier(Faulty())
     check_verifier(SimulatedPRM(noise=0.2), simulated_problem(41734, 2), ("right\n", "right 41734"))
     check_verifier(EmbeddedPRM(EngineLoop()), find_task("expressions").read("2+3*4"), ("12+2\n", "14"))
@@ -190,6 +191,13 @@ def test_verifiers_that_keep_the_protocol_pass() -> None:
 def test_a_verifier_with_a_fault_is_told_what_it_is(faulty: Faulty, fault: str) -> None:
     with pytest.raises(AssertionError, match=fault):
         check_verifier(faulty)
+
+
+def test_what_is_no_verifier_is_told_so() -> None:
+    items: list[Any] = ["prm", 3, None, object]
+    for item in items:
+        with pytest.raises(AssertionError, match="it is not a verifier: a verifier is a function of"):
+            check_verifier(item)
 
 
 # Models

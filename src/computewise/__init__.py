@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         Single,
         StepRevisions,
     )
-    from computewise.verifiers.load import verifier
+    from computewise.verifiers.functions import verifier
 
     __version__: str
 
@@ -94,7 +94,7 @@ _MODULES = {
         "Single",
         "StepRevisions",
     ),
-    "verifiers.load": ("verifier",),
+    "verifiers.functions": ("verifier",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

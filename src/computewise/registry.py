@@ -122,13 +122,35 @@ def as_strategy(name: str, found: Any) -> Any:
     return found
 
 
+def takes(found: Any, count: int) -> bool:
+    """Whether it can be called with so many arguments."""
+    if not callable(found):
+        return False
+    try:
+        inspect.signature(found).bind(*[None] * count)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def as_instance(name: str, found: Any) -> Any:
-    """The object itself, or what a class or a function without arguments makes."""
-    return found() if inspect.isclass(found) or inspect.isfunction(found) else found
+    """The object itself, or what a class or a function without arguments makes; raises `UsageError` where none does."""
+    if not (inspect.isclass(found) or inspect.isfunction(found)):
+        return found
+    if not takes(found, 0):
+        kind = "class" if inspect.isclass(found) else "function"
+        raise UsageError(f"the {kind} {name} needs arguments: name an object, or what makes one without arguments")
+    try:
+        return found()
+    except Exception as error:  # it is not ours, so it may raise anything
+        raise UsageError(f"{name} failed where it was called without arguments: {reason(error)}") from error
 
 
-def import_object(name: str, what: str) -> Any:
-    """The object that ``module:object`` names; modules are looked for in the current directory too."""
+def import_object(name: str, what: str, usable: Callable[[Any], bool] = callable) -> Any:
+    """The object that ``module:object`` names; modules are looked for in the current directory too.
+
+    Raises `UsageError` where there is none, with the objects of the module that are `usable`.
+    """
     module_name, _, object_name = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -137,9 +159,19 @@ def import_object(name: str, what: str) -> Any:
     except Exception as error:
         raise UsageError(f"the {what} {name} cannot be imported: {reason(error)}") from error
     if not hasattr(module, object_name):
-        listed = ", ".join(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
-        raise UsageError(f"{module_name} has no {object_name!r}: it has {listed or 'none'}")
+        own = {
+            key: value for key, value in vars(module).items() if not key.startswith("_") and _is_of(module_name, value)
+        }
+        listed = ", ".join(key for key, value in own.items() if usable(value)) or "nothing"
+        raise UsageError(f"{module_name} has no {object_name!r}: what may be a {what} there is {listed}")
     return getattr(module, object_name)
+
+
+def _is_of(module_name: str, value: Any) -> bool:
+    """Whether an object is no class or function that the module's package has imported from elsewhere."""
+    if not (inspect.isclass(value) or inspect.isroutine(value)):
+        return not inspect.ismodule(value)
+    return str(getattr(value, "__module__", "")).partition(".")[0] == module_name.partition(".")[0]
 
 
 def is_reference(name: str) -> bool:
@@ -167,7 +199,8 @@ def _kind_of(item: Any) -> Kind:
     if isinstance(item, type) and any("__call__" in vars(base) for base in item.__mro__):
         return "strategies"
     raise UsageError(
-        f"{item!r} cannot be registered: allowed are a strategy's class, a verifier, a grader, a task or a server"
+        f"{item!r:.100} cannot be registered: allowed are a strategy's class, a verifier, a grader, a task or a "
+        "server; a function becomes one by the decorator computewise.verifier or computewise.grader"
     )
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 
 from computewise.core import Attempt, Candidate, Completion, Model, Problem, Result, Step, Verifier
-from computewise.errors import ModelError
+from computewise.errors import ModelError, UsageError
 from computewise.registry import as_strategy
 from computewise.selection import SELECTIONS, Ballot
 from computewise.session import MAX_ATTEMPTS_SHOWN, Limits, Strategy
@@ -28,6 +28,7 @@ from computewise.simulated import (
 )
 from computewise.solver import solve
 from computewise.strategies import strategy_to_dict
+from computewise.verifiers.functions import VerifierFunction, as_verifier
 
 __all__ = [
     "STRATEGY_CHECKS",
@@ -293,12 +294,21 @@ QUESTION = Problem("check", "A box holds 12 pencils. How many pencils are in 7 b
 STEPS = ("7 boxes hold 7 * 12 = 84 pencils.\n\n", "With the 5 loose ones that is 84 + 5 = 89. The answer is 89.")
 
 
-def check_verifier(verifier: Verifier, problem: Problem = QUESTION, steps: Sequence[str] = STEPS) -> None:
-    """Check that a verifier keeps the protocol on a solution of that problem, of at least two steps.
+def check_verifier(
+    verifier: Verifier | VerifierFunction, problem: Problem = QUESTION, steps: Sequence[str] = STEPS
+) -> None:
+    """Check that a verifier, or a function of the problem and the steps, keeps the protocol.
+
+    It scores a solution of that problem, of at least two steps, whole and cut behind the first. A step's score must not
+    depend on the steps behind it, since a search scores the beginning of a solution and keeps those scores.
 
     Its model is called some ten times. Whether its scores are good is not checked; `AssertionError` says what is wrong.
     """
-    asyncio.run(_check_verifier(verifier, problem, [Step(text, max(1, len(text) // 4), -1.0) for text in steps]))
+    try:
+        checked = as_verifier("it", verifier)
+    except UsageError as error:
+        raise AssertionError(str(error)) from None
+    asyncio.run(_check_verifier(checked, problem, [Step(text, max(1, len(text) // 4), -1.0) for text in steps]))
 
 
 async def _check_verifier(verifier: Verifier, problem: Problem, steps: list[Step]) -> None:

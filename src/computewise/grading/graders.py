@@ -13,7 +13,7 @@ from computewise.grading.evaluation import evaluation
 from computewise.grading.normalize import LONGEST, SHORT_ANSWER, ChoiceGrader, ExactGrader
 from computewise.grading.processes import ask_worker, failure, isolation, run_program
 from computewise.grading.reading import boxed, fenced, final_answer
-from computewise.registry import Registry, import_object, is_reference, reason
+from computewise.registry import Registry, import_object, is_reference, reason, takes
 
 
 class Grader(Protocol):
@@ -207,13 +207,18 @@ def open_grader(name: str) -> Callable[..., object]:
     return judge
 
 
+def _may_be_grader(found: Any) -> bool:
+    """Whether a module's object can be named as a grader, as far as it shows."""
+    return hasattr(found, "accepts") or (not isinstance(found, type) and takes(found, 2))
+
+
 def load_function(name: str, *, allow_code_execution: bool = False) -> Grader:
     """The grader, or the grader around the function, that ``module:object`` names; raises `UsageError`."""
     return _apart(name, allow_code_execution)
 
 
 def _imported(name: str) -> Any:
-    return import_object(name, "grader") if is_reference(name) else GRADERS.imported(name)
+    return import_object(name, "grader", _may_be_grader) if is_reference(name) else GRADERS.imported(name)
 
 
 def _apart(name: str, allowed: bool) -> WorkerGrader:

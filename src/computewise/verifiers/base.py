@@ -9,9 +9,10 @@ from typing import Any, Protocol
 
 from computewise.core import Candidate, Problem, Step, Usage, Verifier
 from computewise.errors import ModelError, UsageError
-from computewise.registry import Registry, as_instance, is_reference
+from computewise.registry import Registry, is_reference
 from computewise.samples import mean_probabilities
 from computewise.selection import aggregate, check_aggregation
+from computewise.verifiers.functions import as_verifier
 from computewise.verifiers.prompt import ScoredSteps, read_solution
 from computewise.verifiers.templates import Pair
 
@@ -24,7 +25,7 @@ LOGPROB = "logprob"
 MODEL_FREE = ("none", LOGPROB)
 
 
-ADDED_VERIFIERS: Registry[Verifier] = Registry("verifiers", {}, as_instance)
+ADDED_VERIFIERS: Registry[Verifier] = Registry("verifiers", {}, as_verifier)
 
 
 def is_added(name: str) -> bool:

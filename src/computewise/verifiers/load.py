@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from numbers import Real
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from computewise.core import Candidate, Problem, Usage, Verifier
-from computewise.errors import ModelError, UsageError
+from computewise.core import Verifier
+from computewise.errors import UsageError
 from computewise.http.client import HttpClient
-from computewise.registry import as_instance, import_object, reason
-from computewise.session import gather
+from computewise.registry import import_object
 from computewise.verifiers.base import (
     ADDED_VERIFIERS,
     SUM,
@@ -23,6 +20,7 @@ from computewise.verifiers.base import (
     is_added,
     self_check,
 )
+from computewise.verifiers.functions import as_verifier, may_be_verifier
 from computewise.verifiers.judge import JudgeReader
 from computewise.verifiers.remote.answers import label_ids, server_kind
 from computewise.verifiers.remote.heads import EmbeddingsReader, PoolingReader, VllmCompletions, VllmScoring
@@ -62,13 +60,7 @@ def added_verifier(name: str) -> Verifier:
     """The registered verifier of that name, or the one that ``module:object`` names; raises `UsageError`."""
     if name in ADDED_VERIFIERS:
         return ADDED_VERIFIERS[name]
-    found: Verifier = as_instance(name, import_object(name, "verifier"))
-    lacking = [part for part in ("name", "parameters", "score", "value") if not hasattr(found, part)]
-    if lacking:
-        raise UsageError(
-            f"{name} is not a verifier, it has no {', '.join(lacking)}: decorate a function with computewise.verifier"
-        )
-    return found
+    return as_verifier(name, import_object(name, "verifier", may_be_verifier))
 
 
 def _local(spec: VerifierSpec, template: VerifierTemplate) -> StepVerifier:
@@ -125,51 +117,3 @@ async def _label_server(labels: Labels, kind: str, model: str, client: HttpClien
 def _verifier(spec: VerifierSpec, template: VerifierTemplate, reader: Reader, parameters: int | None) -> StepVerifier:
     name = template.name if spec.model in (None, template.name) else f"{template.name} {spec.model}"
     return StepVerifier(reader, name=name, parameters=parameters, aggregation=spec.aggregation or template.aggregation)
-
-
-Scores = float | Sequence[float]
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionVerifier:
-    """A verifier of ``function(problem, steps)``: a number for the whole solution, or one number for each step.
-
-    Scores are in [0, 1]. Steps that have a score are scored again only where the function gives one number for each.
-    """
-
-    name: str
-    function: Callable[[str, Sequence[str]], Awaitable[Scores]]
-    parameters: int = 0
-
-    async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
-        """See `computewise.core.Verifier.score`; the function's errors are raised as `ModelError`."""
-        return list(await gather(self._scores(problem, candidate) for candidate in candidates)), Usage()
-
-    def value(self, scores: Sequence[float]) -> float:
-        """The score of the last step; 0 without one."""
-        return scores[-1] if scores else 0.0
-
-    async def _scores(self, problem: Problem, candidate: Candidate) -> tuple[float, ...]:
-        steps = [step.text for step in candidate.steps]
-        try:
-            found = await self.function(problem.prompt, steps)
-        except Exception as error:
-            raise ModelError(f"the verifier {self.name} failed: {reason(error)}") from error
-        scores: tuple[float, ...] = ()
-        if isinstance(found, Real):
-            scores = (*candidate.scores, *[float(found)] * (len(steps) - len(candidate.scores)))
-        elif isinstance(found, Iterable) and all(isinstance(score, Real) for score in found):
-            scores = tuple(float(score) for score in found)
-        if len(scores) != len(steps) or not all(0 <= score <= 1 for score in scores):
-            raise ModelError(
-                f"the verifier {self.name} returned {found!r:.60} for {len(steps)} steps: allowed are a number in "
-                "[0, 1], or one for each step"
-            )
-        return scores
-
-
-def verifier(function: Callable[[str, Sequence[str]], Awaitable[Scores]]) -> FunctionVerifier:
-    """Decorator: a verifier of an async function of the problem and the texts of a solution's steps."""
-    if not inspect.iscoroutinefunction(function):
-        raise UsageError(f"{function.__name__} is not an async function: a verifier is ``async def``")
-    return FunctionVerifier(function.__name__, function)
