@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, Protocol
 
 FinishReason = Literal["step", "stop", "length", "failed"]
@@ -211,12 +211,22 @@ class Decision:
     leader: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Result:
     """How one problem was solved, by a strategy or by a controller.
 
-    `chosen` is None where no candidate answered, and where a controller abstained. `candidates` are what it was chosen
-    from, `answers` their answers in canonical form, by id. `tree` is everything that was sampled, the root excluded.
+    chosen: the candidate of the answer; None where no candidate answered, and where a controller abstained.
+    candidates: what it was chosen from.
+    answers: their answers in canonical form, by id; None for one without an answer.
+    tree: everything that was sampled, the root excluded.
+    costs: what it cost to sample each node of the tree, by id; the verifier's reading is not in it.
+    usages: all that was spent, by the name of the model; the verifier's reading beside that of the model it read.
+    exhausted: whether the token budget ended the search.
+    flops: all floating-point operations, with prefix caching; None where the size of a model is unknown.
+    confidence: a controller's probability that the answer is right; of a strategy the answer's share of the weighted
+        vote, and where nothing else has answered its value to the verifier. None where there is neither.
+    decisions: a controller's, in order.
+    notes: what of a server's answers could not be right and was replaced, one sentence each.
     """
 
     chosen: Candidate | None
@@ -224,18 +234,20 @@ class Result:
     answers: Mapping[str, str | None]
     tree: tuple[Candidate, ...]
     costs: Mapping[str, Usage]
-    """What it cost to sample each node of the tree, by id; the verifier's reading is not in it."""
     usages: Mapping[str, Usage]
-    """All that was spent, by the name of the model; the verifier's reading beside that of the model it read."""
     exhausted: bool
-    """Whether the token budget ended the search."""
+    flops: float | None = field(default=None, compare=False)  # it follows from the usages
     confidence: float | None = None
-    """A controller's probability that the answer is right; of a strategy the answer's share of the weighted vote, and
-    where nothing else has answered its value to the verifier. None where there is neither."""
     decisions: tuple[Decision, ...] = ()
-    """A controller's, in order."""
     notes: tuple[str, ...] = ()
-    """What of a server's answers could not be right and was replaced, one sentence each."""
+
+    def __repr__(self) -> str:
+        told = {"answer": repr(self.answer), "confidence": "None"}
+        if self.confidence is not None:
+            told["confidence"] = f"{self.confidence:.3g}"
+        told |= {"candidates": str(len(self.candidates)), "samples": str(self.usage.samples)}
+        told |= {"completion_tokens": str(self.usage.completion_tokens), "exhausted": str(self.exhausted)}
+        return f"Result({', '.join(f'{name}={value}' for name, value in told.items())})"
 
     @property
     def answer(self) -> str | None:

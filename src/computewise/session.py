@@ -7,12 +7,12 @@ import hashlib
 import math
 import random
 import re
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from computewise.core import ROOT, Attempt, Candidate, Completion, Model, Problem, Usage, Verifier
-from computewise.errors import ModelError
+from computewise.errors import ModelError, UsageError
 
 
 def derive_seed(*parts: object) -> int:
@@ -65,6 +65,11 @@ class Limits:
     steps: int = 40
     tokens: int = 240
 
+    def __post_init__(self) -> None:
+        for name, value in (("steps", self.steps), ("tokens", self.tokens)):
+            if not isinstance(value, int) or value < 1:
+                raise UsageError(f"a limit of {name} = {value!r} is not allowed: a whole number, at least 1")
+
 
 @dataclass(slots=True)
 class Ledger:
@@ -95,7 +100,8 @@ class Session:
     """One problem, one model, one verifier, one budget.
 
     `budget` is a number of sampled tokens that is never exceeded; None means no limit. Children are seeded by
-    (seed, problem id, path), so a run does not depend on what runs at the same time.
+    (seed, problem id, path), so a run does not depend on what runs at the same time. `read_answer` gives the answer of
+    a candidate that has ended, and keeps it in the ledger.
     """
 
     def __init__(
@@ -111,6 +117,7 @@ class Session:
         limits: Limits | None = None,
         path: str = "",
         ledger: Ledger | None = None,
+        read_answer: Callable[[Candidate, Ledger], str | None] | None = None,
     ) -> None:
         self.problem = problem
         self.ledger = ledger or Ledger()
@@ -122,6 +129,7 @@ class Session:
         self._temperature = temperature
         self._limits = limits or Limits()
         self._path = path
+        self._read_answer = read_answer
         self._children: dict[str, int] = {}
 
     def set_budget(self, budget: int | None) -> None:
@@ -179,6 +187,20 @@ class Session:
             return 0.0
         return self._verifier.value(candidate.scores) if self._verifier else 1.0
 
+    async def answer(self, candidate: Candidate) -> str | None:
+        """The candidate's answer in canonical form, as the task reads it: equal texts are equivalent answers.
+
+        None where it has none, as a solution that has not ended. Raises `UsageError` where the session knows no task.
+        """
+        if candidate.end != "stop":
+            return None
+        if self._read_answer is None:
+            raise UsageError("this session was opened without read_answer, so that it can read no answers")
+        if candidate.id in self.ledger.answers:
+            return self.ledger.answers[candidate.id]
+        # In a thread, since a grader that compares answers as mathematics may take seconds.
+        return await asyncio.to_thread(self._read_answer, candidate, self.ledger)
+
     def random(self, purpose: str) -> random.Random:
         """A random number generator for a strategy's decisions, seeded like the samples and by `purpose`."""
         return random.Random(derive_seed(self._seed, self.problem.id, self._path, purpose))
@@ -208,6 +230,7 @@ class Session:
             limits=self._limits,
             path=path,
             ledger=self.ledger,
+            read_answer=self._read_answer,
         )
 
     async def _extend(
@@ -321,6 +344,8 @@ async def run(strategy: Strategy, session: Session) -> list[Candidate]:
         found = await strategy(session.problem, session)
     except BudgetExhausted:
         return session.finished_candidates()
+    if not isinstance(found, list) or not all(isinstance(candidate, Candidate) for candidate in found):
+        raise UsageError(f"the strategy {strategy.name} returned {found!r:.60}: it returns a list of candidates")
     return found if any(candidate.end == "stop" for candidate in found) else session.finished_candidates() or found
 
 

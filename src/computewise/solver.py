@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 
-from computewise.core import Candidate, Model, Problem, Result, Task, Verifier
+from computewise.core import Candidate, Model, Problem, Result, Task, Usage, Verifier
+from computewise.costs import known_flops
 from computewise.errors import ProblemError, UsageError
 from computewise.selection import Ballot, Select, vote_share, weighted
 from computewise.session import Ledger, Limits, Session, Strategy, run
@@ -43,6 +45,7 @@ async def solve(
         temperature=temperature,
         limits=limits,
         ledger=ledger,
+        read_answer=partial(read_answer, task),
     )
     candidates = await session.score(await run(strategy, session))
     spent = session.ledger
@@ -59,14 +62,27 @@ async def solve(
         costs=spent.costs,
         usages={model.name: spent.usage},
         exhausted=spent.exhausted,
+        flops=total_flops({model.name: model}, {model.name: spent.usage}, verifier),
         confidence=None if chosen is None else vote_share(ballots, ballots[chosen].answer, alone),
         notes=spent.different_notes(),
     )
 
 
+def total_flops(models: Mapping[str, Model], usages: Mapping[str, Usage], verifier: Verifier | None) -> float | None:
+    """The operations of all usages, by the name of the model, with prefix caching; None where a size is unknown."""
+    read = 0 if verifier is None else verifier.parameters
+    each = [known_flops(usage, models[name].parameters, read) for name, usage in usages.items()]
+    return None if None in each else sum(one.total for one in each if one)
+
+
 def answer_of(candidate: Candidate, task: Task) -> str | None:
     """The candidate's answer; a solution that is unfinished, or that a limit cut off, has none."""
     return task.answer(candidate.text) if candidate.end == "stop" else None
+
+
+def read_answer(task: Task, candidate: Candidate, ledger: Ledger) -> str | None:
+    """One candidate's answer, as `extract_answers` extracts it."""
+    return extract_answers([candidate], task, ledger)[candidate.id]
 
 
 def extract_answers(candidates: Iterable[Candidate], task: Task, ledger: Ledger) -> dict[str, str | None]:

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from computewise.controller.controller import Controller
 from computewise.controller.file import ControllerArm
@@ -14,7 +15,7 @@ from computewise.core import Candidate, Decision, Model, ObservedSample, Problem
 from computewise.errors import UsageError
 from computewise.samples import observe_candidate
 from computewise.session import Ledger, Limits, Session, Strategy, run
-from computewise.solver import extract_answers
+from computewise.solver import extract_answers, read_answer, total_flops
 from computewise.strategies import StepRevisions, strategy_from_dict
 from computewise.strategies.revisions import trusted
 
@@ -104,10 +105,14 @@ async def solve_adaptively(
         if watch:
             watch(decisions[-1])
         if action.arm is None:
-            return _ended(decisions, arms, exhausted=spent or any(arm.ledger.exhausted for arm in arms.values()))
+            return _ended(
+                decisions, arms, verifier, exhausted=spent or any(arm.ledger.exhausted for arm in arms.values())
+            )
 
 
-def _ended(decisions: list[Decision], arms: Mapping[str, _Drawing], *, exhausted: bool) -> Result:
+def _ended(
+    decisions: list[Decision], arms: Mapping[str, _Drawing], verifier: Verifier | None, *, exhausted: bool
+) -> Result:
     last = decisions[-1]
     stopped = last.action.kind == "stop"
     answer = last.leader if stopped else None
@@ -124,6 +129,7 @@ def _ended(decisions: list[Decision], arms: Mapping[str, _Drawing], *, exhausted
         costs={id: usage for arm in arms.values() for id, usage in arm.ledger.costs.items()},
         usages=usages,
         exhausted=exhausted,
+        flops=total_flops({arm.model.name: arm.model for arm in arms.values()}, usages, verifier),
         confidence=None if stopped and last.leader is None else last.action.confidence,
         decisions=tuple(decisions),
         notes=tuple(dict.fromkeys(note for arm in arms.values() for note in arm.ledger.different_notes())),
@@ -184,4 +190,5 @@ class _Drawing:
             limits=self.limits,
             path=f"{self.number}:{self.increments}:",
             ledger=self.ledger,
+            read_answer=partial(read_answer, self.task),
         )

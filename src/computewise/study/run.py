@@ -90,11 +90,18 @@ def _key(job: Job, problem: str) -> Key:
     return make_key(job.run.purpose, job.run.role, job.run.strategy, job.run.seed, problem)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class StudyResult:
-    """The result of a study."""
+    """The result of a study; `summary` is what `summary.json` of the run directory holds."""
 
     summary: dict[str, Any]
+
+    def __repr__(self) -> str:
+        best = ", ".join(f"{row['n']}: {row['accuracy']:.3f}" for row in self.summary["best_fixed"])
+        return (
+            f"StudyResult(task={self.summary['task']!r}, problems={self.summary['problems']}, "
+            f"accuracy of the best fixed strategy by budget={{{best}}})"
+        )
 
     def headline(self) -> dict[str, dict[int, dict[str, Any]]]:
         """The rows of the short table by name, each by its budget."""
