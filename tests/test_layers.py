@@ -22,6 +22,7 @@ LAYERS = (
     {"setups"},
     {"study"},
     {"report", "training", "serve", "connection"},
+    {"inputs"},
     {"api"},
     {"cli"},
 )

@@ -24,7 +24,15 @@ from computewise.models.server.capabilities import DIALECTS, Dialect
 from computewise.registry import Registry, register
 from computewise.session import Session, Strategy
 from computewise.solver import solve
-from computewise.strategies import STRATEGIES, BestOfN, make_strategy, strategy_from_dict, strategy_to_dict
+from computewise.strategies import (
+    STRATEGIES,
+    BestOfN,
+    load_strategy,
+    make_strategy,
+    parse_strategy,
+    strategy_from_dict,
+    strategy_to_dict,
+)
 from computewise.tasks.load import TaskSpec, load_task
 from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask
 from computewise.verifiers.base import VerifierSpec
@@ -150,6 +158,53 @@ def test_a_registered_grader_and_task_are_found_by_their_names() -> None:
 def test_a_registered_server_is_a_dialect() -> None:
     register(Dialect("a new server", owned_by="somebody"))
     assert DIALECTS["a new server"].owned_by == "somebody"
+
+
+def test_a_strategy_is_named_by_module_and_class(package: Path) -> None:
+    made = load_strategy("tiny_plugin:Pairs(n=3)")
+    assert strategy_to_dict(made) == {"name": "pairs", "n": 3}
+    assert load_strategy("beam_search(n=4)") == make_strategy("beam_search", {"n": 4})
+    for text, fault in (
+        ("tiny_plugin:Pairs(k=3)", "strategy 'pairs' has no setting 'k': allowed are n"),
+        ("tiny_plugin:Missing", "what may be a strategy there is Pairs$"),
+        ("tiny_plugin:make", "the strategy make is no dataclass"),
+        ("no_such_module:X", "the strategy no_such_module:X cannot be imported: ModuleNotFoundError"),
+        ("beam_serch", "allowed are single, .*, or your own module:Class"),
+    ):
+        with pytest.raises(UsageError, match=fault):
+            load_strategy(text)
+    with pytest.raises(UsageError, match="unknown strategy"):
+        parse_strategy("tiny_plugin:Pairs")  # a client's text imports nothing
+
+
+@pytest.mark.parametrize(
+    ("bases", "fields_of", "fault"),
+    [
+        ({"frozen": False}, {"n": int}, "can be changed"),
+        ({"frozen": True}, {"n": int, "kind": str}, "not numbers: kind"),
+        ({"frozen": True}, {"flag": bool, "sizes": list[int]}, "not numbers: flag, sizes"),
+    ],
+)
+def test_a_strategy_is_a_frozen_dataclass_of_numbers(bases: Any, fields_of: dict[str, Any], fault: str) -> None:
+    kind: Any = type("Mine", (), {"__annotations__": fields_of, "__call__": PlainTwice.__call__})
+    with pytest.raises(UsageError, match=fault):
+        register(dataclass(**bases)(kind))
+    register(
+        dataclass(frozen=True)(
+            type("Other", (), {"__annotations__": {"n": int, "t": int | float}, "__call__": PlainTwice.__call__})
+        )
+    )
+
+
+def test_an_entry_point_with_a_built_in_name_is_said_to_be_unused(
+    package: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    known: Registry[type] = Registry("strategies", {"pairs": int}, registry.as_strategy)
+    assert [known["pairs"] for _ in range(2)] == [int, int]
+    assert caplog.messages == [
+        "computewise: tiny_plugin:Pairs of an installed package is not used: "
+        "the name pairs among the strategies is built in"
+    ]
 
 
 # A function as a verifier

@@ -124,8 +124,69 @@ def test_a_strategy_with_a_fault_is_told_what_it_is(faulty: type[Sampling], faul
 
 
 def test_settings_are_numbers() -> None:
-    with pytest.raises(AssertionError, match="the settings n are no numbers"):
+    with pytest.raises(AssertionError, match="n = 'four' is not a number: every setting is an int or a float"):
         check_strategy(replace(Sampling(), n="four"))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Nothing(Sampling):
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        return None  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class NotAsync(Sampling):
+    def __call__(self, problem: Problem, session: Session) -> list[Candidate]:  # type: ignore[override]
+        return []
+
+
+@dataclass
+class Changing:
+    n: int = 1
+
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        return await session.score(await session.sample(self.n))
+
+
+@dataclass(frozen=True)
+class OfText(Sampling):
+    kind: str = "x"
+
+
+class Loose:
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("item", "fault"),
+    [
+        (Nothing(), "the strategy sampling returned None: it returns a list of candidates"),
+        (NotAsync(), "the strategy sampling is not async: write async def __call__"),
+        (Changing(), "the strategy changing can be changed: write @dataclass"),
+        (OfText(), "the strategy sampling has settings that are not numbers: kind"),
+        (Loose(), "the strategy loose is no dataclass"),
+        (Sampling, "is no strategy: give an object of its class"),
+        ("best_of_n", "'best_of_n' is no strategy"),
+        (None, "None is no strategy"),
+        (8, "8 is no strategy"),
+    ],
+)
+def test_what_is_no_strategy_is_told_so(item: Any, fault: str) -> None:
+    with pytest.raises(AssertionError, match=fault):
+        check_strategy(item)
+
+
+def test_a_strategy_without_a_name_is_named_after_its_class() -> None:
+    @dataclass(frozen=True)
+    class ManySamples:
+        n: int = 2
+
+        async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+            return await session.score(await session.sample(self.n))
+
+    check_strategy(ManySamples())  # type: ignore[arg-type]
+    assert ManySamples().name == "many_samples"  # type: ignore[attr-defined]
 
 
 def test_the_checks_can_be_run_one_by_one() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from computewise.connection import BACKGROUND, BackgroundVerifier, Connection, ConnectionSettings, connect_verifier
@@ -11,26 +11,42 @@ from computewise.controller.solve import solve_adaptively
 from computewise.core import Candidate, Model, Problem, Result, Task, Verifier
 from computewise.errors import UsageError
 from computewise.http.client import CONCURRENCY, api_key_for
+from computewise.inputs import (
+    Watched,
+    callback,
+    each,
+    limits_of,
+    models_of,
+    number,
+    open_embedded,
+    problem_of,
+    selection_of,
+    strategy_of,
+    task_of,
+    text,
+    whole,
+)
 from computewise.models.embedded.engine import EngineLoop, one_thread
-from computewise.models.embedded.model import EmbeddedModel
-from computewise.selection import Select, find_selection
+from computewise.selection import Select
 from computewise.session import Ledger, Limits, Strategy
 from computewise.setups.base import SetupSpec
 from computewise.solver import solve as solve_problem
-from computewise.strategies import parse_strategy
 from computewise.study.plan import StudyConfig
 from computewise.study.run import StudyResult
 from computewise.study.run import run_study as run_study_of
-from computewise.tasks.arithmetic import TASKS, find_task
-from computewise.tasks.load import QUESTION, LoadedTask, TaskSpec
+from computewise.tasks.load import LoadedTask, TaskSpec
 from computewise.tasks.load import load_task as load_spec
-from computewise.verifiers.base import LOGPROB, LogprobVerifier, VerifierSpec, is_added
+from computewise.verifiers.base import ADDED_VERIFIERS, LOGPROB, LogprobVerifier, VerifierSpec, is_added
 from computewise.verifiers.embedded import EmbeddedORM, EmbeddedPRM
+from computewise.verifiers.functions import VerifierFunction, as_verifier
 from computewise.verifiers.load import added_verifier
 from computewise.verifiers.templates import find_template
 
 MEAN_COST = 8.0
 """Draws a problem on average, for a controller without a price."""
+
+EMBEDDED = ("prm", "orm")
+"""The embedded verifiers."""
 
 SERVED_LIMITS = Limits(tokens=2048)
 """Bounds on one solution of a served model, where the caller gives none."""
@@ -56,22 +72,21 @@ def connect(
     """
     return Connection(
         ConnectionSettings(
-            base_url=base_url,
-            model=model,
+            base_url=text("base_url", base_url, "'http://localhost:8000/v1'"),
+            model=None if model is None else text("model", model, "'Qwen2.5-7B-Instruct'"),
             api_key=api_key or api_key_for("model"),
-            parameters=parameters,
+            parameters=None if parameters is None else number("parameters", parameters, above=True),
             chat_template=chat_template,
             thinking=thinking,
             cache=None if cache is None else Path(cache),
-            concurrency=concurrency,
+            concurrency=whole("concurrency", concurrency, 1),
         )
     )
 
 
 def load_model(name: str = "small") -> Model:
     """An embedded model: small, large, revision or revision_paper, of the tasks expressions and stories."""
-    one_thread()
-    return EmbeddedModel(name, EngineLoop())
+    return open_embedded(name)
 
 
 def load_verifier(
@@ -106,21 +121,25 @@ async def aload_verifier(
     with weights. `model` may also be what the server calls the verifier's model. Raises `UsageError` for unknown names
     and for a verifier that cannot tell a right solution from a wrong one.
     """
-    if name in ("prm", "orm") and base_url is None and path is None:
+    text("name", name, "'prm'")
+    if name in EMBEDDED and base_url is None and path is None:
         one_thread()
         return EmbeddedPRM(EngineLoop()) if name == "prm" else EmbeddedORM(EngineLoop())
     if name == LOGPROB:
         return LogprobVerifier()
     if is_added(name):
         return added_verifier(name)
-    find_template(name)
+    template = find_template(name, others=(*EMBEDDED, LOGPROB, *ADDED_VERIFIERS, "module:object"))
     connection = model if isinstance(model, Connection) else None
     called = model if isinstance(model, str) else None
     if connection is not None and base_url is None and path is None:
         base_url = connection.spec.base_url
-        called = connection.spec.model if find_template(name).judge is not None else None
+        called = connection.spec.model if template.judge is not None else None
     elif connection is not None:
         raise UsageError("give a connection, a base_url or a path, and not two of them")
+    elif base_url is None and path is None:
+        beside = "" if template.judge is not None else ", or path=DIRECTORY"
+        raise UsageError(f"the verifier {name} needs a server: model=CONNECTION, an open one, or base_url=URL{beside}")
     spec = VerifierSpec(
         name, model=called, base_url=base_url, path=None if path is None else str(path), parameters=parameters
     )
@@ -143,7 +162,7 @@ def load_task(
     """
     return load_spec(
         TaskSpec(
-            name,
+            text("name", name, "'expressions'"),
             columns=dict(columns or {}),
             grader=grader,
             delimiter=delimiter,
@@ -157,9 +176,9 @@ def solve(
     problem: str | Problem,
     strategy: Strategy | str | Controller = "best_of_n",
     *,
-    model: Model | Sequence[Model],
-    verifier: Verifier | None = None,
-    task: Task | str = QUESTION,
+    model: Model | str | Sequence[Model | str],
+    verifier: Verifier | VerifierFunction | str | None = None,
+    task: Task | str | None = None,
     select: str | Select | None = None,
     budget: int | None = None,
     price: float | None = None,
@@ -193,9 +212,9 @@ async def asolve(
     problem: str | Problem,
     strategy: Strategy | str | Controller = "best_of_n",
     *,
-    model: Model | Sequence[Model],
-    verifier: Verifier | None = None,
-    task: Task | str = QUESTION,
+    model: Model | str | Sequence[Model | str],
+    verifier: Verifier | VerifierFunction | str | None = None,
+    task: Task | str | None = None,
     select: str | Select | None = None,
     budget: int | None = None,
     price: float | None = None,
@@ -207,61 +226,68 @@ async def asolve(
 ) -> Result:
     """Solve one problem by a strategy, which may be text such as "beam_search(n=16, width=4)", or by a controller.
 
-    Without a verifier the answers are voted on. `select` replaces the strategy's own selection. `budget` bounds the
-    sampled tokens. `price` or `mean_cost` are a controller's: what one draw must gain in accuracy, or the draws a
-    problem on average (8); a controller that draws by several models takes all of them as `model`. Equal seeds give
-    equal results where the model is deterministic. `on_step` is called with every node of the search tree. Raises
-    `UsageError` for what cannot be used together and `ModelError` where a model or the verifier fails.
+    `model` and `verifier` may be names, as `load_model` and `load_verifier` take them; a verifier may also be a
+    function of the problem and the steps. Without a verifier the answers are voted on, and a search goes on from any
+    step, since nothing ranks them. `task` says how an answer is
+    read: by default "expressions" for an embedded model and "question" for any other. `select` replaces the strategy's
+    own selection. `budget` bounds the sampled tokens. `price` or `mean_cost` are a controller's: what one draw must
+    gain in accuracy, or the draws a problem on average (8); a controller that draws by several models takes all of them
+    as `model`. Equal seeds give equal results where the model is deterministic. `limits` bound one solution. `on_step`
+    is called with every node of the search tree. Raises `UsageError` for what cannot be used, alone or together,
+    `ProblemError` for a problem that the task cannot read, and `ModelError` where a model or the verifier fails.
     """
-    models = [model] if not isinstance(model, Sequence) else list(model)
-    known = load_task(task) if isinstance(task, str) else task
-    question = _question(problem, known) if isinstance(problem, str) else problem
-    served = any(isinstance(one, Connection) for one in models)
-    bounds = limits or (SERVED_LIMITS if served else Limits())
+    chosen = strategy_of(strategy)
+    models = models_of(model)
+    known = task_of(task, models)
+    question = problem_of(problem, known, named=task is not None)
+    served = [one for one in models if isinstance(one, Connection)]
+    bounds = limits_of(limits, SERVED_LIMITS if served else Limits())
+    callback("on_step", on_step)
+    seed, temperature = whole("seed", seed), number("temperature", temperature)
+    budget = None if budget is None else whole("budget", budget, 1)
+    judge = await _verifier_of(verifier, served[0] if served else None)
     ready = {_label(one): await _for_task(one, known) for one in models}
-    if isinstance(strategy, Controller):
+    if isinstance(chosen, Controller):
         if select is not None:
             raise UsageError("a controller selects its answer itself: leave out select")
         if price is not None and mean_cost is not None:
             raise UsageError("give either price or mean_cost")
-        strategy.check_names(list(ready), None if verifier is None else _label(verifier))
-        cost = MEAN_COST if mean_cost is None else mean_cost
+        chosen.check_names(list(ready), None if judge is None else _label(judge))
+        cost = MEAN_COST if mean_cost is None else number("mean_cost", mean_cost, above=True)
         return await solve_adaptively(
             question,
-            strategy,
-            strategy.price_for(mean_cost=cost) if price is None else price,
+            chosen,
+            chosen.price_for(mean_cost=cost) if price is None else number("price", price),
             ready,
-            verifier,
+            judge,
             known,
             seed=seed,
             temperature=temperature,
             limits=bounds,
             budget=budget,
-            watch=None if on_step is None else lambda decision: _each(decision.drawn, on_step),
+            watch=None if on_step is None else lambda decision: each(decision.drawn, on_step),
         )
-    built = parse_strategy(strategy) if isinstance(strategy, str) else strategy
     if price is not None or mean_cost is not None:
         raise UsageError("price and mean_cost are a controller's: leave them out for a strategy")
     if len(ready) != 1:
         raise UsageError(f"a strategy samples from one model, not from {len(ready)}")
     [one] = ready.values()
-    if verifier is None and built.needs_verifier:
-        raise UsageError(f"the strategy {built.name} needs a verifier")
-    if built.needs_steps and not one.steps:
-        raise UsageError(f"the strategy {built.name} needs a model that continues a solution, which {one.name} cannot")
-    chosen = find_selection(select or built.default_select) if select is None or isinstance(select, str) else select
+    if judge is None and chosen.needs_verifier:
+        raise UsageError(f"the strategy {chosen.name} needs a verifier: give one, such as verifier='prm'")
+    if chosen.needs_steps and not one.steps:
+        raise UsageError(f"the strategy {chosen.name} needs a model that continues a solution, which {one.name} cannot")
     return await solve_problem(
         question,
-        built,
+        chosen,
         one,
-        verifier,
+        judge,
         known,
-        select=chosen,
+        select=selection_of(select, chosen),
         budget=budget,
         seed=seed,
         temperature=temperature,
         limits=bounds,
-        ledger=None if on_step is None else Ledger(explored=_Watched(on_step)),
+        ledger=None if on_step is None else Ledger(explored=Watched(on_step)),
     )
 
 
@@ -282,33 +308,24 @@ def run_study(
     own, so a program calls this under ``if __name__ == "__main__":``. Raises `UsageError` for what cannot be run, and
     `RunError` where models fail for good; what is recorded is kept.
     """
-    config = StudyConfig(problems=problems, budgets=tuple(budgets), seeds=seeds, seed=seed)
+    if setup is not None and not isinstance(setup, SetupSpec):
+        raise UsageError(f"{setup!r:.80} is not a setup: allowed are EmbeddedSpec() and ServerSpec(...)")
+    if isinstance(budgets, str) or not isinstance(budgets, Sequence):
+        raise UsageError(f"budgets = {budgets!r:.80} is not allowed: several whole numbers, such as (1, 4, 16)")
+    config = StudyConfig(
+        problems=whole("problems", problems),
+        budgets=tuple(whole("budgets", budget) for budget in budgets),
+        seeds=whole("seeds", seeds),
+        seed=whole("seed", seed),
+    )
     return run_study_of(config, Path(out), source=setup, resume=resume, progress=lambda what, done, total: None)
 
 
-class _Watched(dict[str, Candidate]):
-    """The nodes of a search tree by id; calls `on_step` with each new one."""
-
-    def __init__(self, on_step: Callable[[Candidate], None]) -> None:
-        super().__init__()
-        self._on_step = on_step
-
-    def update(self, nodes: Iterable[tuple[str, Candidate]]) -> None:  # type: ignore[override]
-        """As a dictionary's; a session updates by nothing else."""
-        held = dict(nodes)
-        new = [node for id, node in held.items() if id not in self]
-        super().update(held)
-        _each(new, self._on_step)
-
-
-def _each(candidates: Iterable[Candidate], on_step: Callable[[Candidate], None]) -> None:
-    for candidate in candidates:
-        on_step(candidate)
-
-
-def _question(text: str, task: Task) -> Problem:
-    """The problem; of an embedded task with its true answer."""
-    return find_task(task.name).read(text) if task.name in TASKS else Problem(id=text, prompt=text)
+async def _verifier_of(given: object, connection: Connection | None) -> Verifier | None:
+    """The verifier itself, or that of a name or a function; a template's model is at the connection."""
+    if given is None or given == "none":
+        return None
+    return await aload_verifier(given, model=connection) if isinstance(given, str) else as_verifier("it", given)
 
 
 async def _for_task(model: Model, task: Task) -> Model:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_type_hints
 
 from computewise.errors import UsageError
 
 Kind = Literal["strategies", "verifiers", "graders", "tasks", "servers"]
 T = TypeVar("T")
+
+_LOGGER = logging.getLogger(__name__)
+"""Without a handler of the program's own, it writes warnings to standard error."""
 
 _REGISTERED: dict[str, dict[str, Any]] = {}
 _BUILT_IN: dict[str, tuple[str, ...]] = {}
@@ -52,9 +56,18 @@ class Registry(Mapping[str, T]):
 
     @cached_property
     def _points(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=f"computewise.{self._kind}")}
+        points = {point.name: point for point in entry_points(group=f"computewise.{self._kind}")}
+        for name in points.keys() & set(self._built_in):
+            _LOGGER.warning(
+                "computewise: %s of an installed package is not used: the name %s among the %s is built in",
+                points[name].value,
+                name,
+                self._kind,
+            )
+        return points
 
     def __getitem__(self, name: str) -> T:
+        self._points  # noqa: B018 - says, once, which of them have a name that is taken
         if name not in self._known:
             registered = _REGISTERED.get(self._kind, {})
             found = registered[name] if name in registered else self._load(name)
@@ -96,7 +109,7 @@ def register(item: T, *, name: str | None = None) -> T:
     `UsageError` where the kind of the item cannot be recognised, or another item has the name.
     """
     kind = _kind_of(item)
-    called = name or _name_of(item)
+    called = name or name_of(item)
     known = _REGISTERED.setdefault(kind, {})
     if called in _BUILT_IN.get(kind, ()) or (called in known and not _same(known[called], item)):
         raise _taken(called, kind)
@@ -114,12 +127,30 @@ def as_strategy(name: str, found: Any) -> Any:
     """A strategy's class with the attributes that every strategy has; raises `UsageError` for anything else."""
     if not isinstance(found, type) or not is_dataclass(found):
         raise UsageError(f"the strategy {name} is no dataclass: a strategy is a frozen dataclass of numbers")
+    if not found.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise UsageError(f"the strategy {name} can be changed: write @dataclass(frozen=True) above its class")
+    if odd := _not_numbers(found):
+        raise UsageError(
+            f"the strategy {name} has settings that are not numbers: {', '.join(odd)}; allowed: int, float"
+        )
+    if not inspect.iscoroutinefunction(found.__call__):
+        raise UsageError(f"the strategy {name} is not async: write async def __call__(self, problem, session)")
     for attribute, value in {"name": name, **_STRATEGY_DEFAULTS}.items():
         if not isinstance(getattr(found, attribute, None), type(value)):
             setattr(found, attribute, value)
-    if _name_of(found) != name:
-        raise UsageError(f"the strategy {_name_of(found)} cannot have a second name, {name}")
+    if name_of(found) != name:
+        raise UsageError(f"the strategy {name_of(found)} cannot have a second name, {name}")
     return found
+
+
+def _not_numbers(strategy: type) -> list[str]:
+    """The settings that are declared as anything but int and float."""
+    try:
+        declared = get_type_hints(strategy)
+    except NameError:  # a name that is known inside a function only; `check_strategy` sees the values
+        return []
+    kinds = {field.name: declared[field.name] for field in fields(strategy)}
+    return [name for name, kind in kinds.items() if kind not in (int, float, int | float)]
 
 
 def takes(found: Any, count: int) -> bool:
@@ -204,7 +235,8 @@ def _kind_of(item: Any) -> Kind:
     )
 
 
-def _name_of(item: Any) -> str:
+def name_of(item: Any) -> str:
+    """The item's own name, else that of its class or function in snake case."""
     own = getattr(item, "name", None)
     if isinstance(own, str):
         return own

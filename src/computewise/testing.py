@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from computewise.core import Attempt, Candidate, Completion, Model, Problem, Result, Step, Verifier
 from computewise.errors import ModelError, UsageError
-from computewise.registry import as_strategy
+from computewise.registry import as_strategy, name_of
 from computewise.selection import SELECTIONS, Ballot
 from computewise.session import MAX_ATTEMPTS_SHOWN, Limits, Strategy
 from computewise.simulated import (
@@ -75,7 +75,7 @@ async def _is_plain_data(strategy: Strategy) -> None:
     assert isinstance(name, str), f"the strategy's name {name!r} is no text"
     assert as_strategy(name, type(strategy)) is type(strategy)
     odd = [key for key, value in plain.items() if type(value) not in (int, float)]
-    assert not odd, f"{name}: the settings {', '.join(odd)} are no numbers"
+    assert not odd, f"{name}: {odd[0]} = {plain[odd[0]]!r} is not a number: every setting is an int or a float"
     assert type(strategy)(**json.loads(json.dumps(plain))) == strategy, f"{name} is another after a round trip by JSON"
 
 
@@ -282,12 +282,20 @@ STRATEGY_CHECKS: tuple[StrategyCheck, ...] = (
 
 def check_strategy(strategy: Strategy) -> None:
     """Run `STRATEGY_CHECKS` on a simulated model and verifier, some seconds; raises `AssertionError`."""
+    kind = type(strategy)
+    called = "an object of its class" if isinstance(strategy, type) else "a frozen dataclass with an async __call__"
+    assert callable(strategy), f"{strategy!r:.80} is no strategy: give {called}"
+    assert not isinstance(strategy, type), f"{strategy!r:.80} is no strategy: give {called}"
 
     async def run() -> None:
         for check in STRATEGY_CHECKS:
             await check(strategy)
 
-    asyncio.run(run())
+    try:
+        as_strategy(name_of(kind), kind)
+        asyncio.run(run())
+    except UsageError as error:
+        raise AssertionError(str(error)) from error
 
 
 QUESTION = Problem("check", "A box holds 12 pencils. How many pencils are in 7 boxes and 5 loose pencils together?")

@@ -55,7 +55,21 @@ MISTAKES = {
     "words": (["solve", "Zed eats soup.", "--task", "stories"], "cannot read"),
     "unknown task": (["solve", "1+1", "--task", "poems"], "allowed are expressions, stories"),
     "unknown selection": (["solve", "1+2*3", "--select", "loudest"], "allowed are weighted, majority, best"),
-    "unknown verifier": (["solve", "1+2*3", "--verifier", "oracle"], "allowed are prm, orm, logprob, none"),
+    "unknown verifier": (
+        ["solve", "1+2*3", "--verifier", "oracle"],
+        "allowed are prm, orm, logprob, none, your own module:object, or others with --base-url",
+    ),
+    "no template file": (["solve", "1+2*3", "--verifier", "nope.toml"], "cannot read the template nope.toml: No such"),
+    "a template here": (["solve", "1+2*3", "--verifier", "judge"], "the verifier judge needs a server, which computes"),
+    "no module": (["solve", "1+2*3", "--strategy", "nowhere:X"], "the strategy nowhere:X cannot be imported"),
+    "two problems": (["solve", "3*4", "5+6"], "one problem, in quotes: '3*4' is followed by '5+6'"),
+    "a question": (
+        ["solve", "What is 3*4?"],
+        "a story needs --task stories, any other question --base-url",
+    ),
+    "a percentage": ([*POLICY, "--accuracy", "90"], "accuracy = 90.0 is not allowed: 0 to 1"),
+    "negative cost": ([*POLICY, "--mean-cost", "-4"], "mean_cost = -4.0 is not allowed"),
+    "no draws": ([*POLICY, "--mean-cost", "0"], "mean_cost = 0.0 is not allowed"),
     "unknown model": (["solve", "1+2*3", "--model", "huge"], "allowed are small, large, revision, revision_paper"),
     "a model that cannot revise": (
         ["solve", "1+2*3", "--strategy", "revisions", "--model", "small"],

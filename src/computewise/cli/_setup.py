@@ -18,7 +18,7 @@ from computewise.session import Limits
 from computewise.setups.embedded import WEIGHTS, EmbeddedSpec
 from computewise.setups.server import EMBEDDED_PRM, ServerSpec, SpendPolicy, SpendReport
 from computewise.tasks.arithmetic import TASKS
-from computewise.verifiers.base import LOGPROB, MODEL_FREE, VerifierSpec, is_added
+from computewise.verifiers.base import ADDED_VERIFIERS, LOGPROB, MODEL_FREE, VerifierSpec, is_added
 from computewise.verifiers.load import added_verifier
 from computewise.verifiers.templates import find_template
 
@@ -157,7 +157,8 @@ def _verifier(flags: ServerFlags, small: ServerModelSpec) -> VerifierSpec | None
             raise UsageError(f"the verifier {name} is Python: it takes no --verifier-url, -model or -path")
         size = added_verifier(name).parameters if flags.verifier_parameters is None else flags.verifier_parameters
         return VerifierSpec(name, parameters=None if size is None else round(size))
-    template, model = find_template(name), flags.verifier_model
+    others = (*MODEL_FREE, *ADDED_VERIFIERS, "your own module:object")
+    template, model = find_template(name, others), flags.verifier_model
     if template.judge is not None and "/" not in template.name and flags.verifier_path is None:
         if model is None and flags.verifier_url is not None:
             raise UsageError(f"name the model that is the verifier {name} at --verifier-url by --verifier-model")

@@ -20,20 +20,20 @@ from computewise.cli._render import Request, draw, draw_attempts, shown_flops, s
 from computewise.cli._setup import NO_VERIFIER, embedded_setup, notes, server_setup
 from computewise.core import MODEL, REVISER, VERIFIER, Candidate, Problem, Result
 from computewise.costs import Flops, known_flops
-from computewise.errors import UsageError
+from computewise.errors import ProblemError, UsageError
 from computewise.selection import find_selection
 from computewise.session import Ledger, Strategy
 from computewise.setups.base import SetupSpec
 from computewise.setups.embedded import WEIGHTS
 from computewise.solver import solve as solve_problem
-from computewise.strategies import parse_strategy, strategy_label, strategy_to_dict
+from computewise.strategies import load_strategy, strategy_label, strategy_to_dict
 from computewise.tasks.arithmetic import TASKS, find_task
 from computewise.tasks.load import QUESTION
 
 
 def solve(
     problem: str,
-    *,
+    *more: Annotated[str, Parameter(show=False)],
     strategy: str | None = None,
     select: str | None = None,
     budget: int | None = None,
@@ -60,7 +60,8 @@ def solve(
     strategy:
         How the samples are drawn: a name, or a name with settings as "beam_search(n=16, width=4)". Names: single,
         greedy, best_of_n, beam_search, lookahead, dvts, rebase, particle_filter, revisions, gated_revisions,
-        step_revisions, adaptive_branching. Default best_of_n with --base-url, else beam_search.
+        step_revisions, adaptive_branching, or your own module:Class. Default best_of_n with --base-url or without a
+        verifier, else beam_search.
     select:
         How the answer is chosen: weighted, majority, best or hierarchical (in each chain, then across chains). The
         default suits the strategy.
@@ -87,6 +88,8 @@ def solve(
         A weights file in place of the embedded model's.
 
     """
+    if more:
+        raise UsageError(f"solve takes one problem, in quotes: {problem!r:.60} is followed by {more[0]!r:.60}")
     flags, task_flags = with_setup(ServerFlags.of(served), task_flags)
     _check_policy_flags(policy, strategy, select, budget, flags, (price, mean_cost, accuracy, abstain_under or None))
     on_server = flags.base_url is not None
@@ -94,7 +97,8 @@ def solve(
         raise UsageError("--weights is for an embedded model: leave it out with --base-url")
     if not on_server and no_cache:
         raise UsageError("--no-cache is for a server's model: give --base-url too")
-    built = None if policy is not None else parse_strategy(strategy or ("best_of_n" if on_server else "beam_search"))
+    usual = "best_of_n" if on_server or flags.verifier == NO_VERIFIER else "beam_search"
+    built = None if policy is not None else load_strategy(strategy or usual)
     hints: list[str] = []
     spec: SetupSpec
     if on_server:
@@ -104,9 +108,9 @@ def solve(
         solver = WEIGHTS[REVISER if built is not None and built.needs_history else MODEL]
         spec = embedded_setup(flags, task_flags, solver=solver, weights=weights)
     if built is not None and built.needs_verifier and spec.labels()[VERIFIER] == NO_VERIFIER:
-        raise UsageError(f"the strategy {built.name} needs a verifier, which says what is to be revised: name one")
+        raise UsageError(f"the strategy {built.name} needs a verifier, which says what to go on with: --verifier NAME")
     task = spec.task()
-    question = find_task(task.name).read(problem) if task.name in TASKS else Problem(id=problem, prompt=problem)
+    question = problem_of(problem, task.name, flags, task_flags)
     if policy is not None:
         request = Request(question, policy, price, mean_cost, accuracy, abstain_under, seed)
         solve_by_policy(request, spec, as_json=as_json)
@@ -115,6 +119,18 @@ def solve(
         _solve_by_strategy(question, built, spec, select, budget, seed, as_json=as_json)
     for hint in hints:
         say(f"computewise: {hint}", stderr=True)
+
+
+def problem_of(text: str, task: str, flags: ServerFlags, given: TaskFlags) -> Problem:
+    """The problem in a text, of an embedded task with its true answer."""
+    if task not in TASKS:
+        return Problem(id=text, prompt=text)
+    try:
+        return find_task(task).read(text)
+    except ProblemError as error:
+        if given.task is not None or flags.base_url is not None:
+            raise
+        raise ProblemError(f"{error}; a story needs --task stories, any other question --base-url") from None
 
 
 def _check_policy_flags(

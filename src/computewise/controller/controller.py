@@ -112,6 +112,10 @@ class Controller(ControllerData, frozen=True):
 
         Cost and accuracy of each price were measured on problems that its rule was not fitted on.
         """
+        if mean_cost is not None and not mean_cost > 0:
+            raise UsageError(f"mean_cost = {mean_cost} is not allowed: draws a problem, above 0")
+        if accuracy is not None and not 0 <= accuracy <= 1:
+            raise UsageError(f"accuracy = {accuracy} is not allowed: 0 to 1, such as 0.9")
         if mean_cost is not None and accuracy is None:
             return self.rule.price_for(mean_cost)
         if accuracy is not None and mean_cost is None:

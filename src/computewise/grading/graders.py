@@ -335,4 +335,8 @@ def find_grader(name: str, *, allow_code_execution: bool = False) -> Grader:
 
 def grader(function: Callable[[str, str], Any]) -> FunctionGrader:
     """Decorator: a grader of ``function(answer, reference)``, a bool or a number in [0, 1]."""
+    if isinstance(function, type) or not takes(function, 2):
+        raise UsageError(
+            f"{function!r:.80} is no function of two arguments: a grader takes an answer and its reference"
+        )
     return FunctionGrader(function.__name__, function)

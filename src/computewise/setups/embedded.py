@@ -20,9 +20,10 @@ from computewise.models.embedded.model import EmbeddedModel
 from computewise.models.embedded.weights import WEIGHTS_DIRECTORY, load_weights
 from computewise.setups.base import Roles, SetupSpec
 from computewise.tasks.arithmetic import find_task
-from computewise.verifiers.base import LogprobVerifier, is_added
+from computewise.verifiers.base import ADDED_VERIFIERS, LogprobVerifier, is_added
 from computewise.verifiers.embedded import EmbeddedORM, EmbeddedPRM
 from computewise.verifiers.load import added_verifier
+from computewise.verifiers.templates import find_template, known_templates
 
 WEIGHTS: dict[Role, str] = {MODEL: "small", LARGE: "large", VERIFIER: "prm", REVISER: "revision"}
 """The names of the weights by their roles."""
@@ -67,8 +68,7 @@ class EmbeddedSetup:
 
     def __init__(self, solver: str = WEIGHTS[MODEL], verifier: str = PRM, weights: Path | None = None) -> None:
         if verifier not in VERIFIERS and not is_added(verifier):
-            allowed = ", ".join(VERIFIERS)
-            raise UsageError(f"unknown verifier {verifier!r}: allowed are {allowed}, or others with --base-url")
+            raise UsageError(_unknown(verifier))
         one_thread()
         self._loop = EngineLoop()
         self._models: dict[str, EmbeddedModel] = {}
@@ -100,6 +100,15 @@ class EmbeddedSetup:
     def verifier(self) -> Verifier | None:
         """See `Setup.verifier`."""
         return self._verifier
+
+
+def _unknown(verifier: str) -> str:
+    """What is wrong with a verifier that is not here; raises `UsageError` for a file that is no template."""
+    if verifier.endswith(".toml") or verifier in known_templates():
+        find_template(verifier)
+        return f"the verifier {verifier} needs a server, which computes it: give --base-url too"
+    allowed = ", ".join((*VERIFIERS, *ADDED_VERIFIERS))
+    return f"unknown verifier {verifier!r}: allowed are {allowed}, your own module:object, or others with --base-url"
 
 
 @dataclass(frozen=True, slots=True)

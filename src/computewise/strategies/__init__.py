@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, get_type_hints
 
 from computewise.errors import UsageError
-from computewise.registry import Registry, as_strategy
+from computewise.registry import Registry, as_strategy, import_object, is_reference, name_of
 from computewise.session import Strategy
 from computewise.strategies.adaptive_branching import AdaptiveBranching
 from computewise.strategies.beam_search import DVTS, BeamSearch, Lookahead
@@ -32,6 +32,7 @@ __all__ = [
     "Revisions",
     "Single",
     "StepRevisions",
+    "load_strategy",
     "make_strategy",
     "parse_settings",
     "parse_strategy",
@@ -61,7 +62,10 @@ def make_strategy(name: str, settings: Mapping[str, int | float]) -> Strategy:
     """The strategy of that name; raises `UsageError` for an unknown name, setting or number."""
     if name not in STRATEGIES:
         raise UsageError(f"unknown strategy {name!r}: allowed are {', '.join(STRATEGIES)}")
-    kind = STRATEGIES[name]
+    return _made(STRATEGIES[name], name, settings)
+
+
+def _made(kind: Any, name: str, settings: Mapping[str, int | float]) -> Strategy:
     allowed = [field.name for field in fields(kind)]
     for setting in settings:
         if setting not in allowed:
@@ -80,7 +84,7 @@ def _whole_numbers(kind: type) -> frozenset[str]:
     return frozenset(name for name, of in get_type_hints(kind).items() if of is int)
 
 
-_SYNTAX = re.compile(r"\s*(\w+)\s*(?:\(([^()]*)\)\s*)?")
+_SYNTAX = re.compile(r"\s*([\w.]+:\w+|\w+)\s*(?:\(([^()]*)\)\s*)?")
 _LONGEST = 400
 """Characters of a strategy with its settings: what is longer is no strategy."""
 _NUMBER = re.compile(r"[+-]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})(?:e[+-]?\d{1,2})?", re.IGNORECASE)
@@ -92,6 +96,20 @@ def parse_strategy(text: str) -> Strategy:
     Raises `UsageError` for any other syntax and for an unknown name, setting or number.
     """
     return make_strategy(*parse_settings(text))
+
+
+def load_strategy(text: str) -> Strategy:
+    """As `parse_strategy`, also by ``module:Class``; this imports the module, so it is not for texts of a client."""
+    name, settings = parse_settings(text)
+    if is_reference(name):
+        found = import_object(name, "strategy", lambda value: isinstance(value, type) and is_dataclass(value))
+        called = name_of(found)
+        if called in STRATEGIES and STRATEGIES[called] is not found:
+            raise UsageError(f"the name {called!r} of {name} is taken among the strategies: give it another")
+        return _made(as_strategy(called, found), called, settings)
+    if name not in STRATEGIES:
+        raise UsageError(f"unknown strategy {name!r}: allowed are {', '.join(STRATEGIES)}, or your own module:Class")
+    return make_strategy(name, settings)
 
 
 def parse_settings(text: str) -> tuple[str, dict[str, int | float]]:

@@ -141,6 +141,8 @@ def _parquet(path: Path) -> Rows:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):  # whose own line counts within the line of the file
+        return f"{error.msg} at column {error.colno}"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text).splitlines()[0]
 

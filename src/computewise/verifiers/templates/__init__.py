@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from importlib.resources import files
@@ -112,8 +112,11 @@ def known_templates() -> dict[str, VerifierTemplate]:
     return {name: read_template(folder.joinpath(f"{name}.toml").read_text("utf-8"), name) for name in names}
 
 
-def find_template(name_or_path: str) -> VerifierTemplate:
-    """A shipped template by its short name or its name on the hub, or a TOML file; else `UsageError` with the names."""
+def find_template(name_or_path: str, others: Sequence[str] = ()) -> VerifierTemplate:
+    """A shipped template by its short name or its name on the hub, or a TOML file; else `UsageError` with the names.
+
+    `others` are names of verifiers without a template that the caller allows too.
+    """
     if name_or_path.endswith(".toml"):
         try:
             return read_template(Path(name_or_path).read_text("utf-8"), name_or_path)
@@ -125,7 +128,7 @@ def find_template(name_or_path: str) -> VerifierTemplate:
     found = known.get(name_or_path) or by_hub_name.get(name_or_path)
     if found is None:
         raise UsageError(
-            f"unknown verifier {name_or_path!r}: allowed are {', '.join(known)}, or a path to a .toml file"
+            f"unknown verifier {name_or_path!r}: allowed are {', '.join((*others, *known))}, or a path to a .toml file"
         )
     return found
 
