@@ -14,7 +14,7 @@ from computewise.models.server.limits import FailedSamples
 from computewise.serve.planning import Plan
 from computewise.serve.schemas import ChatRequest
 from computewise.session import Ledger
-from computewise.solver import extract_answers
+from computewise.solver import read_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ class RequestState:
         ledger = next((one for one in self.ledgers.values() if candidate.id in one.explored), None)
         if self.task is None or ledger is None:
             return None
-        return extract_answers([candidate], self.task, ledger)[candidate.id]
+        return read_answer(self.task, candidate, ledger)
 
     def explored(self) -> list[Candidate]:
         """The trees of all arms."""
