@@ -26,8 +26,11 @@ from computewise.samples import (
     arrays_of_observed,
     arrays_of_records,
     arrays_of_step_scores,
+    mean_probabilities,
     observe,
     observe_candidate,
+    recorded_probabilities,
+    repeated_samples,
 )
 from computewise.session import Ledger, Session
 from computewise.solver import extract_answers
@@ -154,3 +157,48 @@ def test_what_did_not_answer_is_never_correct() -> None:
     arrays = arrays_of_step_scores([None, 0], [True, True], [(), ()], "min", [0.0, 0.0], [5, 5])
     assert arrays.answers.tolist() == [UNANSWERED, 0]
     assert arrays.correct.tolist() == [False, True]
+
+
+UNKNOWN_STEP = Step("x", 3, math.nan)
+
+
+def test_what_is_not_known_of_a_candidate_is_left_out_of_its_mean() -> None:
+    one = Candidate("0", None, (UNKNOWN_STEP, Step("a", 2, -1.0), UNKNOWN_STEP, Step("b", 2, -3.0)), end="stop")
+    first, *others = mean_probabilities(one)
+    assert math.isnan(first)
+    assert others == pytest.approx([math.exp(-0.5), math.exp(-0.5), math.exp(-1.0)])
+    unknown = Candidate("1", None, (UNKNOWN_STEP,), end="stop")
+    assert observe_candidate(unknown, "1", None).logprob == 0
+    assert recorded_probabilities([one, unknown]) == pytest.approx([math.exp(-1.0), 0])
+    assert recorded_probabilities([unknown, Candidate("2", None)]) == [1, 0]
+
+
+SAME, SHORT = "the same long text " * 20, "42"
+
+
+@pytest.mark.parametrize(
+    ("problems", "said"),
+    [
+        (
+            [[(SAME, None)] * 4] * 3,
+            "All samples of 3 of 3 problems are one and the same text. At more than 300 characters",
+        ),
+        (
+            [[(SAME, None)] * 4],
+            "All samples are one and the same text. At more than 300 characters this is hardly a chance",
+        ),
+        ([[(SAME, 1e-30)] * 4] * 3, "By the model's own probabilities this is no chance: the server answers from a"),
+        ([[(SAME, 0.99)] * 4] * 3, "Either the model is certain of it, or the server answers from a cache"),
+        ([[(SHORT, None)] * 4] * 3, "Either the model is certain of it, or the server answers from a cache"),
+        ([[(SHORT, 1e-9)] * 4] * 3, "By the model's own probabilities this is no chance"),
+        ([[(SAME, None)] * 2 + [("a", None), ("b", None)]] * 3, "3 of 12 samples repeat another one of their problem"),
+        ([[(SAME, 0.4)] * 2 + [("a", 0.1), ("b", 0.1)]] * 3, None),
+        ([[(SHORT, None)] * 3 + [("a", None)]] * 3, None),
+        ([[(f"{SAME}{at}", None) for at in range(4)]] * 3, None),
+        ([[("", None)] * 4, [(SAME, None)]], None),
+        ([], None),
+    ],
+)
+def test_samples_that_repeat_one_another_are_named_by_how_sure_that_is(problems: Any, said: str | None) -> None:
+    found = repeated_samples(problems)
+    assert found is None if said is None else found is not None and said in found

@@ -8,7 +8,8 @@ vote is a majority vote; among scored samples, one without a score counts 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from statistics import fmean
 
@@ -218,6 +219,56 @@ def arrays_of_records(
         blocks=blocks,
         chains=chains,
     )
+
+
+LONG = 300
+"""Texts of more characters than this are seldom equal by chance."""
+SURELY = 1e-3
+"""Repetitions that are less probable than this are no chance."""
+_OFTEN, _SOME = 0.5, 0.05
+_CAUSE = "the server answers from a cache, or ignores the temperature or the seed"
+
+
+def repeated_samples(problems: Sequence[Sequence[tuple[str, float | None]]], what: str = "samples") -> str | None:
+    """A sentence about samples that repeat one another word for word; None where too few do.
+
+    For each problem there are its samples: the text with its thinking, and its probability to the model, None where
+    that is not known. The sentence says how sure it is that this is no chance.
+    """
+    problems = [[one for one in samples if one[0].strip()] for samples in problems]
+    problems = [samples for samples in problems if len(samples) > 1]
+    counts = [Counter(text for text, _ in samples) for samples in problems]
+    alike = sum(len(count) == 1 for count in counts)
+    repeated = sum(times - 1 for count in counts for times in count.values())
+    surely = sum(_surely(samples, count) for samples, count in zip(problems, counts, strict=True))
+    known = any(probability is not None for samples in problems for _, probability in samples)
+    sure = (
+        "By the model's own probabilities this is no" if known else f"At more than {LONG} characters this is hardly a"
+    )
+    where = f"all {what} of {alike} of {len(problems)} problems are" if len(problems) > 1 else f"all {what} are"
+    if alike and alike >= _OFTEN * len(problems):
+        start = f"{where[0].upper()}{where[1:]} one and the same text."
+        if 2 * surely > repeated:
+            return f"{start} {sure} chance: {_CAUSE}, and more samples say nothing new."
+        return f"{start} Either the model is certain of it, or {_CAUSE}; more samples say nothing new."
+    total = sum(map(len, problems))
+    if total and surely > _SOME * total:
+        start = f"{surely} of {total} {what} repeat another one of their problem word for word"
+        return f"{start}. {sure} chance: {_CAUSE}, and such samples vote as if they were independent."
+    return None
+
+
+def _surely(samples: Sequence[tuple[str, float | None]], times: Mapping[str, int]) -> int:
+    """The repetitions in one problem's samples that are no chance."""
+    probabilities = dict(samples)
+    found = 0
+    for text, count in times.items():
+        probability, others = probabilities[text], count - 1
+        if probability is None:
+            found += others if len(text) > LONG else 0
+        elif math.comb(len(samples) - 1, others) * probability**others < SURELY:
+            found += others
+    return found
 
 
 def answer_number(answer: str | None, numbers: dict[str, int]) -> int:

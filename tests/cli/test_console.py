@@ -14,7 +14,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 import computewise.cli
-from computewise.cli._console import PlainConsole, open_console, say_unread, shown
+from computewise.cli._console import PlainConsole, open_console, say_notes, shown
 from computewise.session import Ledger
 
 TRICKS = (
@@ -62,9 +62,9 @@ def test_nothing_that_is_printed_moves_the_cursor(text: str) -> None:
 
 
 def test_solutions_that_were_not_read_are_said(capsys: pytest.CaptureFixture[str]) -> None:
-    say_unread([Ledger(), Ledger(ungraded={"0": "the grader [/b] failed\x1b", "1": "so did it"})])
+    say_notes([Ledger(), Ledger(ungraded={"0": "the grader [/b] failed\x1b", "1": "so did it"})])
     assert capsys.readouterr().err == "computewise: 2 solutions were not read: the grader [/b] failed\\x1b\n"
-    say_unread([Ledger()])
+    say_notes([Ledger()])
     assert capsys.readouterr().err == ""
 
 

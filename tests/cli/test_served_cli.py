@@ -18,6 +18,7 @@ from servers import SERVERS, VLLM, Hosted, Little, Ollama, Server, Stating
 from shell import HOME, KEYS, Net, Said, Shell
 
 from computewise.controller.controller import read_controller
+from computewise.models.server.counts import UNCOUNTED
 
 QUESTION = "problem 41734 of 3 steps"
 TASK = ("--delimiter", "\\n", "--grader", "exact")
@@ -407,6 +408,25 @@ def test_logprob_is_refused_where_the_server_gives_none(shell: Shell) -> None:
     assert said == "Ollama gives no log-probabilities to judge by: name another verifier"
 
 
+def test_check_and_solve_say_what_was_replaced_and_check_that_samples_are_alike(shell: Shell) -> None:
+    class Repeats(Hosted):
+        def chat(self, body: dict[str, Any]) -> Any:
+            held = Hosted.chat(self, body | {"logprobs": False})
+            choices = [one | {"message": {"content": f"{'It is so. ' * 40}\\boxed{{42}}"}} for one in held["choices"]]
+            return {"choices": choices, "usage": None}
+
+    shell.net.servers["home:8000"] = Repeats()
+    found = shell("check", "--base-url", HOME, "--json")
+    uncounted, alike = json.loads(found.out)["notes"]
+    assert uncounted == UNCOUNTED
+    assert alike.startswith(
+        "All 4 samples of a trial are one and the same text. At more than 300 characters this is hard"
+    )
+    said = shell("solve", "What is 6*7?", "--base-url", HOME, "--no-cache", "--json")
+    assert json.loads(said.out)["notes"] == [UNCOUNTED]
+    assert said.err.count(UNCOUNTED) == 1
+
+
 def test_a_study_of_ones_own_problems(studied: Studied) -> None:
     said, whole = studied.said, studied.shell.where / "whole"
     assert said.code == 0, said
@@ -434,7 +454,7 @@ def test_what_was_paid_for_is_not_asked_for_again(studied: Studied) -> None:
     server = shell.net.servers["home:8000"]
     server.asked.clear()
     shell("check", "--base-url", HOME)
-    probe = server.bodies("/v1/completions")
+    probe = server.bodies("/v1/completions")[:-1]  # the last request samples texts to compare
     server.asked.clear()
     said = shell(*STUDY, "--out", "again")
     assert server.bodies("/v1/completions") == probe

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace as replace_fields
 
 from computewise.core import Role, Usage
 from computewise.models.embedded.weights import WEIGHTS_DIRECTORY, load_weights
-from computewise.runs import Record
+from computewise.runs import CandidateRecord, Record
 from computewise.setups.embedded import LAYERS_AND_WIDTH, WEIGHTS, EmbeddedSpec, embedded_roles
 from computewise.strategies import BeamSearch, BestOfN, StepRevisions, strategy_to_dict
+from computewise.study.analysis.analyse import _noted, _repeated
 from computewise.study.analysis.controller import ESCALATING, draw_usages, drawn, fit_policy, is_search
 from computewise.study.analysis.tables import cost_metrics
 from computewise.study.plan import Job, Run
@@ -87,3 +89,19 @@ def test_a_fitted_policy_says_how_each_arm_draws(records: dict[str, list[Record]
     assert found.unit == pytest.approx(
         np.mean([cost_metrics(MODELS)["flops"].cost(r.usage, 0, "model") / 8 for r in records["samples"]])
     )
+
+
+def test_a_study_says_what_was_replaced_and_where_samples_repeat_one_another() -> None:
+    text = "We add them up, one after the other. " * 9
+    same = [CandidateRecord("2", 0.5, 1.0, 90, True, text=text, notes=("a note",)) for _ in range(4)]
+    sure = [replace_fields(one, mean_token_prob=0.5) for one in same]
+    records = [Record("pool", "model", {}, 0, str(problem), candidates=same) for problem in range(5)]
+    assert _noted(records) == ["In 20 of 20 solutions a note."]
+    (unknown,) = _repeated([records])
+    assert unknown.startswith("All samples of 5 of 5 problems are one and the same text. At more than 300 characters")
+    (known,) = _repeated([[replace_fields(record, candidates=sure) for record in records]])
+    assert "By the model's own probabilities this is no chance" in known
+
+
+def test_the_embedded_samples_repeat_by_chance_alone(records: dict[str, list[Record]]) -> None:
+    assert _repeated([records["samples"]]) == []

@@ -56,8 +56,11 @@ def open_console(*, stderr: bool = False, width: int | None = None) -> PlainCons
     )
 
 
-def say_unread(ledgers: Iterable[Ledger]) -> None:
-    """Say on standard error how many solutions the grader failed on, and why in one case."""
+def say_notes(ledgers: Iterable[Ledger]) -> None:
+    """Say on standard error how many solutions the grader failed on, why in one case, and what the model noted."""
+    ledgers = list(ledgers)
+    for note in dict.fromkeys(note for ledger in ledgers for note in ledger.different_notes()):
+        say(f"computewise: {note}", stderr=True)
     found = [why for ledger in ledgers for why in ledger.ungraded.values()]
     if found:
         say(f"computewise: {len(found)} solutions were not read: {found[0]}", stderr=True)

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from computewise.cli._console import open_console, say_unread
+from computewise.cli._console import open_console, say_notes
 from computewise.controller.controller import Controller, read_controller
 from computewise.controller.file import controller_path
 from computewise.controller.solve import solve_adaptively, why
@@ -208,7 +208,7 @@ def solve_by_policy(request: Request, spec: SetupSpec, *, as_json: bool) -> None
             return solved, fitted, price, None if None in each else sum(one.total for one in each if one)
 
     solved, fitted, price, spent = asyncio.run(run())
-    say_unread(ledgers.values())
+    say_notes(ledgers.values())
     if as_json:
         print(json.dumps(_plain(request.problem, solved, fitted, price, spent), indent=2))
     else:

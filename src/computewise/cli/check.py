@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +15,17 @@ from rich.table import Table
 from computewise.cli._console import open_console, say
 from computewise.cli._flags import SERVER, TASK, ServedFlags, ServerFlags, TaskFlags, with_setup, write_setup
 from computewise.cli._setup import server_setup
-from computewise.errors import RunError, UsageError
+from computewise.core import MODEL, Candidate, Model
+from computewise.errors import ModelError, RunError, UsageError
 from computewise.models.server.capabilities import Capabilities
 from computewise.models.server.connect import ServerModelSpec
+from computewise.samples import mean_token_probability, repeated_samples
 from computewise.setups.server import ServerSpec
 from computewise.tasks.load import QUESTION
 
+ANYTHING = "Write a few sentences about anything you like."
+TRIALS, TRIAL_TOKENS = 4, 96
+"""Samples of that text, and their tokens, that show whether samples differ."""
 RUNGS = {
     "A": "raw prompts, and the server says what ended a step",
     "B": "raw prompts; whether a step or the solution ended shows in the next request",
@@ -37,8 +43,9 @@ def check(
 ) -> None:
     """Find out what an OpenAI-compatible server can do with a model, and which strategies that allows.
 
-    It sends a dozen requests of a few tokens, with the key in the environment variable COMPUTEWISE_API_KEY. A verifier
-    that is named has to tell a right solution from a wrong one.
+    It sends a dozen requests of a few tokens, and samples four short texts to see whether they differ, with the key in
+    the environment variable COMPUTEWISE_API_KEY. A verifier that is named has to tell a right solution from a wrong
+    one.
 
     Parameters
     ----------
@@ -52,18 +59,20 @@ def check(
     if flags.base_url is None:
         raise UsageError("name the server: --base-url http://localhost:8000/v1")
     spec = server_setup(replace(flags, no_cache=True), task_flags.named(QUESTION))
-    verifier = None if flags.verifier is None else asyncio.run(_verify(spec))
+    verifier, seen = asyncio.run(_try(replace(spec, spending=replace(spec.spending, account=None))))
     found = spec.small
     if save is not None:
         held = replace(flags, base_url=found.base_url, model=found.model, parameters=found.parameters)
         _write(save, write_setup(held, task_flags))
     if as_json:
-        plain = {**found.to_dict(), "strategies": found.capabilities.strategies()}
+        plain = {**found.to_dict(), "strategies": found.capabilities.strategies(), "notes": seen}
         print(json.dumps({**plain, "verifier": verifier} if verifier else plain, indent=2))
     else:
         _show(found, verifier)
         if save is not None:
             say(f"written to {save}: computewise solve QUESTION --setup {save}")
+        for note in seen:
+            open_console().print(note, style="yellow")
     for label, flag in spec.unknown_sizes().items():
         say(
             f"computewise: the number of parameters of {label} is unknown: FLOPs are counted with {flag} 7e9",
@@ -71,11 +80,27 @@ def check(
         )
 
 
-async def _verify(spec: ServerSpec) -> str | None:
-    """The verifier's name, once it has passed its self-check; None for "none"."""
+async def _try(spec: ServerSpec) -> tuple[str | None, list[str]]:
+    """The verifier's name, once it has passed its self-check, None for "none"; and what a few samples show."""
     async with spec.open() as setup:
         verifier = setup.verifier()
-        return None if verifier is None else verifier.name
+        return None if verifier is None else verifier.name, await _sampled(setup.model(MODEL), spec.temperature())
+
+
+async def _sampled(model: Model, temperature: float) -> list[str]:
+    """What is to be said of a few beginnings of a text that may go on in any way."""
+    try:
+        found = await model.sample(
+            ANYTHING, "", TRIALS, stop=None, max_tokens=TRIAL_TOKENS, temperature=temperature, seeds=range(TRIALS)
+        )
+    except ModelError as error:
+        return [f"{TRIALS} samples of a trial failed: {error}"]
+    notes = dict.fromkeys(note for one in found for note in one.notes)
+    drawn = [Candidate(str(at), None, one.steps, thinking=one.thinking) for at, one in enumerate(found)]
+    chances = [math.nan if one.tokens == 0 else mean_token_probability(one) ** one.tokens for one in drawn]
+    texts = [(c.thinking + c.text, None if math.isnan(p) else p) for c, p in zip(drawn, chances, strict=True)]
+    alike = repeated_samples([texts], f"{TRIALS} samples of a trial") if temperature > 0 else None
+    return [*notes] if alike is None else [*notes, alike]
 
 
 def _write(path: Path, text: str) -> None:

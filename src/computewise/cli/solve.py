@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from rich.live import Live
 from rich.tree import Tree
 
-from computewise.cli._console import open_console, say, say_unread
+from computewise.cli._console import open_console, say, say_notes
 from computewise.cli._flags import SERVER, TASK, ServedFlags, ServerFlags, TaskFlags, with_setup
 from computewise.cli._render import Request, draw, draw_attempts, shown_flops, solve_by_policy
 from computewise.cli._setup import NO_VERIFIER, embedded_setup, notes, server_setup
@@ -188,7 +188,7 @@ def _solve_by_strategy(
             return result, known_flops(result.usage, model.parameters, verifier.parameters if verifier else 0)
 
     result, spent = asyncio.run(run())
-    say_unread([ledger])
+    say_notes([ledger])
     if as_json:
         print(json.dumps(_plain(question, result, strategy, spent), indent=2))
     else:
@@ -220,6 +220,7 @@ def _plain(problem: Problem, result: Result, strategy: Strategy, spent: Flops | 
         "usage": asdict(result.usage),
         "flops": None if spent is None else {**asdict(spent), "total": spent.total},
         "exhausted": result.exhausted,
+        "notes": list(result.notes),
         "explored": [
             {
                 "id": c.id,

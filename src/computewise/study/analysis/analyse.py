@@ -18,6 +18,7 @@ from computewise.difficulty.evaluate import compare_estimators
 from computewise.errors import RunError
 from computewise.metrics import Floats, within_problem_aurocs
 from computewise.runs import Key, Record, make_key
+from computewise.samples import repeated_samples
 from computewise.setups.base import Roles
 from computewise.study.analysis.controller import Baselines, ControllerEvaluation, Runs, compare, drawn
 from computewise.study.analysis.revisions import ChainPool
@@ -161,7 +162,12 @@ def analyse(
             config.seed,
         ),
         failed=failed,
-        left_out=left_out(models) + ([] if weighs_probability(pools) else [NO_LOGPROBS]) + _ungraded(records),
+        left_out=left_out(models)
+        + ([] if weighs_probability(pools) else [NO_LOGPROBS])
+        + _ungraded(records)
+        # Runs whose samples are meant to be independent.
+        + _repeated([pool for run in ("pool", "difficulty") for pool in of(run, MODEL)])
+        + _noted(records),
     )
 
 
@@ -175,6 +181,27 @@ def _ungraded(records: Sequence[Record]) -> list[str]:
     return [
         f"Answers that could not be graded and count as wrong: {len(found)}, of {problems} problems, such as: {often}."
     ]
+
+
+def _repeated(pools: Sequence[Sequence[Record]]) -> list[str]:
+    """Whether samples repeat one another, in a sentence."""
+    every = [one for pool in pools for record in pool for one in record.candidates]
+    known = any(one.mean_token_prob != 1 for one in every)
+    found = repeated_samples(
+        [
+            [(one.thinking + one.text, one.mean_token_prob**one.tokens if known else None) for one in record.candidates]
+            for pool in pools
+            for record in pool
+        ]
+    )
+    return [] if found is None else [found]
+
+
+def _noted(records: Sequence[Record]) -> list[str]:
+    """What was replaced in the servers' answers, with the number of solutions."""
+    total = sum(len(record.candidates) for record in records)
+    notes = Counter(note for record in records for one in record.candidates for note in one.notes)
+    return [f"In {count} of {total} solutions {note}." for note, count in notes.most_common()]
 
 
 def separate_difficulty(

@@ -12,6 +12,7 @@ import numpy as np
 
 from computewise.grading.normalize import normalize
 from computewise.metrics import Bools, Floats, Ints
+from computewise.samples import LONG
 from computewise.study.recorded.rows import RECORDED_CHARACTERS_A_TOKEN, Finding, RecordedProblem, Sample, counted
 
 ECHO = 0.3
@@ -105,10 +106,6 @@ class _Prompts:
         each = np.repeat(weights[numbers], self._lengths[numbers])
         return np.asarray(np.bincount(places, each, self._count), np.float64)
 
-
-LONG = 300
-
-"""Longer texts, in characters, are seldom equal by chance."""
 
 SHARED = 80
 
