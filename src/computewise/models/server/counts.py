@@ -19,6 +19,10 @@ MOST_CHARACTERS_A_TOKEN = 10
 """More characters a token than this cannot be, on average over a text: tokenizers reach 4 to 6. Runs of one character,
 which may be a single token, count once."""
 
+LONG_WORD = 20
+
+"""Characters of a text beyond its average: a short one may be a single long word, and so a single token."""
+
 SPECIAL_TOKENS = 64
 
 """The most tokens of a continuation that are not in its text: its end, the marks around its thinking."""
@@ -109,9 +113,9 @@ class Sampled:
 
 def least_tokens(text: str) -> int:
     """The fewest tokens that a text can have."""
-    if len(text) <= MOST_CHARACTERS_A_TOKEN:
+    if len(text) <= LONG_WORD:
         return int(bool(text))
-    return -(-len(_RUN.sub(r"\1", text)) // MOST_CHARACTERS_A_TOKEN)
+    return max(1, -(-(len(_RUN.sub(r"\1", text)) - LONG_WORD) // MOST_CHARACTERS_A_TOKEN))
 
 
 def estimated_tokens(text: str) -> int:
@@ -134,9 +138,10 @@ def count_tokens(found: Sequence[Sampled], counts: Counts, most: int) -> tuple[l
     lengths = [len(one.text) for one in found]
     for each in () if total is None else (total, total * len(found)):
         shares = _shares(each, lengths, [one.at_most(most) for one in found])
-        # Shares are rounded, so one token more may be possible.
-        pairs = zip(found, shares, strict=True)
-        if all(one.possible(share, most) or one.possible(share + 1, most) for one, share in pairs):
+        if len(found) > 1:  # then shares are rounded, and may be too small by one
+            least = [least_tokens(one.text) for one in found]
+            shares = [share + (share + 1 == bound) for share, bound in zip(shares, least, strict=True)]
+        if all(one.possible(share, most) for one, share in zip(found, shares, strict=True)):
             return shares, MISCOUNTED if wrong or each != counts.completion_tokens else None
     estimates = [min(estimated_tokens(one.text), one.at_most(most)) for one in found]
     return estimates, UNCOUNTED if counts.completion_tokens is None and not wrong else MISCOUNTED
