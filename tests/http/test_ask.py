@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 from unittest.mock import patch
@@ -126,6 +127,23 @@ async def test_what_is_refused_from_the_middle_of_a_run_on_is_given_up_then(chan
         server.asked.clear()
         assert (await sampled(model, 1, 0.0))[0].steps[0].text
         assert len(server.asked) == 1
+
+
+async def test_bounds_that_are_met_at_once_are_all_kept_to_although_one_refusal_names_nothing() -> None:
+    class Mixed(Refusing):
+        def _refusal(self, body: Mapping[str, Any]) -> tuple[str, str] | None:
+            found = Refusing._refusal(self, body)
+            self.wording = TOLD.index("The request was refused") if found and found[0] == "n" else 0
+            return found
+
+    server = Mixed(most_n=3, most_tokens=40)
+    spec = await probed(server)
+    async with server.client() as client:
+        model = await connect.connect_model(spec, client, delimiter="\n\n")
+        assert len(await sampled(model, 16)) == 16
+    answered = [body for body in server.asked if server._refusal(body) is None and body["max_tokens"] > 24]
+    assert {body["max_tokens"] for body in answered} == {40}
+    assert max(body.get("n", 1) for body in answered) in (2, 3)
 
 
 @pytest.mark.parametrize("wording", range(2))

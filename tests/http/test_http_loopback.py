@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,9 +16,11 @@ from requests_to_servers import ask, texts
 from servers import VLLM, Little, encode, found_on
 
 from computewise.errors import ServerError
+from computewise.http import servers
 from computewise.http.client import HttpClient
 from computewise.http.concurrency import Retry
 from computewise.http.transport import AiohttpTransport, proxy_for
+from computewise.models.server import connect
 from computewise.models.server.connect import ServerModelSpec, connect_model
 from computewise.simulated import RIGHT
 
@@ -340,3 +343,17 @@ async def test_a_request_says_its_host_and_length_and_nothing_that_was_not_asked
         assert names == [b"accept", b"content-length", b"content-type", b"host", b"user-agent"]
         assert f"127.0.0.1:{port}".encode() in head
         assert b"content-length: 2" in head.lower()
+
+
+async def test_a_silent_port_is_told_after_the_first_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something listens there, but never answers."""
+    monkeypatch.setattr(servers, "FIRST_ANSWER", 0.05)
+    monkeypatch.setattr(connect, "FIRST_ANSWER", 0.05)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(8)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        with pytest.raises(ServerError, match="within 0.05 s"):
+            await connect.probe_model(url, None)
+        with pytest.raises(ServerError, match="within 0.05 s"):
+            await servers.check_awake(url, None)

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import msgspec
 import pytest
+from refusing import Refusing
+from requests_to_servers import ask
 from servers import (
     COUNTING,
     SERVERS,
@@ -26,12 +29,17 @@ from servers import (
     Server,
     SGLang,
     Strict,
+    decode,
     encode,
     found_on,
+    openai_error,
     rendered,
+    served,
 )
 
 from computewise.errors import ComputewiseError, ServerError, UsageError
+from computewise.http.client import HttpClient
+from computewise.models.server import connect
 from computewise.models.server.capabilities import Capabilities
 from computewise.models.server.connect import parameters_in
 from computewise.models.server.probe import MANY, find_model
@@ -313,3 +321,68 @@ async def test_nonsense_with_status_200_is_an_error_of_one_line_or_passed_over(p
 def test_a_tgi_double_refuses_what_tgi_refuses() -> None:
     with pytest.raises(Exception, match="top_p"):
         TGI().completions({"prompt": "1", "top_p": 1.0})
+
+
+@pytest.mark.parametrize("named", [None, "fake-1b"])
+@pytest.mark.parametrize("given", ["", "/", "/v1", "/v1/", "/v1/chat/completions", "/v1/completions", "/v1/models/"])
+async def test_an_address_is_found_without_its_version_and_with_a_route_behind_it(
+    given: str, named: str | None
+) -> None:
+    server = Refusing()
+    with patch.object(connect, "HttpClient", lambda base_url, **_: server.client(base_url)):
+        found = await connect.probe_model(f"http://test{given}", named, parameters=1e9)
+    assert found.base_url == "http://test/v1"
+
+
+@pytest.mark.parametrize("given", ["", "/v1"])
+async def test_an_address_without_a_server_of_models_is_told_both_ways(given: str) -> None:
+    def nothing(base_url: str, **_: Any) -> HttpClient:
+        return HttpClient(base_url, transport=httpx.MockTransport(lambda _: httpx.Response(404, text="Not Found")))
+
+    with patch.object(connect, "HttpClient", nothing):
+        with pytest.raises(UsageError, match=f"name the model by --model: http://test{given} lists none") as error:
+            await connect.probe_model(f"http://test{given}", None)
+        assert ("http://test/v1 none either" in str(error.value)) == (given == "")
+        with pytest.raises(UsageError, match="404: Not Found") as error:
+            await connect.probe_model(f"http://test{given}", "m")
+    assert ("should the address be http://test/v1?" in str(error.value)) == (given == "")
+
+
+TEMPLATES = {
+    "takes": TEMPLATE,
+    "refuses": "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + TEMPLATE,
+    "leaves out": TEMPLATE.replace("in messages %}", "in messages if message.role != 'system' %}"),
+}
+
+
+@pytest.mark.parametrize("kind", TEMPLATES)
+async def test_a_template_that_takes_no_system_message_gets_it_in_the_users(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "template.jinja"
+    path.write_text(TEMPLATES[kind])
+    server = VLLM()
+    async with served(server, chat_template=str(path), instruction="Be brief.") as model:
+        await ask(model, prompt="Well?")
+    (body,) = server.bodies("/v1/completions")
+    apart, folded = "<|system|>Be brief.<|end|><|user|>Well?", "<|user|>Be brief.\n\nWell?"
+    prompt = decode(body["prompt"]) if isinstance(body["prompt"], list) else body["prompt"]
+    assert (apart if kind == "takes" else folded) in prompt
+    assert prompt.count("Be brief.") == 1
+
+
+async def test_a_chat_that_refuses_stop_texts_is_not_searched_by_steps() -> None:
+    class Unstoppable(DeepSeek):
+        def chat(self, body: dict[str, Any]) -> Any:
+            if "stop" in body:
+                raise openai_error(400, "stop is not supported")
+            return DeepSeek.chat(self, body)
+
+    found = (await found_on(Unstoppable())).capabilities
+    assert not found.steps
+    assert found.why_no_steps == "the server refuses stop texts, which end a step"
+
+
+async def test_a_temperature_that_is_not_accepted_is_told() -> None:
+    found = (await found_on(HostedThinker())).capabilities
+    assert [found.temperature(asked) for asked in (0.0, 0.7, 1.0)] == [1.0, 1.0, 1.0]
+    assert any("max_completion_tokens for max_tokens" in one for one in found.told)
+    assert (await found_on(VLLM())).capabilities.told == []

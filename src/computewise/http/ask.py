@@ -45,8 +45,7 @@ async def ask(
             return answer
         async with held.lock:
             if held.adaptation == known:  # otherwise another request has learned meanwhile what is accepted
-                search = Search(client, path, body, held, {*fixed}, {*keep, *ALWAYS}, finding)
-                return await search.run(refusal)
+                return await Search(client, path, body, held, {*fixed}, {*keep, *ALWAYS}, finding, refusal).run()
 
 
 async def ask_or_none(client: HttpClient, path: str, body: Body) -> Any:

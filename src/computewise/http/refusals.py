@@ -103,26 +103,37 @@ class Search:
     fixed: set[str]
     keep: set[str]
     finding: bool
+    last: ServerError
+    """The last refusal."""
 
-    async def run(self, refusal: ServerError) -> Any:
+    async def run(self) -> Any:
         """See `ask`."""
         known = self.held.adaptation
         proven = not self.finding and shape_of(known.apply(self.body, self.fixed)) in self.held.shapes
         self.held.doubts += proven
-        now, last = known, refusal
-        while change := self._named_change(now, last):
+        found = await self._following(known, self.last)
+        if found is None and (not proven or self.held.doubts >= _DOUBTS):
+            found = await (self._floor(known) if self.finding else self._one_by_one(known))
+        if found is None:
+            raise self.last
+        now, answer = found
+        # What is learned holds for other requests, except a limit that only this prompt has.
+        kept = replace(now, least=known.least)
+        if now.most != known.most and now.most != _bound(reason_of(self.last), self.body[LIMIT]):
+            kept = replace(kept, most=known.most)
+        self.held.adaptation = kept
+        return answer
+
+    async def _following(self, now: Adaptation, refusal: ServerError) -> tuple[Adaptation, Any] | None:
+        """Change what the refusal names, then what the next one names, until one names nothing: None."""
+        self.last = refusal
+        while change := self._named_change(now, self.last):
             now = change(now)
             answer, failure = await self._try(now)
             if failure is None:
-                return self._remembered(known, now, last, answer)
-            last = failure
-        if proven and self.held.doubts < _DOUBTS:
-            raise last
-        found = await (self._floor(known) if self.finding else self._one_by_one(known))
-        if isinstance(found, ServerError):
-            raise found
-        now, answer = found
-        return self._remembered(known, now, last, answer)
+                return now, answer
+            self.last = failure
+        return None
 
     def _named_change(self, now: Adaptation, error: ServerError) -> Change | None:
         """The mildest change of the part that the refusal names first; None where it names none."""
@@ -131,23 +142,23 @@ class Search:
         places = [(found.start(), group) for group in groups if (found := group.names.search(reason))]
         return min(places, key=lambda one: one[0])[1].changes[0] if places else None
 
-    async def _one_by_one(self, known: Adaptation) -> tuple[Adaptation, Any] | ServerError:
+    async def _one_by_one(self, known: Adaptation) -> tuple[Adaptation, Any] | None:
         """Each change alone, as a refused request costs nothing; then all of them together."""
-        groups = self._groups(known, "")
-        answered = self.held.parts()
+        groups, answered, first = self._groups(known, ""), self.held.parts(), reason_of(self.last)
         groups.reverse()
         new_first = sorted(groups, key=lambda one: one.shape in answered)
-        every = [change for group in new_first for change in group.changes]
         together = _changed(known, [group.changes[-1] for group in groups])
-        failure: ServerError | None = None
-        for now in (*(change(known) for change in every), together):
+        for now in (*(change(known) for group in new_first for change in group.changes), together):
             answer, failure = await self._try(now)
             if failure is None:
                 return now, answer
-        assert failure is not None
-        return failure
+            if reason_of(failure) == first:
+                self.last = failure
+            elif (found := await self._following(now, failure)) is not None:  # that change did help
+                return found
+        return None
 
-    async def _floor(self, known: Adaptation) -> tuple[Adaptation, Any] | ServerError:
+    async def _floor(self, known: Adaptation) -> tuple[Adaptation, Any] | None:
         """All changes together; where that is accepted, each part as it was before or changed least."""
         groups = self._groups(known, "")
         bare = _changed(known, [group.changes[-1] for group in groups])
@@ -159,7 +170,8 @@ class Search:
                 named = change
                 break
         if failure is not None:
-            return failure
+            self.last = failure
+            return None
         now, chosen = named(bare), [group.changes[-1] for group in groups]
         for place, group in enumerate(groups):
             for milder in (_unchanged, *group.changes[:-1]):
@@ -182,14 +194,6 @@ class Search:
             return None, error
         self.held.answered(sent)
         return answer, None
-
-    def _remembered(self, known: Adaptation, now: Adaptation, last: ServerError, answer: Any) -> Any:
-        """`answer`, after what holds of `now` for other requests is kept: no limit that only this prompt has."""
-        kept = replace(now, least=known.least)
-        if now.most != known.most and now.most != _bound(reason_of(last), self.body[LIMIT]):
-            kept = replace(kept, most=known.most)
-        self.held.adaptation = kept
-        return answer
 
     def _groups(self, now: Adaptation, reason: str) -> list[_Group]:
         """The parts that can be changed, the most important first; the limit only where `reason` speaks of it."""
