@@ -353,7 +353,7 @@ async def test_a_silent_port_is_told_after_the_first_request(monkeypatch: pytest
         silent.bind(("127.0.0.1", 0))
         silent.listen(8)
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
-        with pytest.raises(ServerError, match="within 0.05 s"):
+        with pytest.raises(ServerError, match=r"within 0\.05 s"):
             await connect.probe_model(url, None)
-        with pytest.raises(ServerError, match="within 0.05 s"):
+        with pytest.raises(ServerError, match=r"within 0\.05 s"):
             await servers.check_awake(url, None)
