@@ -34,6 +34,11 @@ def test_an_example_prints_its_result(name: str) -> None:
     assert re.fullmatch(PRINTED[name], printed.strip()), printed
 
 
+def test_a_strategy_stops_where_two_solutions_agree() -> None:
+    printed = run(str(EXAMPLES / "02_own_strategy.py"), "until_two_agree(n=8)")
+    assert re.fullmatch(r"answer: -\d+, solutions: [2-8]", printed.strip()), printed
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("mypy") is None, reason="needs mypy, the dependency group lint")
 def test_the_examples_keep_to_strict_types_against_the_installed_package(tmp_path: Path) -> None:
