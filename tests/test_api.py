@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,10 +17,11 @@ from doubles import CountingTask
 from servers import VLLM
 
 import computewise as cw
-from computewise import connection
+from computewise import api, connection
 from computewise.costs import known_flops
 from computewise.models.server import connect as opening
 from computewise.simulated import SimulatedModel, SimulatedPRM, SimulatedTask, simulated_problem
+from computewise.study.executors import WorkerError
 from computewise.testing import check_strategy
 
 TASK = SimulatedTask()
@@ -263,6 +265,19 @@ def test_a_controller_solves_and_is_refused_for_other_models() -> None:
 def test_a_study_of_the_smallest_size(tmp_path: Path) -> None:
     with pytest.raises(cw.UsageError, match="problems"):
         cw.run_study(out=tmp_path / "run", problems=1)
+
+
+def test_a_study_outside_of_the_main_guard_names_it(tmp_path: Path) -> None:
+    guard = 'call run_study under if __name__ == "__main__":'
+    process: Any = multiprocessing.current_process()
+    with patch.object(process, "_inheriting", True, create=True), pytest.raises(cw.UsageError, match=guard):
+        cw.run_study(out=tmp_path / "run")
+    died = WorkerError("a worker process died")
+    with patch.object(api, "run_study_of", side_effect=died), pytest.raises(cw.RunError, match=guard):
+        cw.run_study(out=tmp_path / "run")
+    with pytest.raises(cw.RunError, match="nothing to resume in"):
+        cw.run_study(out=tmp_path / "run", resume=True)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import current_process
 from pathlib import Path
 
 from computewise.connection import BACKGROUND, BackgroundVerifier, Connection, ConnectionSettings, connect_verifier
 from computewise.controller.controller import Controller
 from computewise.controller.solve import solve_adaptively
 from computewise.core import Candidate, Model, Problem, Result, Task, Verifier
-from computewise.errors import UsageError
+from computewise.errors import RunError, UsageError
 from computewise.http.client import CONCURRENCY, api_key_for
 from computewise.inputs import (
     Watched,
@@ -31,6 +32,7 @@ from computewise.selection import Select
 from computewise.session import Ledger, Limits, Strategy
 from computewise.setups.base import SetupSpec
 from computewise.solver import solve as solve_problem
+from computewise.study.executors import WorkerError
 from computewise.study.plan import StudyConfig
 from computewise.study.run import StudyResult
 from computewise.study.run import run_study as run_study_of
@@ -47,6 +49,9 @@ MEAN_COST = 8.0
 
 EMBEDDED = ("prm", "orm")
 """The embedded verifiers."""
+
+MAIN_GUARD = 'call run_study under if __name__ == "__main__":'
+"""What a program lacks whose worker processes run it as a whole."""
 
 SERVED_LIMITS = Limits(tokens=2048)
 """Bounds on one solution of a served model, where the caller gives none."""
@@ -318,7 +323,12 @@ def run_study(
         seeds=whole("seeds", seeds),
         seed=whole("seed", seed),
     )
-    return run_study_of(config, Path(out), source=setup, resume=resume, progress=lambda what, done, total: None)
+    if getattr(current_process(), "_inheriting", False):  # as Python asks itself, before it starts another process
+        raise UsageError(f"a worker process imports the program, which starts the study again: {MAIN_GUARD}")
+    try:
+        return run_study_of(config, Path(out), source=setup, resume=resume, progress=lambda what, done, total: None)
+    except WorkerError as error:
+        raise RunError(f"{error}; if it died at once: {MAIN_GUARD}") from None
 
 
 async def _verifier_of(given: object, connection: Connection | None) -> Verifier | None:

@@ -82,6 +82,10 @@ MISTAKES = {
     "study budgets": (["study", "--budgets", "4", "1"], "rising"),
     "study budget 0": (["study", "--budgets", "0"], "at least 1"),
     "study problems": (["study", "--problems", "3"], "at least 10"),
+    "nothing to resume": (
+        ["study", "--resume", "--out", "nowhere"],
+        "nothing to resume in nowhere: name the directory",
+    ),
     "study seed": (["study", "--seed", "-1"], "at least 0"),
     "study workers": (["study", "--workers", "-1"], "at least 1"),
     "not a temperature": (["solve", "1+2*3", "--temperature", "nan"], "at least 0"),

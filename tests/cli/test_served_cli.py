@@ -492,14 +492,14 @@ def test_a_run_goes_on_with_the_model_it_began_with(studied: Studied) -> None:
 
 
 def test_a_ceiling_stops_a_run_that_a_higher_one_finishes(shell: Shell) -> None:
-    command = [*STUDY, "--no-cache", "--out", "run", "--resume", "--max-total-tokens"]
+    command = [*STUDY, "--no-cache", "--out", "run", "--max-total-tokens"]
     first = shell(*command, "4000")
     assert (first.code, first.out) == (2, "")
     assert "computewise: the spending limit of 4000 tokens is reached" in first.err.splitlines()[-1]
     assert first.err.rstrip().endswith("what is recorded is kept, go on with --resume")
     kept = shell.records("run")
     assert kept
-    last = shell(*command, "400000")
+    last = shell(*command, "400000", "--resume")
     assert last.code == 0, last
     assert set(kept) < set(shell.records("run"))
 

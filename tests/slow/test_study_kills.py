@@ -26,7 +26,9 @@ def test_killed_again_and_again_it_ends_with_the_same_numbers(tmp_path: Path) ->
     kept = b""
     for _ in range(2):
         process = subprocess.Popen(
-            [*ENTRY, "--out", str(out), "--resume"], stdout=subprocess.DEVNULL, start_new_session=True
+            [*ENTRY, "--out", str(out), *(["--resume"] if out.exists() else [])],
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
         )
         while process.poll() is None and (not records.exists() or records.stat().st_size <= len(kept) + 1):
             time.sleep(0.02)
@@ -40,6 +42,19 @@ def test_killed_again_and_again_it_ends_with_the_same_numbers(tmp_path: Path) ->
     assert json.loads((out / "summary.json").read_text()) == json.loads((finished / "summary.json").read_text())
     one, other = (sorted((path / "records.jsonl").read_text().splitlines()) for path in (out, finished))
     assert one == other
+
+
+def test_a_request_to_end_ends_everything_and_says_how_to_go_on(tmp_path: Path) -> None:
+    records = tmp_path / "run" / "records.jsonl"
+    process = subprocess.Popen(
+        [*ENTRY, "--out", str(tmp_path / "run")], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not records.exists():
+        time.sleep(0.02)
+    process.terminate()
+    said = process.communicate()[1].splitlines()
+    assert said[0].startswith(f"run directory: {tmp_path / 'run'}; 0 of ")
+    assert said[1:] == [f"go on with --out {tmp_path / 'run'} --resume"]
 
 
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -105,12 +106,13 @@ def test_without_a_terminal_one_line_a_minute_says_how_far_it_is(monkeypatch: py
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     said = io.StringIO()
-    with study_cli._progress(Console(file=said, width=200)) as progress:
+    with study_cli._progress(Console(file=said, width=200), Path("runs/mine")) as progress:
         progress("recorded before", 100, 1000)
         for second in range(1, 181):
             now[0] = float(second)
             progress("pool, model", 100 + second, 1000)
     assert said.getvalue().splitlines() == [
+        "run directory: runs/mine; 100 of 1,000 runs are recorded",
         "160 of 1,000 runs (16%), about 14 min left",
         "220 of 1,000 runs (22%), about 13 min left",
         "280 of 1,000 runs (28%), about 12 min left",

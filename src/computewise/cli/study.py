@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -74,7 +76,7 @@ def study(
     for finding in source.task().warnings if isinstance(source, ServerSpec) else ():
         console.print(finding, style="yellow")
     approve = _approval(source, console, yes=yes) if isinstance(source, ServerSpec) else None
-    with _progress(console) as progress:
+    with _ended_cleanly(), _progress(console, out) as progress:
         settings: dict[str, Any] = {"executor": executor, "resume": resume, "progress": progress, "approve": approve}
         try:
             if part is not None:
@@ -106,14 +108,29 @@ EVERY = 60.0
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[ProgressCall]:
-    """Draw a bar in a terminal; elsewhere say once a minute how far it is and how long it will take."""
+def _ended_cleanly() -> Iterator[None]:
+    """Take a request to end, as `kill` sends it, as Ctrl-C, so that the worker processes and their locks end too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _progress(console: Console, out: Path) -> Iterator[ProgressCall]:
+    """Say where the run is; draw a bar in a terminal, elsewhere say once a minute how far it is and what is left."""
     if console.is_terminal:
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console)
         shown = bar.add_task("starting", total=None)
 
         def draw(what: str, done: int, total: int) -> None:
+            if not bar.live.is_started:
+                console.print(f"run directory: {out}", soft_wrap=True)
             bar.start()  # not before: a question may be asked first
             bar.update(shown, description=what, completed=done, total=total)
 
@@ -126,7 +143,9 @@ def _progress(console: Console) -> Iterator[ProgressCall]:
 
     def line(what: str, done: int, total: int) -> None:
         nonlocal said, before
-        before = done if before is None else before
+        if before is None:
+            before = done
+            console.print(f"run directory: {out}; {done:,} of {total:,} runs are recorded", soft_wrap=True)
         now = time.monotonic()
         if now - said < EVERY or done == before:
             return

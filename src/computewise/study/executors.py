@@ -25,6 +25,10 @@ POLL_SECONDS = 0.1
 """Seconds between two writes of finished jobs to the record, each of which waits for the disk."""
 
 
+class WorkerError(RunError):
+    """A worker process ended before its job did."""
+
+
 class Executor(Protocol):
     """Solves problems and yields their records; it writes nothing, so that a run directory has one writer."""
 
@@ -63,7 +67,7 @@ class ProcessExecutor:
                 worker.terminate()
             if not isinstance(error, BrokenProcessPool):
                 raise
-            raise RunError(f"a worker process died; {RESUME_HINT}") from None
+            raise WorkerError(f"a worker process died; {RESUME_HINT}") from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

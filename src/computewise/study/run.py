@@ -213,6 +213,8 @@ def _begin(
 ) -> tuple[RunDirectory, list[Problem]]:
     """The run directory with the study's problems in it; raises `UsageError` for a study that cannot be run."""
     config.check()
+    if resume and not (out / "config.json").exists():
+        raise RunError(f"nothing to resume in {out}: name the directory of the run, or start one without --resume")
     if VERIFIER not in models.sizes:
         raise UsageError("a study needs a verifier: a reward model, a judge, or the model's own probabilities")
     problems = source.task().problems(source.split(), config.problems, config.seed)
