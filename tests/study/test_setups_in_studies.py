@@ -30,7 +30,7 @@ from computewise.session import Strategy
 from computewise.setups.base import Roles, SetupSpec
 from computewise.setups.embedded import EmbeddedSpec, embedded_roles
 from computewise.strategies import BestOfN, strategy_to_dict
-from computewise.study.analysis.analyse import _ungraded, separate_difficulty
+from computewise.study.analysis.analyse import _alike, _ungraded, separate_difficulty
 from computewise.study.analysis.controller import SCOPES, drawn, scopes_of, widest_alone
 from computewise.study.analysis.tables import cost_metrics
 from computewise.study.executors import AsyncExecutor, Done, Executor, ProcessExecutor, executor_for

@@ -200,7 +200,7 @@ def show_outcome(outcome: StudyResult, out: Path) -> None:
     if summary["large"]:
         console.print(f"{summary['models'][LARGE]['label']}, greedy: {_cell(summary['large'])}")
     for sentence in summary["left_out"]:
-        console.print(sentence)
+        say(sentence)
     if summary["failed"]:
         console.print(f"{len(summary['failed'])} runs failed and their problems were left out: see summary.json")
     say(f"report: {write_report(out)}")

@@ -227,19 +227,6 @@ def separate_difficulty(
     return [probe, *runs], separated
 
 
-def _alike(pool: Sequence[Record]) -> list[str]:
-    """A sentence where the samples of at least half of the problems are one text each: that is hardly chance."""
-    drawn = [[one.text for one in record.candidates] for record in pool]
-    several = [texts for texts in drawn if len(texts) > 1 and all(texts)]
-    alike = sum(len(set(texts)) == 1 for texts in several)
-    if 2 * alike < max(1, len(several)):
-        return []
-    return [
-        f"All samples of {alike} of {len(several)} problems are the same text: the server may ignore temperature and "
-        "seed, or a cache may answer in its place. More samples cannot help there, and rules cannot be told apart."
-    ]
-
-
 def _halves(
     config: StudyConfig, rows: list[StrategyRow], bins: np.ndarray, folds: np.ndarray
 ) -> dict[str, list[BinChoice]]:
