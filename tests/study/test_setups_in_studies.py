@@ -30,7 +30,7 @@ from computewise.session import Strategy
 from computewise.setups.base import Roles, SetupSpec
 from computewise.setups.embedded import EmbeddedSpec, embedded_roles
 from computewise.strategies import BestOfN, strategy_to_dict
-from computewise.study.analysis.analyse import _alike, _ungraded, separate_difficulty
+from computewise.study.analysis.analyse import _ungraded, separate_difficulty
 from computewise.study.analysis.controller import SCOPES, drawn, scopes_of, widest_alone
 from computewise.study.analysis.tables import cost_metrics
 from computewise.study.executors import AsyncExecutor, Done, Executor, ProcessExecutor, executor_for
@@ -122,23 +122,6 @@ def test_a_served_study_draws_nothing_that_only_tells_difficulty(tmp_path: Path)
     found = outcome.summary["difficulty"]
     assert (found["samples"], found["apart"]) == (4, False)
     assert "the last of the pool and are measured nowhere" in page_of(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("texts", "noticed"), [(("a", "a"), True), (("a", "b"), False), (("", ""), False), (("a",), False)]
-)
-def test_samples_that_are_one_text_are_noticed(texts: str, noticed: bool) -> None:
-    """Of half of the problems at least; texts that were not recorded say nothing."""
-    alike, other = (
-        Record(
-            "pool", "model", {}, 0, "p", candidates=[CandidateRecord(None, 0, 0, 1, False, text=one) for one in each]
-        )
-        for each in (texts, "cd")
-    )
-    said = _alike([alike, other])
-    assert bool(said) == noticed
-    assert not noticed or said[0].startswith("All samples of 1 of 2 problems are the same text")
-    assert _alike([alike, other, other]) == []
 
 
 def test_what_the_pool_holds_beyond_the_largest_budget_is_charged_to_difficulty() -> None:
