@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import csv
 import gzip
 import json
 import math
+import os
 import random
 import re
 import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -90,6 +93,58 @@ def test_a_file_needs_no_ending(tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_text(content)
         assert len(samples(read_recording(path))) == 2
+
+
+@pytest.mark.parametrize("format", [schema.name for schema in SCHEMAS])
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_file_in_another_schema_than_is_named_is_refused(tmp_path: Path, name: str, format: str) -> None:
+    file, content = EXAMPLES[name]
+    path = tmp_path / file
+    path.write_text(content)
+    if format in (name, "rows") or {format, name} == {"samples", "monkeys"}:
+        return
+    with pytest.raises(ComputewiseError, match="holds no samples that can be read"):
+        read_recording(path, Reading(format=format))
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x"])
+def test_json_is_read_however_it_is_laid_out(tmp_path: Path, name: str) -> None:
+    _, row = example("samples")
+    path = tmp_path / name
+    line = json.dumps(row)
+    contents = (line, json.dumps(row, indent=2), json.dumps([row], indent=2), json.dumps({"data": [row]}, indent=2))
+    for content in (*contents, f"\ufeff{line}", f"\n{line}\r\n\r\n"):
+        path.write_text(content, encoding="utf-8")
+        assert len(samples(read_recording(path))) == 2
+    path.write_text(line[:-9] + "\n" + line)
+    recording = read_recording(path)
+    assert len(samples(recording)) == 2
+    assert "line 1 is not JSON" in kinds(recording)["lost samples"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_tables_are_read_by_their_delimiter(tmp_path: Path, delimiter: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join(delimiter.join(row) for row in (("problem_id", "target", "answer"), ("1", "7", "7"))))
+    assert [one.correct for one in samples(read_recording(path))] == [True]
+
+
+def test_choices_are_graded_as_letters(tmp_path: Path) -> None:
+    rows = [{"id": "a", "target": "B", "text": f"So the answer is ({one})."} for one in "ABB"]
+    found = samples(read_recording(lines(tmp_path / "x.jsonl", rows), Reading(grader="choice")))
+    assert [(one.answer, one.correct) for one in found] == [("A", False), ("B", True), ("B", True)]
+
+
+def test_deep_nesting_and_lone_surrogates_are_no_traceback(tmp_path: Path) -> None:
+    deep = "[" * 900 + "]" * 900
+    path = tmp_path / "x.jsonl"
+    for cell in (deep, '"\\ud800"', f'{{"a": {deep}}}'):
+        for column in ("id", "target", "answer", "tokens", "model", "text"):
+            row = {"id": '"1"', "target": '"7"', "answer": '"7"', "text": '"7"'} | {column: cell}
+            path.write_text("{" + ", ".join(f'"{name}": {value}' for name, value in row.items()) + "}")
+            with contextlib.suppress(ComputewiseError):
+                for problem in read_recording(path).problems:
+                    f"{problem}".encode()
 
 
 def test_an_eval_archive_is_read_member_by_member(tmp_path: Path) -> None:
@@ -339,7 +394,7 @@ def test_cells_that_say_the_same_otherwise_are_converted(tmp_path: Path, cells: 
 def test_cells_that_cannot_be_read_count_as_missing_and_are_said(tmp_path: Path, cells: Row, said: str) -> None:
     recording = read_recording(lines(tmp_path / "x.jsonl", [changed(**cells)]))
     assert len(samples(recording)) == 4
-    assert "1 cells of x.jsonl cannot be read" in kinds(recording)["unreadable cells"]
+    assert ": 1 cell of x.jsonl: " in kinds(recording)["unreadable cells"]
     assert f"line 1, samples[1]{said}" in kinds(recording)["unreadable cells"]
 
 
@@ -386,9 +441,11 @@ def test_grades_that_contradict_answers_and_references_are_said(tmp_path: Path) 
     ]
     recording = read_recording(lines(tmp_path / "x.jsonl", rows))
     assert [one.correct for one in samples(recording)] == [True, False, True, False, True, False]
-    assert "2 grades contradict" in kinds(recording)["logged grades"]
+    assert "contradict 2 grades" in kinds(recording)["logged grades"]
     assert "'6' is logged as right, the reference is '26'" in kinds(recording)["logged grades"]
-    assert kinds(recording)["right without an answer"].startswith("1 samples are logged as right")
+    assert kinds(recording)["right without an answer"].startswith(
+        "Logged as right, without an answer that is known: 1 sample."
+    )
 
 
 def test_any_of_several_references_is_right(tmp_path: Path) -> None:
@@ -413,7 +470,7 @@ def test_texts_that_are_nothing_but_answers_are_compared_as_a_whole(tmp_path: Pa
     rows = [{"id": "a", "target": "Paris", "text": text} for text in ("Paris", "Rome", "Paris")]
     recording = read_recording(lines(tmp_path / "x.jsonl", rows))
     assert [(one.answer_class, one.correct) for one in samples(recording)] == [(0, True), (1, False), (0, True)]
-    assert "3 whole texts are compared" in kinds(recording)["texts as answers"]
+    assert "whole texts are compared, 3 of them" in kinds(recording)["texts as answers"]
 
 
 def test_programs_without_a_reference_are_graded_by_the_file(tmp_path: Path) -> None:
@@ -446,7 +503,7 @@ def test_a_seed_that_all_share_names_no_sample(tmp_path: Path) -> None:
 def test_the_same_seed_twice_is_a_copy(tmp_path: Path) -> None:
     recording = read_recording(lines(tmp_path / "x.jsonl", equal_texts(repeats=2)))
     assert len(samples(recording)) == 64
-    assert "64 samples are copies" in kinds(recording)["duplicates"]
+    assert ": 64 samples." in kinds(recording)["duplicates"]
     assert "same epoch, seed or number" in kinds(recording)["duplicates"]
 
 
@@ -518,6 +575,43 @@ def test_a_cell_may_be_long(tmp_path: Path) -> None:
     assert [one.correct for one in samples(read_recording(path))] == [True]
 
 
+SHARED = os.environ.get("COMPUTEWISE_SHARED_DATA")
+needs_recordings = pytest.mark.skipif(not SHARED, reason="COMPUTEWISE_SHARED_DATA names no folder of recordings")
+
+
+@needs_recordings
+@pytest.mark.parametrize(
+    ("name", "problems", "most", "accuracy"),
+    [
+        ("mgsm_qwen2.5-1.5b.dev.jsonl.gz", 125, 24, 0.453),
+        ("mgsm_qwen2.5-7b.dev.jsonl.gz", 125, 30, 0.683),
+        ("mgsm_qwen2.5-32b.dev.jsonl.gz", 125, 30, 0.812),
+        ("qwen_rm_math100.jsonl.gz", 100, 8, 0.91),
+        ("gsm8k_qwen2.5-0.5b_trajectories.dev.jsonl.gz", 140, 16, 0.37),
+        ("math500_qwen2.5-1.5b_skywork_cassette0.json.gz", 40, 8, 0.37),
+        ("math500_qwen2.5-1.5b_skywork_cassette1.json.gz", 40, 8, 0.39),
+    ],
+)
+def test_shared_recordings_of_every_schema_are_read_whole(name: str, problems: int, most: int, accuracy: float) -> None:
+    recording = read_recording(Path(SHARED or "") / name)
+    assert len(recording.problems) == problems
+    assert {len(problem.samples) for problem in recording.problems} == {most}
+    assert not kinds(recording).keys() & {"lost samples", "unreadable cells", "duplicates", "misplaced completions"}
+    assert fmean(sample.correct for sample in samples(recording)) == pytest.approx(accuracy, abs=0.006)
+
+
+@needs_recordings
+def test_each_run_of_a_shared_table_is_right_where_its_answer_is_the_target() -> None:
+    path = Path(SHARED or "") / "otis_mock_aime.dev.csv.gz"
+    with gzip.open(path, "rt") as file:
+        rows = list(csv.DictReader(file))
+    for run in ("k7inKYrGDT2LFcCiQhGfTP", "G5gxbTH33S7LXA29o5fgmv", "mYb9MGQD39RS8VdDyMqujr"):
+        own = [row for row in rows if row["run_id"] == run]
+        found = samples(read_recording(path, Reading(only={"run_id": run})))
+        assert len(found) == len(own)
+        assert sum(sample.correct for sample in found) == sum(row["answer"] == row["target"] for row in own)
+
+
 def places(held: object, path: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
     """Every place in a document that holds a value."""
     if path:
@@ -556,7 +650,7 @@ def test_no_value_anywhere_is_a_traceback_or_a_silent_loss(
     place = data.draw(st.sampled_from(list(places(row))))
     broken = put(row, place, data.draw(VALUES))
     path = tmp_path_factory.mktemp("fuzz") / file
-    held = [row, broken] if file.endswith(".jsonl") else [broken]
+    held = data.draw(st.permutations([row, broken])) if file.endswith(".jsonl") else [broken]
     path.write_text("".join(json.dumps(one) + "\n" for one in held))
     notes: list[Notes] = []
     recording = None

@@ -291,6 +291,8 @@ def _few(problems: Problems) -> Finding | None:
 
 def _unscored(problems: Problems) -> Finding | None:
     found = _samples(problems, lambda sample: not sample.step_scores)
+    if sum(count for _, count in found) == sum(len(problem.samples) for problem in problems):
+        return _finding("unscored", found, "No sample has scores: every sample is one vote.")
     rule = "each counts 1 where no sample of its problem has scores, 0 beside samples that have"
     return _finding("unscored", found, f"{_share(found, problems)} have no scores: {rule}.")
 
@@ -301,7 +303,7 @@ def _scores(problems: Problems) -> Finding | None:
         "scores out of range",
         found,
         f"{_share(found, problems)} have scores that are NaN or outside [0, 1]: NaN counts as 0, others as the nearer "
-        "end. Map rewards to probabilities first.",
+        "end. Raw rewards need --scores logit.",
     )
 
 

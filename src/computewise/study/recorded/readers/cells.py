@@ -147,23 +147,36 @@ class Notes:
     reasons: list[str] = field(default_factory=list)
     missing: int = 0
     cells: list[str] = field(default_factory=list)
-    skipped: dict[str, int] = field(default_factory=dict)
 
     def lose(self, where: str, reason: str, count: int = 1) -> None:
         """Samples are left out."""
         self.lost += count
-        self.reasons.append(f"{where}{reason}")
+        self.reasons.append(_printable(f"{where}{reason}"))
 
     def ignore(self, where: str, reason: str) -> None:
         """A cell counts as missing."""
         self.missing += 1
-        self.cells.append(f"{where}{reason}")
+        self.cells.append(_printable(f"{where}{reason}"))
+
+
+def _printable(text: str) -> str:
+    return text.encode(errors="replace").decode()  # names of columns may hold half a character
 
 
 def shown(value: object) -> str:
     """A value in a message, as JSON has it, cut after 40 characters."""
-    text = json.dumps(value, ensure_ascii=False, default=str).encode(errors="replace").decode()
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str).encode(errors="replace").decode()
+    except (RecursionError, ValueError):
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def name_of(value: object) -> str:
+    """A cell as `--only` names it."""
+    if value is None or isinstance(value, str):
+        return (value or "").encode(errors="replace").decode()
+    return str(value) if isinstance(value, (bool, float)) else shown(value)
 
 
 def text_of(value: object) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from computewise.errors import RunError, UsageError
-from computewise.study.recorded.readers.cells import DraftProblem, Notes, Reading, Unreadable
+from computewise.study.recorded.readers.cells import DraftProblem, Notes, Reading, Unreadable, name_of
 from computewise.study.recorded.readers.columns import MONKEYS, QWEN_MATH, SEARCH_AND_LEARN
 from computewise.study.recorded.readers.containers import PlacedRow, Progress, read_rows
 from computewise.study.recorded.readers.inspect_log import INSPECT
@@ -145,7 +145,7 @@ class FileRows:
                 if not self._is_wanted(row):
                     continue
                 self._wanted += 1
-                self._sources[tuple(_value(row.get(name)) for name in TELL_APART)] += 1
+                self._sources[tuple(name_of(row.get(name)) for name in TELL_APART)] += 1
                 if self.schema is HARNESS and self._filters.repeats(row):
                     self._repeated += 1
                     continue
@@ -159,7 +159,7 @@ class FileRows:
     def _is_wanted(self, row: Mapping[str, Any]) -> bool:
         for name, wanted in self._reading.only.items():
             if name in row:
-                own = _value(row[name])
+                own = name_of(row[name])
                 self._values[name][own] += 1
                 if wanted not in (own, ANY):
                     return False
@@ -210,10 +210,6 @@ class FileRows:
             "and graded here. --only filter=NAME takes that filter's answers and metric."
         )
         return [Finding("filters", self._repeated, None, text)]
-
-
-def _value(held: object) -> str:
-    return "" if held is None else str(held)
 
 
 def _listed(values: Counter[str]) -> str:

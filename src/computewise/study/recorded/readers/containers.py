@@ -65,7 +65,7 @@ def _rows(path: Path, raw: IO[bytes]) -> Iterator[PlacedRow]:
     head = _peek(file, 4096).removeprefix(b"\xef\xbb\xbf").lstrip()
     if name.endswith((".csv", ".tsv")) or (head and head[:1] not in b"{[" and not name.endswith((".jsonl", ".json"))):
         return _table(file, head)
-    if not name.endswith(".jsonl") and not _one_line_is_json(file):
+    if not _first_line_is_json(file):
         return _document(path, file)
     return _lines(file)
 
@@ -76,7 +76,7 @@ def _peek(file: Any, count: int) -> bytes:
     return found
 
 
-def _one_line_is_json(file: Any) -> bool:
+def _first_line_is_json(file: Any) -> bool:
     """Whether the first line that is not blank is JSON by itself, as in JSONL."""
     try:
         for line in file:
@@ -103,6 +103,8 @@ def _lines(file: Any) -> Iterator[PlacedRow]:
 def _decode(line: bytes) -> Any:
     try:
         return json.loads(line.removeprefix(b"\xef\xbb\xbf"))  # unlike msgspec, it accepts NaN, which Python writes
+    except json.JSONDecodeError as error:
+        return Unreadable(f" is not JSON: {error.msg} at column {error.colno}")
     except (ValueError, RecursionError) as error:
         return Unreadable(f" is not JSON: {_reason(error)}")
 
@@ -113,12 +115,12 @@ def _document(path: Path, file: Any) -> Iterator[PlacedRow]:
     try:
         held = json.loads(content)
     except (ValueError, RecursionError) as error:
-        first, *others = _lines(io.BytesIO(content)) if content.strip() else [("line 1", Unreadable(" is empty"))]
-        if any(not isinstance(row, Unreadable) for _, row in others):
-            yield from (first, *others)
-            return
-        line = getattr(error, "lineno", 1)
-        raise RunError(f"{path}, line {line} is not JSON: {_reason(error)}") from None
+        rows = list(_lines(io.BytesIO(content)))
+        if all(isinstance(row, Unreadable) for _, row in rows) and rows:
+            line = getattr(error, "lineno", 1)
+            raise RunError(f"{path}, line {line} is not JSON: {_reason(error)}") from None
+        yield from rows
+        return
     yield from _unpacked("", held)
 
 
@@ -157,7 +159,7 @@ def _not_an_object(row: Any) -> Any:
 
 def _table(file: Any, head: bytes) -> Iterator[PlacedRow]:
     heading = head.split(b"\n", 1)[0]
-    delimiter = "\t" if heading.count(b"\t") > heading.count(b",") else ","
+    delimiter = max(",\t;", key=lambda one: heading.count(one.encode()))
     number = 0
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     with _cells_of_any_size():

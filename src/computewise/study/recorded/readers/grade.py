@@ -61,7 +61,7 @@ def without_copies(problems: Sequence[DraftProblem]) -> tuple[list[DraftProblem]
         counts = [(one.id, len(one.samples) - len(other.samples)) for one, other in zip(before, kept, strict=True)]
         if dropped := sum(count for _, count in counts):
             example = next(name for name, count in counts if count)
-            text = f"{dropped} samples are copies of another of their problem, {reason}: only the first counts."
+            text = f"Copies of a sample, {reason}: {_number(dropped, 'sample')}. Only the first of each counts."
             findings.append(Finding("duplicates", dropped, example, text))
     return kept, findings
 
@@ -279,26 +279,31 @@ def findings(found: Graded, notes: Notes, file: str, schema: str) -> list[Findin
         text = f"{notes.lost:,} of {notes.seen:,} samples of {file} cannot be read ({schema}) and are left out: "
         said.append(Finding("lost samples", notes.lost, None, text + _listed(notes.reasons) + "."))
     if notes.missing:
-        text = f"{notes.missing:,} cells of {file} cannot be read ({schema}) and count as missing: "
+        text = f"Counted as missing, since it cannot be read ({schema}): {_number(notes.missing, 'cell')} of {file}: "
         said.append(Finding("unreadable cells", notes.missing, None, text + _listed(notes.cells) + "."))
     if found.contradicted:
-        text = f"{found.contradicted:,} grades contradict the file's own answers and references ({found.said}): " + (
-            "the grades count, as its classes go with them." if found.stands else "the comparison counts there."
+        text = (
+            f"The file's own answers and references contradict {_number(found.contradicted, 'grade')} ({found.said}): "
+            + ("the grades count, as its classes go with them." if found.stands else "the comparison counts there.")
         )
         said.append(Finding("logged grades", found.contradicted, found.example, text))
     if found.unanswered:
         text = (
-            f"{found.unanswered:,} samples are logged as right, but no answer of theirs is known: they cannot vote "
-            "and count as wrong."
+            f"Logged as right, without an answer that is known: {_number(found.unanswered, 'sample')}. What has no "
+            "answer cannot vote, and counts as wrong."
         )
         said.append(Finding("right without an answer", found.unanswered, None, text))
     if found.failed:
-        text = f"The grader failed {found.failed:,} times, and those answers count as equal to none: {found.failure}"
+        text = f"The grader failed on {_number(found.failed, 'answer')}, which equals none then: {found.failure}"
         said.append(Finding("grader", found.failed, None, text))
     if found.texts:
-        text = f"No answer can be read in any sample: {found.texts:,} whole texts are compared instead."
+        text = f"No answer can be read in any sample: whole texts are compared, {found.texts:,} of them."
         said.append(Finding("texts as answers", found.texts, None, text))
     return said
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
 SAID = 3

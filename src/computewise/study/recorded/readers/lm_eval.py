@@ -6,7 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from computewise.study.recorded.readers.cells import NAMES, DraftProblem, Notes, Reading, draft, problem_of, shown
+from computewise.study.recorded.readers.cells import (
+    NAMES,
+    DraftProblem,
+    Notes,
+    Reading,
+    draft,
+    name_of,
+    problem_of,
+    shown,
+)
 
 _NOTHING = "[invalid]"
 """What a filter writes that finds no answer."""
@@ -98,9 +107,9 @@ class FirstFilter:
 
     def repeats(self, row: Mapping[str, Any]) -> bool:
         """Whether the row's texts were read already."""
-        own = str(row.get("filter"))
+        own = name_of(row.get("filter"))
         self.filters[own] = None
-        return self._first.setdefault(str(row.get("doc_id")), own) != own
+        return self._first.setdefault(name_of(row.get("doc_id")), own) != own
 
 
 HARNESS = HarnessRow()
