@@ -116,7 +116,7 @@ def _document(path: Path, file: Any) -> Iterator[PlacedRow]:
         held = json.loads(content)
     except (ValueError, RecursionError) as error:
         rows = list(_lines(io.BytesIO(content)))
-        if all(isinstance(row, Unreadable) for _, row in rows) and rows:
+        if len(rows) > 1 and all(isinstance(row, Unreadable) for _, row in rows):
             line = getattr(error, "lineno", 1)
             raise RunError(f"{path}, line {line} is not JSON: {_reason(error)}") from None
         yield from rows
