@@ -189,6 +189,16 @@ def test_a_zip_of_something_else_is_refused(tmp_path: Path) -> None:
         read_recording(path)
 
 
+def test_names_that_hold_line_breaks_stay_on_one_line(tmp_path: Path) -> None:
+    _, log = example("inspect")
+    log["samples"][0]["scores"]["a\nb\ud800"] = {"value": "I"}
+    held = ([log], [{"a\nb": 1}], [RUNS[0] | {"run_id": "a\nb"}, *RUNS[12:]])
+    for rows in held:
+        with pytest.raises(UsageError, match=r"x\.jsonl.*a\\nb") as error:
+            read_recording(lines(tmp_path / "x.jsonl", rows))
+        assert str(error.value).isprintable()
+
+
 def test_scorers_are_chosen_or_listed(tmp_path: Path) -> None:
     _, log = example("inspect")
     for sample in log["samples"]:

@@ -64,7 +64,10 @@ def _drafts(rows: FileRows, notes: Notes, reading: Reading) -> Iterator[DraftPro
             notes.seen += 1
             notes.lose(where, row.reason)
         elif rows.schema.has_columns(row, reading):
-            yield from rows.schema.read(where, row, notes, reading)
+            try:
+                yield from rows.schema.read(where, row, notes, reading)
+            except UsageError as error:
+                raise UsageError(f"{rows.path}, {error}") from None
         else:
             notes.seen += 1
             notes.lose(where, f" has other columns: {', '.join(map(str, row)) or 'none'}")

@@ -151,16 +151,17 @@ class Notes:
     def lose(self, where: str, reason: str, count: int = 1) -> None:
         """Samples are left out."""
         self.lost += count
-        self.reasons.append(_printable(f"{where}{reason}"))
+        self.reasons.append(printable(f"{where}{reason}"))
 
     def ignore(self, where: str, reason: str) -> None:
         """A cell counts as missing."""
         self.missing += 1
-        self.cells.append(_printable(f"{where}{reason}"))
+        self.cells.append(printable(f"{where}{reason}"))
 
 
-def _printable(text: str) -> str:
-    return text.encode(errors="replace").decode()  # names of columns may hold half a character
+def printable(text: str) -> str:
+    """The text on one line: names of columns may hold line breaks, and half characters."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
 
 
 def shown(value: object) -> str:
@@ -175,7 +176,7 @@ def shown(value: object) -> str:
 def name_of(value: object) -> str:
     """A cell as `--only` names it."""
     if value is None or isinstance(value, str):
-        return (value or "").encode(errors="replace").decode()
+        return printable(value or "")
     return str(value) if isinstance(value, (bool, float)) else shown(value)
 
 

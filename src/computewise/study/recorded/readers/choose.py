@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from computewise.errors import RunError, UsageError
-from computewise.study.recorded.readers.cells import DraftProblem, Notes, Reading, Unreadable, name_of
+from computewise.study.recorded.readers.cells import DraftProblem, Notes, Reading, Unreadable, name_of, printable
 from computewise.study.recorded.readers.columns import MONKEYS, QWEN_MATH, SEARCH_AND_LEARN
 from computewise.study.recorded.readers.containers import PlacedRow, Progress, read_rows
 from computewise.study.recorded.readers.inspect_log import INSPECT
@@ -107,7 +107,7 @@ class FileRows:
         def tell(progress: Progress) -> None:
             told(f"reading {path.name}: {progress.done / max(progress.size, 1):.0%}")
 
-        self._path, self._reading = path, reading
+        self.path, self._reading = path, reading
         self._held = read_rows(path, tell)
         self._begun = list(islice(self._held, LOOKED_AT))
         self.schema = self._find_schema()
@@ -128,14 +128,14 @@ class FileRows:
                 if (found := schema_of(row, self._reading, strict=strict)) is not None:
                     return found
         if not self._begun:
-            raise RunError(f"{self._path} holds no problems")
+            raise RunError(f"{self.path} holds no problems")
         where, row = rows[0] if rows else self._begun[0]
         if isinstance(row, Unreadable):
-            raise RunError(f"{self._path}, {where}{row.reason}")
+            raise RunError(f"{self.path}, {where}{row.reason}")
         listed = "; ".join(f"{schema.name}: {schema.example}" for schema in SCHEMAS)
         raise UsageError(
-            f"{self._path}, {where}: columns {', '.join(row) or '(none)'} are not understood: name their roles by "
-            f"--columns, such as prompt=COLUMN,text=COLUMN, or needed are those of one schema ({listed})"
+            f"{self.path}, {where}: columns {printable(', '.join(row)) or '(none)'} are not understood: name their "
+            f"roles by --columns, such as prompt=COLUMN,text=COLUMN, or needed are those of one schema ({listed})"
         )
 
     def __iter__(self) -> Iterator[PlacedRow]:
@@ -169,10 +169,12 @@ class FileRows:
         """Raise `UsageError` where `only` names what is not there, or where samples of several sources are mixed."""
         for name in self._reading.only:
             if name not in self._columns and name != "scorer":
-                raise UsageError(f"{self._path} has no column {name} for --only: it has {', '.join(self._columns)}")
+                raise UsageError(
+                    f"{self.path} has no column {name} for --only: it has {printable(', '.join(self._columns))}"
+                )
         if not self._wanted and self._reading.only:
             listed = "; ".join(f"{name}={_listed(values)}" for name, values in self._values.items())
-            raise UsageError(f"{self._path} has no row that --only chooses: it has {listed}")
+            raise UsageError(f"{self.path} has no row that --only chooses: it has {listed}")
         mixed = {}
         for place, name in enumerate(TELL_APART):
             values = Counter[str]()
@@ -196,7 +198,7 @@ class FileRows:
             choices.append(f"{name}={value} ({', '.join([*sorted(beside), f'{count:,} rows'])})")
         more = f"; and {len(choices) - LISTED} more" if len(choices) > LISTED else ""
         raise UsageError(
-            f"{self._path} holds samples of {len(choices)} sources, which are not one distribution: choose one by "
+            f"{self.path} holds samples of {len(choices)} sources, which are not one distribution: choose one by "
             f"--only {name}=VALUE, or mix them by --only {name}={ANY}. It has {'; '.join(choices[:LISTED])}{more}"
         )
 

@@ -13,6 +13,7 @@ from computewise.study.recorded.readers.cells import (
     Reading,
     Unreadable,
     draft,
+    printable,
     problem_of,
     shown,
     text_of,
@@ -112,7 +113,7 @@ def _score(where: str, scores: object, reading: Reading) -> tuple[str, Mapping[s
     if wanted is not None and wanted != "*":
         return wanted, held.get(wanted, {})
     if len(held) > 1 and wanted is None:
-        listed = ", ".join(f"scorer={name}" for name in held)
+        listed = ", ".join(f"scorer={printable(name)}" for name in held)
         raise UsageError(f"{where}: {len(held)} scorers graded the samples, choose one by --only: {listed}")
     return next(iter(held.items()), ("", {}))
 
