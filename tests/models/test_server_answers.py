@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from requests_to_servers import ask, texts
-from servers import Hosted, Little, served
+from odd_json import ANYTHING, changed, paths
+from requests_to_servers import RUNGS, ask, texts
+from servers import SERVERS, Hosted, Little, RefusedError, served
 
 from computewise.core import Completion, Problem
 from computewise.errors import ComputewiseError, ModelError
@@ -370,16 +370,6 @@ async def test_a_choice_that_cannot_be_read_is_asked_for_again(choice: Any) -> N
 
 # Anything in the place of any value
 
-ANYTHING = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=6)
-    | st.sampled_from(["stop", "length", "error", -1, 0, -9999.0, 10**400]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
-    max_leaves=5,
-)
 GOOD: dict[str, Any] = {
     "chat": {
         "id": "x",
@@ -429,26 +419,6 @@ def check_one_line(error: ComputewiseError) -> None:
     assert len(str(error).splitlines()) == 1
 
 
-def paths(held: Any, before: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Every place of a value in JSON, the whole included; of a long list the first two."""
-    yield before
-    inside: list[tuple[str | int, Any]] = list(held.items()) if isinstance(held, Mapping) else []
-    for name, value in [*inside, *(enumerate(held[:2]) if isinstance(held, list) else ())]:
-        yield from paths(value, (*before, name))
-
-
-def changed(held: Any, path: tuple[str | int, ...], value: Any) -> Any:
-    """A copy with `value` at `path`."""
-    if not path:
-        return value
-    found = copy.deepcopy(held)
-    place = found
-    for name in path[:-1]:
-        place = place[name]
-    place[path[-1]] = value
-    return found
-
-
 @pytest.mark.parametrize("stop", [False, True])
 @pytest.mark.parametrize("route", GOOD)
 @given(data=st.data())
@@ -489,3 +459,35 @@ TEXTS: dict[str, set[tuple[str | int, ...]]] = {
 def test_whatever_bytes_come_they_are_an_answer_or_our_error(body: bytes) -> None:
     with pytest.raises(ModelError):
         asyncio.run(sampled(body))
+
+
+@pytest.mark.parametrize("name", ["vllm", "llama", "ollama", "hosted"])
+@given(data=st.data())
+def test_a_probe_meets_anything_with_our_errors_alone(name: str, data: Any) -> None:
+    """Any value of any answer of a whole probe, the list of models and the tokenizer's routes included."""
+    value, chosen = data.draw(ANYTHING), data.draw(st.integers(0, 400))
+    seen = 0
+
+    server = SERVERS[name](Little(skill=1.0))
+
+    def odd(path: str, body: Mapping[str, Any]) -> httpx.Response:
+        nonlocal seen
+        try:
+            held = server.answer(path, dict(body))
+        except RefusedError as refused:
+            return refused.response
+        places = list(paths(held))
+        at, seen = chosen - seen, seen + len(places)
+        changes = 0 <= at < len(places)
+        return httpx.Response(200, content=json.dumps(changed(held, places[at], value) if changes else held).encode())
+
+    server.intercept = odd
+
+    async def run() -> None:
+        async with served(server, chat_template=RUNGS.get(name)) as model:
+            await ask(model, n=2, stop=None)
+
+    try:
+        asyncio.run(run())
+    except ComputewiseError as error:
+        check_one_line(error)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from odd_json import ANYTHING, changed, paths
 from verifier_doubles import PROBLEM, candidate, client_of, recorded, replaying
 
 from computewise.core import Usage
@@ -15,6 +19,7 @@ from computewise.errors import ModelError, ServerError, UsageError
 from computewise.http.client import HttpClient
 from computewise.http.concurrency import Retry
 from computewise.verifiers.base import Reader, StepVerifier, VerifierSpec
+from computewise.verifiers.judge import JudgeReader
 from computewise.verifiers.load import open_verifier
 from computewise.verifiers.remote.answers import estimate, label_ids, server_kind
 from computewise.verifiers.remote.heads import (
@@ -382,3 +387,65 @@ async def test_a_server_that_is_away_is_no_unknown_server() -> None:
     async with HttpClient("http://127.0.0.1:9/v1", retry=Retry(tries=1)) as client:
         with pytest.raises(ServerError, match="no answer from"):
             await server_kind(client)
+
+
+def reader_of(name: str, client: HttpClient) -> Reader:
+    """The reader whose recorded exchanges have that name, or a judge."""
+    if name in SERVERS:
+        return LabelReader(SHEPHERD.layout, SERVERS[name](client))
+    if name == "vllm_pooling":
+        assert QWEN.head is not None
+        return PoolingReader(client, "qwen", QWEN.layout, QWEN.head)
+    if name == "skywork_embeddings":
+        return EmbeddingsReader(client, "skywork", SKYWORK.layout)
+    judge = find_template(name)
+    assert judge.judge is not None
+    return JudgeReader(client, "chat", judge.layout, judge.judge, samples=1)
+
+
+VERDICT = {
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "7"},
+            "logprobs": {
+                "content": [{"token": "Yes", "logprob": -0.1, "top_logprobs": [{"token": "Yes", "logprob": -0.1}]}]
+            },
+        }
+    ],
+    "usage": {"prompt_tokens": 90, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}},
+}
+
+
+@pytest.mark.parametrize("name", [*SERVERS, "vllm_pooling", "skywork_embeddings", "judge", "judge-grade"])
+@given(data=st.data())
+def test_whatever_an_answer_holds_it_is_a_score_or_our_error(name: str, data: Any) -> None:
+    """One value of one answer is anything; of a label's server, the tokenizer or a judge too."""
+    exchanges = [] if name.startswith("judge") else recorded(name)
+    value, chosen = data.draw(ANYTHING), data.draw(st.integers(0, 120))
+    solutions = [candidate("one", "two")]
+    if name == "vllm_pooling":  # what was recorded
+        solutions = [candidate("one", "two", scores=(0.7,)), candidate("one")]
+    seen = 0
+
+    def answer(path: str, body: Any) -> Any:
+        nonlocal seen
+        held = next((one["answer"] for one in exchanges if (one["path"], one["body"]) == (path, body)), VERDICT)
+        places = list(paths(held))
+        at, seen = chosen - seen, seen + len(places)
+        odd = changed(held, places[at], value) if 0 <= at < len(places) else held
+        return [odd] if type(odd) is int else odd
+
+    async def score() -> None:
+        async with client_of(answer) as client:
+            scores, usage = await verifier(reader_of(name, client)).score(PROBLEM, solutions)
+        assert all(0 <= one <= 1 for steps in scores for one in steps)
+        assert 0 <= usage.cached_verifier_tokens <= usage.verifier_tokens
+        assert usage.verifier_tokens > 0
+
+    try:
+        asyncio.run(score())
+    except ModelError as error:
+        caught = str(error)
+        assert len(caught.splitlines()) == 1, caught
+        assert chosen < seen, "the good answers are refused"

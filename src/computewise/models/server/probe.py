@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from computewise.errors import ServerError, UsageError
 from computewise.http.ask import ask, ask_or_none
 from computewise.http.client import VERSION, HttpClient
 from computewise.http.refusals import refused
-from computewise.http.servers import get_or_none, kind_of, said
+from computewise.http.servers import get_or_none, kind_of, said, token_ids
 from computewise.models.server.capabilities import (
     CHAT,
     COMPLETIONS,
@@ -24,7 +25,8 @@ from computewise.models.server.capabilities import (
     Capabilities,
     Dialect,
 )
-from computewise.models.server.choices import ChoiceMessage, envelope_of, tokens_of
+from computewise.models.server.choices import Choice, ChoiceMessage, envelope_of, tokens_of
+from computewise.models.server.counts import finite, whole_number
 
 MANY = 128
 """Most continuations in one request, if the server sets no bound of its own."""
@@ -73,7 +75,9 @@ async def probe(client: HttpClient, model: str, entry: Mapping[str, Any], *, thi
         dialect = replace(dialect, fixed={**dialect.fixed, **THINKING_OFF})
     found = Capabilities(server=dialect.name, dialect=dialect.name, version=await _version(client, dialect))
     meta = entry.get("meta") if isinstance(entry.get("meta"), dict) else {}
-    found = replace(found, parameters=(meta or {}).get("n_params"), context=entry.get("max_model_len"))
+    size = finite((meta or {}).get("n_params"))
+    parameters, context = None if size is None or size < 1 else round(size), whole_number(entry.get("max_model_len"), 1)
+    found = replace(found, parameters=parameters, context=context)
     try:
         found = await _chat(client, model, dialect, found)
     except ServerError as error:
@@ -118,17 +122,17 @@ async def _version(client: HttpClient, dialect: Dialect) -> str | None:
 async def _llama(client: HttpClient, found: Capabilities) -> Capabilities:
     held = await get_or_none(client, "/props")
     props = held if isinstance(held, dict) else {}
-    settings = props.get("default_generation_settings") or {}
+    settings, build = props.get("default_generation_settings"), props.get("build_info")
     return replace(
         found,
         raw=True,
         token_ids=True,
-        n=int(props.get("total_slots") or 1),
+        n=whole_number(props.get("total_slots"), 1) or 1,
         says_which_stop=True,
         logprobs=True,
         cached_tokens=True,
-        context=settings.get("n_ctx"),
-        version=props.get("build_info"),
+        context=whole_number(settings.get("n_ctx"), 1) if isinstance(settings, dict) else None,
+        version=build if isinstance(build, str) else None,
     )
 
 
@@ -154,7 +158,7 @@ async def _raw(client: HttpClient, model: str, dialect: Dialect, held: Any, foun
     if counts.prompt_tokens is not None and counts.prompt_tokens > _LITTLE:
         return found  # a template was put around it
     ids = await get_or_none(client, "/tokenize", {"model": model, "prompt": _PROMPT, "add_special_tokens": True})
-    ids = ids.get("tokens") if isinstance(ids, dict) else None
+    ids = token_ids(ids.get("tokens") if isinstance(ids, dict) else None)
     taken = ids and await ask_or_none(client, COMPLETIONS, _body(model, dialect, prompt=ids))
     return await _stops(
         client,
@@ -165,10 +169,15 @@ async def _raw(client: HttpClient, model: str, dialect: Dialect, held: Any, foun
             raw=True,
             token_ids=bool(taken),
             n=MANY if len(choices) == 2 else 1,
-            logprobs=tokens_of(choices[0]) is not None,
+            logprobs=_has_logprobs(choices[0]),
             cached_tokens=found.cached_tokens or counts.cached_tokens is not None,
         ),
     )
+
+
+def _has_logprobs(choice: Choice) -> bool:
+    tokens = tokens_of(choice)
+    return tokens is not None and not math.isnan(tokens.mean_logprob)
 
 
 async def _stops(client: HttpClient, model: str, dialect: Dialect, found: Capabilities) -> Capabilities:
@@ -214,7 +223,7 @@ async def _chat_options(client: HttpClient, body: Body, found: Capabilities) -> 
     """Probe `n` and log-probabilities apart from the greedy answer: vLLM refuses n greedy answers."""
     more: Body = {"n": 2, "logprobs": True, "top_logprobs": 1}
     choices, _ = envelope_of(await ask(client, CHAT, {**body, **more}, keep=THINKING_OFF, finding=True))
-    return replace(found, n=MANY if len(choices) == 2 else 1, logprobs=tokens_of(choices[0]) is not None)
+    return replace(found, n=MANY if len(choices) == 2 else 1, logprobs=_has_logprobs(choices[0]))
 
 
 async def _prefill(client: HttpClient, model: str, dialect: Dialect, text: str, found: Capabilities) -> Capabilities:
