@@ -180,7 +180,7 @@ def test_a_users_grader_that_evaluates_needs_permission(user_module: str, name: 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("my_graders:missing", "my_graders has no 'missing': it has same, share, broken, silent"),
+        ("my_graders:missing", "my_graders has no 'missing': what may be a grader there is same, share"),
         ("no_such_module:f", "no_such_module:f cannot be imported: ModuleNotFoundError"),
         ("broken_graders:f", "broken_graders:f cannot be imported: KeyError: 'two"),
         ("mathematics", "unknown grader 'mathematics': allowed are math, choice, exact, code or module:function"),
