@@ -11,7 +11,7 @@ SOURCE = Path(computewise.__file__).parent
 LAYERS = (
     {"core", "errors"},
     {"registry"},
-    {"metrics", "http", "grading", "cache"},
+    {"intervals", "metrics", "http", "grading", "cache"},
     {"selection", "costs", "runs", "samples", "flops_matched"},
     {"session"},
     {"strategies"},
