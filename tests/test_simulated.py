@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from doubles import TASK, problem
 
 from computewise.core import Attempt, Candidate, Completion, Step
 from computewise.errors import ModelError, ProblemError
+from computewise.simulated import UnequalModel, UnequalPRM, last_right
 from computewise.testing import SimulatedModel, SimulatedPRM, simulated_problem
 
 
@@ -166,3 +168,51 @@ def test_problems_are_distinct_and_the_same_again() -> None:
         assert found != TASK.problems(split, 50, seed=4)
         assert len({one.prompt for one in found}) == 50
     assert simulated_problem(41734, 3).answer == "41734"
+
+
+UNEQUAL = UnequalModel(skill=0.3, longest=6)
+
+
+async def _unequal(count: int, prefix: str = "") -> list[Candidate]:
+    drawn = await UNEQUAL.sample(
+        problem(1).prompt, prefix, count, stop=None, max_tokens=240, temperature=1, seeds=range(count)
+    )
+    return [Candidate(str(index), None, one.steps, (), "stop") for index, one in enumerate(drawn)]
+
+
+async def test_unequal_solutions_are_right_as_often_at_every_length() -> None:
+    found = await _unequal(12_000)
+    lengths = np.array([len(one.steps) for one in found])
+    right = np.array([TASK.correct(problem(1), TASK.answer(one.text)) for one in found])
+    for length in range(2, 7):
+        assert np.mean(lengths == length) == pytest.approx(1 / 5, abs=0.02)
+        assert right[lengths == length].mean() == pytest.approx(0.3, abs=0.05)
+
+
+@pytest.mark.parametrize("prefix", ["right\n", "wrong\nright\n", "right\nright\nright\nwrong\n"])
+async def test_the_chance_of_an_unequal_prefix_is_what_its_continuations_show(prefix: str) -> None:
+    found = await _unequal(6000, prefix)
+    right = np.mean([TASK.correct(problem(1), TASK.answer(one.text)) for one in found])
+    assert UNEQUAL.chance(last_right(prefix), prefix.count("\n")) == pytest.approx(right, abs=0.02)
+
+
+async def test_scores_of_unequal_solutions_are_drawn_once_a_candidate_and_unbiased() -> None:
+    verifier = UnequalPRM(UNEQUAL, precision=8.0)
+    found = await _unequal(3000)
+    (scores, _), (again, _) = await verifier.score(problem(1), found), await verifier.score(problem(1), found)
+    assert scores == again
+    ends = np.array([one[-1] for one in scores])
+    right = np.array([last_right(one.text) for one in found])
+    assert ends[right].mean() == pytest.approx(0.7, abs=0.02)
+    assert ends[~right].mean() == pytest.approx(0.3, abs=0.02)
+    assert len(set(ends)) == len(ends)
+    surer, _ = await UnequalPRM(UNEQUAL, precision=8.0, drift=0.9).score(problem(1), found)
+    longest = np.array([len(one.steps) == UNEQUAL.longest for one in found])
+    assert np.array([one[-1] for one in surer])[longest].mean() > 0.93
+
+
+async def test_a_score_that_a_candidate_brings_is_left_as_it_is() -> None:
+    (candidate,) = await _unequal(1)
+    (scores,), _ = await UnequalPRM(UNEQUAL).score(problem(1), [replace(candidate, scores=(0.125,))])
+    assert scores[0] == 0.125
+    assert len(scores) == len(candidate.steps)

@@ -157,6 +157,115 @@ class SimulatedPRM:
         return min(max(score + error, 0.0), 1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class UnequalModel:
+    """Solutions of 2 to `longest` steps to one problem, each length equally likely; `skill` is pass@1 at every length.
+
+    A step is right or wrong: the first with chance `skill`, later ones as the step before, but for a chance of `change`
+    with which they are drawn anew. The last step gives the answer, right where it is right, or one of `wrong_answers`.
+    Two continuations of one prefix need not be equally long. Characters are tokens; to end a solution takes none.
+    """
+
+    skill: float = 0.25
+    longest: int = 20
+    change: float = 0.1
+    wrong_answers: int = 2
+    name: str = "unequal"
+    parameters: int = 1_000
+    revises: bool = False
+    revises_steps: bool = False
+    steps: bool = True
+
+    async def sample(
+        self,
+        prompt: str,
+        prefix: str,
+        n: int,
+        *,
+        stop: str | None,
+        max_tokens: int,
+        temperature: float,
+        seeds: Sequence[int],
+        attempts: Sequence[Attempt] = (),
+    ) -> list[Completion]:
+        """See `computewise.core.Model.sample`; it has no likeliest step, so every temperature is 1."""
+        read = len(prompt) + len(prefix)
+        completions = []
+        for index, seed in enumerate(seeds):
+            whole = self._steps(random.Random(seed), read_prompt(prompt)[0], prefix, one=bool(stop))
+            steps = _cut(whole, max_tokens)
+            ended: FinishReason = "step" if whole[-1].text.endswith("\n") else "stop"
+            usage = Usage(1, read, read if index or prefix else 0, sum(step.tokens for step in steps))
+            completions.append(Completion(steps, ended if steps == whole else "length", usage))
+        return completions
+
+    def chance(self, right: bool, done: int) -> float:
+        """That a solution whose step number `done` is right, or wrong, and not the last, ends right."""
+        left = self.longest - done
+        same = sum((1 - self.change) ** more for more in range(1, left + 1)) / left
+        return self.skill + (right - self.skill) * same
+
+    def _steps(self, rng: random.Random, number: int, prefix: str, *, one: bool) -> tuple[Step, ...]:
+        """The next step, or all that are left."""
+        done, steps = prefix.count("\n"), list[Step]()
+        right = last_right(prefix) if done else rng.random() < self.skill
+        while not steps or (steps[-1].text.endswith("\n") and not one):
+            done += 1
+            if done > 1 and rng.random() < self.change:
+                right = rng.random() < self.skill
+            ends = done > 1 and rng.random() * (self.longest - done + 1) < 1
+            text = (RIGHT if right else WRONG) + "\n"
+            if ends:
+                text = f"{text[:-1]} {number if right else number + rng.randint(1, self.wrong_answers)}"
+            steps.append(Step(text, len(text), -1.0))
+        return tuple(steps)
+
+
+def last_right(text: str) -> bool:
+    """Whether the last step of a solution is right."""
+    return text.rstrip("\n").rsplit("\n", 1)[-1].startswith(RIGHT)
+
+
+@dataclass(frozen=True, slots=True)
+class UnequalPRM:
+    """Scores each step of solutions by `model` once, with noise that every candidate draws for itself.
+
+    Scores are Beta-distributed, all the closer to their mean the larger `precision`. The mean rises from `low` to
+    `high` with the chance that the model, going on from the step, ends right: the score is an unbiased measure of it.
+    With `drift`, below 1, the verifier grows surer along a solution, right or wrong: step t of `longest` brings the
+    mean nearer to 1 by `drift` * t / `longest` of what is missing.
+    """
+
+    model: UnequalModel = UnequalModel()
+    precision: float = 4.0
+    low: float = 0.3
+    high: float = 0.7
+    drift: float = 0.0
+    seed: int = 0
+    name: str = "unequal_prm"
+    parameters: int = 1_000
+
+    async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
+        """See `computewise.core.Verifier.score`; scores that a candidate brings are left as they are."""
+        read = sum(len(problem.prompt) + len(candidate.text) for candidate in candidates)
+        return [self._scores(problem, candidate) for candidate in candidates], Usage(verifier_tokens=read)
+
+    def value(self, scores: Sequence[float]) -> float:
+        """The last step's score; 0 without one."""
+        return scores[-1] if scores else 0.0
+
+    def _scores(self, problem: Problem, candidate: Candidate) -> tuple[float, ...]:
+        new = []
+        for done, step in enumerate(candidate.steps[len(candidate.scores) :], len(candidate.scores) + 1):
+            right = last_right(step.text)
+            chance = self.model.chance(right, done) if step.text.endswith("\n") else float(right)
+            mean = self.low + (self.high - self.low) * chance
+            mean += self.drift * done / self.model.longest * (1 - mean)
+            dice = random.Random(derive_seed(self.seed, problem.id, candidate.id, done))
+            new.append(dice.betavariate(self.precision * mean, self.precision * (1 - mean)))
+        return (*candidate.scores, *new)
+
+
 RIGHT, WRONG = "right", "wrong"
 
 _PROMPT = re.compile(r"problem ([0-9]{5}) of ([1-9][0-9]?) steps")

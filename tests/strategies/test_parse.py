@@ -7,6 +7,7 @@ import pytest
 from computewise.errors import UsageError
 from computewise.session import Strategy
 from computewise.strategies import (
+    DVTS,
     STRATEGIES,
     AdaptiveBranching,
     BeamSearch,
@@ -16,6 +17,7 @@ from computewise.strategies import (
     StepRevisions,
     parse_strategy,
     strategy_label,
+    strategy_to_dict,
 )
 
 
@@ -25,6 +27,7 @@ from computewise.strategies import (
         ("beam_search", BeamSearch()),
         ("beam_search()", BeamSearch()),
         ("beam_search(n=8, width=2)", BeamSearch(8, 2)),
+        ("beam_search(n=8, width=2, keep_finished=1)", BeamSearch(8, 2, 1)),
         (" rebase ( n = 8 ,balance_temperature=.5 ) ", Rebase(8, 0.5)),
         ("step_revisions(trust=1e-1)", StepRevisions(trust=0.1)),
         ("best_of_n(n=+4)", BestOfN(4)),
@@ -72,3 +75,8 @@ def test_what_is_no_strategy_is_said_in_one_line(text: str, said: str) -> None:
     assert said in str(found.value)
     assert "\n" not in str(found.value)
     assert len(str(found.value)) < 500
+
+
+def test_a_setting_that_is_off_is_named_only_where_it_is_on() -> None:
+    assert strategy_to_dict(DVTS(8, 2)) == {"name": "dvts", "n": 8, "width": 2}
+    assert strategy_label(DVTS(8, 2, 1)) == "dvts(n=8, width=2, keep_finished=1)"

@@ -14,6 +14,7 @@ from computewise.core import ROOT, Candidate, Completion, Problem, Step, Usage
 from computewise.errors import ModelError, UsageError
 from computewise.selection import SELECTIONS, Ballot, majority, weighted
 from computewise.session import Limits, Session, Strategy
+from computewise.simulated import UnequalModel, UnequalPRM
 from computewise.solver import solve
 from computewise.strategies import (
     DVTS,
@@ -25,6 +26,7 @@ from computewise.strategies import (
     ParticleFilter,
     Rebase,
     Revisions,
+    strategy_label,
 )
 from computewise.strategies._common import top
 from computewise.tasks.arithmetic import find_task
@@ -48,6 +50,31 @@ async def test_beam_search_does_not_refill_to_n_after_beams_finish() -> None:
     assert rounds[0] == 8
     assert max(rounds.values()) == 8
     assert len(result.candidates) <= 8
+
+
+async def test_finished_beams_that_are_kept_leave_the_contest_and_lose_no_place() -> None:
+    """The longest solution has the highest value: by the paper's rule, it would push out those that had finished."""
+    model = Recording(Scripted(_staggered))
+    result = await solve(problem(), BeamSearch(8, 2, 1), model, ByText(len), EXPRESSIONS, limits=Limits(steps=6))
+    rounds: dict[int, int] = {}
+    for call in model.calls:
+        depth = call.prefix.count("\n")
+        rounds[depth] = rounds.get(depth, 0) + call.n
+    assert rounds == {0: 8, 1: 4, 2: 2, 3: 1, 4: 1, 5: 1}
+    assert sorted(len(candidate.steps) for candidate in result.candidates) == [1, 1, 1, 1, 2, 2, 3, 6]
+
+
+@pytest.mark.parametrize("strategy", [BeamSearch(12, 4, 1), BeamSearch(9, 3, 1), DVTS(12, 4, 1)], ids=strategy_label)
+async def test_all_beams_end_where_finished_ones_are_kept(strategy: Strategy) -> None:
+    for seed in range(8):
+        result = await solve(problem(), strategy, UnequalModel(), UnequalPRM(), TASK, seed=seed)
+        ends = {candidate.id for candidate in result.candidates if candidate.end == "stop"}
+        assert len(ends) == len(result.candidates) == strategy.n  # type: ignore[attr-defined]
+
+
+async def test_by_the_papers_rule_few_beams_are_left_where_lengths_differ() -> None:
+    kept = [await solve(problem(), BeamSearch(16, 4), UnequalModel(), UnequalPRM(), TASK, seed=s) for s in range(8)]
+    assert sum(len(result.candidates) for result in kept) < 8 * 8
 
 
 async def test_the_width_of_rebase_shrinks_as_beams_finish() -> None:

@@ -136,8 +136,12 @@ def parse_settings(text: str) -> tuple[str, dict[str, int | float]]:
 
 
 def strategy_to_dict(strategy: Strategy) -> dict[str, int | float | str]:
-    """As plain data, which `strategy_from_dict` reads."""
-    named = {field.name: getattr(strategy, field.name) for field in fields(strategy)}  # type: ignore[arg-type]
+    """As plain data, which `strategy_from_dict` reads; a setting that is `UNSAID` only where it is no default."""
+    named = {
+        field.name: value
+        for field in fields(strategy)  # type: ignore[arg-type]
+        if (value := getattr(strategy, field.name)) != field.default or not field.metadata.get("unsaid")
+    }
     return {"name": strategy.name, **named}
 
 

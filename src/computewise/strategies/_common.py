@@ -18,6 +18,13 @@ def at_least_one(**settings: int) -> None:
             raise UsageError(f"{name} = {value} is not allowed: at least 1")
 
 
+def zero_or_one(**settings: int) -> None:
+    """Raise `UsageError` for a setting that is neither 0, off, nor 1, on."""
+    for name, value in settings.items():
+        if value not in (0, 1):
+            raise UsageError(f"{name} = {value} is not allowed: 0 or 1")
+
+
 def probability(**settings: float) -> None:
     """Raise `UsageError` for a setting that is not between 0 and 1; NaN is not."""
     for name, value in settings.items():
@@ -43,6 +50,9 @@ def divisible(n: int, width: int) -> None:
 def _listed(numbers: list[int]) -> str:
     return ", ".join(map(str, numbers))
 
+
+UNSAID = {"unsaid": True}
+"""Metadata of a setting that labels and records name only where it differs from its default."""
 
 T = TypeVar("T")
 

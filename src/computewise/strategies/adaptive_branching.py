@@ -1,4 +1,4 @@
-"""Adaptive branching over whole attempts (AB-MCTS-A of Inoue et al. 2025)."""
+"""Adaptive branching over whole attempts (AB-MCTS-A of Inoue et al. 2025, arXiv 2503.04412)."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ class AdaptiveBranching(Strategy):
     child and one of the node's children. Each choice has a chance drawn from Beta(1 + sum of values, 1 + sum of
     (1 - value)): a new child over the values of the node's children, the descent over the values of all that was made
     below them. The child to descend to is drawn in the same way, over its own value and all below it.
+
+    Two things differ from the authors' library (SakanaAI/treequest). Its Beta prior is Jeffreys' Beta(.5, .5) by
+    default, which follows the first values more closely; this one is uniform, Beta(1, 1). And the paper always makes
+    `n` attempts: the stop at the first one worth `trust` is ours, and `trust` = 1 stops at a value of 1 alone.
     """
 
     n: int = 16

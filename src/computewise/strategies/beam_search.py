@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from computewise.core import ROOT, Candidate, Problem
 from computewise.session import Session, Strategy
-from computewise.strategies._common import at_least_one, divisible, top
+from computewise.strategies._common import UNSAID, at_least_one, divisible, top, zero_or_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,40 +14,73 @@ class BeamSearch(Strategy):
     """Keep the best N/M of N beams each round and sample M continuations of each.
 
     `n` is the paper's N, the number of beams; `width` its M, the continuations of each survivor (4, or sqrt N).
+
+    By the paper's rule a finished beam competes with those that grow, and is lost where it loses. It brings one value,
+    while every survivor that grows brings `width` new ones each round, so long solutions are favoured by the noise of
+    the verifier. With `keep_finished` = 1 a finished beam leaves the contest and keeps its place, as in REBASE: the
+    others share the places that are left, and all `n` beams come to an end.
     """
 
     n: int = 16
     width: int = 4
+    keep_finished: int = field(default=0, metadata=UNSAID)
     name = "beam_search"
     needs_steps = True
 
     def __post_init__(self) -> None:
         divisible(self.n, self.width)
+        zero_or_one(keep_finished=self.keep_finished)
 
     async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
-        """Cost: about `n` generations. A finished beam keeps its place and competes; it is not sampled again."""
+        """Cost: about `n` generations where all solutions of a problem are about as long.
+
+        Where they are not, the paper's rule samples more than that, since the longest take part to the end, and ends
+        with `n` / `width` candidates or little more. With `keep_finished` it costs at most about `n` generations.
+        """
+        if self.keep_finished:
+            return await self._keeping(session)
         beams = await session.score(await session.expand([ROOT], self.n))
         while not all(beam.finished for beam in beams):
             survivors = top(beams, self.n // self.width, session.value)
             beams = await session.score(await session.expand(survivors, self.width))
         return beams
 
+    async def _keeping(self, session: Session) -> list[Candidate]:
+        beams = await session.score(await session.expand([ROOT], self.n))
+        while growing := [beam for beam in beams if not beam.finished]:
+            finished = [beam for beam in beams if beam.finished]
+            places = self.n - len(finished)
+            survivors = top(growing, max(1, places // self.width), session.value)
+            children = await session.expand(survivors, shared(places, len(survivors)))
+            beams = finished + await session.score(children)
+        return beams
+
+
+def shared(places: int, among: int) -> list[int]:
+    """`places` in `among` parts as equal as can be, the earlier ones larger."""
+    return [places // among + (index < places % among) for index in range(among)]
+
 
 @dataclass(frozen=True, slots=True)
 class DVTS(Strategy):
-    """`n` / `width` independent trees; each keeps the best of its `width` beams every round."""
+    """`n` / `width` independent trees; each keeps the best of its `width` beams every round.
+
+    `keep_finished` is that of beam search, inside each tree.
+    """
 
     n: int = 16
     width: int = 4
+    keep_finished: int = field(default=0, metadata=UNSAID)
     name = "dvts"
     needs_steps = True
 
     def __post_init__(self) -> None:
         divisible(self.n, self.width)
+        zero_or_one(keep_finished=self.keep_finished)
 
     async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
-        """Cost: about `n` generations."""
-        return await session.split(BeamSearch(self.width, self.width), self.n // self.width)
+        """Cost: that of `n` / `width` beam searches with `width` beams each."""
+        return await session.split(BeamSearch(self.width, self.width, self.keep_finished), self.n // self.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +101,7 @@ class Lookahead(Strategy):
         at_least_one(k=self.k)
 
     async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
-        """Cost: about `n` * (`k` + 1) generations.
+        """Cost: about `n` * (`k` + 1) generations where solutions are about as long; else more, as for beam search.
 
         The beams are scored too, although their own values decide nothing: the verifier then need not read their steps
         again.

@@ -23,6 +23,10 @@ class ParticleFilter(Strategy):
     takes place only where the effective sample size falls below half of `n`: with resampling at every step, all
     particles would soon be copies of one. A finished particle keeps its odds and is not scored again. However often it
     is drawn, it is one candidate with the weight of all its copies.
+
+    That weight decides what is drawn, and not the answer: the candidates that are returned are different ones, and a
+    vote counts each once, with its value. So a particle that stands for seven copies votes once. Fewer than `n`
+    candidates may be left, a single one where it took all places.
     """
 
     n: int = 16
