@@ -20,7 +20,7 @@ from computewise.runs import last_records
 from computewise.setups.embedded import embedded_roles
 from computewise.study.analysis.analyse import Analysis, analyse
 from computewise.study.analysis.tables import StrategyRow
-from computewise.study.plan import StudyConfig, plan
+from computewise.study.plan import plan, restore_config
 
 MIDDLE = (1, 2, 3)
 """Bins 2 to 4 of 5."""
@@ -57,9 +57,7 @@ def main(directory: Path) -> None:
 
 def read(directory: Path) -> Analysis:
     """The analysis of a finished run."""
-    held = json.loads((directory / "config.json").read_text())
-    settings = {name: value for name, value in held.items() if name != "task"}
-    config = StudyConfig(**{**settings, "budgets": tuple(held["budgets"])})
+    config = restore_config(json.loads((directory / "config.json").read_text()))
     return analyse(config, plan(config, embedded_roles()), list(last_records(directory)), embedded_roles())
 
 

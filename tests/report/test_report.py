@@ -21,7 +21,8 @@ from computewise.report import write_report
 from computewise.report.examples import examples
 from computewise.report.figures import GENERATIONS, accuracy, bars, methods
 from computewise.report.findings import headline
-from computewise.report.lookup import best_search, best_step_revisions, search_labels
+from computewise.report.lookup import BEAM, best_search, best_step_revisions, search_labels
+from computewise.report.paper import sequential_against_parallel
 from computewise.report.plotting import apart, inline
 from computewise.report.revisions import (
     along_a_chain,
@@ -37,7 +38,7 @@ from computewise.report.text import Verdict, estimate, points, quantity, unpaire
 from computewise.study.plan import StudyConfig
 
 SECTIONS = (
-    *("found", "controller", "compute", "difficulty", "revisions", "sizes"),
+    *("found", "controller", "compute", "difficulty", "revisions", "sizes", "paper"),
     *("policy", "verifier", "numbers", "trees", "reading"),
 )
 
@@ -374,13 +375,21 @@ def test_curves_stand_at_what_was_spent_and_the_page_says_so(page: str, summary:
     spent = [row["usage"]["generations"] for row in drawn[3].rows]
     assert np.asarray(axes.lines[3].get_xdata()).tolist() == spent
     assert max(spent) < 40
-    (sentence,) = spending(summary, 64)
-    assert sentence in page
+    sentence, end = spending(summary, 64)
+    assert f"{sentence} {end}" in page
     frugal = min(row["usage"]["generations"] for row in summary["curves"] if row["n"] == 64)
     assert f"spent from {frugal:.1f} (" in sentence
     for row in summary["curves"]:
         row["usage"]["generations"] = row["n"]
     assert list(spending(summary, 64)) == []
+
+
+def test_page_says_what_spent_more_than_its_budget(summary: dict[str, Any]) -> None:
+    for row in summary["curves"]:
+        row["usage"]["generations"] = row["n"] * (1.25 if row["label"] == "beam search, M = 4, weighted" else 1.05)
+    sentence, _ = spending(summary, 16)
+    assert "1 of them spent 20.0 (beam search, M = 4) generations" in sentence
+    assert "do not choose" in sentence
 
 
 def test_bars_name_what_they_show(summary: dict[str, Any], page: str) -> None:
@@ -497,3 +506,39 @@ def test_inline_svg_keeps_to_its_own_ids() -> None:
     assert inline(svg, "a") == (
         '<svg><g id="a-used"/><g/><use xlink:href="#a-used"/><g clip-path="url(#a-used)"/></svg>'
     )
+
+
+def test_papers_figures_are_drawn_with_their_tables(page: str, summary: dict[str, Any]) -> None:
+    section = _section(page, "paper")
+    for name in (
+        "mechanism_search",
+        "mechanism_revisions",
+        "sequential_parallel",
+        "exchange_search",
+        "verifier_quality",
+    ):
+        assert f'href="figures/{name}.' in section
+    for each in summary["verifier_quality"]:
+        assert f"{each['auroc_within_problem']:.3f}" in section
+    (beam,) = [each for each in summary["samples_saved"] if each["label"] == BEAM and each["n"] == 16]
+    needed = f"{beam['samples']:.1f}" if beam["samples"] else "over 64"
+    assert f"at N = 16 {needed} [" in section
+    assert "product of the steps" not in section, "the drawn records have no scores of steps"
+
+
+def test_one_chain_stands_beside_as_many_parallel_attempts(summary: dict[str, Any]) -> None:
+    series = {each.name: each.rows for each in sequential_against_parallel(summary)}
+    assert [row["n"] for row in series["sequential, by verifier"]] == [1, 4, 16, 64]
+    assert {row["chains"] for row in series["sequential, by majority"]} == {1}
+    assert {row["chain_length"] for row in series["parallel, by majority"]} == {1}
+    assert {row["selection"] for row in series["parallel, by majority"]} == {"majority"}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_without_a_verifier_or_revisions_the_papers_section_is_short(run: Path) -> None:
+    held = json.loads((run / "summary.json").read_text())
+    held |= {"ratios": [], "along": [], "verifier_quality": [], "samples_saved": [], "exchange_halves": {}}
+    (run / "summary.json").write_text(json.dumps(held))
+    section = _section(write_report(run).read_text(encoding="utf-8"), "paper")
+    assert "mechanism_search" in section
+    assert not any(title in section for title in ("A worse verifier", "How many samples", "by difficulty</h3>"))

@@ -14,9 +14,9 @@ from computewise.models.embedded.weights import WEIGHTS_DIRECTORY, load_weights
 from computewise.runs import CandidateRecord, Record
 from computewise.setups.embedded import LAYERS_AND_WIDTH, WEIGHTS, EmbeddedSpec, embedded_roles
 from computewise.strategies import BeamSearch, BestOfN, StepRevisions, strategy_to_dict
-from computewise.study.analysis.analyse import _noted, _repeated
+from computewise.study.analysis.analyse import _noted, _repeated, at_budget
 from computewise.study.analysis.controller import ESCALATING, draw_usages, drawn, fit_policy, is_search
-from computewise.study.analysis.tables import cost_metrics
+from computewise.study.analysis.tables import StrategyRow, cost_metrics
 from computewise.study.plan import Job, Run
 from computewise.study.worker import run_job
 from computewise.tasks.arithmetic import find_task
@@ -105,3 +105,12 @@ def test_a_study_says_what_was_replaced_and_where_samples_repeat_one_another() -
 
 def test_the_embedded_samples_repeat_by_chance_alone(records: dict[str, list[Record]]) -> None:
     assert _repeated([records["samples"]]) == []
+
+
+def test_what_spends_more_than_its_budget_is_no_choice_at_it() -> None:
+    def row(n: int, generations: float, flops: float) -> StrategyRow:
+        usage = {"generations": np.array([generations, generations]), "flops": np.array([flops, flops])}
+        return StrategyRow("beam search", {"name": "beam_search"}, "weighted", n, np.zeros(2), usage)
+
+    within, cheap, over, other = row(16, 17.5, 9), row(16, 3, 1), row(16, 17.7, 5), row(4, 4, 2)
+    assert at_budget([within, cheap, over, other], 16) == [cheap, within]

@@ -199,8 +199,12 @@ def by_bin(summary: Entry, n: int) -> Figure:
 
 def exchange(summary: Entry) -> Figure:
     """The small model with its policy minus the large one's greedy answer, in points, overall and by bin, at each R."""
+    return exchange_points(summary["exchange"], Names.of(summary))
+
+
+def exchange_points(entries: list[Entry], names: Names) -> Figure:
+    """The same for any rule that spends what the small model saves."""
     figure, axes = new_axes(WIDE)
-    entries = summary["exchange"]
     bins = len(entries[0]["by_bin"])
     looks = ((BLUE, "o"), (VERMILION, "^"), (GREEN, "D"), (ORANGE, "s"))
     for index, entry in enumerate(entries):
@@ -216,7 +220,6 @@ def exchange(summary: Entry) -> Figure:
     axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
     axes.set_xticks(range(bins + 1), ["all", *bin_names(bins)])
     axes.set_xlabel("difficulty bin (oracle)")
-    names = Names.of(summary)
     axes.set_ylabel(f"{names.short('model')} minus {names.short('large')}, points")
     axes.tick_params(axis="x", length=0)
     figure.legend(loc="outside lower center", ncols=4, frameon=False, labelcolor=INK, fontsize=8.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from computewise.study.analysis.analyse import OVERSPENT
 from computewise.study.analysis.controller import SHIPPED_SCOPE, widest_alone
 
 Entry = dict[str, Any]
@@ -113,6 +114,12 @@ def compared(held: Entry) -> bool:
 def scope_name(scope: str) -> str:
     """The name of a scope, short enough to stand beside a curve."""
     return "shipped policy" if scope == SHIPPED_SCOPE else scope
+
+
+def overspent(summary: Entry, n: int) -> list[Entry]:
+    """The rows that spent more of that budget than a rule may choose, the least excess first."""
+    rows = [row for row in summary["curves"] if row["n"] == n and row["usage"]["generations"] > OVERSPENT * n]
+    return sorted(rows, key=lambda row: float(row["usage"]["generations"]))
 
 
 def underspent(summary: Entry, n: int) -> list[Entry]:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from computewise.report.lookup import MOST_SPLITS, Entry, family, ratio_name, ratios, split_budgets, underspent
+from computewise.report.lookup import (
+    MOST_SPLITS,
+    Entry,
+    family,
+    overspent,
+    ratio_name,
+    ratios,
+    split_budgets,
+    underspent,
+)
 from computewise.report.plotting import BLUE, INK, LOOKS, WIDE, bin_names, name_ends, new_axes, new_figure, percent_axis
 from computewise.report.tables import Table, exchange_table
 from computewise.report.template import RunFiles, Section
@@ -141,15 +150,23 @@ def halves(summary: Entry) -> Iterator[str]:
 
 
 def spending(summary: Entry, n: int) -> Iterator[str]:
-    """How much less than their budget some methods spend; nothing where all spend theirs."""
-    rows = underspent(summary, n)
-    if rows:
-        least, most = (f"{number(r['usage']['generations'], 1)} ({family(r['label'])})" for r in (rows[0], rows[-1]))
-        span = f"from {least} to {most}" if len(rows) > 1 else least
+    """How much less or more than their budget some methods spend; nothing where all spend theirs."""
+    less, more = underspent(summary, n), overspent(summary, n)
+    if less:
+        yield f"N is a number of samples or beams, and some methods stop earlier: {_spent(less, n)}."
+    if more:
         yield (
-            f"A budget N is what a method may spend, and some stop earlier: at N = {n}, {len(rows)} of them spent "
-            f"{span} generations instead. Every curve is drawn at what was spent, not at N."
+            f"Where the solutions of a problem are not equally long, a search may sample more than N of them: "
+            f"{_spent(more, n)}. The rules that choose do not choose those."
         )
+    if less or more:
+        yield "Every curve is drawn at what was spent, not at N."
+
+
+def _spent(rows: list[Entry], n: int) -> str:
+    ends = [f"{number(row['usage']['generations'], 1)} ({family(row['label'])})" for row in (rows[0], rows[-1])]
+    span = f"from {ends[0]} to {ends[1]}" if len(rows) > 1 else ends[0]
+    return f"at N = {n}, {len(rows)} of them spent {span} generations"
 
 
 def _split(where: str, difference: float, bounds: list[float]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from computewise.core import LARGE, VERIFIER
 from computewise.errors import RunError
-from computewise.report import controller, exchange, figures, findings, revisions, tables
+from computewise.report import controller, exchange, figures, findings, paper, revisions, tables
 from computewise.report.examples import examples
 from computewise.report.lookup import Entry, budgets
 from computewise.report.plotting import render
@@ -67,6 +67,7 @@ SECTIONS = (
     Section("difficulty", "By difficulty", context=_difficulty, figures=_by_bin),
     revisions.SECTION,
     exchange.SECTION,
+    paper.SECTION,
     Section("policy", "The policy", context=lambda source: {"policy_table": tables.policy_table(source.policy)}),
     Section("verifier", "The verifier, and the price of knowing the difficulty", context=_verifier),
     Section("numbers", "All numbers", context=_numbers),

@@ -37,6 +37,8 @@ from computewise.study.plan import LEAST_PROBLEMS, Run, StudyConfig, difficulty_
 
 CHOSEN_AMONG = ("none", "majority", "weighted", "hierarchical")
 """The selections that a policy chooses among. More would add noise to the choice: `best` is shown but not chosen."""
+OVERSPENT = 1.1
+"""Times its budget in generations; beyond that an action is not at its budget, and no rule may choose it."""
 NO_LOGPROBS = "The samples came without log-probabilities: nothing is weighed by them."
 
 
@@ -75,6 +77,12 @@ class Analysis:
     """The policy by predicted bins, restricted to one mechanism's actions: sampling and search, or revisions.
 
     Empty where there is no larger model to compare with.
+    """
+    mechanisms: dict[str, dict[str, list[BinChoice]]]
+    """By mechanism and kind of bins, the paper's policy among that mechanism's actions alone (its figures 4 and 8).
+
+    "search" is samples and searches, "revisions, by verifier" and "revisions, by majority" the ratios of sequential to
+    parallel attempts.
     """
     best_fixed: list[BinChoice]
     oracle_per_problem: list[StrategyRow]
@@ -139,7 +147,7 @@ def analyse(
         config.seed,
     )
     arms = _arms(runs, groups)
-    uniform = [pool_row(pools, "weighted", k, columns) for k in _doublings(config.budgets[-1])]
+    uniform = [pool_row(pools, "weighted", k, columns) for k in doublings(config.budgets[-1])]
     return Analysis(
         problems=problems,
         models=models,
@@ -151,6 +159,7 @@ def analyse(
         large=large,
         policies={kind: _policy(config, rows, bins, folds) for kind, bins in difficulty.bins.items()},
         halves=_halves(config, rows, bins, folds) if large else {},
+        mechanisms=_mechanisms(config, rows, ratios, difficulty.bins),
         best_fixed=_policy(config, rows, np.zeros(len(problems), np.int64), folds),
         oracle_per_problem=[_ceiling(rows, budget) for budget in config.budgets],
         aurocs=_aurocs(pools),
@@ -237,6 +246,22 @@ def _halves(
     return {name: _policy(config, half, bins, folds) for name, half in each.items() if half}
 
 
+def _mechanisms(
+    config: StudyConfig, rows: list[StrategyRow], ratios: Sequence[RatioRow], bins: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, list[BinChoice]]]:
+    chains = [one.row for one in ratios if one.ratio.trust is None]
+    each = {
+        "search": [row for row in rows if not revises(row)],
+        "revisions, by verifier": [row for row in chains if row.selection == "hierarchical"],
+        "revisions, by majority": [row for row in chains if row.selection == "majority"],
+    }
+    return {
+        name: {kind: _policy(config, among, one, bins["oracle"]) for kind, one in bins.items()}
+        for name, among in each.items()
+        if among
+    }
+
+
 def _aurocs(pools: Sequence[SamplePool]) -> dict[str, Floats]:
     right = np.concatenate([pool.correct for pool in pools], 1)
     index = np.broadcast_to(np.arange(len(right))[:, None], right.shape)
@@ -268,7 +293,8 @@ def _arms(runs: Sequence[Run], groups: dict[Key, list[Record]]) -> list[dict[str
     return arms
 
 
-def _doublings(largest: int) -> list[int]:
+def doublings(largest: int) -> list[int]:
+    """2, 4, 8, .. below the largest, and the largest."""
     return [1 << power for power in range(1, largest.bit_length()) if 1 << power < largest] + [largest]
 
 
@@ -290,8 +316,15 @@ def _difficulty(probe: SamplePool, problems: list[str], columns: UsageColumns) -
 
 
 def at_budget(rows: Sequence[StrategyRow], budget: int) -> list[StrategyRow]:
-    """The actions that a policy chooses among at a budget, the cheapest first."""
-    actions = [row for row in rows if row.n == budget and row.selection in CHOSEN_AMONG]
+    """The actions that a policy chooses among at a budget, the cheapest first.
+
+    What sampled more than `OVERSPENT` times the budget is none: a search may, where solutions are not equally long.
+    """
+    actions = [
+        row
+        for row in rows
+        if row.n == budget and row.selection in CHOSEN_AMONG and row.usage["generations"].mean() <= OVERSPENT * budget
+    ]
     return sorted(actions, key=lambda row: float(row.usage["flops"].mean()))
 
 

@@ -25,11 +25,11 @@ def exchanges(analysis: Analysis) -> dict[str, Any]:
     if not large:
         return {"exchange": [], "exchange_halves": {}, "exchange_over_R": None}
     return {
-        "exchange": _exchange(analysis, large, _of_choices(analysis.policies["predicted"]))["at"],
+        "exchange": exchange_of(analysis, large, _of_choices(analysis.policies["predicted"]))["at"],
         "exchange_halves": {
-            name: _exchange(analysis, large, _of_choices(choices))["at"] for name, choices in analysis.halves.items()
+            name: exchange_of(analysis, large, _of_choices(choices))["at"] for name, choices in analysis.halves.items()
         },
-        "exchange_over_R": _exchange(analysis, large, _of_controller(analysis)),
+        "exchange_over_R": exchange_of(analysis, large, _of_controller(analysis)),
     }
 
 
@@ -43,8 +43,8 @@ def _of_controller(analysis: Analysis) -> Curve:
     return [(one.accuracy, one.cost) for one in each]
 
 
-def _exchange(analysis: Analysis, large: StrategyRow, curve: Curve) -> dict[str, Any]:
-    """The greedy answer is the first point of the curve, and its FLOPs are the unit of budgets."""
+def exchange_of(analysis: Analysis, large: StrategyRow, curve: Curve) -> dict[str, Any]:
+    """A curve of the model against the larger one: the greedy answer is its first point, and the unit of budgets."""
     greedy = next(row for row in analysis.rows if row.family == "greedy")
     unit = float(greedy.usage["flops"].mean())
     sizes = analysis.models.sizes

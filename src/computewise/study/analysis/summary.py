@@ -15,6 +15,7 @@ from computewise.strategies.revisions import TRUST
 from computewise.study.analysis.analyse import Analysis, BinChoice
 from computewise.study.analysis.controller import AccuracyAndCost, BudgetPoint, ControllerEvaluation
 from computewise.study.analysis.flops_matched import exchanges
+from computewise.study.analysis.paper import paper_figures
 from computewise.study.analysis.revisions import Rate, along, gated
 from computewise.study.analysis.rows import REVISED, RatioRow
 from computewise.study.analysis.tables import StrategyRow, assumed
@@ -78,6 +79,11 @@ def summarise(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, A
             column: controller_plain(one, analysis.large, column) for column, one in analysis.controller.items()
         },
         **exchanges(analysis),
+        "mechanisms": {
+            name: {kind: [_choice(choice, bins) for choice in choices] for kind, choices in each.items()}
+            for name, each in analysis.mechanisms.items()
+        },
+        **paper_figures(analysis, config.budgets[-1]),
         "ratios": [
             {
                 **_row(one.row, bins),

@@ -119,7 +119,11 @@ class SamplePool:
             case "weighted, logprob":
                 return vote_at_k(self.logprobs, self.answers, self.correct, k)
             case _:
-                return vote_at_k(self.values, self.answers, self.correct, k)
+                return self.vote(self.values, k)
+
+    def vote(self, weights: Floats, k: int) -> Floats:
+        """(problems,): the accuracy of a vote of k samples by any weights (problems, samples)."""
+        return vote_at_k(weights, self.answers, self.correct, k)
 
     def usage(self, k: int, *, verified: bool) -> list[Usage]:
         """The usage of k samples: sampled tokens in proportion, the prompt once uncached and k - 1 times cached."""

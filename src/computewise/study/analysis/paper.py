@@ -1,0 +1,162 @@
+"""The paper's figures that are not one table of strategies, from a study's recorded samples (Snell et al. 2024).
+
+How many samples a search saves (section 5), how the scores of a solution's steps become one (appendix E, figure 13),
+and what becomes of the comparison with the larger model under a worse verifier (appendix K of the ICLR version).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from computewise.core import VERIFIER
+from computewise.metrics import Floats, bootstrap, resample_counts, within_auroc
+from computewise.selection import AGGREGATIONS, aggregate
+from computewise.study.analysis.analyse import Analysis, doublings
+from computewise.study.analysis.flops_matched import Curve, exchange_of
+from computewise.study.analysis.tables import SamplePool, UsageColumns, cost_metrics
+
+FLIPPED = (0.0, 0.1, 0.2, 0.3)
+"""Shares of the verifier's values v that become 1 - v: at .5 nothing is left of it."""
+RESAMPLES = 2000
+
+
+def paper_figures(analysis: Analysis, largest: int) -> dict[str, Any]:
+    """For the summary; `largest` is the largest budget. Entries that a study cannot have are empty."""
+    if largest == 1:
+        return {"samples_saved": [], "aggregations": [], "verifier_quality": []}
+    sizes = doublings(largest)
+    return {
+        "samples_saved": samples_saved(analysis, sizes),
+        "aggregations": aggregations(analysis.pools, sizes) if VERIFIER in analysis.aurocs else [],
+        "verifier_quality": verifier_quality(analysis, sizes) if VERIFIER in analysis.aurocs else [],
+    }
+
+
+def samples_saved(analysis: Analysis, sizes: Sequence[int]) -> list[dict[str, Any]]:
+    """For each search at each budget, the number of samples at which best-of-N weighted is as accurate.
+
+    Between the measured numbers of samples it is interpolated in the logarithm of N. In each resample of problems the
+    crossing is found anew. None: not up to the largest number. `times` is that number over what the search sampled.
+    """
+    curve = np.stack([_weighted(analysis.pools, k, [pool.values for pool in analysis.pools]) for k in (1, *sizes)], 1)
+    counts = resample_counts(len(curve), resamples=RESAMPLES) / len(curve)
+    means, resampled = curve.mean(0), counts @ curve
+    logs = np.log2([1, *sizes])
+    found = []
+    for row in analysis.rows:
+        if row.n == 1 or row.selection != "weighted" or row.family == "best-of-N":
+            continue
+        needed = crossing(logs, means, float(row.accuracy.mean()))
+        each = [crossing(logs, one, at) for one, at in zip(resampled, counts @ row.accuracy, strict=True)]
+        low, high = np.quantile(each, (0.025, 0.975), method="inverted_cdf")
+        spent = float(row.usage["generations"].mean())
+        found.append(
+            {
+                "label": row.label,
+                "n": row.n,
+                "generations": spent,
+                "accuracy": float(row.accuracy.mean()),
+                "samples": _finite(needed),
+                "ci95": [_finite(low), _finite(high)],
+                "times": _finite(needed / spent),
+                "largest": sizes[-1],
+            }
+        )
+    return found
+
+
+def crossing(logs: Floats, means: Floats, level: float) -> float:
+    """The first number of samples at which the line through `means` over log2 N reaches the level; inf where none."""
+    above = np.flatnonzero(means >= level - 1e-12)
+    if not len(above):
+        return math.inf
+    at = int(above[0])
+    if at == 0:
+        return float(2 ** logs[0])
+    part = (level - means[at - 1]) / (means[at] - means[at - 1])
+    return float(2 ** (logs[at - 1] + part * (logs[at] - logs[at - 1])))
+
+
+def aggregations(pools: Sequence[SamplePool], sizes: Sequence[int]) -> list[dict[str, Any]]:
+    """Best-of-N weighted with each way to make one value of the steps' scores, and the majority of the same samples.
+
+    Empty where the steps' scores are not in the records.
+    """
+    if not any(outcome.scores for pool in pools for record in pool.records for outcome in record.candidates):
+        return []
+    ways = {how: [_aggregated(pool, how) for pool in pools] for how in AGGREGATIONS}
+    ways["majority"] = [np.ones_like(pool.values) for pool in pools]
+    right = np.concatenate([pool.correct for pool in pools], 1)
+    problem = np.broadcast_to(np.arange(len(right))[:, None], right.shape)
+    found = []
+    for how, weights in ways.items():
+        values = np.concatenate(weights, 1)
+        auroc = within_auroc(values.ravel(), right.ravel(), problem.ravel())
+        each = [(k, _weighted(pools, k, weights)) for k in sizes]
+        found.append(
+            {
+                "name": how,
+                "auroc_within_problem": None if math.isnan(auroc) else auroc,
+                "at": [{"n": k, "accuracy": float(a.mean()), "ci95": list(bootstrap(a))} for k, a in each],
+            }
+        )
+    return found
+
+
+def verifier_quality(analysis: Analysis, sizes: Sequence[int]) -> list[dict[str, Any]]:
+    """Best-of-N weighted, and its comparison with the larger model, where a share of the values is flipped.
+
+    Only samples are selected again: a search that a worse verifier guides would sample others.
+    """
+    pools = analysis.pools
+    columns = UsageColumns(
+        analysis.models, cost_metrics(analysis.models), np.mean([pool.tokens.mean(1) for pool in pools], axis=0)
+    )
+    costs = [
+        np.mean([columns.of(pool.usage(k, verified=True), pool.longest(k))["flops"] for pool in pools], axis=0)
+        for k in sizes
+    ]
+    right = np.concatenate([pool.correct for pool in pools], 1)
+    problem = np.broadcast_to(np.arange(len(right))[:, None], right.shape)
+    rng = np.random.default_rng(0)
+    dice = [rng.random(pool.values.shape) for pool in pools]
+    found = []
+    for share in FLIPPED:
+        values = [
+            np.where(thrown < share, 1 - pool.values, pool.values) for pool, thrown in zip(pools, dice, strict=True)
+        ]
+        accuracies = [_weighted(pools, k, values) for k in sizes]
+        curve: Curve = list(zip(accuracies, costs, strict=True))
+        found.append(
+            {
+                "share": share,
+                "auroc_within_problem": within_auroc(np.concatenate(values, 1).ravel(), right.ravel(), problem.ravel()),
+                "at": [
+                    {"n": k, "accuracy": float(a.mean()), "ci95": list(bootstrap(a))}
+                    for k, a in zip(sizes, accuracies, strict=True)
+                ],
+                "exchange": exchange_of(analysis, analysis.large, curve)["at"] if analysis.large else [],
+            }
+        )
+    return found
+
+
+def _weighted(pools: Sequence[SamplePool], k: int, weights: Sequence[Floats]) -> Floats:
+    """(problems,): the vote of k samples by these weights, (problems, samples) for each pool."""
+    return np.mean([pool.vote(one, k) for pool, one in zip(pools, weights, strict=True)], axis=0)
+
+
+def _aggregated(pool: SamplePool, how: str) -> Floats:
+    values = np.zeros_like(pool.values)
+    for row, record in enumerate(pool.records):
+        for column, outcome in enumerate(record.candidates):
+            values[row, column] = aggregate(outcome.scores, how)
+    return values
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
