@@ -37,7 +37,7 @@ class ParticleFilter(Strategy):
         at_least_one(n=self.n)
 
     async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
-        """Cost: at most about `n` generations."""
+        """Cost: about `n` generations; finished particles are not sampled again."""
         dice = session.random(self.name)
         particles = await session.score(await session.expand([ROOT], self.n))
         copies = dict.fromkeys((particle.id for particle in particles), 1)
