@@ -10,8 +10,8 @@ import time
 
 import numpy as np
 
+from computewise.controller.ladder import RuleFitter
 from computewise.controller.replay import RecordedPool
-from computewise.controller.rule import RuleFitter
 from computewise.controller.state import LiveState
 from computewise.core import ObservedSample
 from computewise.models.embedded.engine import one_thread

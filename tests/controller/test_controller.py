@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import RIGHT, add, draws, increments, sampled, workload
 
+from computewise.controller.forest_rule import DOUBT, ForestFitter, ForestRule
 from computewise.controller.frontier import PricePoint, StoppingPath
 from computewise.controller.orders import SampleOrders
 from computewise.controller.replay import RecordedPool, ReplayEnv, collect
-from computewise.controller.rule import TIE_BREAK, RuleFitter, StoppingRule
 from computewise.controller.state import FEATURES, LiveState, Option, doubt
 from computewise.controller.trees import Forest, Recipe
 from computewise.core import ObservedSample
@@ -23,7 +23,7 @@ from computewise.errors import UsageError
 from computewise.metrics import Ints
 from computewise.samples import SampleArrays
 
-QUICK = RuleFitter(numbers=200_000, recipe=Recipe(trees=30, depth=3))
+QUICK = ForestFitter(numbers=200_000, recipe=Recipe(trees=30, depth=3))
 
 EASY, BETWEEN, HOPELESS = 0, 1, 2
 CHANCES = (0.99, 0.4, 0.0)
@@ -54,12 +54,12 @@ def two_armed(seed: int, problems: int = 90) -> RecordedPool:
 
 
 @cache
-def controller() -> StoppingRule:
+def controller() -> ForestRule:
     return QUICK.fit(one_armed(0))
 
 
 @cache
-def escalating() -> StoppingRule:
+def escalating() -> ForestRule:
     return replace(QUICK, larger=("large",)).fit(two_armed(0))
 
 
@@ -183,7 +183,7 @@ def test_it_says_that_it_escalates() -> None:
 
 
 def walked(
-    policy: StoppingRule, held: RecordedPool, row: int, walk: ReplayEnv, price: float
+    policy: ForestRule, held: RecordedPool, row: int, walk: ReplayEnv, price: float
 ) -> tuple[list[str], str | None]:
     """What `choose` draws by, one increment after the other, in the order of a walk's row; and its answer."""
     drawn = held.problems[walk.problems[row]].arms
@@ -231,14 +231,13 @@ ARMS = ("small", "search", "large")
 
 def constant(
     confidence: float, small: float, search: float, large: float, *, prices: tuple[PricePoint, ...] = ()
-) -> StoppingRule:
+) -> ForestRule:
     """Predicts the same everywhere: so much would one draw of each arm gain, of cost 1, 2 and 10."""
     options = (Option("small", 1, 1.0), Option("search", 1, 2.0), Option("large", 1, 10.0))
     base = np.array([confidence, small, search, large])
     nothing = np.zeros((0, 0))
-    return StoppingRule(
-        ARMS, ("large",), options, Forest(base, nothing.astype(int), nothing, np.zeros((0, 1, 4))), prices
-    )
+    forest = Forest(base, nothing.astype(int), nothing, np.zeros((0, 1, 4)))
+    return ForestRule(arms=ARMS, larger=("large",), options=options, forest=forest, prices=prices)
 
 
 def probed(small: int = 5, search: int = 5, large: int = 5) -> LiveState:
@@ -251,7 +250,7 @@ def test_worth_is_gain_by_cost_and_the_best_option_is_taken() -> None:
     """By cost .05, .06 and .04; and the one draw of value .5 leaves a doubt."""
     action = constant(0.3, 0.05, 0.12, 0.4).choose(probed(), 0.01)
     assert (action.kind, action.arm, action.confidence) == ("switch", "search", 0.3)
-    assert action.worth == pytest.approx(0.06 + TIE_BREAK * 0.5 * math.erfc(0.5 / math.sqrt(0.3) / math.sqrt(2)))
+    assert action.worth == pytest.approx(0.06 + DOUBT * 0.5 * math.erfc(0.5 / math.sqrt(0.3) / math.sqrt(2)))
 
 
 def test_where_nothing_is_expected_to_gain_the_votes_doubt_decides() -> None:
@@ -260,15 +259,15 @@ def test_where_nothing_is_expected_to_gain_the_votes_doubt_decides() -> None:
     level.add("small", [ObservedSample("8", 0.5, 0.5, 0.5, -1.0, 10)])
     ahead.add("small", [ObservedSample("7", 0.5, 0.5, 0.5, -1.0, 10)])
     policy = constant(0.3, -0.2, -0.1, -0.1)
-    assert policy.choose(level, 0.0).worth == pytest.approx(TIE_BREAK / 2)
-    assert policy.choose(ahead, 0.0).worth < TIE_BREAK / 10
+    assert policy.choose(level, 0.0).worth == pytest.approx(DOUBT / 2 / 2)
+    assert policy.choose(ahead, 0.0).worth < DOUBT / 2 / 10
 
 
 def test_each_kind_of_action() -> None:
     assert constant(0.3, 0.2, 0.1, 0.1).choose(probed(), 0.01).kind == "more"
     assert constant(0.3, 0.0, 0.1, 0.1).choose(probed(), 0.01).kind == "switch"
     assert constant(0.3, 0.0, 0.0, 0.5).choose(probed(), 0.01).kind == "escalate"
-    price = 0.02 + TIE_BREAK * float(doubt(probed().features())[0])
+    price = 0.02 + DOUBT * float(doubt(probed().features())[0])
     stop = constant(0.3, 0.02, 0.02, 0.02).choose(probed(), price)
     assert (stop.kind, stop.arm, stop.worth) == ("stop", None, price)
     abstain = constant(0.3, 0.02, 0.02, 0.02).choose(probed(), price, min_confidence=0.31)
@@ -308,7 +307,7 @@ def test_it_stops_at_every_price_from_worth_up_and_at_none_below(
 ) -> None:
     policy, state = constant(confidence, small, search, large), probed()
     worth = policy.choose(state, price).worth
-    assert worth == max(small, search / 2, large / 10, 0.0) + TIE_BREAK * doubt(state.features())[0]
+    assert worth == max(small, search / 2, large / 10, 0.0) + DOUBT * doubt(state.features())[0] / 1
     assert (policy.choose(state, price).kind == "stop") == (worth <= price)
     if worth > 0:
         assert policy.choose(state, worth).kind == "stop"
@@ -354,7 +353,7 @@ def test_what_no_price_comes_to_is_refused_with_what_they_do_come_to() -> None:
         constant(0.3, 0, 0, 0).price_for(2)
 
 
-def same(first: StoppingRule, second: StoppingRule) -> bool:
+def same(first: ForestRule, second: ForestRule) -> bool:
     parts = zip(
         (first.forest.features, first.forest.thresholds, first.forest.leaves, first.forest.base),
         (second.forest.features, second.forest.thresholds, second.forest.leaves, second.forest.base),

@@ -14,7 +14,7 @@ from doubles import TASK, CountingTask, completion, problem
 
 from computewise.controller.controller import Controller
 from computewise.controller.file import ControllerArm
-from computewise.controller.rule import StoppingRule
+from computewise.controller.forest_rule import ForestRule
 from computewise.controller.solve import solve_adaptively
 from computewise.controller.state import LiveState, Option
 from computewise.controller.trees import Forest
@@ -43,7 +43,7 @@ def fitted(worth: Mapping[str, float], confidence: float = 0.2) -> Controller:
     options = tuple(Option(arm.name, 1, 1.0) for arm in arms)
     base = np.array([confidence, *(worth.get(arm.name, 0.0) for arm in arms)])
     forest = Forest(base, np.zeros((0, 0), np.int64), np.zeros((0, 0)), np.zeros((0, 1, len(base))))
-    policy = StoppingRule(tuple(arm.name for arm in arms), ("large",), options, forest, ())
+    policy = ForestRule(arms=tuple(arm.name for arm in arms), larger=("large",), options=options, forest=forest)
     return Controller(policy, arms, "prm", "simulated", "samples", 1.0)
 
 
@@ -70,7 +70,7 @@ def test_the_best_is_drawn_while_it_is_worth_its_price() -> None:
     policy = fitted({"samples": 0.1, "large": 0.7})
     assert did(solved(policy, 0.05)) == ["more samples", "escalate large", "switch samples", "more samples", "stop"]
     assert did(solved(policy, 0.2)) == ["more samples", "escalate large", "stop"]
-    assert did(solved(policy, 0.72)) == ["more samples", "stop"]
+    assert did(solved(policy, 0.9)) == ["more samples", "stop"]
 
 
 def test_the_larger_models_answer_is_right_and_charged_to_it() -> None:
@@ -165,7 +165,7 @@ async def test_each_kind_of_arm_keeps_to_what_is_left(arm: str, budget: int) -> 
     assert 0 < sampled(result) <= budget
 
 
-class Told(StoppingRule):
+class Told(ForestRule):
     """Draws by these arms in turn."""
 
     def choose(self, state: LiveState, price: float, *, min_confidence: float = 0.0) -> Action:

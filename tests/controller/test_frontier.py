@@ -128,12 +128,12 @@ def test_only_some_problems_are_kept_with_all_their_orders() -> None:
     assert np.array_equal(kept.arms, TWO.arms[1:])
 
 
-def scripted(worths: list[float], option: int = 0) -> Worth:
+def scripted(worths: list[float]) -> Worth:
     """What going on is worth after one, two, .. draws."""
 
     def worth(features: Floats, left: Ints) -> tuple[Floats, Ints]:
         drawn = features[:, FEATURES.index("draws")].astype(int)
-        return np.array(worths)[drawn - 1], np.where(left[:, 0] > 0, option, -1)
+        return np.array(worths)[drawn - 1], np.where(left[:, 0] > 0, 0, -1)
 
     return worth
 
@@ -142,7 +142,7 @@ def scripted(worths: list[float], option: int = 0) -> Worth:
 @settings(max_examples=60)
 def test_a_price_stops_where_choosing_anew_after_every_draw_would_first_stop(worths: list[float], count: int) -> None:
     """However worth rises again after: a stop is a stop."""
-    followed = rollout(scripted(worths), [0], ReplayEnv(workload({"a": draws([0] * count)}), 1, seed=0))
+    followed = rollout(scripted(worths), 0, ReplayEnv(workload({"a": draws([0] * count)}), 1, seed=0))
     assert (np.diff(followed.worth[0, :-1]) <= 0).all()
     for price in (0.0, 0.1, 0.25, 0.3):
         stop = next((drawn for drawn in range(1, count) if worths[drawn - 1] <= price), count)
@@ -150,13 +150,13 @@ def test_a_price_stops_where_choosing_anew_after_every_draw_would_first_stop(wor
 
 
 def test_a_path_says_what_was_drawn_by_and_whether_stopping_was_right() -> None:
-    """Option 1 draws by the second arm, which is right and outvotes the first."""
+    """The second arm is right and outvotes the first."""
 
     def worth(features: Floats, left: Ints) -> tuple[Floats, Ints]:
         return np.where(left[:, 1] > 0, 0.3, 0.1), np.where(left[:, 1] > 0, 1, np.where(left[:, 0] > 0, 0, -1))
 
     held = workload({"small": draws([1, 1]), "large": draws([RIGHT], [0.9], cost=10.0)})
-    followed = rollout(worth, [0, 1], ReplayEnv(held, 1, seed=0))
+    followed = rollout(worth, 0, ReplayEnv(held, 1, seed=0))
     assert followed.arms[0, :3].tolist() == [1, 0, -1]
     assert followed.spent[0, :3].tolist() == [1, 11, 12]
     assert followed.right[0, :3].tolist() == [False, True, False]
@@ -165,7 +165,7 @@ def test_a_path_says_what_was_drawn_by_and_whether_stopping_was_right() -> None:
 
 def test_rows_go_on_while_others_have_ended() -> None:
     held = workload({"a": draws([0])}, {"a": draws([0, 0, 0])})
-    followed = rollout(scripted([0.5, 0.4, 0.3]), [0], ReplayEnv(held, 1, seed=0))
+    followed = rollout(scripted([0.5, 0.4, 0.3]), 0, ReplayEnv(held, 1, seed=0))
     assert followed.at(0.0)[1].tolist() == [1, 3]
     assert followed.at(0.4)[1].tolist() == [1, 2]
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from unittest.mock import patch
 
-from computewise.controller.rule import RuleFitter
+from computewise.controller.ladder import RuleFitter
 from computewise.controller.trees import Recipe
 
 FITTING = ("study.analysis.controller", "study.recorded.run", "study.recorded.evaluate")

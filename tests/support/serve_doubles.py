@@ -15,8 +15,8 @@ from starlette.applications import Starlette
 
 from computewise.controller.controller import Controller
 from computewise.controller.file import ControllerArm
+from computewise.controller.forest_rule import ForestRule
 from computewise.controller.frontier import PricePoint
-from computewise.controller.rule import StoppingRule
 from computewise.controller.state import Option
 from computewise.controller.trees import Forest
 from computewise.core import Completion, Model, Problem, Usage, Verifier
@@ -60,7 +60,9 @@ def fitted(worth: Mapping[str, float], confidence: float = 0.9, prices: tuple[Pr
     options = tuple(Option(arm.name, 1, 1.0) for arm in arms)
     base = np.array([confidence, *(worth.get(arm.name, 0.0) for arm in arms)])
     forest = Forest(base, np.zeros((0, 0), np.int64), np.zeros((0, 0)), np.zeros((0, 1, len(base))))
-    policy = StoppingRule(tuple(arm.name for arm in arms), ("large",), options, forest, prices)
+    policy = ForestRule(
+        arms=tuple(arm.name for arm in arms), larger=("large",), options=options, forest=forest, prices=prices
+    )
     return Controller(policy, arms, "simulated_prm", "simulated", "samples", 1.0)
 
 

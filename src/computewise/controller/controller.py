@@ -11,10 +11,11 @@ import numpy as np
 
 from computewise.controller.file import ControllerArm, ControllerData, controller_path, read_data, write_data
 from computewise.controller.frontier import Frontier, FrontierPoint
+from computewise.controller.ladder import RuleFitter
 from computewise.controller.orders import SampleOrders
 from computewise.controller.replay import RecordedPool
 from computewise.controller.rows import read_samples, scored
-from computewise.controller.rule import RuleFitter, random_parts
+from computewise.controller.rule import random_parts
 from computewise.controller.state import LiveState
 from computewise.core import Action
 from computewise.errors import RunError, UsageError
@@ -212,7 +213,7 @@ class Episode:
         self._rule = controller.rule
         self._price = price
         self._min_confidence = min_confidence
-        self._state = LiveState(controller.limits)
+        self._state = LiveState(controller.limits, controller.rule.votes)
         self._action: Action | None = None
 
     def next(self) -> Action:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import astuple, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from computewise.controller.forest_rule import ForestRule
+from computewise.controller.formula import Confidence, FormulaRule, Powers
 from computewise.controller.frontier import PricePoint
 from computewise.controller.rule import StoppingRule
 from computewise.controller.state import Option, feature_names
@@ -21,10 +24,13 @@ from computewise.runs import StrategyParams
 POLICIES = Path(__file__).parent.parent / "policies"
 """The directory of the controllers that are part of the package."""
 
-VERSION = 2
-"""Version 1 was the table of bins alone."""
+VERSION = 3
+"""Version 1 was the table of bins alone, version 2 trees alone."""
 
 KIND = "computewise controller"
+
+GENERIC = {True: "generic-scores", False: "generic-votes"}
+"""The shipped controllers for any model, by whether a verifier gives values."""
 
 
 def controller_path(name: str) -> Path:
@@ -63,21 +69,42 @@ class ControllerData(msgspec.Struct, frozen=True):
     unit: float
 
 
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    arm: str
+    draws: int
+
+
+class _Formula(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    powers: dict[str, float]
+    steps: list[_Step]
+    costs: list[float]
+    scale: float
+    confidence: list[float]
+
+
+class _Forest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    options: list[Option]
+    predicts: list[str]
+    base: list[float]
+    trees: list[dict[str, Any]]
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     version: int
     kind: str
     verifier: str | None
     task: str
     currency: str
     unit: float
+    rung: str
+    why: str
     reads: str
     arms: list[ControllerArm]
-    prices: list[dict[str, float]]
-    options: list[dict[str, str | int | float]]
-    predicts: list[str]
-    base: list[float]
-    trees: list[dict[str, Any]]
+    prices: list[PricePoint]
+    votes: list[float] = []
     log_tokens: float | None = None
+    formula: _Formula | None = None
+    forest: _Forest | None = None
 
 
 class _Version(msgspec.Struct, frozen=True):
@@ -85,14 +112,22 @@ class _Version(msgspec.Struct, frozen=True):
     kind: str = ""
 
 
-READS = (
-    "An answer is worth its chance to be right. 'predicts' is base plus what each tree adds: first the chance that the "
-    "leading answer is right, then by how much each option would raise it. An option's worth is that rise, if it is "
-    "one, divided by what the option costs in draws of the first arm, and a hundredth of the chance (by the margin in "
-    "standard errors) that the leader is not ahead. With 'log_tokens', the worth is divided by how much longer the "
-    "problem's draws are than exp of it. The best option is drawn, one increment at a time, while its worth "
-    "is above the price; then the leading answer is given. 'prices' says what each price came to on problems it was "
-    "not fitted on: mean cost in draws of the first arm, and accuracy."
+COMMON = (
+    "An answer is worth its chance to be right. One increment after another is drawn while the worth of the next is "
+    "above the price; then the leading answer of the vote is given. With 'votes', a vote of each arm counts so much. "
+    "With 'log_tokens', the worth is divided by how much longer the problem's draws are than exp of it. 'prices' says "
+    "what each price came to on problems it was not fitted on: mean cost in draws of the first arm, and accuracy. "
+)
+READS_FORMULA = COMMON + (
+    "The worth is 'scale' times the product of 'powers': doubt is the chance, by the margin in standard errors, that "
+    "the leader is not ahead; error is one minus the leader's best value; draws and cost are what was drawn so far; "
+    "unanswered is e to the share without an answer. The arms draw in the order of 'steps'."
+)
+READS_FOREST = COMMON + (
+    "'predicts' is base plus what each tree adds: first the chance that the leading answer is right, then by how much "
+    "each option would raise it. An option's worth is that rise, if it is one, divided by what the option costs in "
+    "draws of the first arm, and three tenths of the chance that the leader is not ahead divided by the draws. The "
+    "best option is drawn."
 )
 
 
@@ -106,19 +141,36 @@ def write_data(data: ControllerData) -> str:
         task=data.task,
         currency=data.currency,
         unit=data.unit,
-        reads=READS,
+        rung=rule.rung,
+        why=rule.why,
+        reads=READS_FORMULA if isinstance(rule, FormulaRule) else READS_FOREST,
         arms=list(data.arms),
-        prices=[{name: _short(value) for name, value in asdict(priced).items()} for priced in rule.prices],
-        options=[{**asdict(option), "costs": _short(option.costs)} for option in rule.options],
-        predicts=["the leader is right", *(f"gain of {o.amount} by {o.arm}" for o in rule.options)],
-        base=[_short(value) for value in rule.forest.base],
-        trees=[_rounded(tree) for tree in rule.forest.plain(feature_names(rule.arms))],
+        prices=[PricePoint(*(_short(value) for value in astuple(priced))) for priced in rule.prices],
+        votes=list(rule.votes),
         log_tokens=None if rule.log_tokens is None else _short(rule.log_tokens),
+        formula=_plain_formula(rule) if isinstance(rule, FormulaRule) else None,
+        forest=_plain_forest(rule) if isinstance(rule, ForestRule) else None,
     )
-    plain = msgspec.to_builtins(held)
-    if held.log_tokens is None:
-        del plain["log_tokens"]
-    return _lines(plain)
+    return _lines(msgspec.to_builtins(held))
+
+
+def _plain_formula(rule: FormulaRule) -> _Formula:
+    return _Formula(
+        dict(rule.powers),
+        [_Step(arm, draws) for arm, draws in rule.steps],
+        [_short(cost) for cost in rule.costs],
+        _short(rule.scale),
+        [_short(weight) for weight in rule.confidence.weights],
+    )
+
+
+def _plain_forest(rule: ForestRule) -> _Forest:
+    return _Forest(
+        [replace(option, costs=_short(option.costs)) for option in rule.options],
+        ["the leader is right", *(f"gain of {o.amount} by {o.arm}" for o in rule.options)],
+        [_short(value) for value in rule.forest.base],
+        [_rounded(tree) for tree in rule.forest.plain(feature_names(rule.arms))],
+    )
 
 
 def read_data(path: Path) -> ControllerData:
@@ -137,21 +189,56 @@ def read_data(path: Path) -> ControllerData:
         raise RunError(f"cannot read the controller {path}: {error.strerror or error}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RunError(f"{path} is not a controller file: {error}") from None
-    names = tuple(arm.name for arm in held.arms)
     try:
-        options = tuple(msgspec.convert(option, Option) for option in held.options)
-        if len(held.base) != 1 + len(options) or any(option.costs <= 0 for option in options):
-            raise ValueError("every option needs a base and a cost above 0")
-        prices = tuple(msgspec.convert(priced, PricePoint) for priced in held.prices)
-        forest = Forest.read(held.base, held.trees, feature_names(names))
-        rule = StoppingRule(
-            names, tuple(arm.name for arm in held.arms if arm.larger), options, forest, prices, held.log_tokens
-        )
+        rule = _rule(held)
         # One evaluation shows whether all parts fit together.
-        rule.worth(np.zeros((1, len(feature_names(names)))), np.ones((1, len(names)), np.int64))
-    except (msgspec.ValidationError, KeyError, ValueError, TypeError, IndexError) as error:
+        rule.worth(np.ones((1, len(feature_names(rule.arms)))), np.ones((1, len(rule.arms)), np.int64))
+    except (RunError, KeyError, ValueError, TypeError, IndexError) as error:
         raise RunError(f"{path} is not a controller file: a part of it cannot be read ({error})") from None
     return ControllerData(rule, tuple(held.arms), held.verifier, held.task, held.currency, held.unit)
+
+
+def _rule(held: _File) -> StoppingRule:
+    names = tuple(arm.name for arm in held.arms)
+    if (held.formula is None) == (held.forest is None):
+        raise ValueError("it needs either a formula or a forest")
+    if held.votes and len(held.votes) != len(names):
+        raise ValueError("every arm needs a vote")
+    common: dict[str, Any] = {
+        "arms": names,
+        "larger": tuple(arm.name for arm in held.arms if arm.larger),
+        "prices": tuple(held.prices),
+        "log_tokens": held.log_tokens,
+        "votes": tuple(held.votes),
+        "rung": held.rung,
+        "why": held.why,
+    }
+    if held.formula is not None:
+        plain = held.formula
+        if len(plain.costs) != len(names) or min(plain.costs) <= 0:
+            raise ValueError("every arm needs a cost above 0")
+        return FormulaRule(
+            **common,
+            steps=tuple((step.arm, step.draws) for step in plain.steps),
+            powers=plain.powers,
+            costs=tuple(plain.costs),
+            scale=plain.scale,
+            confidence=Confidence(tuple(plain.confidence)),
+        )
+    assert held.forest is not None
+    options = tuple(held.forest.options)
+    if len(held.forest.base) != 1 + len(options) or any(option.costs <= 0 for option in options):
+        raise ValueError("every option needs a base and a cost above 0")
+    forest = Forest.read(held.forest.base, held.forest.trees, feature_names(names))
+    return ForestRule(**common, options=options, forest=forest)
+
+
+@cache
+def generic_powers(*, scored: bool) -> Powers:
+    """The formula of the shipped controller for any model, with a verifier's values or with votes alone."""
+    rule = read_data(POLICIES / f"{GENERIC[scored]}.json").rule
+    assert isinstance(rule, FormulaRule)
+    return rule.powers
 
 
 def _short(value: float) -> float:
@@ -170,13 +257,15 @@ def _up(value: float) -> float:
     return short if short >= value else _short(short + 10.0 ** (math.floor(math.log10(abs(value))) - 3))
 
 
-def _lines(held: dict[str, Any]) -> str:
+def _lines(held: dict[str, Any], indent: str = "") -> str:
     """JSON with one line for each field, and one line for each element of a list of objects."""
     parts = []
     for name, value in held.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            text = "[\n" + ",\n".join(f"  {json.dumps(one)}" for one in value) + "\n ]"
+        if name in ("formula", "forest"):
+            text = _lines(value, indent + " ").rstrip()
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            text = "[\n" + ",\n".join(f"{indent}  {json.dumps(one)}" for one in value) + f"\n{indent} ]"
         else:
             text = json.dumps(value)
-        parts.append(f" {json.dumps(name)}: {text}")
-    return "{\n" + ",\n".join(parts) + "\n}\n"
+        parts.append(f"{indent} {json.dumps(name)}: {text}")
+    return "{\n" + ",\n".join(parts) + f"\n{indent}}}\n"

@@ -14,7 +14,7 @@ from computewise.controller.replay import ReplayEnv
 from computewise.metrics import Bools, Floats, Interval, Ints
 
 Worth = Callable[[Floats, Ints], tuple[Floats, Ints]]
-"""Maps features and increments left, (rows, ...) each, to the best option's worth and its number, -1 for none."""
+"""Maps features and increments left, (rows, ...) each, to the worth of the next draw and its arm, -1 for none."""
 
 
 @dataclass(frozen=True)
@@ -102,25 +102,25 @@ def join(paths: Sequence[StoppingPath]) -> StoppingPath:
     )
 
 
-def rollout(worth: Worth, arms: Sequence[int], walk: ReplayEnv, most: int | None = None) -> StoppingPath:
-    """Draw the best option until none is worth anything, or `most` times; `arms` is the arm of each option."""
+def rollout(worth: Worth, first: int, walk: ReplayEnv, most: int | None = None) -> StoppingPath:
+    """Draw by the arm `first`, then as `worth` says until no draw is worth anything, or `most` times."""
     every = np.arange(len(walk.problems))
-    walk.draw(0, every)
+    walk.draw(first, np.flatnonzero(walk.left[:, first] > 0))
     least = np.full(len(every), np.inf)
     worths: list[Floats] = []
     spent, right, drawn = [walk.spent.copy()], [walk.right()], list[Ints]()
     going = every
     while len(going) and (most is None or len(worths) < most):
-        value, option = worth(walk.tally.features(going), walk.left[going])
+        value, arm = worth(walk.tally.features(going), walk.left[going])
         least[going] = np.minimum(least[going], value)
-        on = (option >= 0) & (least[going] > 0)
-        going, option = going[on], option[on]
-        now, arm = np.full(len(every), -np.inf), np.full(len(every), -1)
-        now[going], arm[going] = least[going], np.asarray(arms)[option]
+        on = (arm >= 0) & (least[going] > 0)
+        going, arm = going[on], arm[on]
+        now, by = np.full(len(every), -np.inf), np.full(len(every), -1)
+        now[going], by[going] = least[going], arm
         worths.append(now)
-        drawn.append(arm)
-        for each in np.unique(arm[going]):
-            walk.draw(int(each), going[arm[going] == each])
+        drawn.append(by)
+        for each in np.unique(arm):
+            walk.draw(int(each), going[arm == each])
         spent.append(walk.spent.copy())
         right.append(walk.right())
     worths.append(np.full(len(every), -np.inf))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from copy import copy
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,17 @@ class RecordedPool:
         self.right: Bools = np.zeros((len(problems), self.answers), np.bool_)
         for row, problem in enumerate(problems):
             self.right[row, problem.right[problem.right != UNANSWERED]] = True
+
+    def weighing(self, votes: Sequence[float]) -> RecordedPool:
+        """The same problems, where a vote of each arm counts so many times; all alike where `votes` is empty."""
+        if not votes or set(votes) == {1.0}:
+            return self
+        pool = copy(self)
+        pool.arms = [
+            replace(arm, ballots=replace(arm.ballots, weights=arm.ballots.weights * vote))
+            for arm, vote in zip(self.arms, votes, strict=True)
+        ]
+        return pool
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -86,7 +86,7 @@ async def solve_adaptively(
     }
     if ledgers is not None:
         ledgers.update((name, arm.ledger) for name, arm in arms.items())
-    state, decisions, futile = LiveState(fitted.limits), list[Decision](), 0.0
+    state, decisions, futile = LiveState(fitted.limits, fitted.rule.votes), list[Decision](), 0.0
     while True:
         action = fitted.rule.choose(state, price, min_confidence=min_confidence)
         left = None if budget is None else budget - sum(one.ledger.usage.completion_tokens for one in arms.values())

@@ -208,12 +208,16 @@ ROOM = 16
 
 
 class LiveState:
-    """Draws as they come. `limits` says how many increments each arm may draw, the probe first."""
+    """Draws as they come.
 
-    def __init__(self, limits: Mapping[str, int]) -> None:
+    `limits` says how many increments each arm may draw, `votes` how much a vote of each counts; empty for all alike.
+    """
+
+    def __init__(self, limits: Mapping[str, int], votes: Sequence[float] = ()) -> None:
         self.arms = list(limits)
         self.last: str | None = None
         self._limits = np.array([list(limits.values())])
+        self._votes = dict(zip(limits, votes, strict=True)) if votes else dict.fromkeys(limits, 1.0)
         self._numbers: dict[str, int] = {}
         self._best: dict[tuple[str, str, int], float] = {}
         self._tally = EvidenceState.none(1, ROOM, len(limits))
@@ -242,7 +246,14 @@ class LiveState:
                 best = self._best.get((arm, chain, number), 0.0)
                 weight = max(0.0, solution.value - best)
                 self._best[arm, chain, number] = max(best, solution.value)
-            seen = solution.value, weight, solution.score_mean, solution.score_min, solution.logprob, solution.tokens
+            seen = (
+                solution.value,
+                weight * self._votes[arm],
+                solution.score_mean,
+                solution.score_min,
+                solution.logprob,
+                solution.tokens,
+            )
             self._tally.add(ROW, SampleBatch(np.array([number]), *(np.array([float(one)]) for one in seen)))
         self._tally.drawn[0, self.arms.index(arm)] += 1
         self.last = arm

@@ -11,8 +11,9 @@ from computewise.controller.bin_policy import allocate, cross_validate
 from computewise.controller.controller import Controller
 from computewise.controller.file import ControllerArm
 from computewise.controller.frontier import StoppingPath
+from computewise.controller.ladder import RuleFitter
 from computewise.controller.replay import RecordedPool
-from computewise.controller.rule import CrossFit, RuleFitter, StoppingRule, random_parts
+from computewise.controller.rule import CrossFit, StoppingRule, random_parts
 from computewise.core import LARGE, MODEL, VERIFIER, Role, Usage
 from computewise.metrics import Floats, Ints
 from computewise.runs import Record, StrategyParams

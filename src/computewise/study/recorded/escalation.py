@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from computewise.controller.frontier import StoppingPath
+from computewise.controller.ladder import RuleFitter
 from computewise.controller.orders import SampleOrders
 from computewise.controller.replay import RecordedPool
-from computewise.controller.rule import RuleFitter
 from computewise.difficulty import rank_bins
 from computewise.flops_matched import from_curve
 from computewise.metrics import Floats, bootstrap

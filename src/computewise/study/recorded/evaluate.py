@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from computewise.controller.frontier import StoppingPath
+from computewise.controller.ladder import RuleFitter
 from computewise.controller.orders import FIELDS, Outcome, SampleOrders
 from computewise.controller.published_rules import (
     adaptive_consistency,
@@ -19,7 +20,7 @@ from computewise.controller.published_rules import (
     short_m_at_k,
 )
 from computewise.controller.replay import RecordedPool
-from computewise.controller.rule import CrossFit, RuleFitter, random_parts
+from computewise.controller.rule import CrossFit, random_parts
 from computewise.metrics import Floats, bootstrap, resample_counts
 
 BUDGETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)

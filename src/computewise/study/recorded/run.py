@@ -13,8 +13,9 @@ import numpy as np
 
 from computewise.controller.controller import UNNAMED, Controller
 from computewise.controller.file import ControllerArm
+from computewise.controller.ladder import RuleFitter
 from computewise.controller.replay import RecordedPool
-from computewise.controller.rule import RuleFitter, check_splittable
+from computewise.controller.rule import check_splittable
 from computewise.costs import MILLION
 from computewise.difficulty.evaluate import compare_estimators
 from computewise.errors import UsageError
