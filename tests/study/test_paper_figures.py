@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from computewise.runs import CandidateRecord, Record
-from computewise.study.analysis.paper import aggregations, crossing
+from computewise.study.analysis.paper import aggregations, between, crossing
 from computewise.study.analysis.tables import SamplePool
 
 
@@ -70,6 +70,14 @@ def test_searches_are_measured_in_samples_of_best_of_n(summary: dict[str, Any]) 
         above = [n for n, accuracy in curve.items() if accuracy >= each["accuracy"]]
         assert not above or needed <= min(above)
         assert needed == math.inf or each["times"] == pytest.approx(needed / each["generations"])
+        assert each["difference_ci95"][0] <= each["difference"] <= each["difference_ci95"][1]
+        if each["generations"] == each["n"]:
+            assert each["difference"] == pytest.approx(each["accuracy"] - curve[each["n"]])
+
+
+def test_between_two_places_both_neighbours_count() -> None:
+    assert between(np.array([0.0, 1.0, 3.0]), 2.5).tolist() == [0.0, 0.25, 0.75]
+    assert between(np.array([0.0, 1.0, 3.0]), 4.0).tolist() == [0.0, 0.0, 1.0]
 
 
 def test_a_flipped_verifier_ranks_worse_selects_worse_and_loses_to_the_larger_model(summary: dict[str, Any]) -> None:

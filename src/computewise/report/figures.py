@@ -40,6 +40,7 @@ from computewise.report.plotting import (
     percent_axis,
 )
 from computewise.report.text import Names, quantity
+from computewise.study.analysis.analyse import OVERSPENT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -183,7 +184,7 @@ def by_bin(summary: Entry, n: int) -> Figure:
         value = 100 * np.array(row["by_bin"])
         low, high = 100 * np.array(row["by_bin_ci95"]).T
         spent = row["usage"]["generations"]
-        label = f"{name} (spent {spent:.1f})" if row["n"] == n and spent < 0.9 * n else name
+        label = f"{name} (spent {spent:.1f})" if row["n"] == n and not 0.9 * n <= spent <= OVERSPENT * n else name
         axes.bar(x, value, 0.92 * width, color=look.colour, alpha=0.75, label=label)
         axes.vlines(x, low, high, color=INK, linewidth=0.9)
     axes.set_ylim(0, 104)

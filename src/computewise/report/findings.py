@@ -56,7 +56,10 @@ def _at_budgets(comparisons: list[Entry], rival: str) -> str:
 
 def _search(summary: Entry) -> Iterator[str]:
     if comparisons := compare(summary, BEAM, BEST_OF_N):
-        yield f"Given N generations, beam search (M = 4) is {_at_budgets(comparisons, 'best-of-N weighted')}."
+        yield (
+            f"With N beams, for {_tokens(comparisons)} times the tokens of N samples, beam search (M = 4) is "
+            f"{_at_budgets(comparisons, 'best-of-N weighted')}."
+        )
         yield from _largest(summary, BEAM, comparisons[-1])
     kinds = step_revision_labels(summary)
     step = leader(summary, kinds)
@@ -64,6 +67,13 @@ def _search(summary: Entry) -> Iterator[str]:
         name = f"{family(step)}{f', of {len(kinds)} kinds the one these accuracies favour' if len(kinds) > 1 else ''}"
         yield f"Revisions inside the search ({name}) are {_at_budgets(comparisons, 'best-of-N weighted')}."
         yield from _largest(summary, step, comparisons[-1])
+
+
+def _tokens(comparisons: list[Entry]) -> str:
+    """The ratios of sampled tokens, from the least to the most."""
+    ratios = sorted(float(each["completion_tokens_ratio"]) for each in comparisons)
+    ends = dict.fromkeys(number(ratio) for ratio in (ratios[0], ratios[-1]))
+    return " to ".join(ends)
 
 
 def _largest(summary: Entry, label: str, comparison: Entry) -> Iterator[str]:

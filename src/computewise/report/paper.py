@@ -119,6 +119,7 @@ def saved_table(summary: Entry) -> Table:
             _samples(each["samples"], each),
             _span(each),
             NONE if each["times"] is None else f"{number(each['times'], 1)} ×",
+            f"{signed(each['difference'])} {interval(each['difference_ci95'])}",
         ]
         for each in summary["samples_saved"]
     ]
@@ -130,8 +131,13 @@ def saved_table(summary: Entry) -> Table:
         "Best-of-N takes",
         "95 % interval",
         "Over what the search sampled",
+        "Minus best-of-N at as many tokens",
     ]
-    return Table("The number of samples at which best-of-N weighted is as accurate as a search.", head, rows)
+    return Table(
+        "The number of samples at which best-of-N weighted is as accurate as a search, and both at equal tokens.",
+        head,
+        rows,
+    )
 
 
 def _samples(value: float | None, entry: Entry) -> str:

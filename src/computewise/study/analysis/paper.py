@@ -41,6 +41,7 @@ def samples_saved(analysis: Analysis, sizes: Sequence[int]) -> list[dict[str, An
 
     Between the measured numbers of samples it is interpolated in the logarithm of N. In each resample of problems the
     crossing is found anew. None: not up to the largest number. `times` is that number over what the search sampled.
+    `difference` is the search minus best-of-N at as many sampled tokens, or at the largest number where those are more.
     """
     curve = np.stack([_weighted(analysis.pools, k, [pool.values for pool in analysis.pools]) for k in (1, *sizes)], 1)
     counts = resample_counts(len(curve), resamples=RESAMPLES) / len(curve)
@@ -54,6 +55,7 @@ def samples_saved(analysis: Analysis, sizes: Sequence[int]) -> list[dict[str, An
         each = [crossing(logs, one, at) for one, at in zip(resampled, counts @ row.accuracy, strict=True)]
         low, high = np.quantile(each, (0.025, 0.975), method="inverted_cdf")
         spent = float(row.usage["generations"].mean())
+        difference = row.accuracy - curve @ between(logs, math.log2(spent))
         found.append(
             {
                 "label": row.label,
@@ -64,9 +66,16 @@ def samples_saved(analysis: Analysis, sizes: Sequence[int]) -> list[dict[str, An
                 "ci95": [_finite(low), _finite(high)],
                 "times": _finite(needed / spent),
                 "largest": sizes[-1],
+                "difference": float(difference.mean()),
+                "difference_ci95": list(bootstrap(difference)),
             }
         )
     return found
+
+
+def between(places: Floats, at: float) -> Floats:
+    """(places,): the shares of the two neighbours of `at`, by linear interpolation; the nearest end outside."""
+    return np.array([np.interp(at, places, one) for one in np.eye(len(places))])
 
 
 def crossing(logs: Floats, means: Floats, level: float) -> float:
