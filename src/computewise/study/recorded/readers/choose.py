@@ -11,12 +11,17 @@ from typing import Any, Protocol
 
 from computewise.errors import RunError, UsageError
 from computewise.study.recorded.readers.cells import DraftProblem, Notes, Reading, Unreadable, name_of, printable
-from computewise.study.recorded.readers.columns import MONKEYS, QWEN_MATH, SEARCH_AND_LEARN
 from computewise.study.recorded.readers.containers import PlacedRow, Progress, read_rows
-from computewise.study.recorded.readers.inspect_log import INSPECT
-from computewise.study.recorded.readers.lm_eval import HARNESS, FirstFilter
-from computewise.study.recorded.readers.objects import CASSETTE, SAMPLES, TRAJECTORIES
-from computewise.study.recorded.readers.table import ROWS
+from computewise.study.recorded.readers.harness_logs import HARNESS, INSPECT, FirstFilter
+from computewise.study.recorded.readers.schemas import (
+    CASSETTE,
+    MONKEYS,
+    QWEN_MATH,
+    ROWS,
+    SAMPLES,
+    SEARCH_AND_LEARN,
+    TRAJECTORIES,
+)
 from computewise.study.recorded.rows import Finding
 
 Watch = Callable[[str], None]
