@@ -15,11 +15,10 @@ from doubles import TASK, ByText, problem, solved
 from computewise.cache import GenerationCache
 from computewise.core import Attempt, Candidate, Completion, Model, Problem, Result, Step, Usage
 from computewise.errors import ModelError, RunError, ServerError
-from computewise.models.cached import CachedModel
+from computewise.models.cached import CachedModel, CachedVerifier
 from computewise.solver import solve
 from computewise.strategies import BeamSearch, BestOfN, Revisions
 from computewise.testing import SimulatedModel, SimulatedPRM
-from computewise.verifiers.cached import CachedVerifier
 
 PROMPT = problem().prompt
 SETTINGS: dict[str, Any] = {"prompt": PROMPT, "prefix": "", "stop": None, "max_tokens": 200, "temperature": 1.0}

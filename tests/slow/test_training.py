@@ -34,7 +34,7 @@ from computewise.verifiers.embedded import EmbeddedORM, EmbeddedPRM
 torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install 'computewise[train]'")
 pytest.importorskip("rapidfuzz", reason="training needs RapidFuzz: pip install 'computewise[train]'")
 
-from computewise.training import generator, orm, prm, revision  # noqa: E402
+from computewise.training import generator, orm, revision  # noqa: E402
 from computewise.training.generator import batch, random_document  # noqa: E402
 from computewise.training.labelling import (  # noqa: E402  # noqa: E402
     LabelledQuestion,
@@ -56,7 +56,7 @@ from computewise.training.revision import (  # noqa: E402
     samples_of,
 )
 from computewise.training.session import export  # noqa: E402
-from computewise.training.verifier import VerifierRecipe, _rows  # noqa: E402
+from computewise.training.verifier import PRMRecipe, VerifierRecipe, _rows, train_prm  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -186,7 +186,7 @@ async def test_labels_are_the_share_of_rollouts_that_end_right() -> None:
 def test_the_prm_recipe_runs_and_resumes(tmp_path: Path) -> None:
     """The whole recipe on the shipped `small`, cut to seconds; a second call finds its labels and its checkpoint."""
     small = load_weights(WEIGHTS_DIRECTORY / "small.safetensors").config
-    recipe = prm.PRMRecipe(
+    recipe = PRMRecipe(
         trunk=generator.GeneratorRecipe(small, steps=1, rows=1, warmup=1),
         labelling=Labelling(questions=50, outcome_questions=50, solutions=4, rollouts=2, seed=1),
         head=VerifierRecipe(steps=3, problems_a_batch=4, warmup=1, evaluate_every=3),
@@ -195,7 +195,7 @@ def test_the_prm_recipe_runs_and_resumes(tmp_path: Path) -> None:
     reports: list[dict[str, float]] = []
 
     def run() -> PRM:
-        return prm.train(
+        return train_prm(
             recipe,
             WEIGHTS_DIRECTORY / "small.safetensors",
             tmp_path,

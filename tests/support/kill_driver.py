@@ -12,13 +12,12 @@ from typing import Any
 
 from computewise.cache import GenerationCache
 from computewise.core import MODEL, Completion, Model, Problem
-from computewise.models.cached import CachedModel
+from computewise.models.cached import CachedModel, CachedVerifier
 from computewise.runs import CandidateRecord, Record, RunDirectory, record_key
 from computewise.session import Strategy
 from computewise.solver import solve
 from computewise.strategies import BeamSearch, BestOfN, strategy_to_dict
 from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask
-from computewise.verifiers.cached import CachedVerifier
 
 TASK = SimulatedTask()
 PROBLEMS = TASK.problems("test", 120, 0)

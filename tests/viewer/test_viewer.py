@@ -21,8 +21,7 @@ from computewise.session import Strategy
 from computewise.solver import answer_of
 from computewise.strategies import BeamSearch, BestOfN, Lookahead, StepRevisions
 from computewise.testing import SimulatedPRM
-from computewise.viewer import assets
-from computewise.viewer.tree import MOST_WORDS, ViewNode, diff, from_candidates, from_records, while_running
+from computewise.viewer.tree import MOST_WORDS, ViewNode, diff, from_candidates, from_records, read_asset, while_running
 
 
 def candidate(id: str, *texts: str, parent: str | None = None, end: str | None = None) -> Candidate:
@@ -254,10 +253,10 @@ def test_long_texts_are_compared_by_lines() -> None:
 
 
 def test_the_viewer_is_one_name_and_writes_no_markup() -> None:
-    script = assets.read("viewer.js")
+    script = read_asset("viewer.js")
     assert script.count("window.") == script.count("window.computewiseViewer") == 1
     for name in ("viewer.js", "d3-hierarchy.min.js"):
-        assert "</script" not in assets.read(name).lower()
-        assert "innerHTML" not in assets.read(name)
+        assert "</script" not in read_asset(name).lower()
+        assert "innerHTML" not in read_asset(name)
     with pytest.raises(KeyError):
-        assets.read("node.py")
+        read_asset("node.py")

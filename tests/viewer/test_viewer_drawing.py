@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from browser import CONTRAST, chromium, press, resize, scheme, sideways
 
-from computewise.viewer import assets
+from computewise.viewer.tree import read_asset
 
 HOSTILE = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>"
 DOWN, UP, LEFT, RIGHT, HOME, END, ENTER, TAB = (
@@ -68,9 +68,9 @@ SEARCH = detail(
 @pytest.fixture
 def blank(tmp_path: Path) -> Path:
     """A page with the viewer and nothing in it."""
-    scripts = "".join(f"<script>{assets.read(name)}</script>" for name in ("d3-hierarchy.min.js", "viewer.js"))
+    scripts = "".join(f"<script>{read_asset(name)}</script>" for name in ("d3-hierarchy.min.js", "viewer.js"))
     path = tmp_path / "blank.html"
-    style = f"<style>body {{ margin: 0; background: var(--paper); }} {assets.read('viewer.css')}</style>"
+    style = f"<style>body {{ margin: 0; background: var(--paper); }} {read_asset('viewer.css')}</style>"
     path.write_text(f'<!DOCTYPE html><title>still</title>{style}<div id="at"></div>{scripts}', encoding="utf-8")
     return path
 

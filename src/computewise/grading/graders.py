@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 from computewise.errors import ProblemError, UsageError
 from computewise.grading.equivalence import AnswerEquivalence
-from computewise.grading.evaluation import evaluation
 from computewise.grading.normalize import LONGEST, SHORT_ANSWER, ChoiceGrader, ExactGrader
 from computewise.grading.processes import ask_worker, failure, isolation, run_program
 from computewise.grading.reading import boxed, fenced, final_answer
+from computewise.grading.worker import evaluation
 from computewise.registry import Registry, import_object, is_reference, reason, takes
 
 

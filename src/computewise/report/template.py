@@ -14,7 +14,7 @@ from computewise.errors import RunError
 from computewise.report.lookup import Entry
 from computewise.report.text import Names, count, estimate, method, number, percent, quantity
 from computewise.runs import Record, last_records, read_problems, upgrade_config, upgrade_summary
-from computewise.viewer import assets
+from computewise.viewer.tree import read_asset
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -133,8 +133,8 @@ def fill(name: str, **context: Any) -> str:
         .get_template(name)
         .render(
             **context,
-            css=Markup(assets.read("viewer.css") + _resource("report.css")),
-            viewer=Markup(assets.read("d3-hierarchy.min.js") + assets.read("viewer.js")),
+            css=Markup(read_asset("viewer.css") + _resource("report.css")),
+            viewer=Markup(read_asset("d3-hierarchy.min.js") + read_asset("viewer.js")),
         )
     )
 

@@ -23,7 +23,7 @@ from computewise.serve.planning import read_name
 from computewise.serve.responses import JSON, encode
 from computewise.serve.schemas import read_chat, read_completion
 from computewise.serve.settings import ServerSettings
-from computewise.viewer import assets
+from computewise.viewer.tree import read_asset, script
 
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:"
 
@@ -105,7 +105,7 @@ class Pages:
         if name in _OWN:
             return _static(name, _OWN[name])
         if name in _OF_THE_VIEWER:
-            return Response(assets.read(name), media_type=_OF_THE_VIEWER[name], headers=_HEADERS)
+            return Response(read_asset(name), media_type=_OF_THE_VIEWER[name], headers=_HEADERS)
         raise ApiError(f"there is no {name[:64]!r} here", HTTPStatus.NOT_FOUND, code="not_found")
 
     def _models(self) -> list[dict[str, Any]]:
@@ -161,7 +161,7 @@ def _text(name: str) -> str:
     folder = files("computewise.serve").joinpath("page")
     if name != "page.js":
         return folder.joinpath(name).read_text("utf-8")
-    return assets.script(folder.joinpath("js", f"{part}.js").read_text("utf-8") for part in _PARTS)
+    return script(folder.joinpath("js", f"{part}.js").read_text("utf-8") for part in _PARTS)
 
 
 def application(backend: Backend, settings: ServerSettings) -> Starlette:

@@ -17,7 +17,7 @@ from computewise.errors import UsageError
 from computewise.http.client import CONCURRENCY, HttpClient, api_key_for
 from computewise.http.concurrency import Retry
 from computewise.http.servers import check_awake
-from computewise.models.cached import CachedModel
+from computewise.models.cached import CachedModel, CachedVerifier
 from computewise.models.server.connect import ServerModelSpec, connect_model, spec_from_dict
 from computewise.models.server.limits import SpendLimit
 from computewise.models.server.model import ServerModel, ServerReportedUsage
@@ -28,7 +28,6 @@ from computewise.setups.embedded import EmbeddedSetup, embedded_roles
 from computewise.tasks.dataset import DatasetTask
 from computewise.tasks.load import LoadedTask, TaskSpec, load_task
 from computewise.verifiers.base import VerifierSpec
-from computewise.verifiers.cached import CachedVerifier
 from computewise.verifiers.load import open_verifier
 from computewise.verifiers.templates import find_template
 

@@ -13,11 +13,10 @@ from typing import Any
 
 from computewise.core import Problem
 from computewise.errors import ProblemError, UsageError
-from computewise.grading.evaluation import evaluation
 from computewise.grading.normalize import SHORT_ANSWER
 from computewise.grading.processes import ask_worker
 from computewise.grading.reading import final_answer
-from computewise.grading.worker import answer_in_child
+from computewise.grading.worker import answer_in_child, evaluation
 from computewise.registry import reason
 from computewise.tasks.dataset import FILE_SPLITS, split_of_prompt
 

@@ -26,9 +26,8 @@ from computewise.training.generator import GeneratorRecipe
 from computewise.training.labelling import LabelledQuestion
 from computewise.training.network import PRM
 from computewise.training.orm import ORMRecipe
-from computewise.training.prm import PRMRecipe
 from computewise.training.revision import TRUNK, RevisionRecipe
-from computewise.training.verifier import evaluate, held_out_scores
+from computewise.training.verifier import PRMRecipe, evaluate, held_out_scores
 from computewise.verifiers.embedded import EmbeddedPRM
 
 _PROBLEMS = 300

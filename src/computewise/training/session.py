@@ -13,8 +13,9 @@ from torch import nn
 
 from computewise.errors import UsageError
 from computewise.models.embedded.weights import WEIGHTS_DIRECTORY, NetworkConfig, Weights, save_weights
-from computewise.training import generator, orm, prm, revision
+from computewise.training import generator, orm, revision
 from computewise.training.card import generator_card, orm_card, prm_card, revision_card
+from computewise.training.verifier import PRMRecipe, train_prm
 
 _STARTS_FROM = {
     "prm": ("small",),
@@ -45,7 +46,7 @@ def train_by_name(name: str, directory: Path, *, threads: int, workers: int, log
 def _recipe(name: str) -> object:
     if name in revision.RECIPES:
         return revision.RECIPES[name]
-    return {"prm": prm.PRMRecipe(), "orm": orm.ORMRecipe(), **generator.RECIPES}[name]
+    return {"prm": PRMRecipe(), "orm": orm.ORMRecipe(), **generator.RECIPES}[name]
 
 
 def claim(directory: Path, recipe: object, starts_from: Sequence[str]) -> None:
@@ -64,8 +65,8 @@ def claim(directory: Path, recipe: object, starts_from: Sequence[str]) -> None:
 
 
 def _train_prm(directory: Path, workers: int, log: Callable[[str], None]) -> Path:
-    recipe = prm.PRMRecipe()
-    network, step, held_out = prm.train(
+    recipe = PRMRecipe()
+    network, step, held_out = train_prm(
         recipe,
         WEIGHTS_DIRECTORY / "small.safetensors",
         directory,

@@ -1,12 +1,13 @@
-"""Search trees in the form that the viewer draws, from records or from live candidates."""
+"""Search trees in the form that the viewer draws, from records or from live candidates, and the viewer's files."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.resources import files
 from typing import Literal
 
 import msgspec
@@ -261,3 +262,30 @@ def _found(nodes: Sequence[runs.NodeRecord], candidates: Sequence[runs.Candidate
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
+
+
+ASSETS = ("d3-hierarchy.min.js", "viewer.js", "viewer.css")
+"""The scripts in the order in which they must run."""
+
+_PARTS = ("parts", "tree", "layout", "card", "panel", "decisions", "view")
+"""The parts of `viewer.js`, which adds one name to a page."""
+
+
+@cache
+def read_asset(name: str) -> str:
+    """The text of one of `ASSETS`; raises `KeyError` for any other."""
+    if name not in ASSETS:
+        raise KeyError(name)
+    if name == "viewer.js":
+        return script(_text(f"js/{part}.js") for part in _PARTS)
+    return _text(name)
+
+
+def script(parts: Iterable[str]) -> str:
+    """Join scripts into the body of one function, so that they define only the names that they mean to."""
+    body = "\n".join(parts)
+    return f'"use strict";\n(() => {{\n{body}}})();\n'
+
+
+def _text(name: str) -> str:
+    return files("computewise.viewer").joinpath(name).read_text(encoding="utf-8")
