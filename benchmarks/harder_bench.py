@@ -7,19 +7,22 @@ study's numbers is that? From the study's own records, nothing is sampled again:
 
 * *blurred*: each value v becomes (1 - w) v + w u, where u in [0, 1] is drawn once for each text of each problem. w is
   set so that the AUROC within a problem over the pool is about `AUROC`. The steps' scores are dropped.
+* *orm*: the outcome verifier has read the recorded texts, without earlier attempts: a real verifier that is middling.
 * *large of 3*: each draw of the larger model is one of `large`'s, or else one of `small`'s that the study used only to
   place problems in bins. The chance of the former is log 3 / log M, where `large` has M times `small`'s parameters.
 
-Searches and step revisions were led by the clear verifier, so they take no part, in the setting *samples* neither; the
-chains of revisions stay, although their model saw the clear verifier's doubts. Costs are FLOPs.
+In *both* the values are blurred and the larger model is the smaller one. Searches and step revisions were led by the
+clear verifier, so they take no part, in the setting *samples* neither; the chains of revisions stay, although their
+model saw the clear verifier's doubts. Costs are FLOPs.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -28,10 +31,10 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace as replace_fields
 
-from computewise.core import LARGE, MODEL
+from computewise.core import LARGE, MODEL, Candidate, Problem, Step
 from computewise.metrics import within_auroc
-from computewise.models.embedded.engine import one_thread
-from computewise.runs import CandidateRecord, Record, last_records
+from computewise.models.embedded.engine import EngineLoop, one_thread
+from computewise.runs import CandidateRecord, Record, last_records, read_problems
 from computewise.session import derive_seed
 from computewise.setups.base import Roles
 from computewise.setups.embedded import embedded_roles
@@ -39,10 +42,12 @@ from computewise.study.analysis.analyse import analyse
 from computewise.study.analysis.flops_matched import SHARES
 from computewise.study.analysis.summary import summarise
 from computewise.study.plan import StudyConfig, plan, restore_config
+from computewise.verifiers.embedded import EmbeddedORM
 
 AUROC = 0.85
 TIMES = 3
 SEED = 0
+PURPOSES = ("pool", "difficulty", "chains", "greedy")
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,8 @@ class Bench:
     models: Roles
 
 
-def benches(records: Sequence[Record], models: Roles) -> dict[str, Bench]:
-    """The settings by name."""
+def benches(records: Sequence[Record], models: Roles, problems: Mapping[str, Problem]) -> dict[str, Bench]:
+    """The settings by name; `problems` are by their ids."""
     models = replace(models, prices={}, speeds={})
     samples = replace(models, steps=False)
     smaller = replace(samples, sizes={**samples.sizes, LARGE: TIMES * samples.sizes[MODEL]})
@@ -63,6 +68,7 @@ def benches(records: Sequence[Record], models: Roles) -> dict[str, Bench]:
         "as recorded": Bench(records, models),
         "samples": Bench(records, samples),
         "blurred": Bench(blurred, samples),
+        "orm": Bench(asyncio.run(by_outcome(records, problems)), samples),
         f"large of {TIMES}": Bench(mixed, smaller),
         "both": Bench(blur(mixed, AUROC), smaller),
     }
@@ -105,6 +111,42 @@ def _blurred(record: Record, share: float) -> Record:
         return replace_fields(one, value=value, score_mean=value, score_min=value, scores=())
 
     return replace_fields(record, candidates=[of(one) for one in record.candidates])
+
+
+async def by_outcome(records: Sequence[Record], problems: Mapping[str, Problem]) -> list[Record]:
+    """The records with the values of `orm`; searches and their trees, which take no part, as they are."""
+    verifier = EmbeddedORM(EngineLoop())
+    read: dict[str, set[tuple[str, bool]]] = {}
+    for record in records:
+        if record.purpose in PURPOSES:
+            texts = {(one.text, one.answer is not None) for one in record.candidates}
+            read.setdefault(record.problem, set()).update(texts)
+    scores: dict[tuple[str, str], tuple[float, ...]] = {}
+    for problem, texts in read.items():
+        candidates = [
+            Candidate(
+                str(index),
+                None,
+                tuple(Step(line, len(line), 0.0) for line in text.splitlines(keepends=True)),
+                end="stop" if ended else "length",
+            )
+            for index, (text, ended) in enumerate(sorted(texts))
+            if text
+        ]
+        found, _ = await verifier.score(problems[problem], candidates)
+        scores |= {(problem, c.text): each for c, each in zip(candidates, found, strict=True)}
+
+    def of(one: CandidateRecord, problem: str) -> CandidateRecord:
+        held = scores.get((problem, one.text), (0.0,))
+        mean = sum(held) / len(held)
+        return replace_fields(one, value=held[-1], score_mean=mean, score_min=min(held), scores=held)
+
+    return [
+        replace_fields(record, candidates=[of(one, record.problem) for one in record.candidates])
+        if record.purpose in PURPOSES
+        else record
+        for record in records
+    ]
 
 
 def middle(records: Sequence[Record], models: Roles) -> list[Record]:
@@ -154,6 +196,8 @@ def rows(config: StudyConfig) -> dict[str, Cell]:
         found[f"compute-optimal minus best fixed, N = {n}"] = lambda s, n=n: _compared(s, n)
     for scope in ("how much", "which and how much", "with escalation"):
         found[f"controller, {scope}, minus best fixed, mean over budgets"] = lambda s, k=scope: _controller(s, k)
+    found["policy chosen"] = lambda s: s["policy_chosen"]["rung"] if "policy_chosen" in s else "–"
+    found["policy chosen minus best fixed, mean over budgets"] = _chosen
     found["controller with escalation minus the larger model at its cost"] = _beside
     for index, share in enumerate(SHARES):
         found[f"small with its controller minus larger, R = {share:g}"] = lambda s, i=index: _exchange(s, i)
@@ -177,6 +221,11 @@ def _compared(summary: dict[str, Any], n: int) -> str:
 def _controller(summary: dict[str, Any], scope: str) -> str:
     held = summary["controller"]["flops"]["mean_minus_best_fixed"].get(scope)
     return estimate(held["difference"], held["difference_ci95"]) if held else "–"
+
+
+def _chosen(summary: dict[str, Any]) -> str:
+    held = summary.get("chosen_minus_best_fixed")
+    return estimate(held["mean"][0], held["mean"][1:]) if held else "–"
 
 
 def _beside(summary: dict[str, Any]) -> str:
@@ -205,7 +254,8 @@ def main(directory: Path) -> None:
     """Print a table: one row for each number, one column for each setting."""
     config = restore_config(json.loads((directory / "config.json").read_text()))
     summaries = {}
-    for name, bench in benches(list(last_records(directory)), embedded_roles()).items():
+    recorded, problems = list(last_records(directory)), read_problems(directory)
+    for name, bench in benches(recorded, embedded_roles(), problems).items():
         analysis = analyse(config, plan(config, bench.models), bench.records, bench.models)
         summaries[name] = summarise(config, "expressions", analysis)
         print(f"analysed: {name}", file=sys.stderr)

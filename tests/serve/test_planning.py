@@ -184,6 +184,7 @@ def test_allowed_models_are_named() -> None:
         ("best_of_n", BestOfN()),
         ("beam_search", BeamSearch()),
         ("beam_search(n=8, width=2)", BeamSearch(8, 2)),
+        ("beam_search(n=8, width=2, keep_finished=1)", BeamSearch(8, 2, 1)),
         ("rebase(balance_temperature=0.5)", Rebase(balance_temperature=0.5)),
         ("single()", Single()),
     ],

@@ -25,8 +25,9 @@ class ParticleFilter(Strategy):
     is drawn, it is one candidate with the weight of all its copies.
 
     That weight decides what is drawn, and not the answer: the candidates that are returned are different ones, and a
-    vote counts each once, with its value. So a particle that stands for seven copies votes once. Fewer than `n`
-    candidates may be left, a single one where it took all places.
+    vote counts each once, with its value. So a particle that stands for seven copies votes once. (The authors' library,
+    its_hub, does not vote: it answers with the one particle of the highest weight, as the selection "best" does here.)
+    Fewer than `n` candidates may be left, a single one where it took all places.
     """
 
     n: int = 16
