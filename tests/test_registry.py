@@ -35,8 +35,7 @@ from computewise.strategies import (
 )
 from computewise.tasks.load import TaskSpec, load_task
 from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask
-from computewise.verifiers.base import VerifierSpec
-from computewise.verifiers.functions import as_verifier, verifier
+from computewise.verifiers.base import VerifierSpec, as_verifier, verifier
 from computewise.verifiers.load import added_verifier, open_verifier
 
 
@@ -362,7 +361,7 @@ def test_the_decorator_refuses_what_takes_no_problem_and_steps() -> None:
 
 MODULE = """
 from dataclasses import dataclass
-import computewise.verifiers.functions as load
+import computewise.verifiers.base as load
 
 @load.verifier
 async def always_half(problem, steps):

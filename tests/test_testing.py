@@ -26,8 +26,8 @@ from computewise.testing import (
     check_verifier,
     simulated_problem,
 )
+from computewise.verifiers.base import verifier
 from computewise.verifiers.embedded import EmbeddedPRM
-from computewise.verifiers.functions import verifier
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         Single,
         StepRevisions,
     )
-    from computewise.verifiers.functions import verifier
+    from computewise.verifiers.base import verifier
 
     __version__: str
 
@@ -94,7 +94,7 @@ _MODULES = {
         "Single",
         "StepRevisions",
     ),
-    "verifiers.functions": ("verifier",),
+    "verifiers.base": ("verifier",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -38,9 +38,16 @@ from computewise.study.run import StudyResult
 from computewise.study.run import run_study as run_study_of
 from computewise.tasks.load import LoadedTask, TaskSpec
 from computewise.tasks.load import load_task as load_spec
-from computewise.verifiers.base import ADDED_VERIFIERS, LOGPROB, LogprobVerifier, VerifierSpec, is_added
+from computewise.verifiers.base import (
+    ADDED_VERIFIERS,
+    LOGPROB,
+    LogprobVerifier,
+    VerifierFunction,
+    VerifierSpec,
+    as_verifier,
+    is_added,
+)
 from computewise.verifiers.embedded import EmbeddedORM, EmbeddedPRM
-from computewise.verifiers.functions import VerifierFunction, as_verifier
 from computewise.verifiers.load import added_verifier
 from computewise.verifiers.templates import find_template
 

@@ -24,6 +24,8 @@ _LOGGER = logging.getLogger(__name__)
 
 _REGISTERED: dict[str, dict[str, Any]] = {}
 _BUILT_IN: dict[str, tuple[str, ...]] = {}
+UNSAID = {"unsaid": True}
+"""Metadata of a setting that labels and records name only where it differs from its default."""
 _STRATEGY_DEFAULTS: dict[str, Any] = {
     "needs_history": False,
     "needs_steps": False,

@@ -1,12 +1,14 @@
-"""Select an answer by votes, and aggregate a verifier's step scores to the value of a candidate."""
+"""Select an answer by votes, aggregate a verifier's step scores to a candidate's value, and rank."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from computewise.errors import UsageError
+
+T = TypeVar("T")
 
 
 class Ballot(NamedTuple):
@@ -102,3 +104,8 @@ def check_aggregation(name: str) -> None:
 def aggregate(scores: Sequence[float], how: str) -> float:
     """One of `AGGREGATIONS`; 0 without a score."""
     return float(AGGREGATIONS[how](scores)) if scores else 0.0
+
+
+def top(items: Sequence[T], count: int, value: Callable[[T], float]) -> list[T]:
+    """The `count` items of highest value, best first, earlier ones first among equals; all where there are fewer."""
+    return sorted(items, key=value, reverse=True)[:count]

@@ -28,7 +28,7 @@ from computewise.simulated import (
 )
 from computewise.solver import solve
 from computewise.strategies import strategy_to_dict
-from computewise.verifiers.functions import VerifierFunction, as_verifier
+from computewise.verifiers.base import VerifierFunction, as_verifier
 
 __all__ = [
     "STRATEGY_CHECKS",

@@ -15,7 +15,7 @@ from refusing import OPTIONAL, STATUSES, WORDINGS, Refusing, limit_of
 from computewise.core import Candidate, Completion, Problem, Step
 from computewise.errors import ServerError, UsageError
 from computewise.http.accepted import Adaptation, adaptation_from, folded
-from computewise.http.ask import ask
+from computewise.http.servers import ask
 from computewise.models.server import connect
 from computewise.models.server.model import ServerModel
 from computewise.verifiers.base import VerifierSpec

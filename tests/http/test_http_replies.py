@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from computewise.errors import ServerError
 from computewise.http.client import HttpClient
 from computewise.http.concurrency import Retry
-from computewise.http.replies import error_inside, parsed
+from computewise.http.transport import error_inside, parsed
 
 GOOD = {"choices": [{"message": {"content": "42"}, "finish_reason": "stop"}]}
 

@@ -20,12 +20,11 @@ from computewise.core import Completion, Problem
 from computewise.errors import ComputewiseError, ModelError
 from computewise.http.client import HttpClient
 from computewise.http.concurrency import Retry
-from computewise.models.server.capabilities import OPEN, Capabilities
+from computewise.models.server.capabilities import OPEN, Capabilities, Route
 from computewise.models.server.capabilities import VLLM as VLLM_FIELDS
 from computewise.models.server.choices import UNENDED, UNLIKELY, UNLIMITED
 from computewise.models.server.counts import MISCOUNTED, UNCOUNTED, estimated_tokens, least_tokens
 from computewise.models.server.model import ServerModel
-from computewise.models.server.protocol import Route
 from computewise.models.server.routes import ChatRoute, CompletionsRoute, LlamaRoute, OllamaRoute
 from computewise.session import BudgetExhausted, Session
 from computewise.verifiers.base import LogprobVerifier

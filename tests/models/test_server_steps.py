@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from servers import encode
 
+from computewise.models.server.capabilities import Generation, Tokens
 from computewise.models.server.counts import divide
 from computewise.models.server.limits import TokenIdCache
 from computewise.models.server.model import cut
-from computewise.models.server.protocol import Generation, Tokens
 
 
 def spelled(*texts: str, ended: str = "end", text: str | None = None) -> Generation:

@@ -13,10 +13,9 @@ from serve_doubles import SimulatedBackend
 from serving import PATIENCE, serving
 
 from computewise.errors import UsageError
-from computewise.serve.admission import ClientDisconnected, Keys, Queue, read_body, while_connected
+from computewise.serve.admission import ClientDisconnected, Keys, Queue, ServerSettings, read_body, while_connected
 from computewise.serve.errors import ApiError
 from computewise.serve.server import LARGEST_HEAD, JoinedWrites
-from computewise.serve.settings import ServerSettings
 from computewise.testing import SimulatedModel
 
 LONG = 1000.0

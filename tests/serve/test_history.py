@@ -13,11 +13,11 @@ from serve_doubles import CHAT, PROMPT, Gated, SimulatedBackend, asked, body, ch
 
 from computewise.core import Usage
 from computewise.serve import history as remembered
+from computewise.serve.admission import ServerSettings
 from computewise.serve.app import application
 from computewise.serve.endpoints import Api
 from computewise.serve.history import History, detail, version
 from computewise.serve.request import LONGEST_PROMPT, RequestState
-from computewise.serve.settings import ServerSettings
 from computewise.session import Ledger
 from computewise.testing import SimulatedModel
 

@@ -14,10 +14,10 @@ from serve_doubles import CHAT, COMPLETIONS, PROMPT, Gated, SimulatedBackend, bo
 from computewise.core import Model
 from computewise.errors import ServerError
 from computewise.http.client import HttpClient
+from computewise.serve.accounting import CONTENT_TYPE
+from computewise.serve.admission import ServerSettings
 from computewise.serve.app import application
 from computewise.serve.backends import Upstream
-from computewise.serve.metrics import CONTENT_TYPE
-from computewise.serve.settings import ServerSettings
 from computewise.testing import SimulatedModel
 
 Numbers = dict[tuple[str, tuple[tuple[str, str], ...]], float]

@@ -10,6 +10,7 @@ from serve_doubles import PRICES, asked, fitted
 
 from computewise.controller.controller import Controller
 from computewise.selection import best, hierarchical, majority, weighted
+from computewise.serve.admission import EFFORTS, ServerSettings
 from computewise.serve.errors import ApiError
 from computewise.serve.planning import (
     OFFERED,
@@ -22,7 +23,6 @@ from computewise.serve.planning import (
     plan_request,
     read_name,
 )
-from computewise.serve.settings import EFFORTS, ServerSettings
 from computewise.strategies import (
     DVTS,
     AdaptiveBranching,

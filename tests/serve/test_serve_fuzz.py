@@ -23,10 +23,10 @@ from starlette.applications import Starlette
 
 from computewise.http import client as http_client
 from computewise.http.concurrency import Retry
+from computewise.serve.admission import ServerSettings
 from computewise.serve.app import application
 from computewise.serve.backends import EmbeddedBackend, served_backend
 from computewise.serve.planning import OFFERED
-from computewise.serve.settings import ServerSettings
 from computewise.session import Limits
 from computewise.setups.server import ServerSpec, SpendPolicy
 from computewise.tasks.load import TaskSpec

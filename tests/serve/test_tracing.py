@@ -12,8 +12,8 @@ from serve_doubles import CHAT, Gated, SimulatedBackend, body, client_of, fitted
 from computewise.core import Model
 from computewise.errors import ServerError
 from computewise.serve import tracing
+from computewise.serve.admission import ServerSettings
 from computewise.serve.app import application
-from computewise.serve.settings import ServerSettings
 from computewise.testing import SimulatedModel, SimulatedPRM
 
 sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="needs opentelemetry-sdk, of the extra [test]")

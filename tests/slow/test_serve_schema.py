@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from serve_doubles import CHAT, COMPLETIONS
 
+from computewise.serve.admission import ServerSettings
 from computewise.serve.app import application
 from computewise.serve.backends import EmbeddedBackend
-from computewise.serve.settings import ServerSettings
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis, of the dependency group slow")
 general = pytest.importorskip("schemathesis.checks")

@@ -12,7 +12,7 @@ from doubles import TASK, ByText, Scripted, completion, problem, solved
 
 from computewise.core import ROOT, Candidate, Completion, Problem, Step, Usage
 from computewise.errors import ModelError, UsageError
-from computewise.selection import SELECTIONS, Ballot, majority, weighted
+from computewise.selection import SELECTIONS, Ballot, majority, top, weighted
 from computewise.session import Limits, Session, Strategy
 from computewise.simulated import UnequalModel, UnequalPRM
 from computewise.solver import solve
@@ -28,7 +28,6 @@ from computewise.strategies import (
     Revisions,
     strategy_label,
 )
-from computewise.strategies._common import top
 from computewise.tasks.arithmetic import find_task
 from computewise.testing import Jittery, Recording, SimulatedModel, SimulatedPRM
 

@@ -17,8 +17,8 @@ from computewise.session import Strategy
 from computewise.solver import solve
 from computewise.strategies import GatedRevisions, Revisions, strategy_to_dict
 from computewise.study.analysis.revisions import ChainPool, Ratio, along, ratios
+from computewise.study.executors import _outcome, _verdict
 from computewise.study.plan import RevisionPool
-from computewise.study.worker import _outcome, _verdict
 from computewise.testing import SimulatedModel, SimulatedPRM
 
 PROBLEMS = [problem(4, number) for number in range(30_000, 30_030)]

@@ -33,11 +33,10 @@ from computewise.strategies import BestOfN, strategy_to_dict
 from computewise.study.analysis.analyse import _ungraded, separate_difficulty
 from computewise.study.analysis.controller import SCOPES, drawn, scopes_of, widest_alone
 from computewise.study.analysis.tables import cost_metrics
-from computewise.study.executors import AsyncExecutor, Done, Executor, ProcessExecutor, executor_for
+from computewise.study.executors import AsyncExecutor, Done, Executor, ProcessExecutor, executor_for, solve_job
 from computewise.study.plan import TREE_OF, Job, Run, StudyConfig, jobs, left_out, plan, strategy_of
 from computewise.study.run import GIVE_UP, measure, run_shard, run_study
 from computewise.study.shards import Shard, merge
-from computewise.study.worker import solve_job
 from computewise.testing import SimulatedTask
 
 CONFIG = StudyConfig(problems=15, budgets=(1, 4), difficulty_samples=8, repeats=3)
@@ -528,7 +527,7 @@ def test_models_are_called_by_their_names_or_else_their_roles() -> None:
 def test_a_worker_that_has_loaded_nothing_yet_computes_in_one_thread() -> None:
     """A limit that is set before NumPy is loaded limits nothing: each worker then takes every core."""
     code = (
-        "from computewise.study.worker import start_worker; start_worker(); import numpy, threadpoolctl; "
+        "from computewise.study.executors import start_worker; start_worker(); import numpy, threadpoolctl; "
         "print(*(one['num_threads'] for one in threadpoolctl.threadpool_info() if one['user_api'] == 'blas'))"
     )
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout

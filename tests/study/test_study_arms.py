@@ -17,8 +17,8 @@ from computewise.strategies import BeamSearch, BestOfN, StepRevisions, strategy_
 from computewise.study.analysis.analyse import _noted, _repeated, at_budget
 from computewise.study.analysis.controller import ESCALATING, draw_usages, drawn, fit_policy, is_search
 from computewise.study.analysis.tables import StrategyRow, cost_metrics
+from computewise.study.executors import run_job
 from computewise.study.plan import Job, Run
-from computewise.study.worker import run_job
 from computewise.tasks.arithmetic import find_task
 
 MODELS = replace(embedded_roles(), sizes={"model": 10, "large": 140, "verifier": 15, "reviser": 10})

@@ -22,13 +22,13 @@ from computewise.controller.trees import Forest
 from computewise.core import Completion, Model, Problem, Usage, Verifier
 from computewise.errors import ModelError
 from computewise.models.server.limits import FailedSamples
+from computewise.serve.admission import ServerSettings
 from computewise.serve.backends import Backend, Binding, Upstream
 from computewise.serve.endpoints import Api
 from computewise.serve.execution import answer_request
 from computewise.serve.planning import OFFERED
 from computewise.serve.request import Answer, RequestState
 from computewise.serve.schemas import ChatRequest, read_chat
-from computewise.serve.settings import ServerSettings
 from computewise.session import Limits
 from computewise.testing import SimulatedModel, SimulatedPRM, SimulatedTask
 

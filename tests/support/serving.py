@@ -20,10 +20,10 @@ from uvicorn.server import ServerState
 from computewise.http.concurrency import Retry
 from computewise.models.server.capabilities import Capabilities
 from computewise.models.server.connect import ServerModelSpec
+from computewise.serve.admission import ServerSettings
 from computewise.serve.app import application
 from computewise.serve.backends import Backend, ServedBackend, served_backend
 from computewise.serve.server import BoundedProtocol, listen
-from computewise.serve.settings import ServerSettings
 from computewise.session import Limits
 from computewise.setups.server import ServerSpec, SpendPolicy
 from computewise.tasks.load import QUESTION, TaskSpec

@@ -18,11 +18,9 @@ from computewise.core import Usage
 from computewise.errors import ModelError, ServerError, UsageError
 from computewise.http.client import HttpClient
 from computewise.http.concurrency import Retry
+from computewise.verifiers.answers import estimate, label_ids, server_kind
 from computewise.verifiers.base import Reader, StepVerifier, VerifierSpec
-from computewise.verifiers.judge import JudgeReader
-from computewise.verifiers.load import open_verifier
-from computewise.verifiers.remote.answers import estimate, label_ids, server_kind
-from computewise.verifiers.remote.heads import (
+from computewise.verifiers.heads import (
     INPUTS,
     EmbeddingsReader,
     PoolingReader,
@@ -30,7 +28,8 @@ from computewise.verifiers.remote.heads import (
     VllmScoring,
     sigmoid,
 )
-from computewise.verifiers.remote.labels import (
+from computewise.verifiers.judge import JudgeReader
+from computewise.verifiers.labels import (
     LabelReader,
     LabelServer,
     LlamaCompletion,
@@ -39,6 +38,7 @@ from computewise.verifiers.remote.labels import (
     from_listed,
     of_two,
 )
+from computewise.verifiers.load import open_verifier
 from computewise.verifiers.templates import Labels, find_template
 
 SHEPHERD = find_template("peiyi9979/math-shepherd-mistral-7b-prm")

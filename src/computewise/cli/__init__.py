@@ -28,7 +28,7 @@ for _name, (_module, _help) in {
     "merge": ("runs", "Join the shards that `study --shard` measured in several places."),
     "export": ("runs", "Write an embedded model or a run's records in a form that other software reads."),
     "report": ("runs", "Write the report of a finished run again."),
-    "train": ("train", "Train an embedded model; needs PyTorch, the extra [train]."),
+    "train": ("runs", "Train an embedded model; needs PyTorch, the extra [train]."),
 }.items():
     app.command(f"computewise.cli.{_module}:{_name}", name=_name, help=_help)
 

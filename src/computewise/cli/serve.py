@@ -15,8 +15,8 @@ from computewise.cli._flags import DEFAULTS, SERVER, TASK, ServedFlags, ServerFl
 from computewise.cli._setup import notes, server_setup
 from computewise.errors import UsageError
 from computewise.http.concurrency import Retry
+from computewise.serve.admission import EFFORTS, ServerSettings
 from computewise.serve.backends import Backend
-from computewise.serve.settings import EFFORTS, ServerSettings
 
 KEYS = "COMPUTEWISE_SERVE_KEYS"
 """The environment variable with the keys of clients, separated by commas."""

@@ -21,7 +21,7 @@ from computewise.samples import (
     observe,
     value_without_score,
 )
-from computewise.tasks.files import read_rows
+from computewise.tasks.dataset import read_rows
 
 ARM = "samples"
 

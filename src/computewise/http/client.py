@@ -20,8 +20,7 @@ from computewise.core import Role
 from computewise.errors import ModelError, ServerError, UsageError
 from computewise.http.accepted import Accepted
 from computewise.http.concurrency import OVERLOADED, Limiter, Retry, retry_after, worth_retrying
-from computewise.http.replies import error_inside, parsed, reason
-from computewise.http.transport import AiohttpTransport, proxy_for
+from computewise.http.transport import AiohttpTransport, error_inside, parsed, proxy_for, reason
 
 KEYS: dict[Role, str] = {
     "model": "COMPUTEWISE_API_KEY",

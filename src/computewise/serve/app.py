@@ -1,28 +1,29 @@
-"""The ASGI application: routes, pages and middleware."""
+"""The ASGI application: routes, pages, middleware and the OpenAPI document."""
 
 from __future__ import annotations
 
 from functools import cache
 from http import HTTPStatus
+from importlib import metadata
 from importlib.resources import files
 from typing import Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from computewise.serve.accounting import CONTENT_TYPE
+from computewise.serve.admission import ServerSettings
 from computewise.serve.backends import Backend
 from computewise.serve.endpoints import Api, Endpoint
 from computewise.serve.errors import ApiError
 from computewise.serve.history import detail, version
-from computewise.serve.metrics import CONTENT_TYPE
-from computewise.serve.openapi import description
 from computewise.serve.planning import read_name
 from computewise.serve.responses import JSON, encode
-from computewise.serve.schemas import read_chat, read_completion
-from computewise.serve.settings import ServerSettings
+from computewise.serve.schemas import ChatBody, CompletionBody, read_chat, read_completion
 from computewise.viewer.tree import read_asset, script
 
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:"
@@ -204,3 +205,114 @@ async def _unforeseen(request: Request, error: Exception) -> Response:
     text = "internal error: see the server's log"
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     return await _refused(request, ApiError(text, status, type="server_error", code="internal_error"))
+
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+_COUNT = {"type": "integer", "minimum": 0}
+_USAGE = {
+    "type": "object",
+    "required": ["prompt_tokens", "completion_tokens", "total_tokens"],
+    "properties": dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), _COUNT),
+}
+
+
+def description() -> dict[str, Any]:
+    """The API as an OpenAPI 3.1 document."""
+    _, components = msgspec.json.schema_components(
+        [ChatBody, CompletionBody], ref_template="#/components/schemas/{name}"
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "computewise",
+            "version": metadata.version("computewise"),
+            "description": "Compute-optimal answers behind OpenAI's API.",
+        },
+        "paths": {
+            "/v1/chat/completions": {"post": _answering("ChatBody", "chat.completion", "message")},
+            "/v1/completions": {"post": _answering("CompletionBody", "text_completion", "text")},
+            "/v1/models": {"get": _reading("Every name that may be asked for.")},
+            "/v1/models/{name}": {"get": {**_reading("One of them."), "parameters": [_in("path", "name")]}},
+            "/traces": {"get": {**_reading("Recent requests."), "parameters": [_limit()]}},
+            "/traces/{id}": {
+                "get": {
+                    **_reading("One request with its search tree."),
+                    "parameters": [_in("path", "id"), _in("query", "since")],
+                }
+            },
+            "/health": {"get": _reading("Alive, and how busy.")},
+            "/metrics": {"get": _reading("For Prometheus.", "text/plain")},
+        },
+        "components": {
+            "schemas": {**components, "Error": _ERROR, "Usage": _USAGE},
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"bearer": []}],
+    }
+
+
+def _answering(body: str, kind: str, inside: str) -> dict[str, Any]:
+    choice = {"type": "object", "required": ["index", "finish_reason", inside]}
+    answer = {
+        "type": "object",
+        "required": ["id", "object", "created", "model", "choices"],
+        "properties": {
+            "object": {"const": kind},
+            "choices": {"type": "array", "minItems": 1, "items": choice},
+            "usage": {"$ref": "#/components/schemas/Usage"},
+        },
+    }
+    return {
+        "summary": "The answer, after as much compute as it is worth.",
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{body}"}}},
+        },
+        "responses": {
+            "200": {
+                "description": "An answer, or a stream of events with it.",
+                "content": {"application/json": {"schema": answer}, "text/event-stream": {}},
+            },
+            "default": _failure(),
+        },
+    }
+
+
+def _reading(summary: str, kind: str = "application/json") -> dict[str, Any]:
+    responses: dict[str, Any] = {"200": {"description": summary, "content": {kind: {}}}, "default": _failure()}
+    if summary.startswith("One request"):
+        responses["204"] = {"description": "Nothing new since that version."}
+    return {"summary": summary, "responses": responses}
+
+
+def _failure() -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Error"}
+    return {"description": "What is wrong.", "content": {"application/json": {"schema": schema}}}
+
+
+def _in(place: str, name: str) -> dict[str, Any]:
+    return {"in": place, "name": name, "required": place == "path", "schema": {"type": "string", "minLength": 1}}
+
+
+def _limit() -> dict[str, Any]:
+    return {
+        "in": "query",
+        "name": "limit",
+        "required": False,
+        "schema": {"type": "integer", "minimum": 1, "maximum": 1000},
+    }

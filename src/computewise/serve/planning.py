@@ -14,9 +14,9 @@ from computewise.controller.controller import Controller
 from computewise.controller.rule import StoppingRule
 from computewise.errors import UsageError
 from computewise.selection import Select, find_selection
+from computewise.serve.admission import DEFAULT_EFFORT, EXTREMES, ServerSettings
 from computewise.serve.errors import ApiError
 from computewise.serve.schemas import ChatRequest, ComputewiseOptions
-from computewise.serve.settings import DEFAULT_EFFORT, EXTREMES, ServerSettings
 from computewise.serve.turns import Unsearchable
 from computewise.session import Strategy
 from computewise.strategies import STRATEGIES, make_strategy, parse_settings, strategy_to_dict

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from random import Random
 
 from computewise.core import ROOT, Candidate, Problem
+from computewise.errors import at_least_one, probability
 from computewise.session import Session, Strategy
-from computewise.strategies._common import at_least_one, probability
 from computewise.strategies.revisions import TRUST, trusted
 
 

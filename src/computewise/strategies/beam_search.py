@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from computewise.core import ROOT, Candidate, Problem
+from computewise.errors import at_least_one, divisible, zero_or_one
+from computewise.registry import UNSAID
+from computewise.selection import top
 from computewise.session import Session, Strategy
-from computewise.strategies._common import UNSAID, at_least_one, divisible, top, zero_or_one
 
 
 @dataclass(frozen=True, slots=True)

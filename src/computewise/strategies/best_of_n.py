@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from computewise.core import ROOT, Candidate, Problem
+from computewise.errors import at_least_one
 from computewise.session import Session, Strategy
-from computewise.strategies._common import at_least_one
 
 
 @dataclass(frozen=True, slots=True)

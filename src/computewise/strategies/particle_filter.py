@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from computewise.core import ROOT, Candidate, Problem
+from computewise.errors import at_least_one
 from computewise.session import Session, Strategy
-from computewise.strategies._common import at_least_one
 
 _CERTAIN = 1e-4
 """Values are kept this far from 0 and 1, whose odds are 0 and infinite."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from computewise.core import ROOT, Candidate, Problem
+from computewise.errors import above_zero, at_least_one
 from computewise.session import Session, Strategy
-from computewise.strategies._common import above_zero, at_least_one
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from computewise.core import LARGE, MODEL, REVISER, Candidate, Problem, Role
-from computewise.errors import UsageError
+from computewise.errors import UsageError, at_least_one
 from computewise.runs import StrategyParams
 from computewise.session import Session, Strategy
 from computewise.setups.base import Roles
@@ -25,7 +25,6 @@ from computewise.strategies import (
     strategy_from_dict,
     strategy_to_dict,
 )
-from computewise.strategies._common import at_least_one
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,8 @@ from computewise.errors import ComputewiseError, RunError, UsageError
 from computewise.models.embedded.engine import one_thread
 from computewise.runs import Record
 from computewise.setups.base import Setup, SetupSpec
-from computewise.study.executors import POLL_SECONDS, RESUME_HINT, AsyncExecutor, Done, executor_for
+from computewise.study.executors import POLL_SECONDS, RESUME_HINT, AsyncExecutor, Done, executor_for, run_job, solve_job
 from computewise.study.plan import Job
-from computewise.study.worker import run_job, solve_job
 
 COLOUR = "\x1b"
 RETRIES = 5

@@ -12,8 +12,15 @@ from computewise.errors import ProblemError, UsageError
 from computewise.grading.graders import find_grader
 from computewise.registry import Registry, as_instance, reason
 from computewise.tasks.arithmetic import TASKS
-from computewise.tasks.dataset import DatasetTask
-from computewise.tasks.files import KNOWN_DATASETS, OTHER, is_file_of_rows, read_hub, read_problems, read_rows
+from computewise.tasks.dataset import (
+    KNOWN_DATASETS,
+    OTHER,
+    DatasetTask,
+    is_file_of_rows,
+    read_hub,
+    read_problems,
+    read_rows,
+)
 from computewise.tasks.reasoning_gym import PREFIX, gym_task
 
 COLUMNS = ("prompt", "answer", "id")

@@ -10,12 +10,12 @@ from typing import Any
 
 from computewise.core import Usage
 from computewise.errors import ModelError
-from computewise.http.ask import ask
 from computewise.http.client import HttpClient
+from computewise.http.servers import ask
 from computewise.models.server.choices import cut_off, envelope_of
 from computewise.session import gather
+from computewise.verifiers.answers import log_probability, read_usage
 from computewise.verifiers.prompt import ScoredSteps, escape, fill
-from computewise.verifiers.remote.answers import log_probability, read_usage
 from computewise.verifiers.templates import Judge, Layout
 
 YES, NO = "yes", "no"

@@ -10,6 +10,7 @@ from computewise.core import Verifier
 from computewise.errors import UsageError
 from computewise.http.client import HttpClient
 from computewise.registry import import_object
+from computewise.verifiers.answers import label_ids, server_kind
 from computewise.verifiers.base import (
     ADDED_VERIFIERS,
     SUM,
@@ -17,14 +18,14 @@ from computewise.verifiers.base import (
     Reader,
     StepVerifier,
     VerifierSpec,
+    as_verifier,
     is_added,
+    may_be_verifier,
     self_check,
 )
-from computewise.verifiers.functions import as_verifier, may_be_verifier
+from computewise.verifiers.heads import EmbeddingsReader, PoolingReader, VllmCompletions, VllmScoring
 from computewise.verifiers.judge import JudgeReader
-from computewise.verifiers.remote.answers import label_ids, server_kind
-from computewise.verifiers.remote.heads import EmbeddingsReader, PoolingReader, VllmCompletions, VllmScoring
-from computewise.verifiers.remote.labels import (
+from computewise.verifiers.labels import (
     LabelReader,
     LabelServer,
     LlamaCompletion,

@@ -14,9 +14,8 @@ from msgspec import UNSET
 
 from computewise.errors import ModelError
 from computewise.http.servers import token_ids
-from computewise.models.server.capabilities import Dialect
+from computewise.models.server.capabilities import Dialect, Ended, Generation, Request, Tokens
 from computewise.models.server.counts import Counts, Sampled, count_tokens, finite, read_counts, whole_number
-from computewise.models.server.protocol import Ended, Generation, Request, Tokens
 
 WHOLE = frozenset({"stop", "eos", "eos_token", "end", "end_turn", "end_of_text", "endoftext", "end_of_sequence"})
 WHOLE |= {"complete", "completed", "finish", "finished", "stop_sequence", "stop_sequence_reached", "stop_criteria_met"}

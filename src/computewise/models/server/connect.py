@@ -26,11 +26,11 @@ from computewise.models.server.capabilities import (
     Capabilities,
     Dialect,
     Fields,
+    Route,
 )
 from computewise.models.server.limits import SpendLimit
 from computewise.models.server.model import ServerModel
 from computewise.models.server.probe import find_model, listed_in, probe
-from computewise.models.server.protocol import Route
 from computewise.models.server.routes import ChatRoute, CompletionsRoute, LlamaRoute, OllamaRoute
 from computewise.models.server.templates import (
     LlamaTemplate,

@@ -15,10 +15,9 @@ from computewise.errors import ModelError, UsageError
 from computewise.http.client import HttpClient
 from computewise.http.servers import tokenize
 from computewise.models.messages import Message, conversation
-from computewise.models.server.capabilities import LLAMA, Capabilities
+from computewise.models.server.capabilities import LLAMA, Capabilities, Generation, Request, Response, Route, Tokens
 from computewise.models.server.counts import MISCOUNTED, MOST_TOKENS, divide, estimated_tokens, least_tokens
 from computewise.models.server.limits import FailedSamples, SpendLimit, Spent, TokenIdCache
-from computewise.models.server.protocol import Generation, Request, Response, Route, Tokens
 from computewise.models.server.templates import PromptTemplate, Rendered
 from computewise.session import gather
 

@@ -8,10 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from computewise.errors import ServerError, UsageError
-from computewise.http.ask import ask, ask_or_none
 from computewise.http.client import VERSION, HttpClient
 from computewise.http.refusals import refused
-from computewise.http.servers import get_or_none, kind_of, said, token_ids
+from computewise.http.servers import ask, ask_or_none, get_or_none, kind_of, said, token_ids
 from computewise.models.server.capabilities import (
     CHAT,
     COMPLETIONS,

@@ -8,10 +8,21 @@ from dataclasses import replace
 from typing import Any
 
 from computewise.errors import ModelError
-from computewise.http.ask import ask
 from computewise.http.client import HttpClient
-from computewise.http.servers import token_ids
-from computewise.models.server.capabilities import CHAT, COMPLETIONS, LLAMA, OLLAMA, THINKING_OFF, Dialect
+from computewise.http.servers import ask, token_ids
+from computewise.models.server.capabilities import (
+    CHAT,
+    COMPLETIONS,
+    LLAMA,
+    OLLAMA,
+    THINKING_OFF,
+    Dialect,
+    Ended,
+    Generation,
+    Request,
+    Response,
+    Tokens,
+)
 from computewise.models.server.choices import (
     UNLIKELY,
     cut_off,
@@ -21,7 +32,6 @@ from computewise.models.server.choices import (
     read_choices,
 )
 from computewise.models.server.counts import Counts, Sampled, count_tokens, whole_number
-from computewise.models.server.protocol import Ended, Generation, Request, Response, Tokens
 
 
 class ChatRoute:

@@ -68,7 +68,7 @@ RECORDED_CHARACTERS_A_TOKEN = 3.6
 
 """The mean over recorded solutions, English and LaTeX together; used where a file holds no token counts.
 
-Servers that report no tokens are charged by another ratio (`models.server.protocol`), which is a round number.
+Servers that report no tokens are charged by another ratio (`models.server.capabilities`), which is a round number.
 """
 
 

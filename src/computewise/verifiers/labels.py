@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from computewise.core import Usage
 from computewise.errors import ModelError
-from computewise.http.ask import ask
 from computewise.http.client import HttpClient
+from computewise.http.servers import ask
 from computewise.session import gather
+from computewise.verifiers.answers import at, log_probability, number, read_usage
 from computewise.verifiers.prompt import ScoredSteps, StepPrompt, render_prompt
-from computewise.verifiers.remote.answers import at, log_probability, number, read_usage
 from computewise.verifiers.templates import Layout
 
 
@@ -96,7 +96,7 @@ class OpenaiCompletions:
         self._labels = labels
 
     async def probability(self, prompts: Sequence[str]) -> tuple[list[float], Usage]:
-        """See `computewise.verifiers.remote.labels.LabelServer.probability`."""
+        """See `computewise.verifiers.labels.LabelServer.probability`."""
         found = await gather(map(self._one, prompts))
         return [score for score, _ in found], sum((usage for _, usage in found), Usage())
 
@@ -141,7 +141,7 @@ class SglangScore:
         self._ids = ids
 
     async def probability(self, prompts: Sequence[str]) -> tuple[list[float], Usage]:
-        """See `computewise.verifiers.remote.labels.LabelServer.probability`."""
+        """See `computewise.verifiers.labels.LabelServer.probability`."""
         body = {
             "model": self._model,
             "query": "",
@@ -173,7 +173,7 @@ class LlamaCompletion:
         self._ids = ids
 
     async def probability(self, prompts: Sequence[str]) -> tuple[list[float], Usage]:
-        """See `computewise.verifiers.remote.labels.LabelServer.probability`."""
+        """See `computewise.verifiers.labels.LabelServer.probability`."""
         found = await gather(map(self._one, prompts))
         return [score for score, _ in found], sum((usage for _, usage in found), Usage())
 

@@ -8,13 +8,12 @@ from typing import Any
 
 from computewise.core import Usage
 from computewise.errors import ModelError
-from computewise.http.ask import ask
 from computewise.http.client import HttpClient
-from computewise.http.servers import tokenize
+from computewise.http.servers import ask, tokenize
 from computewise.session import gather
+from computewise.verifiers.answers import at, log_probability, number, read_usage, rows
+from computewise.verifiers.labels import of_two
 from computewise.verifiers.prompt import ScoredSteps, render_prompt
-from computewise.verifiers.remote.answers import at, log_probability, number, read_usage, rows
-from computewise.verifiers.remote.labels import of_two
 from computewise.verifiers.templates import Head, Layout
 
 _NEEDED = ("logprobs", "logprob_token_ids", "return_tokens_as_token_ids", "add_special_tokens")
