@@ -70,7 +70,9 @@ def test_searches_are_measured_in_samples_of_best_of_n(summary: dict[str, Any]) 
         above = [n for n, accuracy in curve.items() if accuracy >= each["accuracy"]]
         assert not above or needed <= min(above)
         assert needed == math.inf or each["times"] == pytest.approx(needed / each["generations"])
-        assert each["difference_ci95"][0] <= each["difference"] <= each["difference_ci95"][1]
+        for part in ("difference", "easy", "hard"):
+            assert each[f"{part}_ci95"][0] <= each[part] <= each[f"{part}_ci95"][1]
+        assert 0.4 * each["easy"] + 0.6 * each["hard"] == pytest.approx(each["difference"])
         if each["generations"] == each["n"]:
             assert each["difference"] == pytest.approx(each["accuracy"] - curve[each["n"]])
 

@@ -119,7 +119,7 @@ def saved_table(summary: Entry) -> Table:
             _samples(each["samples"], each),
             _span(each),
             NONE if each["times"] is None else f"{number(each['times'], 1)} ×",
-            f"{signed(each['difference'])} {interval(each['difference_ci95'])}",
+            *(f"{signed(each[one])} {interval(each[f'{one}_ci95'])}" for one in ("difference", "easy", "hard")),
         ]
         for each in summary["samples_saved"]
     ]
@@ -132,6 +132,8 @@ def saved_table(summary: Entry) -> Table:
         "95 % interval",
         "Over what the search sampled",
         "Minus best-of-N at as many tokens",
+        "The same, bins 1 and 2",
+        "Bins 3 to 5",
     ]
     return Table(
         "The number of samples at which best-of-N weighted is as accurate as a search, and both at equal tokens.",

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from computewise.core import VERIFIER
-from computewise.metrics import Floats, bootstrap, resample_counts, within_auroc
+from computewise.intervals import difference, proportion
+from computewise.metrics import Floats, resample_counts, within_auroc
 from computewise.selection import AGGREGATIONS, aggregate
 from computewise.study.analysis.analyse import Analysis, doublings
 from computewise.study.analysis.flops_matched import Curve, exchange_of
@@ -22,6 +23,8 @@ from computewise.study.analysis.tables import SamplePool, UsageColumns, cost_met
 FLIPPED = (0.0, 0.1, 0.2, 0.3)
 """Shares of the verifier's values v that become 1 - v: at .5 nothing is left of it."""
 RESAMPLES = 2000
+EASY = 2
+"""The number of bins, from the easiest, in which the paper finds that searches do harm at large budgets."""
 
 
 def paper_figures(analysis: Analysis, largest: int) -> dict[str, Any]:
@@ -41,11 +44,13 @@ def samples_saved(analysis: Analysis, sizes: Sequence[int]) -> list[dict[str, An
 
     Between the measured numbers of samples it is interpolated in the logarithm of N. In each resample of problems the
     crossing is found anew. None: not up to the largest number. `times` is that number over what the search sampled.
-    `difference` is the search minus best-of-N at as many sampled tokens, or at the largest number where those are more.
+    `difference` is the search minus best-of-N at as many sampled tokens, or at the largest number where those are more:
+    over all problems, and `easy` and `hard` over the first `EASY` bins and the others (the paper's figure 3).
     """
     curve = np.stack([_weighted(analysis.pools, k, [pool.values for pool in analysis.pools]) for k in (1, *sizes)], 1)
     counts = resample_counts(len(curve), resamples=RESAMPLES) / len(curve)
     means, resampled = curve.mean(0), counts @ curve
+    bins = analysis.difficulty.bins["oracle"]
     logs = np.log2([1, *sizes])
     found = []
     for row in analysis.rows:
@@ -55,7 +60,7 @@ def samples_saved(analysis: Analysis, sizes: Sequence[int]) -> list[dict[str, An
         each = [crossing(logs, one, at) for one, at in zip(resampled, counts @ row.accuracy, strict=True)]
         low, high = np.quantile(each, (0.025, 0.975), method="inverted_cdf")
         spent = float(row.usage["generations"].mean())
-        difference = row.accuracy - curve @ between(logs, math.log2(spent))
+        change = row.accuracy - curve @ between(logs, math.log2(spent))
         found.append(
             {
                 "label": row.label,
@@ -66,8 +71,9 @@ def samples_saved(analysis: Analysis, sizes: Sequence[int]) -> list[dict[str, An
                 "ci95": [_finite(low), _finite(high)],
                 "times": _finite(needed / spent),
                 "largest": sizes[-1],
-                "difference": float(difference.mean()),
-                "difference_ci95": list(bootstrap(difference)),
+                **_difference("difference", change),
+                **_difference("easy", change[bins < EASY]),
+                **_difference("hard", change[bins >= EASY]),
             }
         )
     return found
@@ -110,7 +116,7 @@ def aggregations(pools: Sequence[SamplePool], sizes: Sequence[int]) -> list[dict
             {
                 "name": how,
                 "auroc_within_problem": None if math.isnan(auroc) else auroc,
-                "at": [{"n": k, "accuracy": float(a.mean()), "ci95": list(bootstrap(a))} for k, a in each],
+                "at": [_accuracy(k, a) for k, a in each],
             }
         )
     return found
@@ -144,14 +150,19 @@ def verifier_quality(analysis: Analysis, sizes: Sequence[int]) -> list[dict[str,
             {
                 "share": share,
                 "auroc_within_problem": within_auroc(np.concatenate(values, 1).ravel(), right.ravel(), problem.ravel()),
-                "at": [
-                    {"n": k, "accuracy": float(a.mean()), "ci95": list(bootstrap(a))}
-                    for k, a in zip(sizes, accuracies, strict=True)
-                ],
+                "at": [_accuracy(k, a) for k, a in zip(sizes, accuracies, strict=True)],
                 "exchange": exchange_of(analysis, analysis.large, curve)["at"] if analysis.large else [],
             }
         )
     return found
+
+
+def _accuracy(n: int, accuracy: Floats) -> dict[str, Any]:
+    return {"n": n, "accuracy": float(accuracy.mean()), "ci95": list(proportion(accuracy).interval)}
+
+
+def _difference(name: str, paired: Floats) -> dict[str, Any]:
+    return {name: float(paired.mean()), f"{name}_ci95": list(difference(paired).interval)}
 
 
 def _weighted(pools: Sequence[SamplePool], k: int, weights: Sequence[Floats]) -> Floats:
