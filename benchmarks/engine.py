@@ -17,7 +17,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel, prompt_tokens
-from computewise.models.embedded.weights import END, EPSILON, WEIGHTS_DIRECTORY, Weights, load_weights
+from computewise.models.embedded.network import END, EPSILON, WEIGHTS_DIRECTORY, Weights, load_weights
 from computewise.tasks.arithmetic import TASKS
 
 BATCH = 256

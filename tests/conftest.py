@@ -16,7 +16,7 @@ from naive import TINY, TINY_PRM, random_weights
 from shared import shared_directory
 
 from computewise.models.embedded.engine import one_thread
-from computewise.models.embedded.weights import Weights, load_weights, save_weights
+from computewise.models.embedded.network import Weights, load_weights, save_weights
 from computewise.report import write_report
 
 one_thread()

@@ -14,7 +14,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 import computewise.cli
-from computewise.cli._console import PlainConsole, open_console, say_notes, shown
+from computewise.cli import PlainConsole, open_console, say_notes, shown
 from computewise.session import Ledger
 
 TRICKS = (
@@ -71,7 +71,7 @@ def test_solutions_that_were_not_read_are_said(capsys: pytest.CaptureFixture[str
 def test_no_command_has_a_console_of_its_own() -> None:
     for path in Path(computewise.cli.__file__).parent.glob("*.py"):
         source = path.read_text("utf-8")
-        if path.name != "_console.py":
+        if path.name != "__init__.py":
             assert not re.search(r"\bConsole\(|from_markup|markup=True|emoji=True", source), path
             assert not re.search(r"\b(?:Live|Progress)\((?!.*\bconsole=)", source), path
             assert not re.search(r"(?<!\.)\bprint\((?!json\.dumps)", source), path

@@ -14,8 +14,7 @@ from computewise.cli.runs import export
 from computewise.errors import ComputewiseError, ProblemError, UsageError
 from computewise.export.weights import export_gguf, export_hf
 from computewise.models.embedded.model import context_tokens, prompt_tokens
-from computewise.models.embedded.network import Floats, Trunk
-from computewise.models.embedded.weights import TOKENS, WEIGHTS_DIRECTORY, decode, encode, load_weights
+from computewise.models.embedded.network import TOKENS, WEIGHTS_DIRECTORY, Floats, Trunk, decode, encode, load_weights
 from computewise.tasks.arithmetic import TASKS
 
 PROBLEMS = [problem for task in TASKS.values() for problem in task.problems("validation", 40, 0)]

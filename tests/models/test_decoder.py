@@ -11,8 +11,7 @@ import pytest
 
 from computewise.models.embedded.engine import Continuation, Decoder, EngineLoop, PrefixStore, Tokens
 from computewise.models.embedded.model import NEWLINE, prompt_tokens
-from computewise.models.embedded.network import Floats, Ints, Trunk, draw, uniforms
-from computewise.models.embedded.weights import END, TOKENS, Weights
+from computewise.models.embedded.network import END, TOKENS, Floats, Ints, Trunk, Weights, draw, uniforms
 from computewise.session import derive_seed
 
 PROMPTS = [

@@ -16,7 +16,7 @@ from computewise.core import Attempt, Completion, Problem
 from computewise.errors import ProblemError, UsageError
 from computewise.models.embedded.engine import EngineLoop
 from computewise.models.embedded.model import NEWLINE, EmbeddedModel, context_tokens, fitting_context, prompt_tokens
-from computewise.models.embedded.weights import END, TOKENS, Weights, decode, encode, load_weights, save_weights
+from computewise.models.embedded.network import END, TOKENS, Weights, decode, encode, load_weights, save_weights
 from computewise.session import Strategy
 from computewise.solver import solve
 from computewise.strategies import (

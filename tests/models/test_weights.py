@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from computewise.errors import WeightsError
 from computewise.models.embedded.engine import EngineLoop
 from computewise.models.embedded.model import EmbeddedModel
-from computewise.models.embedded.weights import Weights, load_weights, save_weights
+from computewise.models.embedded.network import Weights, load_weights, save_weights
 from computewise.verifiers.embedded import EmbeddedPRM
 
 METADATA = {"network": json.dumps(asdict(TINY))}

@@ -14,7 +14,7 @@ from computewise.core import Problem
 from computewise.export.weights import export_gguf
 from computewise.models.embedded.engine import EngineLoop
 from computewise.models.embedded.model import EmbeddedModel, prompt_tokens
-from computewise.models.embedded.weights import END, encode
+from computewise.models.embedded.network import END, encode
 from computewise.tasks.arithmetic import TASKS
 
 pytest.importorskip("gguf")

@@ -23,8 +23,7 @@ from computewise.export.weights import export_gguf
 from computewise.http.client import HttpClient
 from computewise.models.embedded.engine import EngineLoop
 from computewise.models.embedded.model import EmbeddedModel, prompt_tokens
-from computewise.models.embedded.network import Trunk, log_softmax
-from computewise.models.embedded.weights import END, WEIGHTS_DIRECTORY, encode, load_weights
+from computewise.models.embedded.network import END, WEIGHTS_DIRECTORY, Trunk, encode, load_weights, log_softmax
 from computewise.models.server.connect import connect_model, probe_model
 from computewise.models.server.model import ServerModel
 from computewise.session import Strategy

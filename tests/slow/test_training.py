@@ -16,15 +16,16 @@ import pytest
 from computewise.core import Attempt, Candidate, Problem, Step
 from computewise.models.embedded.engine import EngineLoop
 from computewise.models.embedded.model import EmbeddedModel, prompt_tokens
-from computewise.models.embedded.network import Trunk, log_softmax
-from computewise.models.embedded.weights import (
+from computewise.models.embedded.network import (
     END,
     TOKENS,
     WEIGHTS_DIRECTORY,
     NetworkConfig,
+    Trunk,
     decode,
     encode,
     load_weights,
+    log_softmax,
 )
 from computewise.strategies import Revisions
 from computewise.tasks.arithmetic import TASKS

@@ -13,8 +13,8 @@ from computewise.core import ROOT, Completion
 from computewise.session import Limits, Session, Strategy
 from computewise.solver import solve
 from computewise.strategies import ParticleFilter, Rebase
+from computewise.strategies.beam_search import apportion, softmax
 from computewise.strategies.particle_filter import effective_size, systematic
-from computewise.strategies.rebase import apportion, softmax
 from computewise.tasks.arithmetic import find_task
 from computewise.testing import Recording
 

@@ -16,7 +16,7 @@ from computewise.selection import SELECTIONS, Ballot, hierarchical, majority, we
 from computewise.session import BudgetExhausted, Ledger, Limits, Session, Strategy
 from computewise.solver import solve
 from computewise.strategies import AdaptiveBranching, BestOfN, GatedRevisions, Revisions, StepRevisions
-from computewise.strategies.adaptive_branching import _draw
+from computewise.strategies.revisions import _draw
 from computewise.study.plan import RevisionPool
 from computewise.tasks.arithmetic import find_task
 from computewise.testing import Recording, SimulatedModel, SimulatedPRM

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace as replace_fields
 
 from computewise.core import Role, Usage
-from computewise.models.embedded.weights import WEIGHTS_DIRECTORY, load_weights
+from computewise.models.embedded.network import WEIGHTS_DIRECTORY, load_weights
 from computewise.runs import CandidateRecord, Record
 from computewise.setups.embedded import LAYERS_AND_WIDTH, WEIGHTS, EmbeddedSpec, embedded_roles
 from computewise.strategies import BeamSearch, BestOfN, StepRevisions, strategy_to_dict

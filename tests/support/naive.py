@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from computewise.models.embedded.weights import END, TOKENS, NetworkConfig, Weights
+from computewise.models.embedded.network import END, TOKENS, NetworkConfig, Weights
 
 Array = NDArray[np.float64]
 

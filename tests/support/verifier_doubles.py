@@ -12,7 +12,7 @@ import httpx
 from computewise.core import Candidate, Problem, Step, Usage
 from computewise.http.client import HttpClient
 from computewise.http.concurrency import Retry
-from computewise.verifiers.prompt import ScoredSteps
+from computewise.verifiers.templates import ScoredSteps
 
 SHAPES = Path(__file__).parent / "shapes"
 PROBLEM = Problem("p", "Q?")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from computewise.errors import ProblemError
-from computewise.models.embedded.weights import decode, encode
+from computewise.models.embedded.network import decode, encode
 from computewise.tasks.arithmetic import (
     MAX_LITERAL,
     MAX_OPERATIONS,

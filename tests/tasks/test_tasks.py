@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from computewise.core import Task
 from computewise.errors import ProblemError, UsageError
-from computewise.models.embedded.weights import decode, encode
+from computewise.models.embedded.network import decode, encode
 from computewise.tasks import arithmetic
 from computewise.tasks.arithmetic import (
     TASKS,

@@ -14,7 +14,7 @@ from naive import TINY_ORM, random_weights
 from computewise.core import Attempt, Candidate, Problem, Step
 from computewise.models.embedded.engine import EngineLoop
 from computewise.models.embedded.model import prompt_tokens
-from computewise.models.embedded.weights import END, Weights, encode, load_weights, save_weights
+from computewise.models.embedded.network import END, Weights, encode, load_weights, save_weights
 from computewise.verifiers.embedded import EmbeddedORM
 
 PROBLEM = Problem("3*(4+5)-6", "3*(4+5)-6", "21")

@@ -16,8 +16,7 @@ from computewise.core import Candidate, Problem, Step
 from computewise.errors import WeightsError
 from computewise.models.embedded.engine import EngineLoop
 from computewise.models.embedded.model import prompt_tokens
-from computewise.models.embedded.network import Floats, Ints, Trunk, VerifierHead
-from computewise.models.embedded.weights import END, Weights, encode, save_weights
+from computewise.models.embedded.network import END, Floats, Ints, Trunk, VerifierHead, Weights, encode, save_weights
 from computewise.verifiers.embedded import EmbeddedPRM, Scorer
 
 PROBLEM = Problem("3*(4+5)-6", "3*(4+5)-6", "21")

@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 
 from computewise.errors import ModelError, UsageError
 from computewise.models.messages import render_chat
-from computewise.verifiers.prompt import StepPrompt, fill, render_prompt
-from computewise.verifiers.templates import find_template, known_templates, read_template
+from computewise.verifiers.templates import (
+    StepPrompt,
+    fill,
+    find_template,
+    known_templates,
+    read_template,
+    render_prompt,
+)
 
 KNOWN = {template.name: template for template in known_templates().values()}
 READ = {name: template for name, template in KNOWN.items() if template.judge is None}

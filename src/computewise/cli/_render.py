@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from computewise.cli._console import open_console, say_notes
+from computewise.cli import open_console, say_notes
 from computewise.controller.controller import Controller, read_controller
 from computewise.controller.file import controller_path
 from computewise.controller.solve import solve_adaptively, why

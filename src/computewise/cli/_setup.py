@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from computewise.cli._console import say
+from computewise.cli import say
 from computewise.cli._flags import DEFAULTS, ServerFlags, TaskFlags
 from computewise.core import LARGE, MODEL, Role
 from computewise.costs import Prices

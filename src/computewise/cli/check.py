@@ -12,7 +12,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.table import Table
 
-from computewise.cli._console import open_console, say
+from computewise.cli import open_console, say
 from computewise.cli._flags import SERVER, TASK, ServedFlags, ServerFlags, TaskFlags, with_setup, write_setup
 from computewise.cli._setup import server_setup
 from computewise.core import MODEL, Candidate, Model

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from computewise.cli._console import open_console, say
+from computewise.cli import open_console, say
 from computewise.errors import UsageError
 from computewise.models.embedded.engine import one_thread
 from computewise.report.replay_page import write_replay_report

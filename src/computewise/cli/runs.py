@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Literal
 
-from computewise.cli._console import say
+from computewise.cli import say
 from computewise.cli.study import show_outcome
 from computewise.errors import UsageError, at_least_one
 from computewise.export import export_run

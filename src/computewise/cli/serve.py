@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from computewise.cli._console import say
+from computewise.cli import say
 from computewise.cli._flags import DEFAULTS, SERVER, TASK, ServedFlags, ServerFlags, TaskFlags, with_setup
 from computewise.cli._setup import notes, server_setup
 from computewise.errors import UsageError

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from rich.live import Live
 from rich.tree import Tree
 
-from computewise.cli._console import open_console, say, say_notes
+from computewise.cli import open_console, say, say_notes
 from computewise.cli._flags import SERVER, TASK, ServedFlags, ServerFlags, TaskFlags, with_setup
 from computewise.cli._render import Request, draw, draw_attempts, shown_flops, solve_by_policy
 from computewise.cli._setup import NO_VERIFIER, embedded_setup, notes, server_setup

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.prompt import Confirm
 from rich.table import Table
 
-from computewise.cli._console import open_console, say
+from computewise.cli import open_console, say
 from computewise.cli._flags import SERVER, TASK, ServerFlags, TaskFlags, with_setup
 from computewise.cli._setup import CHOICES, NO_VERIFIER, embedded_setup, server_setup, temperature_notes
 from computewise.core import LARGE

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from computewise.errors import UsageError, WeightsError
-from computewise.models.embedded.weights import (
+from computewise.models.embedded.network import (
     END,
     EPSILON,
     TOKENS,

@@ -17,7 +17,7 @@ from computewise.costs import Prices, Shape, Speeds
 from computewise.errors import UsageError
 from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
-from computewise.models.embedded.weights import WEIGHTS_DIRECTORY, load_weights
+from computewise.models.embedded.network import WEIGHTS_DIRECTORY, load_weights
 from computewise.setups.base import Roles, SetupSpec
 from computewise.tasks.arithmetic import find_task
 from computewise.verifiers.base import ADDED_VERIFIERS, LogprobVerifier, is_added

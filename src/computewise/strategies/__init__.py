@@ -11,12 +11,10 @@ from typing import Any, get_type_hints
 from computewise.errors import UsageError
 from computewise.registry import Registry, as_strategy, import_object, is_reference, name_of
 from computewise.session import Strategy
-from computewise.strategies.adaptive_branching import AdaptiveBranching
-from computewise.strategies.beam_search import DVTS, BeamSearch, Lookahead
+from computewise.strategies.beam_search import DVTS, BeamSearch, Lookahead, Rebase
 from computewise.strategies.best_of_n import BestOfN, Greedy, Single
 from computewise.strategies.particle_filter import ParticleFilter
-from computewise.strategies.rebase import Rebase
-from computewise.strategies.revisions import GatedRevisions, Revisions, StepRevisions
+from computewise.strategies.revisions import AdaptiveBranching, GatedRevisions, Revisions, StepRevisions
 
 __all__ = [
     "STRATEGIES",

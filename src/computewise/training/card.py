@@ -15,7 +15,7 @@ from computewise.difficulty import rank_bins
 from computewise.metrics import Bools, Floats, bootstrap, within_problem_aurocs
 from computewise.models.embedded.engine import EngineLoop
 from computewise.models.embedded.model import EmbeddedModel
-from computewise.models.embedded.weights import WEIGHTS_DIRECTORY, Weights, load_weights, save_weights
+from computewise.models.embedded.network import WEIGHTS_DIRECTORY, Weights, load_weights, save_weights
 from computewise.session import Session
 from computewise.solver import answer_of, solve
 from computewise.strategies import BestOfN, Greedy, Revisions

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from computewise.models.embedded.weights import END, TOKENS, NetworkConfig, encode
+from computewise.models.embedded.network import END, TOKENS, NetworkConfig, encode
 from computewise.tasks import arithmetic
 from computewise.tasks.dataset import split_of
 from computewise.training.network import (

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from computewise.models.embedded.weights import EPSILON, NetworkConfig
+from computewise.models.embedded.network import EPSILON, NetworkConfig
 
 
 def rotary(config: NetworkConfig, positions: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ import torch
 from computewise.core import Candidate, Problem
 from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
-from computewise.models.embedded.weights import load_weights
+from computewise.models.embedded.network import load_weights
 from computewise.session import MAX_ATTEMPTS_SHOWN, Session, derive_seed
 from computewise.strategies import Revisions
 from computewise.tasks.arithmetic import EmbeddedTask

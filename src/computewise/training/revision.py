@@ -16,7 +16,7 @@ import torch
 from rapidfuzz.distance import Levenshtein
 
 from computewise.models.embedded.model import context_tokens
-from computewise.models.embedded.weights import END, encode, load_weights
+from computewise.models.embedded.network import END, encode, load_weights
 from computewise.session import MAX_ATTEMPTS_SHOWN
 from computewise.training.generator import SMALL, Documents, GeneratorRecipe, loss_of
 from computewise.training.generator import train as train_generator

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from computewise.errors import UsageError
-from computewise.models.embedded.weights import WEIGHTS_DIRECTORY, NetworkConfig, Weights, save_weights
+from computewise.models.embedded.network import WEIGHTS_DIRECTORY, NetworkConfig, Weights, save_weights
 from computewise.training import generator, orm, revision
 from computewise.training.card import generator_card, orm_card, prm_card, revision_card
 from computewise.training.verifier import PRMRecipe, train_prm

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from computewise.metrics import Bools, Floats, Ints, auroc, within_auroc
 from computewise.models.embedded.model import context_tokens
-from computewise.models.embedded.weights import END, encode, load_weights
+from computewise.models.embedded.network import END, encode, load_weights
 from computewise.training.generator import SMALL, GeneratorRecipe
 from computewise.training.generator import train as train_generator
 from computewise.training.labelling import LabelledQuestion, LabelledSolution, Labelling, hold_out, label_all

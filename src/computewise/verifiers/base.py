@@ -16,8 +16,7 @@ from computewise.registry import Registry, as_instance, is_reference, reason, ta
 from computewise.samples import mean_probabilities
 from computewise.selection import aggregate, check_aggregation
 from computewise.session import gather
-from computewise.verifiers.prompt import ScoredSteps, read_solution
-from computewise.verifiers.templates import Pair
+from computewise.verifiers.templates import Pair, ScoredSteps, read_solution
 
 Scores = float | Sequence[float]
 VerifierFunction = Callable[[str, Sequence[str]], Scores | Awaitable[Scores]]

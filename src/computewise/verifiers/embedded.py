@@ -15,8 +15,17 @@ from computewise.core import Candidate, Problem, Usage
 from computewise.errors import WeightsError
 from computewise.models.embedded.engine import EngineLoop, PrefixStore, Tokens
 from computewise.models.embedded.model import fitting_context, prompt_tokens
-from computewise.models.embedded.network import Floats, Ints, Trunk, VerifierHead, log_softmax
-from computewise.models.embedded.weights import END, WEIGHTS_DIRECTORY, encode, load_weights
+from computewise.models.embedded.network import (
+    END,
+    WEIGHTS_DIRECTORY,
+    Floats,
+    Ints,
+    Trunk,
+    VerifierHead,
+    encode,
+    load_weights,
+    log_softmax,
+)
 from computewise.session import gather
 
 _BATCH_TOKENS = 4096

@@ -13,8 +13,7 @@ from computewise.http.servers import ask, tokenize
 from computewise.session import gather
 from computewise.verifiers.answers import at, log_probability, number, read_usage, rows
 from computewise.verifiers.labels import of_two
-from computewise.verifiers.prompt import ScoredSteps, render_prompt
-from computewise.verifiers.templates import Head, Layout
+from computewise.verifiers.templates import Head, Layout, ScoredSteps, render_prompt
 
 _NEEDED = ("logprobs", "logprob_token_ids", "return_tokens_as_token_ids", "add_special_tokens")
 

@@ -13,8 +13,7 @@ from computewise.http.client import HttpClient
 from computewise.http.servers import ask
 from computewise.session import gather
 from computewise.verifiers.answers import at, log_probability, number, read_usage
-from computewise.verifiers.prompt import ScoredSteps, StepPrompt, render_prompt
-from computewise.verifiers.templates import Layout
+from computewise.verifiers.templates import Layout, ScoredSteps, StepPrompt, render_prompt
 
 
 class LabelServer(Protocol):

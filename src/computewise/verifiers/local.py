@@ -10,8 +10,15 @@ from typing import Any, Protocol
 
 from computewise.core import Usage
 from computewise.errors import ModelError, UsageError, WeightsError
-from computewise.verifiers.prompt import ScoredSteps, StepPrompt, render_prompt
-from computewise.verifiers.templates import Head, Labels, Layout, VerifierTemplate
+from computewise.verifiers.templates import (
+    Head,
+    Labels,
+    Layout,
+    ScoredSteps,
+    StepPrompt,
+    VerifierTemplate,
+    render_prompt,
+)
 
 
 def encode_pieces(tokenizer: Any, prompt: StepPrompt, *, separately: bool) -> tuple[list[int], list[int]]:

@@ -12,8 +12,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from computewise.models.embedded.network import Floats, Trunk, draw, log_softmax, uniforms
-from computewise.models.embedded.weights import END
+from computewise.models.embedded.network import END, Floats, Trunk, draw, log_softmax, uniforms
 
 
 def one_thread() -> threadpool_limits:

@@ -8,8 +8,7 @@ from pathlib import Path
 from computewise.core import Attempt, Completion, FinishReason, Step, Usage
 from computewise.errors import ProblemError, UsageError, WeightsError
 from computewise.models.embedded.engine import Continuation, Decoder, EngineLoop
-from computewise.models.embedded.network import Trunk
-from computewise.models.embedded.weights import END, TOKENS, WEIGHTS_DIRECTORY, decode, encode, load_weights
+from computewise.models.embedded.network import END, TOKENS, WEIGHTS_DIRECTORY, Trunk, decode, encode, load_weights
 
 NEWLINE = encode("\n")[0]
 
