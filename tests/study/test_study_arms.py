@@ -114,3 +114,4 @@ def test_what_spends_more_than_its_budget_is_no_choice_at_it() -> None:
 
     within, cheap, over, other = row(16, 17.5, 9), row(16, 3, 1), row(16, 17.7, 5), row(4, 4, 2)
     assert at_budget([within, cheap, over, other], 16) == [cheap, within]
+    assert at_budget([over, other], 16) == [over]

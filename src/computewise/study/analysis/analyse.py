@@ -318,14 +318,12 @@ def _difficulty(probe: SamplePool, problems: list[str], columns: UsageColumns) -
 def at_budget(rows: Sequence[StrategyRow], budget: int) -> list[StrategyRow]:
     """The actions that a policy chooses among at a budget, the cheapest first.
 
-    What sampled more than `OVERSPENT` times the budget is none: a search may, where solutions are not equally long.
+    What sampled more than `OVERSPENT` times the budget is none: a search may, where solutions are not equally long. But
+    where all did, as attempts may that are longer than a first one, all are.
     """
-    actions = [
-        row
-        for row in rows
-        if row.n == budget and row.selection in CHOSEN_AMONG and row.usage["generations"].mean() <= OVERSPENT * budget
-    ]
-    return sorted(actions, key=lambda row: float(row.usage["flops"].mean()))
+    actions = [row for row in rows if row.n == budget and row.selection in CHOSEN_AMONG]
+    within = [row for row in actions if row.usage["generations"].mean() <= OVERSPENT * budget]
+    return sorted(within or actions, key=lambda row: float(row.usage["flops"].mean()))
 
 
 def _policy(config: StudyConfig, rows: list[StrategyRow], bins: np.ndarray, folds: np.ndarray) -> list[BinChoice]:
