@@ -27,14 +27,16 @@ EASY = 2
 """The number of bins, from the easiest, in which the paper finds that searches do harm at large budgets."""
 
 
-def paper_figures(analysis: Analysis, largest: int) -> dict[str, Any]:
-    """For the summary; `largest` is the largest budget. Entries that a study cannot have are empty."""
-    if largest == 1:
+def paper_figures(analysis: Analysis, budgets: Sequence[int]) -> dict[str, Any]:
+    """For the summary; the budgets are those of the study. Entries that a study cannot have are empty."""
+    if budgets[-1] == 1:
         return {"samples_saved": [], "aggregations": [], "verifier_quality": []}
-    sizes = doublings(largest)
+    sizes = doublings(budgets[-1])
     return {
         "samples_saved": samples_saved(analysis, sizes),
-        "aggregations": aggregations(analysis.pools, sizes) if VERIFIER in analysis.aurocs else [],
+        "aggregations": aggregations(analysis.pools, [n for n in budgets if n > 1])
+        if VERIFIER in analysis.aurocs
+        else [],
         "verifier_quality": verifier_quality(analysis, sizes) if VERIFIER in analysis.aurocs else [],
     }
 

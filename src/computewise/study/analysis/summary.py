@@ -83,7 +83,7 @@ def summarise(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, A
             name: {kind: [_choice(choice, bins) for choice in choices] for kind, choices in each.items()}
             for name, each in analysis.mechanisms.items()
         },
-        **paper_figures(analysis, config.budgets[-1]),
+        **paper_figures(analysis, config.budgets),
         "ratios": [
             {
                 **_row(one.row, bins),
