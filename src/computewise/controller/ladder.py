@@ -1,9 +1,10 @@
 """Which stopping rule a controller follows: the simplest that does as well as the best, by nested cross-validation.
 
-The rungs: equal samples for everybody; `doubt / draws`; a formula that was fitted on other data; one of some formulas,
-chosen here; a cascade, whose formula and two or three numbers are chosen here; trees. Every rung is measured on
-problems that nothing of it was chosen or fitted on; among those within one standard error of the best, the one with the
-fewest numbers is taken (Breiman et al. 1984, section 3.4.3).
+The rungs: equal samples for everybody; `doubt / draws`, of the model or, where the budgets pay for it, of the larger
+model alone; a formula that was fitted on other data; one of some formulas, chosen here; a cascade, whose formula and
+two or three numbers are chosen here; trees. Every rung is measured on problems that nothing of it was chosen or fitted
+on; among those within one standard error of the best, the one with the fewest numbers is taken (Breiman et al. 1984,
+section 3.4.3).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from computewise.controller.trees import Recipe
 from computewise.errors import UsageError
 from computewise.metrics import Floats, Ints
 
-RUNGS = ("uniform", "doubt per draw", "generic", "formula", "cascade", "forest")
+RUNGS = ("uniform", "doubt per draw", "larger alone", "generic", "formula", "cascade", "forest")
 """By the numbers that are chosen or fitted on the problems at hand, the fewest first."""
 
 BY_VOTES: tuple[Powers, ...] = (
@@ -224,7 +225,8 @@ def candidates(pool: RecordedPool, larger: Sequence[str], *, by_length: bool) ->
     for before, powers, vote in product(BEFORE, formulas, (1.0,) if scored else VOTES):
         yield rule("cascade", powers, [(probe[0], min(before, probe[1])), *upper], vote)
     if all(arm.lengths.min() > 0 for arm in pool.arms if arm.name == upper[0][0]):
-        yield from (rule("cascade", powers, upper) for powers in formulas)
+        yield rule("larger alone", DOUBT_PER_DRAW, upper)
+        yield from (rule("cascade", powers, upper) for powers in formulas[1:])
 
 
 def has_values(pool: RecordedPool) -> bool:
