@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from statistics import fmean
 
 import numpy as np
@@ -64,11 +64,16 @@ class SampleArrays:
 
 @dataclass(frozen=True, slots=True)
 class ProblemSamples:
-    """One problem and its samples by the name of the arm that drew them; the first arm is the one to probe with."""
+    """One problem and its samples by the name of the arm that drew them; the first arm is the one to probe with.
+
+    `opening` says for some arms which model draws by them, and what its first draw costs more than the `costs` of its
+    samples: reading the prompt, by it and by the verifier beside it. Arms of one model pay it once.
+    """
 
     id: str
     prompt: str
     arms: dict[str, SampleArrays]
+    opening: Mapping[str, tuple[str, float]] = field(default_factory=dict)
 
     @property
     def right(self) -> Ints:

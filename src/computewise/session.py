@@ -72,14 +72,29 @@ class Limits:
 
 
 @dataclass(slots=True)
+class PromptCache:
+    """Tokens of the problem's prompt that a model, and the verifier beside it, have read and hold; 0 before that.
+
+    `claimed` says that a draw has been asked for that pays for the model's reading, so that of draws at the same time
+    always the first pays.
+    """
+
+    model: int = 0
+    verifier: int = 0
+    claimed: bool = False
+
+
+@dataclass(slots=True)
 class Ledger:
     """What a session and its parts have spent and seen.
 
-    `answers` are those that were extracted so far, `notes` what the model notes on its samples, both by id; `ungraded`
-    says why where a grader could not extract an answer.
+    The first draw from the bare prompt pays for reading it, the others find it in `prompt`, as does the verifier.
+    Sessions of one problem and one model may share it. `answers` are those that were extracted so far, `notes` what the
+    model notes on its samples, both by id; `ungraded` says why where a grader could not extract an answer.
     """
 
     usage: Usage = field(default_factory=Usage)
+    prompt: PromptCache = field(default_factory=PromptCache)
     explored: dict[str, Candidate] = field(default_factory=dict)
     costs: dict[str, Usage] = field(default_factory=dict)
     answers: dict[str, str | None] = field(default_factory=dict)
@@ -169,7 +184,7 @@ class Session:
         if self._verifier is None or not unread:
             return candidates
         scores, usage = await self._verifier.score(self.problem, list(unread.values()))
-        self.ledger.usage += usage
+        self.ledger.usage += self._prompt_read_by_verifier(usage, unread.values())
         scored = {}
         for candidate, steps in zip(unread.values(), scores, strict=True):
             if len(steps) != len(candidate.steps):
@@ -177,6 +192,17 @@ class Session:
             scored[candidate.id] = replace(candidate, scores=steps)
         self.ledger.explored.update(scored)
         return [scored.get(candidate.id, candidate) for candidate in candidates]
+
+    def _prompt_read_by_verifier(self, usage: Usage, read: Iterable[Candidate]) -> Usage:
+        """The verifier's usage where it holds the prompt from an earlier call of this problem."""
+        held = self.ledger.prompt
+        if not getattr(self._verifier, "holds_prompt", False) or all(c.scores or c.history for c in read):
+            return usage
+        if held.verifier:
+            cached = min(usage.cached_verifier_tokens + held.verifier, usage.verifier_tokens)
+            return replace(usage, cached_verifier_tokens=cached)
+        held.verifier = held.model
+        return usage
 
     def value(self, candidate: Candidate) -> float:
         """The value of a scored candidate by the verifier; 1 without a verifier, so that a vote is a majority.
@@ -270,6 +296,9 @@ class Session:
         start = parent.id or self._path
         ids = [f"{start}{'.' if parent.id else ''}{first + index}" for index in range(n)]
         room = self._limits.tokens - parent.tokens
+        bare = not parent.steps and not parent.history
+        pays = bare and not self.ledger.prompt.claimed
+        self.ledger.prompt.claimed |= bare
         completions = await self._model.sample(
             self.problem.prompt,
             parent.text,
@@ -282,6 +311,8 @@ class Session:
         )
         if parent.history and parent.steps and not shown:
             completions = _read_again(completions)
+        if bare:
+            completions = self._prompt_read_by_model(completions, pays)
         children = [self._child(id, parent, c) for id, c in zip(ids, completions, strict=True)]
         self.ledger.explored.update((child.id, child) for child in children)
         for child, completion in zip(children, completions, strict=True):
@@ -294,6 +325,15 @@ class Session:
         if share is not None and share < room and any(c.finish_reason == "length" for c in completions):
             self.ledger.exhausted = True
         return children
+
+    def _prompt_read_by_model(self, completions: list[Completion], pays: bool) -> list[Completion]:
+        """The same, drawn from the bare prompt: where another draw `pays`, all find it in the cache."""
+        held = self.ledger.prompt
+        held.model = max(held.model, *(one.usage.prompt_tokens for one in completions))
+        if pays:
+            held.claimed = held.model > 0  # a draw that failed has read nothing
+            return completions
+        return [replace(c, usage=replace(c.usage, cached_prompt_tokens=c.usage.prompt_tokens)) for c in completions]
 
     def _child(self, id: str, parent: Candidate, completion: Completion) -> Candidate:
         limits = self._limits

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import Any
+from typing import Any, ClassVar
 
 from computewise.core import Attempt, Candidate, Completion, FinishReason, Model, Problem, Step, Usage
 from computewise.errors import ModelError, ProblemError, UsageError
@@ -127,6 +127,7 @@ class SimulatedPRM:
     seed: int = 0
     name: str = "simulated_prm"
     parameters: int = 1_000
+    holds_prompt: ClassVar[bool] = True
 
     async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
         """See `computewise.core.Verifier.score`; the steps a candidate brings scores for are not read again."""

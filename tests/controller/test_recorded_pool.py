@@ -17,14 +17,16 @@ from computewise.selection import Ballot, hierarchical
 WRONG = 1
 
 
+def arm_of(name: str, *drawn: SampleArrays) -> RecordedArm:
+    return RecordedArm.of(name, [ProblemSamples(f"p{at}", "", {name: one}) for at, one in enumerate(drawn)])
+
+
 def test_arms_are_padded_to_the_longest_problem_and_the_widest_block() -> None:
     """The first problem has a search of two and a search of one, the second one search of three."""
-    arm = RecordedArm.of(
+    arm = arm_of(
         "search",
-        [
-            draws([5, 6, 7], [0.1, 0.2, 0.3], blocks=[0, 0, 1], cost=2.0),
-            draws([8, UNANSWERED, 9], [0.4, 0.5, 0.6], blocks=[0, 0, 0], cost=3.0),
-        ],
+        draws([5, 6, 7], [0.1, 0.2, 0.3], blocks=[0, 0, 1], cost=2.0),
+        draws([8, UNANSWERED, 9], [0.4, 0.5, 0.6], blocks=[0, 0, 0], cost=3.0),
     )
     assert arm.ballots.answers.tolist() == [
         [[5, 6, ABSENT], [7, ABSENT, ABSENT]],
@@ -36,7 +38,7 @@ def test_arms_are_padded_to_the_longest_problem_and_the_widest_block() -> None:
 
 
 def test_a_problem_may_have_nothing_of_an_arm_but_the_probe() -> None:
-    arm = RecordedArm.of("large", [draws([]), draws([3])])
+    arm = arm_of("large", draws([]), draws([3]))
     assert arm.lengths.tolist() == [0, 1]
     assert arm.ballots.answers.tolist() == [[[ABSENT]], [[3]]]
 
@@ -44,12 +46,12 @@ def test_a_problem_may_have_nothing_of_an_arm_but_the_probe() -> None:
 def test_a_chain_votes_once_for_an_answer_with_its_best_value() -> None:
     """Values .4 .3 .6 for the same answer add up to .6; another answer, or another chain, counts by itself."""
     chain = draws([1, 1, 2, 1, 1], [0.4, 0.3, 0.2, 0.6, 0.5], chains=[0, 0, 0, 0, 1])
-    assert RecordedArm.of("revisions", [chain]).ballots.weights[0, :, 0] == pytest.approx([0.4, 0, 0.2, 0.2, 0.5])
+    assert arm_of("revisions", chain).ballots.weights[0, :, 0] == pytest.approx([0.4, 0, 0.2, 0.2, 0.5])
 
 
 def test_what_one_search_found_together_votes_each() -> None:
     search = draws([1, 1, 1], [0.4, 0.3, 0.6], blocks=[0, 0, 0], chains=[0, 0, 0])
-    assert RecordedArm.of("search", [search]).ballots.weights[0, 0].tolist() == [0.4, 0.3, 0.6]
+    assert arm_of("search", search).ballots.weights[0, 0].tolist() == [0.4, 0.3, 0.6]
 
 
 def test_a_chain_of_one_answer_each_elects_as_the_selection_across_chains_does() -> None:
@@ -68,7 +70,7 @@ def test_a_chain_of_one_answer_each_elects_as_the_selection_across_chains_does()
 def test_a_shuffle_keeps_chains_whole_and_in_order(sizes: list[int], seed: int) -> None:
     chains = np.repeat(np.arange(len(sizes)), sizes)
     longer = draws([0] * (len(chains) + 2))
-    arm = RecordedArm.of("revisions", [draws([0] * len(chains), chains=chains.tolist()), longer])
+    arm = arm_of("revisions", draws([0] * len(chains), chains=chains.tolist()), longer)
     order = arm.shuffled(0, np.random.default_rng(seed))
     drawn = order[: len(chains)]
     assert sorted(drawn) == list(range(len(chains)))
@@ -181,3 +183,25 @@ def test_draws_of_unequal_length_are_refused() -> None:
         SampleArrays(
             whole.answers, whole.values[:1], *(getattr(whole, name) for name in list(SampleArrays.__slots__)[2:])
         )
+
+
+def test_the_first_draw_of_each_model_in_a_walk_pays_for_the_prompt() -> None:
+    """Whichever of a model's arms it is by, and whatever the order; so looking ahead says too."""
+    problem = ProblemSamples(
+        "p",
+        "",
+        {"small": draws([1] * 3), "search": draws([1, 1], cost=3.0), "large": draws([RIGHT] * 2, cost=10.0)},
+        {"small": ("model", 0.5), "search": ("model", 0.5), "large": ("large", 4.0)},
+    )
+    for order, paid in (
+        ((0, 0, 1, 2, 2), (1.5, 2.5, 5.5, 19.5, 29.5)),
+        ((2, 1, 0), (14.0, 17.5, 18.5)),
+    ):
+        walk, row = ReplayEnv(RecordedPool([problem]), 1, seed=0), np.zeros(1, np.int64)
+        for arm, spent in zip(order, paid, strict=True):
+            ahead = walk.ahead(arm, [1], row)[1][0, 0]
+            before = walk.spent[0]
+            walk.draw(arm, row)
+            assert walk.spent[0] == pytest.approx(spent)
+            assert walk.spent[0] - before == pytest.approx(ahead)
+    assert walk.unit[0] == 1.0

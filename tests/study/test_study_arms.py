@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace as replace_fields
 
+from computewise.controller.replay import RecordedPool, ReplayEnv
 from computewise.core import Role, Usage
 from computewise.models.embedded.network import WEIGHTS_DIRECTORY, load_weights
 from computewise.runs import CandidateRecord, Record
@@ -57,6 +58,7 @@ def test_a_search_is_one_block_and_pays_all_at_once(records: dict[str, list[Reco
         arm = problem.arms["beam"]
         one = len(record.candidates)
         assert arm.blocks.tolist() == [0] * one + [1] * one
+        assert problem.opening["beam"] == ("model", 0.0)  # no sample says how long the prompt is
         assert arm.costs.sum() == pytest.approx(2 * flops.cost(record.usage, record.sequential, "model"))
         assert np.count_nonzero(arm.costs) == 2
 
@@ -86,9 +88,29 @@ def test_a_fitted_policy_says_how_each_arm_draws(records: dict[str, list[Record]
     found = fit_policy([held], "with escalation", "expressions", cost_metrics(MODELS)["flops"], MODELS.labels, seed=0)
     assert [arm.name for arm in found.arms] == [name for name in ESCALATING if name in held]
     assert found.arms[1].strategy == {"name": "step_revisions", "chain_length": 4, "chains": 1, "trust": 0.9}
-    assert found.unit == pytest.approx(
-        np.mean([cost_metrics(MODELS)["flops"].cost(r.usage, 0, "model") / 8 for r in records["samples"]])
-    )
+    flops = cost_metrics(MODELS)["flops"]
+    read = [2 * (10 + 15) * record.candidates[0].uncached_prompt_tokens for record in records["samples"]]
+    paid = [flops.cost(record.usage, 0, "model") for record in records["samples"]]
+    assert found.unit == pytest.approx((np.mean(paid) - np.mean(read)) / 8)
+
+
+def test_a_walk_pays_for_the_prompt_once_whatever_its_order(records: dict[str, list[Record]]) -> None:
+    """One sample costs what a study charges for one, not a 64th of the prompt."""
+    flops = cost_metrics(MODELS)["flops"]
+    held = RecordedPool(drawn({name: [records[name]] for name in ("samples", "beam")}, flops))
+    walk, every = ReplayEnv(held, 3, seed=1), np.arange(3 * 12)
+    prompts = np.array([record.candidates[0].uncached_prompt_tokens for record in records["samples"]])[walk.problems]
+    walk.draw(0, every)
+    place = walk.orders[0][every, 0]
+    tokens = np.array([[c.tokens for c in r.candidates] for r in records["samples"]])[walk.problems, place]
+    assert walk.spent == pytest.approx(2.0 * (10 + 15) * (prompts + tokens))
+    for _ in range(7):
+        walk.draw(0, every)
+    whole = np.array([flops.cost(record.usage, 0, "model") for record in records["samples"]])[walk.problems]
+    assert walk.spent == pytest.approx(whole)
+    walk.draw(1, every)
+    search = np.array([flops.cost(record.usage, 0, "model") for record in records["beam"]])[walk.problems]
+    assert walk.spent == pytest.approx(whole + search - 2.0 * (10 + 15) * prompts)
 
 
 def test_a_study_says_what_was_replaced_and_where_samples_repeat_one_another() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -33,15 +33,20 @@ class RecordedArm:
     costs: Floats
     lengths: Ints
     groups: Ints
+    model: str = ""
+    """Of several arms of one model, the first to draw pays the `opening`."""
+    opening: Floats = field(default_factory=lambda: np.zeros(0))
+    """(problems,): what the first draw costs more, for reading the prompt; empty for nothing."""
 
     @classmethod
-    def of(cls, name: str, drawn: Sequence[SampleArrays]) -> RecordedArm:
-        """Pad to the longest."""
+    def of(cls, name: str, problems: Sequence[ProblemSamples]) -> RecordedArm:
+        """The samples by the arm of that name, padded to the longest."""
+        drawn = [problem.arms[name] for problem in problems]
         starts = [np.flatnonzero(np.diff(draws.blocks, prepend=-1)) for draws in drawn]
         lengths = np.array([len(start) for start in starts])
         widest = max(int(np.diff(start, append=len(d)).max(initial=1)) for d, start in zip(drawn, starts, strict=True))
         shape = len(drawn), int(lengths.max(initial=0)), widest
-        arrays: dict[str, NDArray[Any]] = {field.name: np.zeros(shape) for field in fields(SampleBatch)}
+        arrays: dict[str, NDArray[Any]] = {one.name: np.zeros(shape) for one in fields(SampleBatch)}
         arrays["answers"] = np.full(shape, ABSENT, np.int64)
         costs, groups = np.zeros(shape[:2]), np.zeros(shape[:2], np.int64)
         for problem, (draws, start) in enumerate(zip(drawn, starts, strict=True)):
@@ -52,11 +57,13 @@ class RecordedArm:
                 array[problem, block, within] = values
             costs[problem, : len(start)] = np.bincount(block, draws.costs, len(start)) if len(draws) else 0.0
             groups[problem, : len(start)] = draws.chains[start]
-        return cls(name, SampleBatch(**arrays), costs, lengths, groups)
+        paid = [problem.opening.get(name, (name, 0.0)) for problem in problems]
+        model = paid[0][0] if paid else name
+        return cls(name, SampleBatch(**arrays), costs, lengths, groups, model, np.array([cost for _, cost in paid]))
 
     @property
     def mean_cost(self) -> float:
-        """Of an increment."""
+        """Of an increment, where the prompt was read before."""
         return float(self.costs.sum() / self.lengths.sum())
 
     def shuffled(self, problem: int, rng: np.random.Generator) -> Ints:
@@ -95,7 +102,7 @@ class RecordedPool:
             raise RunError(f"problem {lacking!r} has no draw by {names[0]!r}")
         self.problems = list(problems)
         self.ids = [problem.id for problem in problems]
-        self.arms = [RecordedArm.of(name, [problem.arms[name] for problem in problems]) for name in names]
+        self.arms = [RecordedArm.of(name, self.problems) for name in names]
         self.answers = 1 + max(int(d.answers.max(initial=0)) for problem in problems for d in problem.arms.values())
         self.right: Bools = np.zeros((len(problems), self.answers), np.bool_)
         for row, problem in enumerate(problems):
@@ -157,11 +164,20 @@ class ReplayEnv:
         for ballot, there in _each(chosen, problems, place):
             self.tally.add(rows[there], ballot)
         cost = chosen.costs[problems, place]
-        self.spent[rows] += cost
+        self.spent[rows] += cost + self.opening(arm, rows)
         if arm == 0:
             self.probed[rows] += cost
         self.drawn[rows, arm] += 1
         self.tally.drawn[rows, arm] += 1
+
+    def opening(self, arm: int, rows: Ints) -> Floats:
+        """(rows,): what the next draw by the arm pays for the prompt, if its model has not drawn before."""
+        chosen = self.workload.arms[arm]
+        if not len(chosen.opening):
+            return np.zeros(len(rows))
+        same = [number for number, other in enumerate(self.workload.arms) if other.model == chosen.model]
+        new = self.drawn[rows][:, same].sum(1) == 0
+        return np.where(new, chosen.opening[self.problems[rows]], 0.0)
 
     def right(self) -> Bools:
         """(rows,): whether stopping now would be right."""
@@ -172,11 +188,8 @@ class ReplayEnv:
         chosen, drawn = self.workload.arms[arm], self.drawn[rows, arm].copy()
         votes = Votes(self.tally.votes.weights[rows], self.tally.votes.counts[rows])
         problems, right = self.problems[rows], self.workload.right[self.problems[rows]]
-        after, costs, cost = (
-            np.zeros((len(rows), len(amounts))),
-            np.zeros((len(rows), len(amounts))),
-            np.zeros(len(rows)),
-        )
+        after, costs = np.zeros((len(rows), len(amounts))), np.zeros((len(rows), len(amounts)))
+        cost = np.where(self.left[rows, arm] > 0, self.opening(arm, rows), 0.0)
         for step in range(1, max(amounts, default=0) + 1):
             there = np.flatnonzero(drawn < self.lengths[rows, arm])
             place = self.orders[arm][rows[there], drawn[there]]
@@ -196,7 +209,7 @@ def _each(arm: RecordedArm, problems: Ints, place: Ints) -> list[tuple[SampleBat
     for index in range(arm.ballots.answers.shape[2]):
         there = np.flatnonzero(arm.ballots.answers[problems, place, index] != ABSENT)
         at = problems[there], place[there], index
-        found.append((SampleBatch(*(getattr(arm.ballots, field.name)[at] for field in fields(SampleBatch))), there))
+        found.append((SampleBatch(*(getattr(arm.ballots, one.name)[at] for one in fields(SampleBatch))), there))
     return found
 
 

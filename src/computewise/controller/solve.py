@@ -14,7 +14,7 @@ from computewise.controller.state import LiveState
 from computewise.core import Candidate, Decision, Model, ObservedSample, Problem, Result, Task, Usage, Verifier
 from computewise.errors import UsageError
 from computewise.samples import observe_candidate
-from computewise.session import Ledger, Limits, Session, Strategy, run
+from computewise.session import Ledger, Limits, PromptCache, Session, Strategy, run
 from computewise.solver import extract_answers, read_answer, total_flops
 from computewise.strategies import StepRevisions, strategy_from_dict
 from computewise.strategies.revisions import trusted
@@ -78,9 +78,12 @@ async def solve_adaptively(
     lacking = [name for name in fitted.models if name not in models]
     if lacking:
         raise UsageError(f"the policy draws by {', '.join(lacking)}: allowed are {', '.join(models)}")
+    # A model reads the prompt once, whichever of its arms draws first.
+    read = {name: PromptCache() for name in fitted.models}
     arms = {
         arm.name: _Drawing(
-            arm, number, problem, models[arm.model], verifier, task, seed, temperature, limits or Limits()
+            *(arm, number, problem, models[arm.model], verifier, task, seed, temperature, limits or Limits()),
+            Ledger(prompt=read[arm.model]),
         )
         for number, arm in enumerate(fitted.arms)
     }
@@ -149,7 +152,7 @@ class _Drawing:
     seed: int
     temperature: float
     limits: Limits
-    ledger: Ledger = field(default_factory=Ledger)
+    ledger: Ledger
     increments: int = 0
     chain: list[Candidate] = field(default_factory=list)
     session: Session | None = None

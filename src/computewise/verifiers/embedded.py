@@ -186,6 +186,9 @@ class EmbeddedPRM:
     value of a solution is its last step's score.
     """
 
+    holds_prompt = True
+    """A call reads the prompt once for all candidates; a session charges it once for all calls."""
+
     def __init__(self, loop: EngineLoop, *, name: str = "prm", path: Path | None = None) -> None:
         weights = load_weights(path or WEIGHTS_DIRECTORY / f"{name}.safetensors")
         self.name = name

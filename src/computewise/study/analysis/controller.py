@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -35,17 +35,46 @@ def drawn(
     found = []
     for index, problem in enumerate(problems):
         numbers: dict[str, int] = {}
-        each = {name: _sample_arrays([run[index] for run in runs], numbers, currency) for name, runs in arms.items()}
-        found.append(ProblemSamples(problem, (prompts or {}).get(problem, problem), each))
+        held = {name: [run[index] for run in runs] for name, runs in arms.items()}
+        opening = _openings(held, currency)
+        each = {name: _sample_arrays(records, numbers, currency, opening[name][1]) for name, records in held.items()}
+        found.append(ProblemSamples(problem, (prompts or {}).get(problem, problem), each, opening))
     return found
 
 
-def _sample_arrays(records: Sequence[Record], numbers: dict[str, int], currency: CostMetric) -> SampleArrays:
-    """The samples of several runs, one run after the other."""
+def _openings(arms: Mapping[str, Sequence[Record]], currency: CostMetric) -> dict[str, tuple[str, float]]:
+    """By arm: the role that draws, and what reading the prompt costs it and its verifier.
+
+    Of a problem's records by a role, one that is no search says how long the prompt is; without one nothing is told
+    apart, and every search pays for its own.
+    """
+    costs: dict[str, float] = {}
+    for records in arms.values():
+        for record in records:
+            if is_search(record) or not record.candidates:
+                continue
+            first, *_ = draw_usages(record)
+            cached = replace(
+                first,
+                cached_prompt_tokens=first.prompt_tokens,
+                cached_verifier_tokens=min(record.candidates[0].uncached_prompt_tokens, first.verifier_tokens),
+            )
+            waited = record.candidates[0].completion_tokens
+            paid = currency.cost(first, waited, record.role) - currency.cost(cached, waited, record.role)
+            costs.setdefault(record.role, paid)
+    return {name: (records[0].role, costs.get(records[0].role, 0.0)) for name, records in arms.items()}
+
+
+def _sample_arrays(
+    records: Sequence[Record], numbers: dict[str, int], currency: CostMetric, opening: float
+) -> SampleArrays:
+    """The samples of several runs, one run after the other; their costs without the `opening` that a run pays."""
     parts: list[SampleArrays] = []
     blocks = chains = 0
     for record in records:
-        parts.append(_draws_of(record, numbers, currency, blocks, chains))
+        part = _draws_of(record, numbers, currency, blocks, chains)
+        part.costs[:1] -= opening
+        parts.append(part)
         blocks, chains = (
             int(parts[-1].blocks.max(initial=blocks - 1)) + 1,
             int(parts[-1].chains.max(initial=chains - 1)) + 1,

@@ -70,7 +70,7 @@ class ReplayConfig:
     "What the verifier's scores of a solution's steps come to: last, min, prod or mean."
     orders: int = 20
     "Random orders of each problem's samples."
-    splits: int = 4
+    splits: int = 2
     "Random partitions into five parts, where there is no file to measure on."
     seed: int = 0
     "Of orders and partitions."
