@@ -27,7 +27,8 @@ from computewise.controller.controller import read_controller
 from computewise.controller.file import POLICIES
 from computewise.controller.replay import RecordedPool
 from computewise.core import LARGE, MODEL, Role, Usage
-from computewise.metrics import Floats, bootstrap
+from computewise.intervals import difference, proportion
+from computewise.metrics import Floats
 from computewise.models.embedded.engine import one_thread
 from computewise.runs import Key, Record, RunDirectory, make_key
 from computewise.session import Strategy
@@ -241,13 +242,13 @@ def _by_problem(outcome: Outcome, seeds: int) -> Outcome:
 
 
 def _percent(accuracy: Floats) -> str:
-    low, high = bootstrap(accuracy)
-    return f"{100 * accuracy.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    value, low, high = (100 * one for one in proportion(accuracy))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
-def _points(difference: Floats) -> str:
-    low, high = bootstrap(difference)
-    return f"{100 * difference.mean():+.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+def _points(paired: Floats) -> str:
+    value, low, high = (100 * one for one in difference(paired))
+    return f"{value:+.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _progress(what: str, done: int, total: int) -> None:

@@ -4,7 +4,7 @@
     computewise study --problems 1000 --seeds 3 --budgets 1 4 16 --out runs/wide
     python benchmarks/findings.py runs/wide
 
-Every difference is paired by problem, with its 95 % bootstrap interval. Without a run of its own it measures nothing.
+Every difference is paired by problem, with its 95 % interval. Without a run of its own it measures nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from computewise.metrics import Floats, bootstrap, pass_at_k
+from computewise.intervals import Estimate, difference, proportion
+from computewise.metrics import Floats, pass_at_k
 from computewise.runs import last_records
 from computewise.setups.embedded import embedded_roles
 from computewise.study.analysis.analyse import Analysis, analyse
@@ -39,20 +40,20 @@ def main(directory: Path) -> None:
     print(f"small, greedy: {estimate(find(analysis, 'greedy', 1).accuracy)}")
     for name, aurocs in analysis.aurocs.items():
         print(f"AUROC within a problem, {name}: {estimate(aurocs)} ({len(aurocs)} problems)")
-    print(f"  prm minus logprob: {estimate(analysis.aurocs['verifier'] - analysis.aurocs['logprob'])}")
+    print(f"  prm minus logprob: {change(analysis.aurocs['verifier'] - analysis.aurocs['logprob'])}")
     budgets = sorted({row.n for row in analysis.rows if row.family == "best-of-N"})
     weighted, majority = (find(analysis, f"best-of-N, {name}", budgets[-1]) for name in ("weighted", "majority"))
     print(f"best-of-{budgets[-1]} weighted: {estimate(weighted.accuracy)}")
-    print(f"  minus pass@1: {estimate(weighted.accuracy - single)}")
-    print(f"  minus majority: {estimate(weighted.accuracy - majority.accuracy)}")
+    print(f"  minus pass@1: {change(weighted.accuracy - single)}")
+    print(f"  minus majority: {change(weighted.accuracy - majority.accuracy)}")
     for n in budgets:
         rival = find(analysis, "best-of-N, weighted", n)
         for row in analysis.rows:
             if row.n == n and row.selection in ("weighted", "hierarchical") and row is not rival:
                 compare(f"N = {n}, {row.label} minus best-of-N", row, rival, bins)
     for choice, fixed in zip(analysis.policies["predicted"], analysis.best_fixed, strict=True):
-        difference = choice.row.accuracy - fixed.row.accuracy
-        print(f"compute-optimal (predicted bins) minus best fixed, N = {choice.row.n}: {estimate(difference)}")
+        paired = choice.row.accuracy - fixed.row.accuracy
+        print(f"compute-optimal (predicted bins) minus best fixed, N = {choice.row.n}: {change(paired)}")
 
 
 def read(directory: Path) -> Analysis:
@@ -68,15 +69,23 @@ def find(analysis: Analysis, label: str, n: int) -> StrategyRow:
 
 def compare(name: str, one: StrategyRow, other: StrategyRow, bins: np.ndarray) -> None:
     """The difference over all problems and over the middle bins, and the ratio of sampled tokens."""
-    difference, middle = one.accuracy - other.accuracy, np.isin(bins, MIDDLE)
+    paired, middle = one.accuracy - other.accuracy, np.isin(bins, MIDDLE)
     tokens = one.usage["completion_tokens"].mean() / other.usage["completion_tokens"].mean()
-    print(f"{name}: {estimate(difference)}; bins 2-4 {estimate(difference[middle])}; tokens {tokens:.2f} times")
+    print(f"{name}: {change(paired)}; bins 2-4 {change(paired[middle])}; tokens {tokens:.2f} times")
 
 
 def estimate(per_problem: Floats) -> str:
-    """A mean and its interval as text."""
-    low, high = bootstrap(per_problem)
-    return f"{per_problem.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+    """A mean in [0, 1] and its interval as text."""
+    return _text(proportion(per_problem))
+
+
+def change(paired: Floats) -> str:
+    """A mean difference and its interval as text."""
+    return _text(difference(paired))
+
+
+def _text(found: Estimate) -> str:
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
 if __name__ == "__main__":

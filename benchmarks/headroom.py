@@ -17,7 +17,8 @@ import numpy as np
 
 from computewise.core import Candidate, Problem, Result, Usage, Verifier
 from computewise.errors import ProblemError
-from computewise.metrics import Floats, bootstrap
+from computewise.intervals import Estimate, difference, proportion
+from computewise.metrics import Floats
 from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
 from computewise.session import Strategy
@@ -90,20 +91,21 @@ async def main() -> None:
         failures = Counter(at for at, c in zip(wrong, result.candidates, strict=True) if at < len(c.steps))
         if failures.total() >= LEAST_FAILURES:
             shares.append(max(failures.values()) / failures.total())
-    print(f"of a problem's failures, at its worst step: {estimate(np.array(shares))} ({len(shares)} problems)")
+    print(
+        f"of a problem's failures, at its worst step: {estimate(proportion(np.array(shares)))} ({len(shares)} problems)"
+    )
     for n in (4, 16):
         for verifier in (PerfectVerifier(), EmbeddedPRM(loop)):
             sampled, searched = [await accuracy(s, verifier) for s in (BestOfN(n), BeamSearch(n, 4))]
             print(
                 f"N = {n:2}, {verifier.name:7}: best-of-N {sampled.mean():.3f}, beam search {searched.mean():.3f}, "
-                f"difference {estimate(searched - sampled)}"
+                f"difference {estimate(difference(searched - sampled))}"
             )
 
 
-def estimate(per_problem: Floats) -> str:
-    """Mean and 95 % interval."""
-    low, high = bootstrap(per_problem)
-    return f"{per_problem.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+def estimate(found: Estimate) -> str:
+    """As text."""
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
 if __name__ == "__main__":

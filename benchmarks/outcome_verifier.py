@@ -4,7 +4,7 @@
 
 The paper's figures 13, 14 and the line of the outcome verifier in figure 4: the same samples, weighed by `prm` with
 each way to make one value of the steps' scores, by `orm`, by the model's own probability, and not at all. `orm` reads
-the recorded texts; nothing is sampled. 95 % bootstrap intervals over problems, differences paired.
+the recorded texts; nothing is sampled. 95 % intervals over problems, differences paired.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from computewise.core import MODEL, Candidate, Problem, Step
-from computewise.metrics import Floats, bootstrap, within_problem_aurocs
+from computewise.intervals import Estimate, difference, proportion
+from computewise.metrics import Floats, within_problem_aurocs
 from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.runs import Record, last_records, read_problems
 from computewise.selection import AGGREGATIONS, aggregate
@@ -43,10 +44,12 @@ async def main(directory: Path) -> None:
     votes = {name: [pool.vote(each, n) for n in budgets] for name, each in weights.items()}
     for name, each in weights.items():
         aurocs = within_problem_aurocs(each.ravel(), pool.correct.ravel(), index.ravel())
-        cells = [estimate(vote, 100, 1) for vote in votes[name]]
-        print(f"| {name} | {estimate(aurocs, 1, 3)} | {' | '.join(cells)} |")
+        cells = [estimate(proportion(vote), 100, 1) for vote in votes[name]]
+        print(f"| {name} | {estimate(proportion(aurocs), 1, 3)} | {' | '.join(cells)} |")
     for name, vote in list(votes.items())[1:]:
-        differences = [estimate(one - other, 100, 1) for one, other in zip(vote, votes["prm, last"], strict=True)]
+        differences = [
+            estimate(difference(one - other), 100, 1) for one, other in zip(vote, votes["prm, last"], strict=True)
+        ]
         print(f"{name} minus prm, last, at N = {', '.join(map(str, budgets))}: {'; '.join(differences)} points")
 
 
@@ -73,10 +76,10 @@ def _aggregated(pool: SamplePool, how: str) -> Floats:
     return np.array([[aggregate(one.scores, how) for one in record.candidates] for record in pool.records])
 
 
-def estimate(per_problem: Floats, scale: float, digits: int) -> str:
-    """A mean with its interval."""
-    low, high = bootstrap(per_problem)
-    return f"{scale * per_problem.mean():.{digits}f} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+def estimate(found: Estimate, scale: float, digits: int) -> str:
+    """As text."""
+    value, low, high = (f"{scale * one:.{digits}f}" for one in found)
+    return f"{value} [{low}, {high}]"
 
 
 if __name__ == "__main__":

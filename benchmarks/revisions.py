@@ -25,7 +25,8 @@ import numpy as np
 
 from computewise.core import Candidate, Problem, Result
 from computewise.costs import flops
-from computewise.metrics import Bools, Floats, bootstrap, within_problem_aurocs
+from computewise.intervals import Estimate, difference, proportion
+from computewise.metrics import Bools, Floats, within_problem_aurocs
 from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
 from computewise.selection import SELECTIONS, Ballot
@@ -41,7 +42,7 @@ from computewise.strategies import (
     strategy_label,
 )
 from computewise.strategies.revisions import TRUST
-from computewise.study.analysis.revisions import Rate, along
+from computewise.study.analysis.revisions import along
 from computewise.tasks.arithmetic import TASKS
 from computewise.verifiers.embedded import EmbeddedORM, EmbeddedPRM
 
@@ -152,9 +153,7 @@ def show_chains(name: str, results: list[Solved]) -> None:
         index = np.repeat(np.arange(len(results)), LENGTH * CHAINS)
         for verifier, scores in (("prm", values), ("orm", np.array([one.orm for one in results]))):
             aurocs = within_problem_aurocs(scores.ravel(), right.ravel(), index)
-            print(
-                f"  AUROC within a problem, {verifier}: {aurocs.mean():.3f} {interval(aurocs)} ({len(aurocs)} problems)"
-            )
+            print(f"  AUROC within a problem, {verifier}: {estimate(aurocs)} ({len(aurocs)} problems)")
 
 
 def show(
@@ -167,30 +166,22 @@ def show(
     name = f"{model}, {strategy_label(strategy)}{', capped' if capped else ''}"
     line = f"  {name}: {estimate(accuracy)}, {tokens.mean():.0f} tokens (most {tokens.max()}), "
     line += f"{np.mean([one.flops for one in results]):.2e} FLOPs a problem"
-    print(
-        line
-        if rival is None
-        else f"{line}; minus the first {100 * (accuracy - rival).mean():+.1f} points "
-        f"{interval(100 * (accuracy - rival))}"
-    )
-    return accuracy if rival is None else rival
+    if rival is None:
+        print(line)
+        return accuracy
+    value, low, high = (100 * one for one in difference(accuracy - rival))
+    print(f"{line}; minus the first {value:+.1f} points [{low:.1f}, {high:.1f}]")
+    return rival
 
 
 def estimate(values: list[float] | Floats) -> str:
     """Mean with interval."""
-    held = np.asarray(values, float)
-    return f"{held.mean():.3f} {interval(held)}"
+    return rate(proportion(np.asarray(values, float)))
 
 
-def interval(values: Floats) -> str:
-    """A 95 % interval, clustered by problem."""
-    low, high = bootstrap(values)
-    return f"[{low:.3f}, {high:.3f}]"
-
-
-def rate(held: Rate) -> str:
+def rate(held: Estimate) -> str:
     """A rate with its interval."""
-    return "-" if np.isnan(held.value) else f"{held.value:.3f} [{held.ci95.low:.3f}, {held.ci95.high:.3f}]"
+    return "-" if np.isnan(held.value) else f"{held.value:.3f} [{held.low:.3f}, {held.high:.3f}]"
 
 
 if __name__ == "__main__":

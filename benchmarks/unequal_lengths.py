@@ -4,7 +4,7 @@
 
 By strategy at N = 16: how many candidates it ends with, its sampled tokens in units of best-of-N's, the steps of the
 chosen solution over the mean of the problem's samples, and its accuracy, also minus best-of-N's. Differences are paired
-by problem, with 95 % bootstrap intervals. Five settings: simulated solutions of 2 to 20 steps, right with chance .25 at
+by problem, with 95 % intervals. Five settings: simulated solutions of 2 to 20 steps, right with chance .25 at
 every length, under an unbiased verifier where right and wrong are decided at the first step, the same where later steps
 may change it, and the first under a verifier that grows surer along a solution; and the embedded models on validation
 problems of `expressions` and of `stories`.
@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from computewise.core import Model, Problem, Result, Task, Verifier
-from computewise.metrics import Floats, bootstrap
+from computewise.intervals import student
+from computewise.metrics import Floats
 from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
 from computewise.session import Strategy
@@ -128,7 +129,8 @@ def share(one: Floats, other: Floats) -> str:
 
 def mean(values: Floats, scale: float, digits: int, sign: str = "") -> str:
     """A mean with its interval."""
-    low, high = bootstrap(values)
+    half = student(len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    low, high = values.mean() - half, values.mean() + half
     return f"{scale * values.mean():{sign}.{digits}f} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
 
 

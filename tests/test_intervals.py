@@ -76,6 +76,30 @@ def test_fewer_than_two_problems_have_no_interval() -> None:
         assert np.isnan(found.high)
 
 
+def test_a_rates_interval_covers_the_truth_19_times_in_20() -> None:
+    """Chances differ from problem to problem, and so does the rate: half the problems .1, half .5."""
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        chances = rng.integers(0, 8, 80)
+        events = rng.binomial(chances, np.where(rng.random(80) < 0.5, 0.1, 0.5))
+        found = rate(events.astype(float), chances.astype(float))
+        covered += found.low <= 0.3 <= found.high
+    assert 0.92 <= covered / 400 <= 0.98
+
+
+def test_a_rate_counts_chances_and_not_problems() -> None:
+    """One problem of a hundred chances beside ninety-nine of one: the interval is about the pooled rate."""
+    chances = np.array([100.0] + [1.0] * 99)
+    events = np.array([0.0] + [1.0] * 99)
+    assert rate(events, chances).low < 99 / 199 < rate(events, chances).high
+    assert rate(events / chances, np.ones(100)).low > 0.9
+
+
+def test_there_is_no_rate_without_chances() -> None:
+    assert np.isnan(rate(np.zeros(5), np.zeros(5))).all()
+
+
 def test_a_rate_of_one_chance_a_problem_is_a_proportion() -> None:
     events = np.array([1.0] * 8 + [0.0] * 2)
     assert rate(events, np.ones(10)) == pytest.approx(proportion(events))

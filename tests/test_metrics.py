@@ -17,8 +17,6 @@ from computewise.metrics import (
     Ints,
     auroc,
     best_at_k,
-    bootstrap,
-    bootstrap_ratio,
     pass_at_k,
     vote_at_k,
     within_auroc,
@@ -142,65 +140,3 @@ def test_within_problem_auroc_leaves_out_problems_of_one_kind() -> None:
         1.0
     ]
     assert np.isnan(within_auroc(np.zeros(4), np.zeros(4, bool), problem))
-
-
-def test_the_interval_covers_the_truth_19_times_in_20() -> None:
-    rng = np.random.default_rng(0)
-    covered = 0
-    for trial in range(200):
-        low, high = bootstrap((rng.random(60) < 0.3).astype(float), resamples=500, seed=trial)
-        assert low <= high
-        covered += low <= 0.3 <= high
-    assert 0.9 <= covered / 200 <= 0.99
-
-
-def test_the_interval_holds_the_mean_and_narrows_with_the_number_of_problems() -> None:
-    values = np.random.default_rng(1).random(400)
-    few, many = bootstrap(values[:20]), bootstrap(values)
-    assert many.low < values.mean() < many.high
-    assert many.high - many.low < (few.high - few.low) / 3
-    assert bootstrap(values) == many
-
-
-def test_there_is_no_interval_without_problems() -> None:
-    assert all(np.isnan(bootstrap(np.array([]))))
-
-
-def test_a_rates_interval_covers_the_truth_19_times_in_20() -> None:
-    """Chances differ from problem to problem, and so does the rate: half the problems .1, half .5."""
-    rng = np.random.default_rng(0)
-    truth = (0.1 * 3.5 + 0.5 * 3.5) / 7
-    covered = 0
-    for trial in range(200):
-        chances = rng.integers(0, 8, 80)
-        events = rng.binomial(chances, np.where(rng.random(80) < 0.5, 0.1, 0.5))
-        low, high = bootstrap_ratio(events.astype(float), chances.astype(float), resamples=500, seed=trial)
-        assert low <= high
-        covered += low <= truth <= high
-    assert 0.9 <= covered / 200 <= 0.99
-
-
-def test_a_rate_counts_chances_and_not_problems() -> None:
-    """One problem of a hundred chances beside ninety-nine of one: the interval is about the pooled rate."""
-    chances = np.array([100.0] + [1.0] * 99)
-    events = np.array([0.0] + [1.0] * 99)
-    low, high = bootstrap_ratio(events, chances)
-    assert low < 99 / 199 < high
-    assert high == 1
-    assert bootstrap_ratio(events / chances, np.ones(100)).low > 0.9
-    assert bootstrap_ratio(events, np.ones(100)) == bootstrap(events)
-
-
-def test_a_rates_interval_is_the_same_every_time_and_another_for_another_seed() -> None:
-    rng = np.random.default_rng(2)
-    chances = rng.integers(1, 5, 30).astype(float)
-    events = np.floor(chances * rng.random(30))
-    assert bootstrap_ratio(events, chances) == bootstrap_ratio(events, chances)
-    assert bootstrap_ratio(events, chances) != bootstrap_ratio(events, chances, seed=1)
-
-
-def test_there_is_no_rate_without_chances_or_problems() -> None:
-    assert all(np.isnan(bootstrap_ratio(np.zeros(5), np.zeros(5))))
-    assert all(np.isnan(bootstrap_ratio(np.ones(1), np.ones(1))))
-    assert all(np.isnan(bootstrap_ratio(np.array([]), np.array([]))))
-    assert bootstrap_ratio(np.array([1.0, 0.0, 0.0]), np.array([1.0, 0.0, 0.0])) == (1, 1)

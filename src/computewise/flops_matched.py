@@ -17,7 +17,8 @@ from typing import Any, Literal
 import numpy as np
 
 from computewise.errors import UsageError
-from computewise.metrics import Floats, Interval, Ints, bootstrap
+from computewise.intervals import Interval, difference, simultaneous
+from computewise.metrics import Floats, Ints
 
 SHARES: tuple[float, ...] = tuple(10 ** (tenth / 10) for tenth in range(-20, 21))
 """R from 0.01 to 100, ten values for each decade: the range of every search in this module."""
@@ -83,8 +84,9 @@ def by_price(small: float, large: float) -> ExchangeRate:
 class Point:
     """The accuracies at one R: of `small` at a budget of `k` answers, and of `large`.
 
-    `interval` is that of small minus large, paired by problem; NaN where there are fewer than two problems. Above the
-    largest measured budget and below the smallest, the accuracy of `small` is the one at that budget.
+    `interval` is that of small minus large, paired by problem; NaN where there are fewer than two problems. `band` is
+    the same for all points of a curve at once. Above the largest measured budget and below the smallest, the accuracy
+    of `small` is the one at that budget.
     """
 
     share: float
@@ -92,6 +94,8 @@ class Point:
     small: float
     large: float
     interval: Interval
+    band: Interval
+    problems: int
     beyond_measured: bool
     under_measured: bool
 
@@ -114,6 +118,8 @@ class Point:
             "large": self.large,
             "difference": self.difference,
             "difference_ci95": list(self.interval),
+            "difference_band95": list(self.band),
+            "problems": self.problems,
             "beyond_measured": self.beyond_measured,
             "under_measured": self.under_measured,
             "winner": self.winner,
@@ -127,10 +133,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class MatchedComparison:
-    """Accuracies of `small` (problems, budgets) against `large` (problems,), in [0, 1] or percent alike.
+    """Accuracies of `small` ([partitions,] problems, budgets) against `large` (problems,), in [0, 1].
 
     `budgets` rise; the unit is one answer's inference by the small model. Between two of them accuracy is linear in
-    log budget.
+    log budget. One row of a published curve has no interval, and may be in percent.
     """
 
     rate: ExchangeRate
@@ -142,28 +148,36 @@ class MatchedComparison:
         if not len(self.budgets) or not (np.diff(self.budgets, prepend=0) > 0).all() or self.budgets[-1] == np.inf:
             raise UsageError(f"budgets = {self.budgets.tolist()} is not allowed: above 0, rising and finite")
         expected = (len(self.large), len(self.budgets))
-        if self.small.shape != expected or not len(self.large):
+        if self.small.shape[-2:] != expected or self.small.ndim > 3 or not len(self.large):
             raise UsageError(f"small of shape {self.small.shape} is not allowed: (problems, budgets), here {expected}")
         if not (np.isfinite(self.small).all() and np.isfinite(self.large).all()):
             raise UsageError("accuracies must be finite numbers")
 
     def at(self, share: float) -> Point:
         """Both at R = `share`."""
-        k = self.rate.k(share)
-        small = self._at_budget(k)
-        return Point(
-            share,
-            k,
-            float(small.mean()),
-            float(self.large.mean()),
-            bootstrap(small - self.large),
-            beyond_measured=bool(k > self.budgets[-1]),
-            under_measured=bool(k < self.budgets[0]),
-        )
+        [point] = self.points([share])
+        return point
 
     def points(self, shares: Sequence[float] = SHARES) -> tuple[Point, ...]:
         """Both at every R."""
-        return tuple(self.at(share) for share in shares)
+        ks = [self.rate.k(share) for share in shares]
+        small = np.stack([self._at_budget(k) for k in ks])
+        paired = small - self.large
+        bands = simultaneous(paired)
+        return tuple(
+            Point(
+                share,
+                k,
+                float(one.mean()),
+                float(self.large.mean()),
+                difference(apart).interval,
+                band.interval,
+                len(self.large),
+                beyond_measured=bool(k > self.budgets[-1]),
+                under_measured=bool(k < self.budgets[0]),
+            )
+            for share, k, one, apart, band in zip(shares, ks, small, paired, bands, strict=True)
+        )
 
     def break_even(self) -> tuple[float, ...]:
         """Every R in the range at which the difference changes sign, rising; several where the curve falls."""
@@ -185,12 +199,12 @@ class MatchedComparison:
         intervals.
         """
         shares = sorted({*SHARES, *self.break_even()})
-        intervals = [self.at(share).interval for share in shares]
+        intervals = [difference(self._at_budget(self.rate.k(share)) - self.large).interval for share in shares]
         excess = _without_noise(np.array([max(interval.low, -interval.high) for interval in intervals]))
         return tuple(Interval(*np.exp(ends).tolist()) for ends in _stretches(np.log(shares), excess))
 
     def _at_budget(self, budget: float) -> Floats:
-        """(problems,) accuracies of small."""
+        """([partitions,] problems) accuracies of small."""
         logs = np.log(self.budgets)
         at = math.log(max(budget, self.budgets[0]))
         return np.asarray(self.small @ np.array([np.interp(at, logs, one) for one in np.eye(len(logs))]))
@@ -229,13 +243,16 @@ class Exchange:
 
 
 def from_problems(rate: ExchangeRate, budgets: Floats, small: Floats, large: Floats, bins: Ints) -> Exchange:
-    """From accuracies of every problem: `small` (problems, budgets), `large` and `bins` (problems,)."""
+    """From accuracies of every problem: `small` ([partitions,] problems, budgets), `large` and `bins` (problems,)."""
     overall = MatchedComparison(rate, budgets, small, large)
     if bins.shape != large.shape:
         raise UsageError(f"bins of shape {bins.shape} is not allowed: one for each of the {len(large)} problems")
     return Exchange(
         overall,
-        {int(one): MatchedComparison(rate, budgets, small[bins == one], large[bins == one]) for one in np.unique(bins)},
+        {
+            int(one): MatchedComparison(rate, budgets, small[..., bins == one, :], large[bins == one])
+            for one in np.unique(bins)
+        },
     )
 
 
@@ -246,7 +263,7 @@ def from_curve(
     bins: Ints,
     unit: float = 1.0,
 ) -> Exchange:
-    """From a curve of the small model: accuracy and FLOPs, (problems,) each, at every point.
+    """From a curve of the small model: accuracy, ([partitions,] problems), and FLOPs, (problems,), at every point.
 
     A budget is the mean FLOPs of a point over `unit`, those of one answer. Both models have `parameters` and were
     pretrained on equally many tokens.
@@ -254,7 +271,8 @@ def from_curve(
     points = {float(cost.mean()) / unit: accuracy for accuracy, cost in curve}
     budgets = sorted(points)
     rate = by_flops(Pretrained(parameters[0], 1.0), Pretrained(parameters[1], 1.0))
-    return from_problems(rate, np.array(budgets), np.stack([points[b] for b in budgets], 1), large, bins)
+    small = np.stack(np.broadcast_arrays(*(points[b] for b in budgets)), -1)
+    return from_problems(rate, np.array(budgets), small, large, bins)
 
 
 def from_curves(rate: ExchangeRate, budgets: Floats, small: Floats, large: Floats) -> Exchange:

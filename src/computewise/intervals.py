@@ -25,7 +25,7 @@ LEAST_PROBLEMS = 30
 """From fewer problems nothing is called better or worse."""
 TAIL = 0.025
 Z = NormalDist().inv_cdf(1 - TAIL)
-DRAWS = 20_000
+DRAWS = 8_000
 """Of the largest of several deviations, for a simultaneous band."""
 RESAMPLES = 1000
 
@@ -66,7 +66,7 @@ def proportion(values: Floats) -> Estimate:
     # One more problem, as uncertain as one answer: a few problems that happen to agree prove little.
     within = (each.var(1).mean() * problems + binary) / (problems + 1)
     variance = within / problems + spread
-    return Estimate(mean, *_wilson(mean, binary / variance if variance > 0 else problems, problems))
+    return Estimate(mean, *_wilson(mean, variance, problems))
 
 
 def rate(events: Floats, chances: Floats) -> Estimate:
@@ -79,7 +79,7 @@ def rate(events: Floats, chances: Floats) -> Estimate:
     residual = events - value * chances
     # As in `proportion`, one more problem that has an event or none.
     variance = float(residual @ residual + (total / problems) ** 2 * binary) / total**2 * problems / (problems + 1)
-    return Estimate(value, *_wilson(value, binary / variance if variance > 0 else problems, problems))
+    return Estimate(value, *_wilson(value, variance, problems))
 
 
 def difference(paired: Floats) -> Estimate:
@@ -147,7 +147,7 @@ def times_fewer(ours: Curve, theirs: Curve) -> tuple[float, float, Estimate]:
     The first cost is infinite, and the ratio 0, where `ours` does not come to that. Percentile bootstrap over problems,
     with one of the partitions, both curves read again in each resample.
     """
-    ours = Curve(*(one if one.ndim == 3 else one[None] for one in ours))
+    ours = Curve(*(one if one.ndim == 3 else one[None] for one in np.broadcast_arrays(*ours)))
     problems, partitions = ours.accuracy.shape[1], len(ours.accuracy)
     every = np.full((1, problems), 1 / problems)
     spent, rival = (float(one[0]) for one in _reached(Curve(*(one.mean(0) for one in ours)), theirs, every))
@@ -227,13 +227,19 @@ def _shrunk(each: Floats) -> tuple[float, float]:
     return float(means.mean()), float(within.mean()) / (problems + 1) + _spread(each)
 
 
-def _wilson(mean: float, size: float, problems: int) -> Interval:
-    """Wilson's interval for `size` answers; with Student's quantile where the size was estimated from the problems."""
+def _wilson(mean: float, variance: float, problems: int) -> Interval:
+    """Wilson's interval for as many answers as have this variance; all alike they are one for each problem.
+
+    With Student's quantile where the variance was estimated, not that of one answer a problem.
+    """
+    mean = min(max(mean, 0.0), 1.0)
+    binary = mean * (1 - mean)
+    size = binary / variance if binary > 0 < variance else float(problems)
     quantile = Z if abs(size - problems) < 1e-6 * problems else student(problems - 1)
     square = quantile**2 / size
     middle = (mean + square / 2) / (1 + square)
     half = np.sqrt(square * (mean * (1 - mean) + square / 4)) / (1 + square)
-    return Interval(max(0.0, float(middle - half)), min(1.0, float(middle + half)))
+    return Interval(max(0.0, min(mean, float(middle - half))), min(1.0, max(mean, float(middle + half))))
 
 
 def _largest(correlation: Floats, freedom: int) -> float:

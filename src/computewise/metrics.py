@@ -1,13 +1,10 @@
-"""Estimates from one pool of samples, and their intervals.
+"""Estimates from one pool of samples.
 
 A pool is arrays (problems, samples). pass@k and best-of-k are exact over all subsets of size k; majority and weighted
-votes, which have no closed form, are means over many drawn subsets. Every interval is clustered by problem.
+votes, which have no closed form, are means over many drawn subsets.
 """
 
 from __future__ import annotations
-
-from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,47 +13,6 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 UNANSWERED = -1
-
-
-class Interval(NamedTuple):
-    """A 95 % interval."""
-
-    low: float
-    high: float
-
-
-def bootstrap(per_problem: Floats, *, resamples: int = 4000, seed: int = 0) -> Interval:
-    """Percentile bootstrap of the mean over problems: (problems,) means, or paired differences, in [-1, 1].
-
-    One number a problem makes the clusters; seeds and samples are averaged before. NaN for fewer than two.
-    """
-    if len(per_problem) < 2:
-        return Interval(np.nan, np.nan)
-    means = resample_counts(len(per_problem), resamples=resamples, seed=seed) @ per_problem / len(per_problem)
-    return Interval(*map(float, np.quantile(means, (0.025, 0.975))))
-
-
-@lru_cache(maxsize=4)
-def resample_counts(problems: int, *, resamples: int, seed: int = 0) -> Floats:
-    """(resamples, problems): how often each problem is in each resample; not to be written to.
-
-    Kept, since an analysis asks for the same ones thousands of times; a product with them is faster than fetching.
-    """
-    drawn = np.random.default_rng(seed).integers(problems, size=(resamples, problems))
-    slots = drawn + problems * np.arange(resamples)[:, None]
-    counts = np.bincount(slots.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
-    counts.setflags(write=False)
-    return counts
-
-
-def bootstrap_ratio(events: Floats, chances: Floats, *, resamples: int = 4000, seed: int = 0) -> Interval:
-    """Percentile bootstrap of sum(`events`) / sum(`chances`) over problems, (problems,) each: a conditional rate."""
-    if len(events) < 2 or not chances.sum():
-        return Interval(np.nan, np.nan)
-    counts = resample_counts(len(events), resamples=resamples, seed=seed)
-    below = counts @ chances
-    rates = (counts @ events)[below > 0] / below[below > 0]
-    return Interval(*map(float, np.quantile(rates, (0.025, 0.975))))
 
 
 def pass_at_k(correct: Bools, k: int) -> Floats:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from computewise.controller.bin_policy import best_per_bin, cross_validate
+from computewise.controller.bin_policy import best_per_bin, cross_validate, partitions
 from computewise.core import Usage
 from computewise.costs import flops
 from computewise.difficulty import BINS, bin_edges, rank_bins
@@ -47,7 +47,7 @@ def test_an_action_that_only_luck_chose_is_worth_its_true_accuracy() -> None:
     accuracy = (rng.random((400, 30)) < 0.5).astype(float)
     bins = np.arange(400) % 5
     flattering = accuracy[np.arange(400), best_per_bin(accuracy, bins)[bins]].mean()
-    honest = cross_validate(accuracy, bins, bins, repeats=20, seed=0).average(accuracy).mean()
+    honest = cross_validate(accuracy, bins, partitions(bins, 20, 0)).average(accuracy).mean()
     assert flattering > 0.56
     assert abs(honest - 0.5) < 0.03
 
@@ -57,16 +57,28 @@ def test_a_true_difference_between_bins_is_found_and_held_out() -> None:
     bins = np.arange(400) % 2
     chance = np.where(np.arange(2)[None] == bins[:, None], 0.8, 0.3)
     accuracy = (rng.random((400, 2)) < chance).astype(float)
-    adaptive = cross_validate(accuracy, bins, bins, repeats=20, seed=0).average(accuracy).mean()
-    fixed = cross_validate(accuracy, np.zeros(400, int), bins, repeats=20, seed=0).average(accuracy).mean()
+    adaptive = cross_validate(accuracy, bins, partitions(bins, 20, 0)).average(accuracy).mean()
+    fixed = cross_validate(accuracy, np.zeros(400, int), partitions(bins, 20, 0)).average(accuracy).mean()
     assert adaptive == pytest.approx(0.8, abs=0.05)
     assert adaptive - fixed > 0.2
 
 
-def test_every_problem_is_measured_once_a_repeat() -> None:
-    accuracy = np.random.default_rng(2).random((23, 4))
-    shares = cross_validate(accuracy, np.arange(23) % 5, np.arange(23) % 5, repeats=7, seed=3).shares
-    assert np.allclose(shares.sum(1), 1)
+def test_each_part_is_measured_by_what_was_chosen_on_the_others() -> None:
+    rng = np.random.default_rng(2)
+    accuracy, bins = rng.random((23, 4)).round(1), rng.integers(5, size=23)
+    parts = partitions(bins, 7, 3)
+    taken = cross_validate(accuracy, bins, parts).taken
+    for part, took in zip(parts, taken, strict=True):
+        for held in range(5):
+            chosen = best_per_bin(accuracy, bins, np.flatnonzero(part != held))
+            assert took[part == held].tolist() == chosen[bins[part == held]].tolist()
+
+
+def test_parts_are_of_equal_size_and_share_out_every_group() -> None:
+    groups = np.repeat(np.arange(5), 12)
+    for parts in partitions(groups, 9, 0):
+        assert np.bincount(parts).tolist() == [12] * 5
+        assert all(np.ptp(np.bincount(parts[groups == one], minlength=5)) <= 1 for one in range(5))
 
 
 def test_flops_charge_both_models_and_keep_apart_what_a_cache_saves() -> None:

@@ -220,7 +220,7 @@ def test_the_frontier_is_measured_on_problems_it_was_not_fitted_on() -> None:
     first = frontier.points[0]
     share = np.mean([np.mean([s["correct"] for s in row["samples"]]) for row in made_rows()])
     assert first.accuracy == first.uniform == pytest.approx(share, abs=0.05)
-    assert first.gain == (0, 0)
+    assert first.gain.low < 0 < first.gain.high  # no difference in thirty problems is not certainty
     for point in frontier.points:
         assert point.cost <= point.budget + 1e-6
         assert point.interval.low <= point.accuracy <= point.interval.high

@@ -17,6 +17,7 @@ from drawn_run import HOSTILE, drawn_records, write_run
 from matplotlib.figure import Figure
 
 from computewise.errors import RunError
+from computewise.intervals import Verdict, verdict
 from computewise.report import write_report
 from computewise.report.examples import examples
 from computewise.report.figures import GENERATIONS, accuracy, bars, methods
@@ -34,7 +35,7 @@ from computewise.report.revisions import (
     splitting,
 )
 from computewise.report.tables import policy_table
-from computewise.report.text import Verdict, estimate, points, quantity, unpaired, verdict
+from computewise.report.text import estimate, points, quantity, unpaired
 from computewise.study.plan import StudyConfig
 
 SECTIONS = (
@@ -343,6 +344,7 @@ def test_sequential_against_parallel_follows_the_paired_intervals(summary: dict[
             row["minus_parallel"]["ci95"] = [-0.1, 0.1]
             row["minus_parallel"]["by_bin_ci95"][0] = [0.1, 0.2]
             row["minus_parallel"]["by_bin_ci95"][-1] = [-0.2, -0.1]
+    summary["problems"], summary["bin_sizes"] = 150, [30] * 5
     (sentence,) = splitting(summary)
     overall, easiest, hardest = sentence.partition(": ")[2].split("; ")
     assert overall.startswith("over all problems ")
@@ -350,6 +352,9 @@ def test_sequential_against_parallel_follows_the_paired_intervals(summary: dict[
     assert easiest.startswith("on the easiest fifth ")
     assert easiest.endswith("[10.0, 20.0], sequential is better")
     assert hardest.endswith("[−20.0, −10.0], parallel is better.")
+    summary["bin_sizes"] = [29, 30, 30, 30, 31]
+    (sentence,) = splitting(summary)
+    assert "[10.0, 20.0], too few problems to tell" in sentence
     assert next(parallel_sampler(summary)).startswith("64 x 1 is the revision model as a plain parallel sampler")
 
 
@@ -484,14 +489,14 @@ def test_best_search_is_one_that_was_run(summary: dict[str, Any]) -> None:
     ],
 )
 def test_verdict(bounds: tuple[float, float], says: Verdict) -> None:
-    assert verdict(bounds) is says
+    assert verdict(bounds, 30) is says
 
 
 def test_unpaired_intervals_decide_only_where_they_do_not_meet() -> None:
-    assert unpaired((0.5, 0.6), (0.3, 0.4)) is Verdict.BETTER
-    assert unpaired((0.3, 0.4), (0.5, 0.6)) is Verdict.WORSE
-    assert unpaired((0.3, 0.5), (0.5, 0.6)) is Verdict.OPEN
-    assert unpaired((1.0, 1.0), (1.0, 1.0)) is Verdict.OPEN
+    assert unpaired((0.5, 0.6), (0.3, 0.4), 30) is Verdict.BETTER
+    assert unpaired((0.3, 0.4), (0.5, 0.6), 30) is Verdict.WORSE
+    assert unpaired((0.3, 0.5), (0.5, 0.6), 30) is Verdict.OPEN
+    assert unpaired((1.0, 1.0), (1.0, 1.0), 30) is Verdict.OPEN
 
 
 def test_numbers_as_read() -> None:

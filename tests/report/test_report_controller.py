@@ -110,9 +110,14 @@ def test_beside_the_large_model_follows_the_interval(
 
 def test_needed_says_where_nothing_suffices(summary: dict[str, Any]) -> None:
     held = summary["controller"]["flops"]
-    held["needed"] = {"how much": None, "with escalation": {"cost": 2.34e9, "share": 0.156}}
+    held["needed"] = {
+        "how much": None,
+        "with escalation": {"cost": 2.34e9, "share": 0.156, "times_fewer": [6.41, 3.14, 9.0]},
+    }
     text = needed(held, "flops")
-    assert text.endswith("how much: not for all of it; with escalation: 15.6 % (2.34 GFLOPs).")
+    assert text.endswith(
+        "how much: not for all of it; with escalation: 15.6 % (2.34 GFLOPs), 6.4 [3.1, 9.0] times fewer."
+    )
     assert "best-of-64 weighted" in text
 
 
@@ -205,7 +210,9 @@ def test_console_shows_the_controller_at_the_budgets_that_were_asked_for(summary
     )
 
 
-def _exchange(differences: list[float], width: float = 0.02, break_even: tuple[float, ...] = ()) -> dict[str, Any]:
+def _exchange(
+    differences: list[float], width: float = 0.02, break_even: tuple[float, ...] = (), problems: int = 30
+) -> dict[str, Any]:
     """One curve for all problems and for each of two bins; the first point is held."""
     shares = np.geomspace(0.01, 100, len(differences)).tolist()
     curve = [
@@ -214,7 +221,9 @@ def _exchange(differences: list[float], width: float = 0.02, break_even: tuple[f
             "small": 0.5 + difference,
             "large": 0.5,
             "difference": difference,
-            "difference_ci95": [difference - width, difference + width],
+            "difference_ci95": [difference - 0.001, difference + 0.001],
+            "difference_band95": [difference - width, difference + width],
+            "problems": problems,
             "beyond_measured": place == 0,
             "winner": "tie" if not difference else "small" if difference > 0 else "large",
         }
@@ -236,27 +245,35 @@ def _exchange(differences: list[float], width: float = 0.02, break_even: tuple[f
     [
         (
             _exchange([0.1, 0.1, 0.1, 0.1, 0.1]),
-            "From R = 0.01 to 100 the small model with its controller is never behind. "
-            "The intervals show that the small model wins for R = 0.01 to 100. ",
+            "From R = 0.01 to 100 the small model with its controller is never behind, by point "
+            "estimates. A 95 % band for all R at once shows that the small model wins for R = 0.01 to 100. ",
         ),
         (
             _exchange([-0.1, -0.1, -0.01, -0.1, -0.1]),
-            "From R = 0.01 to 100 the large model is never behind. The intervals show that the large model wins "
-            "for R = 0.01 to 0.1 and 10 to 100; for R = 1 they hold zero. ",
+            "From R = 0.01 to 100 the large model is never behind, by point estimates. A 95 % band for all R at "
+            "once shows that the large model wins for R = 0.01 to 0.1 and 10 to 100; for R = 1 it holds zero. ",
         ),
         (
             _exchange([0.1, 0.1, 0.01, -0.1, -0.1], break_even=(2.4,)),
             "From R = 0.01 to 100 the lead changes at R = 2.4: the small model is ahead below, the large model above. "
-            "The intervals show that the small model wins for R = 0.01 to 0.1 and that the large model wins for "
-            "R = 10 to 100; for R = 1 they hold zero. ",
+            "A 95 % band for all R at once shows that the small model wins for R = 0.01 to 0.1 and that the large "
+            "model wins for R = 10 to 100; for R = 1 it holds zero. ",
         ),
         (
             _exchange([-0.01, 0.01, 0.01, -0.01, -0.01], break_even=(0.02, 3.0)),
             "From R = 0.01 to 100 the lead changes at R = 0.02 and 3: the large model is ahead below the first, the "
-            "small model above it, and so on in turn. But every interval holds zero: this run cannot tell which of the "
-            "two to make. ",
+            "small model above it, and so on in turn. But a 95 % band for all R at once holds zero everywhere: this "
+            "run cannot tell which of the two to make. ",
         ),
-        (_exchange([0.0, 0.0, 0.0]), "From R = 0.01 to 100 the two are level. But every interval holds zero"),
+        (
+            _exchange([0.0, 0.0, 0.0]),
+            "From R = 0.01 to 100 the two are level, by point estimates. But a 95 % band for all R at once holds zero",
+        ),
+        (
+            _exchange([0.1, 0.1, 0.1, 0.1, 0.1], problems=29),
+            "From R = 0.01 to 100 the small model with its controller is never behind, by point estimates. "
+            "But these are too few problems to tell. ",
+        ),
     ],
 )
 def test_exchange_is_worded_by_its_intervals(exchange: dict[str, Any], says: str) -> None:
@@ -278,7 +295,7 @@ def test_break_even_table_says_who_is_ahead_where() -> None:
     held["break_even"]["1"] = {"R": [0.5, 3.0], "wins_everywhere": None, "undecided": [[0.01, 100.0]]}
     held["break_even"]["2"] = {"R": [], "wins_everywhere": "small", "undecided": [[0.01, 0.03], [4.0, 55.0]]}
     every, first, second = break_even_table(held, PLAIN).rows
-    assert every == ["all", "small, then large", "2.4", "–", "+1.0 [−1.0, 3.0]"]
+    assert every == ["all", "small, then large", "2.4", "–", "+1.0 [0.9, 1.1]"]
     assert first[1:4] == ["small, then large, then small", "0.5 and 3", "all"]
     assert second[1:4] == ["small, never behind", "–", "0.01 to 0.03 and 4 to 55"]
 

@@ -10,7 +10,7 @@ import pytest
 from doubles import TASK, problem
 
 from computewise.core import Result, Usage
-from computewise.metrics import bootstrap_ratio
+from computewise.intervals import rate
 from computewise.runs import CandidateRecord, Record
 from computewise.selection import SELECTIONS
 from computewise.session import Strategy
@@ -215,9 +215,9 @@ def test_a_gate_holds_a_chain_at_its_first_trusted_attempt() -> None:
 
 def test_rates_along_a_chain_are_clustered_by_problem() -> None:
     second = along(CORRECT, VALUES, 0.9)[1]
-    assert second.mended.ci95 == bootstrap_ratio(np.array([1.0, 0, 0]), np.array([2.0, 1, 0]))
-    assert second.broken.ci95 == bootstrap_ratio(np.array([0.0, 1, 0]), np.array([0.0, 1, 2]))
-    assert all(np.isnan(along(CORRECT, VALUES, 0.9)[0].mended.ci95))
+    assert second.mended == rate(np.array([1.0, 0, 0]), np.array([2.0, 1, 0]))
+    assert second.broken == rate(np.array([0.0, 1, 0]), np.array([0.0, 1, 2]))
+    assert all(np.isnan(along(CORRECT, VALUES, 0.9)[0].mended))
 
 
 def test_a_chain_of_five_is_looked_at_as_far_as_four() -> None:

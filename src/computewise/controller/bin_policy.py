@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from computewise.controller.rule import FOLDS, check_splittable
 from computewise.metrics import Floats, Ints
 
 
@@ -29,28 +30,50 @@ def best_per_bin(accuracy: Floats, bins: Ints, rows: Ints | None = None) -> Ints
 class CrossValidated:
     """What a rule did to problems it was not chosen on."""
 
-    shares: Floats
-    """(problems, actions): how often each action was taken on each problem; rows sum to 1."""
+    taken: Ints
+    """(partitions, problems): the action taken on each problem, chosen on the other parts of each partition."""
 
     def average(self, per_action: Floats) -> Floats:
-        """Expectation, per problem, of any quantity (problems, actions): accuracy, tokens, FLOPs."""
-        return np.asarray((self.shares * per_action).sum(1))
+        """(partitions, problems): any quantity (problems, actions) under the action taken: accuracy, tokens, FLOPs."""
+        return per_action[np.arange(len(per_action)), self.taken]
 
 
-def cross_validate(accuracy: Floats, bins: Ints, folds: Ints, *, repeats: int, seed: int) -> CrossValidated:
-    """Choose an action per bin on one half, apply it to the other, and the other way round; `repeats` random halvings.
+def partitions(groups: Ints, count: int, seed: int) -> Ints:
+    """(count, problems): random partitions into parts of equal size, the number of each problem's part.
 
-    The halves are drawn inside each group of `folds`, so that rules with different `bins` can be compared on the same
-    halves: pass zeros as `bins` for the best fixed action.
+    The parts are dealt inside each of `groups`, so that rules with different bins are compared on the same parts.
     """
     rng = np.random.default_rng(seed)
-    taken = np.zeros_like(accuracy)
-    for _ in range(repeats):
-        order = rng.permutation(len(accuracy))
-        order = order[np.argsort(folds[order], kind="stable")]
-        for choose, measure in ((order[::2], order[1::2]), (order[1::2], order[::2])):
-            taken[measure, best_per_bin(accuracy, bins, choose)[bins[measure]]] += 1
-    return CrossValidated(taken / repeats)
+    check_splittable(len(groups))
+    found = np.empty((count, len(groups)), np.int64)
+    for parts in found:
+        order = rng.permutation(len(groups))
+        parts[order[np.argsort(groups[order], kind="stable")]] = np.arange(len(groups)) % FOLDS
+    return found
+
+
+def cross_validate(accuracy: Floats, bins: Ints, parts: Ints) -> CrossValidated:
+    """Choose an action per bin on all parts but one, and apply it to that one, for each part of each partition.
+
+    `parts` is (partitions, problems), as `partitions` gives it. Zeros as `bins` make it the best fixed action. Equal
+    means and bins without rows as in `best_per_bin`.
+    """
+    held = parts[:, None] == np.arange(FOLDS)[:, None]
+    outside = accuracy.sum(0) - held @ accuracy
+    overall = _best(outside)
+    taken = np.empty_like(parts)
+    for bin in np.unique(bins):
+        members = np.flatnonzero(bins == bin)
+        inside = held[:, :, members]
+        best = _best(accuracy[members].sum(0) - inside @ accuracy[members])
+        best = np.where(inside.all(2), overall, best)
+        taken[:, members] = np.take_along_axis(best, parts[:, members], 1)
+    return CrossValidated(taken)
+
+
+def _best(sums: Floats) -> Ints:
+    """(..., actions) sums to the first of the largest; what rounding makes unequal is equal."""
+    return np.asarray(sums.round(9).argmax(-1))
 
 
 def allocate(accuracy: Floats, cost: Floats, mean_cost: float) -> Floats:

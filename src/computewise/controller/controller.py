@@ -19,7 +19,7 @@ from computewise.controller.rule import random_parts
 from computewise.controller.state import LiveState
 from computewise.core import Action
 from computewise.errors import RunError, UsageError
-from computewise.metrics import bootstrap
+from computewise.intervals import difference, proportion
 from computewise.runs import write_atomically
 from computewise.samples import observe
 
@@ -144,7 +144,7 @@ class Controller(ControllerData, frozen=True):
     def frontier(self, budgets: Sequence[int]) -> Frontier:
         """Accuracy at mean budgets, in draws a problem, beside the same number of draws for every problem.
 
-        Five-fold cross-validation over the problems that `fit` read; 95 % intervals are bootstrapped over problems.
+        Five-fold cross-validation over the problems that `fit` read, with 95 % intervals over problems.
         """
         if self.pool is None:
             raise UsageError("a controller from a file holds no samples: call frontier on the result of Controller.fit")
@@ -163,11 +163,11 @@ class Controller(ControllerData, frozen=True):
                     budget,
                     float(ours.cost.mean()),
                     float(ours.accuracy.mean()),
-                    bootstrap(ours.accuracy),
+                    proportion(ours.accuracy).interval,
                     float(same.cost.mean()),
                     float(same.accuracy.mean()),
-                    bootstrap(same.accuracy),
-                    bootstrap(ours.accuracy - same.accuracy),
+                    proportion(same.accuracy).interval,
+                    difference(ours.accuracy - same.accuracy).interval,
                 )
             )
         return Frontier(tuple(points))

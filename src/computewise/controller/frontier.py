@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from computewise.controller.replay import ReplayEnv
-from computewise.metrics import Bools, Floats, Interval, Ints
+from computewise.intervals import Interval
+from computewise.metrics import Bools, Floats, Ints
 
 Worth = Callable[[Floats, Ints], tuple[Floats, Ints]]
 """Maps features and increments left, (rows, ...) each, to the worth of the next draw and its arm, -1 for none."""

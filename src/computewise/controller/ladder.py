@@ -114,10 +114,18 @@ class RuleFitter:
 
         `part` is (entries,), the number of each entry's part, from `random_parts`.
         """
+        return self.cross_fits(pool, [part])[0]
+
+    def cross_fits(self, pool: RecordedPool, partitions: Sequence[Ints]) -> list[CrossFit]:
+        """`cross_fit` for several partitions; those after the first without trees, which take long."""
         walked, learned = self._walked(pool), self._collected(pool, np.arange(len(pool)))
-        outside = [np.flatnonzero(part != number) for number in range(FOLDS)]
-        rules = [self._chosen(pool, problems, walked, learned, priced=False) for problems in outside]
-        return CrossFit(tuple(rules), tuple(np.flatnonzero(part == number) for number in range(FOLDS)))
+        found = []
+        for part in partitions:
+            outside = [np.flatnonzero(part != number) for number in range(FOLDS)]
+            rules = [self._chosen(pool, problems, walked, learned, priced=False) for problems in outside]
+            found.append(CrossFit(tuple(rules), tuple(np.flatnonzero(part == number) for number in range(FOLDS))))
+            learned = None
+        return found
 
     def _forest(self) -> ForestFitter:
         return ForestFitter(self.larger, self.by_length, self.numbers, recipe=self.recipe, seed=self.seed)

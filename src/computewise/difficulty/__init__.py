@@ -9,14 +9,13 @@ from computewise.difficulty.estimators import (
     bin_edges,
     rank_bins,
 )
-from computewise.difficulty.evaluate import Estimate, Quality, Reliability, cross_predict, quality, spearman, splits
+from computewise.difficulty.evaluate import Quality, Reliability, cross_predict, quality, spearman, splits
 from computewise.difficulty.learned import Beta, ProbeDifficulty, PromptDifficulty, StateDifficulty
 
 __all__ = [
     "BINS",
     "Beta",
     "Cost",
-    "Estimate",
     "Estimator",
     "OracleDifficulty",
     "PredictedDifficulty",

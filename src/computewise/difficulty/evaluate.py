@@ -13,7 +13,8 @@ import numpy as np
 from computewise.difficulty.estimators import Cost, Estimator, OracleDifficulty, PredictedDifficulty, rank_bins
 from computewise.difficulty.learned import ProbeDifficulty, PromptDifficulty
 from computewise.errors import UsageError
-from computewise.metrics import Floats, Interval, Ints, bootstrap
+from computewise.intervals import Estimate, Interval, proportion
+from computewise.metrics import Floats, Ints
 from computewise.samples import ProblemSamples
 
 RELIABILITY_BINS = 10
@@ -24,13 +25,6 @@ RESAMPLES = 1000
 
 
 Input = TypeVar("Input")
-
-
-class Estimate(NamedTuple):
-    """A number and its 95 % interval over problems."""
-
-    value: float
-    interval: Interval
 
 
 class Reliability(NamedTuple):
@@ -66,10 +60,10 @@ def quality(predicted: Floats, truth: Floats, ids: Sequence[str]) -> Quality:
     apart = np.abs(rank_bins(predicted.tolist(), ids) - rank_bins(truth.tolist(), ids))
     reliability = _reliability(predicted, truth, ids)
     return Quality(
-        Estimate(spearman(predicted, truth), _bootstrap_spearman(predicted, truth)),
-        _mean(apart == 0),
-        _mean(apart <= 1),
-        _mean(truth * (1 - predicted) ** 2 + (1 - truth) * predicted**2),
+        Estimate(spearman(predicted, truth), *_bootstrap_spearman(predicted, truth)),
+        proportion(apart == 0),
+        proportion(apart <= 1),
+        proportion(truth * (1 - predicted) ** 2 + (1 - truth) * predicted**2),
         sum(abs(one.predicted - one.true) * one.problems for one in reliability) / len(truth),
         reliability,
     )
@@ -107,7 +101,8 @@ def _reliability(predicted: Floats, truth: Floats, ids: Sequence[str]) -> tuple[
     rows = []
     for bin in np.unique(bins)[::-1]:
         true = truth[bins == bin]
-        rows.append(Reliability(float(predicted[bins == bin].mean()), float(true.mean()), bootstrap(true), len(true)))
+        found = proportion(true)
+        rows.append(Reliability(float(predicted[bins == bin].mean()), found.value, found.interval, len(true)))
     return tuple(rows)
 
 
@@ -117,10 +112,6 @@ def _bootstrap_spearman(predicted: Floats, truth: Floats) -> Interval:
     correlations = np.array([spearman(predicted[rows], truth[rows]) for rows in drawn])
     defined = correlations[~np.isnan(correlations)]
     return Interval(*np.quantile(defined, (0.025, 0.975)).tolist()) if len(defined) else Interval(np.nan, np.nan)
-
-
-def _mean(per_problem: Floats) -> Estimate:
-    return Estimate(float(per_problem.mean()), bootstrap(np.asarray(per_problem, np.float64)))
 
 
 def _ranks(values: Floats) -> Floats:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from computewise.controller.rule import FOLDS
+from computewise.intervals import verdict
 from computewise.report.costs import SHOWN
 from computewise.report.lookup import FIXED_LABEL, Entry, compared, rival, scope_name
 from computewise.report.plotting import GREY, INK, LOOKS, Look, decimal_ticks, name_ends, new_axes, percent_axis
@@ -18,14 +19,12 @@ from computewise.report.text import (
     MINUS,
     NONE,
     Names,
-    Verdict,
     estimate,
-    interval,
+    judged_difference,
     number,
     percent,
     points,
-    signed,
-    verdict,
+    times,
 )
 from computewise.study.analysis.controller import ORDERS, SHIPPED_SCOPE
 from computewise.study.plan import SEARCH
@@ -79,13 +78,6 @@ SECTION = Section(
 )
 
 
-_BESIDE = {
-    Verdict.BETTER: "better",
-    Verdict.WORSE: "worse",
-    Verdict.OPEN: "not distinguishable",
-}
-
-
 def controller_sentence(held: Entry) -> str:
     """The sentence of the summary about one cost metric, with typographic minus signs."""
     return re.sub(r"-(?=\d)", MINUS, held["sentence"])
@@ -105,7 +97,8 @@ def beside_large(held: Entry, column: str, names: Names) -> str:
         f"Beside one greedy answer of {names.the('large')} ({cost(large['cost'])}), {name} is right in "
         f"{estimate(controller['accuracy'], controller['ci95'])} for {cost(controller['cost'])}, "
         f"{names.the('large')} in {estimate(large['accuracy'], large['ci95'])}: "
-        f"{points(beside['difference'], beside['difference_ci95'])}, {_BESIDE[verdict(beside['difference_ci95'])]}."
+        f"{points(beside['difference'], beside['difference_ci95'])}, "
+        f"{verdict(beside['difference_ci95'], held['problems']).value}."
     )
 
 
@@ -113,14 +106,15 @@ def needed(held: Entry, column: str) -> str:
     """The budget from which on each controller is as accurate as best-of-N weighted at the largest."""
     most = held["budgets"][-1]
     each = [
-        f"{scope_name(scope)}: {percent(found['share'])} ({SHOWN[column].cost(found['cost'])})"
+        f"{scope_name(scope)}: {percent(found['share'])} ({SHOWN[column].cost(found['cost'])}), "
+        f"{times(*found['times_fewer'])} times fewer"
         if found
         else f"{scope_name(scope)}: not for all of it"
         for scope, found in held["needed"].items()
     ]
     return (
         f"For what share of its cost the controller is as accurate as best-of-{most['n']} weighted "
-        f"({percent(most['uniform']['accuracy'])} for {SHOWN[column].cost(most['budget'])}), by point estimates: "
+        f"({percent(most['uniform']['accuracy'])} for {SHOWN[column].cost(most['budget'])}), with 95 % intervals: "
         f"{'; '.join(each)}."
     )
 
@@ -218,9 +212,6 @@ def differences(held: Entry) -> Figure:
     return figure
 
 
-_SAYS = {Verdict.BETTER: " better", Verdict.WORSE: " worse", Verdict.OPEN: ""}
-
-
 def accuracy_table(held: Entry, column: str) -> Table:
     """Every rule at every budget."""
     rows = []
@@ -243,9 +234,11 @@ def accuracy_table(held: Entry, column: str) -> Table:
 def minus_fixed_table(held: Entry) -> Table:
     """Controller minus best fixed strategy at equal cost: the mean over the budgets, then each budget."""
     means = held["mean_minus_best_fixed"]
-    rows = [["mean", *(_difference(means[scope]) for scope in means)]]
+    many = held["problems"]
+    rows = [["mean", *(_difference(means[scope], many) for scope in means)]]
     rows += [
-        [str(at["n"]), *(_difference(at["minus_best_fixed"].get(scope)) for scope in means)] for at in held["budgets"]
+        [str(at["n"]), *(_difference(at["minus_best_fixed"].get(scope), many) for scope in means)]
+        for at in held["budgets"]
     ]
     return _differences("the best fixed strategy", held, rows)
 
@@ -253,7 +246,10 @@ def minus_fixed_table(held: Entry) -> Table:
 def minus_uniform_table(held: Entry) -> Table:
     """Controller minus best-of-N weighted at each budget."""
     rows = [
-        [str(at["n"]), *(_difference(at["minus_uniform"][scope]) for scope in held["mean_minus_best_fixed"])]
+        [
+            str(at["n"]),
+            *(_difference(at["minus_uniform"][scope], held["problems"]) for scope in held["mean_minus_best_fixed"]),
+        ]
         for at in held["budgets"]
     ]
     return _differences("best-of-N weighted", held, rows)
@@ -284,8 +280,7 @@ def _arm(arm: str, names: Names) -> str:
     return f"{names.short('large')},{arm.removeprefix('large,')}" if arm.startswith("large,") else arm
 
 
-def _difference(found: Entry | None) -> str:
+def _difference(found: Entry | None, problems: int) -> str:
     if not found:
         return NONE
-    bounds = found["difference_ci95"]
-    return f"{signed(found['difference'])} {interval(bounds)}{_SAYS[verdict(bounds)]}"
+    return judged_difference(found["difference"], found["difference_ci95"], problems)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from computewise.core import LARGE, MODEL, Role
+from computewise.intervals import LEAST_PROBLEMS, Verdict, verdict
 from computewise.report.figures import exchange as by_share
 from computewise.report.lookup import Entry
 from computewise.report.plotting import INK, LOOKS, WIDE, bin_names, dress, new_figure
 from computewise.report.tables import Table, exchange_table
 from computewise.report.template import RunFiles, Section
-from computewise.report.text import NONE, Names, Verdict, capitalize, interval, listed, percent, signed, verdict
+from computewise.report.text import NONE, Names, capitalize, interval, listed, percent, signed
 from computewise.study.analysis.controller import widest_alone
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def meaning(over: Entry, names: Names) -> Iterator[str]:
             "large": f"{names.the('large')} is never behind",
             "tie": "the two are level",
         }
-        yield f"From {span} {throughout[ends['wins_everywhere']]}."
+        yield f"From {span} {throughout[ends['wins_everywhere']]}, by point estimates."
     shown = [
         f"that {names.the(role)} wins for R = {listed(found)}"
         for kind, role in _SHOWN.items()
@@ -91,11 +92,13 @@ def meaning(over: Entry, names: Names) -> Iterator[str]:
     if shown:
         undecided = _stretches(curve, Verdict.OPEN)
         yield (
-            f"The intervals show {' and '.join(shown)}"
-            f"{f'; for R = {listed(undecided)} they hold zero' if undecided else ''}."
+            f"A 95 % band for all R at once shows {' and '.join(shown)}"
+            f"{f'; for R = {listed(undecided)} it holds zero' if undecided else ''}."
         )
+    elif curve[0]["problems"] < LEAST_PROBLEMS:
+        yield f"But these are {Verdict.TOO_FEW.value}."
     else:
-        yield "But every interval holds zero: this run cannot tell which of the two to make."
+        yield "But a 95 % band for all R at once holds zero everywhere: this run cannot tell which of the two to make."
     held = [point["R"] for point in curve if point["beyond_measured"]]
     if held:
         best = curve[0]["small"]
@@ -159,9 +162,9 @@ def _undecided(curve: list[Entry], stretches: list[list[float]]) -> str:
 
 
 def _stretches(curve: list[Entry], kind: Verdict) -> list[str]:
-    """The stretches of R whose intervals have this verdict."""
+    """The stretches of R with this verdict by the band for all R at once: a stretch is a claim about many."""
     found = []
-    for says, members in groupby(curve, key=lambda point: verdict(point["difference_ci95"])):
+    for says, members in groupby(curve, key=lambda point: verdict(point["difference_band95"], point["problems"])):
         if says is kind:
             held = list(members)
             found.append(_stretch(held[0]["R"], held[-1]["R"]))

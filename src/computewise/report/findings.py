@@ -50,22 +50,23 @@ def compare(summary: Entry, side: str, against: str) -> list[Entry]:
     return sorted(found, key=lambda each: int(each["n"]))
 
 
-def _at_budgets(comparisons: list[Entry], rival: str) -> str:
-    return judged([(f"N = {each['n']}", each["difference"], each["ci95"]) for each in comparisons], rival)
+def _at_budgets(comparisons: list[Entry], rival: str, problems: int) -> str:
+    return judged([(f"N = {each['n']}", each["difference"], each["ci95"]) for each in comparisons], rival, problems)
 
 
 def _search(summary: Entry) -> Iterator[str]:
+    problems = summary["problems"]
     if comparisons := compare(summary, BEAM, BEST_OF_N):
         yield (
             f"With N beams, for {_tokens(comparisons)} times the tokens of N samples, beam search (M = 4) is "
-            f"{_at_budgets(comparisons, 'best-of-N weighted')}."
+            f"{_at_budgets(comparisons, 'best-of-N weighted', problems)}."
         )
         yield from _largest(summary, BEAM, comparisons[-1])
     kinds = step_revision_labels(summary)
     step = leader(summary, kinds)
     if step and (comparisons := compare(summary, step, BEST_OF_N)):
         name = f"{family(step)}{f', of {len(kinds)} kinds the one these accuracies favour' if len(kinds) > 1 else ''}"
-        yield f"Revisions inside the search ({name}) are {_at_budgets(comparisons, 'best-of-N weighted')}."
+        yield f"Revisions inside the search ({name}) are {_at_budgets(comparisons, 'best-of-N weighted', problems)}."
         yield from _largest(summary, step, comparisons[-1])
 
 
@@ -98,7 +99,7 @@ def _adapting(summary: Entry) -> Iterator[str]:
         return
     yield (
         "Choosing the strategy by predicted difficulty (compute-optimal) is "
-        f"{_at_budgets(comparisons, 'the best fixed strategy')}."
+        f"{_at_budgets(comparisons, 'the best fixed strategy', summary['problems'])}."
     )
     difficulty, last = summary["difficulty"], summary["policy"]["predicted"][-1]
     probe = difficulty["flops"]["predicted"]
@@ -119,7 +120,7 @@ def _sizes(summary: Entry) -> Iterator[str]:
     differences = [(f"R = {each['R']:g}", each["small"] - each["large"], each["difference_ci95"]) for each in exchange]
     yield (
         f"For equal FLOPs over pretraining and inference, {names.the('model')} ({small} parameters) with this policy "
-        f"is {judged(differences, f'{rival} ({large}, one greedy answer)')}; "
+        f"is {judged(differences, f'{rival} ({large}, one greedy answer)', summary['problems'])}; "
         "R is inference tokens over pretraining tokens."
     )
     held = [f"{each['R']:g}" for each in exchange if each["beyond_measured"]]

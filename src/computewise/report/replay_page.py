@@ -19,14 +19,12 @@ from computewise.report.text import (
     MINUS,
     NONE,
     PLAIN,
-    Verdict,
     estimate,
-    interval,
+    judged_difference,
     number,
     percent,
     points,
-    signed,
-    verdict,
+    times,
 )
 from computewise.runs import is_old, write_atomically
 
@@ -126,9 +124,6 @@ def equal_cost(escalation: Entry) -> Iterator[str]:
     )
 
 
-_SAYS = {Verdict.BETTER: " better", Verdict.WORSE: " worse", Verdict.OPEN: ""}
-
-
 def frontier_table(summary: Entry) -> Table:
     """Equal samples, the controller and the oracle at every budget."""
     rules = summary["frontier"]
@@ -176,17 +171,14 @@ def reached_table(summary: Entry) -> Table:
     """What the controller saves for the accuracy of each number of samples for every problem."""
     rows = []
     for one in summary["reached"]:
-        times = NONE
-        if one["times_fewer"] is not None:
-            low, high = one["ci95"]
-            times = f"{number(one['times_fewer'], 1)} [{number(low, 1)}, {number(high, 1)}]"
+        fewer = NONE if one["times_fewer"] is None else times(one["times_fewer"], *one["ci95"])
         rows.append(
             [
                 f"{one['uniform_samples']:g}",
                 percent(one["accuracy"]),
                 _cost(one["uniform_mean_cost"], summary),
                 _cost(one["controller_mean_cost"], summary),
-                times,
+                fewer,
             ]
         )
     unit = summary["cost"]
@@ -250,7 +242,7 @@ def _spending(point: Entry) -> str:
 
 
 def _difference(found: Entry) -> str:
-    return f"{signed(found['difference'])} {interval(found['ci95'])}{_SAYS[verdict(found['ci95'])]}"
+    return judged_difference(found["difference"], found["ci95"], found["problems"])
 
 
 SHOWN = (0.1, 1.0, 10.0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from computewise.intervals import Verdict, verdict
 from computewise.report.lookup import (
     MOST_SPLITS,
     Entry,
@@ -20,7 +21,7 @@ from computewise.report.lookup import (
 from computewise.report.plotting import BLUE, INK, LOOKS, WIDE, bin_names, name_ends, new_axes, new_figure, percent_axis
 from computewise.report.tables import Table, exchange_table
 from computewise.report.template import RunFiles, Section
-from computewise.report.text import NONE, Names, Verdict, estimate, judged, number, points, verdict
+from computewise.report.text import NONE, Names, estimate, judged, number, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,18 +69,21 @@ _ALONG = {
     Verdict.BETTER: "rises from {first} to {last}",
     Verdict.WORSE: "falls from {first} to {last}",
     Verdict.OPEN: "goes from {first} to {last}, which is not distinguishable",
+    Verdict.TOO_FEW: f"goes from {{first}} to {{last}}, {Verdict.TOO_FEW.value}",
 }
 
 _SPLIT = {
     Verdict.BETTER: "sequential is better",
     Verdict.WORSE: "parallel is better",
-    Verdict.OPEN: "not distinguishable",
+    Verdict.OPEN: Verdict.OPEN.value,
+    Verdict.TOO_FEW: Verdict.TOO_FEW.value,
 }
 
 _GATE = {
     Verdict.BETTER: "better than its first attempt",
     Verdict.WORSE: "worse than its first attempt",
     Verdict.OPEN: "not distinguishable from its first attempt",
+    Verdict.TOO_FEW: Verdict.TOO_FEW.value,
 }
 
 
@@ -89,7 +93,7 @@ def along_a_chain(summary: Entry) -> Iterator[str]:
         return
     first, last = summary["along"][0], summary["along"][-1]
     paired = summary["along_change"]["right"]
-    change = _ALONG[verdict(paired["ci95"])].format(
+    change = _ALONG[verdict(paired["ci95"], summary["problems"])].format(
         first=f"{_rate(first['right'])} at the first", last=f"{_rate(last['right'])} at attempt {last['attempt']}"
     )
     yield (
@@ -103,7 +107,7 @@ def at_the_gate(summary: Entry) -> Iterator[str]:
     if len(summary["along"]) < 2:
         return
     last, paired = summary["along"][-1], summary["along_change"]["gated"]
-    says = f"{_GATE[verdict(paired['ci95'])]} ({points(paired['difference'], paired['ci95'])})"
+    says = f"{_GATE[verdict(paired['ci95'], summary['problems'])]} ({points(paired['difference'], paired['ci95'])})"
     yield (
         f"A chain that ends at its first attempt worth {summary['trust']:g} or more to the verifier is right in "
         f"{_rate(last['gated'])} after at most {last['attempt']} attempts, {says}."
@@ -119,9 +123,10 @@ def splitting(summary: Entry) -> Iterator[str]:
     if not sequential or not parallel:
         return
     paired = sequential["minus_parallel"]
-    parts = [_split("over all problems", paired["difference"], paired["ci95"])]
+    parts = [_split("over all problems", paired["difference"], paired["ci95"], summary["problems"])]
     for where, place in (("on the easiest fifth", 0), ("on the hardest", -1)):
-        parts.append(_split(where, paired["by_bin"][place], paired["by_bin_ci95"][place]))
+        size = summary["bin_sizes"][place]
+        parts.append(_split(where, paired["by_bin"][place], paired["by_bin_ci95"][place], size))
     yield (
         f"One chain of {n} attempts minus {n} parallel first attempts, both selected by the verifier, for "
         f"{number(paired['flops_ratio'])} times the FLOPs: {'; '.join(parts)}."
@@ -145,8 +150,8 @@ def halves(summary: Entry) -> Iterator[str]:
         differences = [
             (f"R = {each['R']:g}", each["small"] - each["large"], each["difference_ci95"]) for each in entries
         ]
-        rival = names.the("large")
-        yield f"With {HALVES.get(name, name)} {names.the('model')} is {judged(differences, rival)}."
+        says = judged(differences, names.the("large"), summary["problems"])
+        yield f"With {HALVES.get(name, name)} {names.the('model')} is {says}."
 
 
 def spending(summary: Entry, n: int) -> Iterator[str]:
@@ -169,8 +174,8 @@ def _spent(rows: list[Entry], n: int) -> str:
     return f"at N = {n}, {len(rows)} of them spent {span} generations"
 
 
-def _split(where: str, difference: float, bounds: list[float]) -> str:
-    return f"{where} {points(difference, bounds)}, {_SPLIT[verdict(bounds)]}"
+def _split(where: str, difference: float, bounds: list[float], problems: int) -> str:
+    return f"{where} {points(difference, bounds)}, {_SPLIT[verdict(bounds, problems)]}"
 
 
 def _rate(rate: Entry) -> str:

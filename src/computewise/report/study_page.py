@@ -7,12 +7,13 @@ from typing import Any
 
 from computewise.core import LARGE, VERIFIER
 from computewise.errors import RunError
+from computewise.intervals import Verdict, verdict
 from computewise.report import controller, exchange, figures, findings, paper, revisions, tables
 from computewise.report.examples import examples
 from computewise.report.lookup import Entry, budgets
 from computewise.report.plotting import render
 from computewise.report.template import RunFiles, Section, fill, markup, read_source
-from computewise.report.text import Names, Verdict, capitalize, listed, quantity, unpaired, verdict
+from computewise.report.text import Names, capitalize, listed, quantity, unpaired
 from computewise.runs import write_atomically
 from computewise.setups.base import GENERATORS
 
@@ -114,10 +115,18 @@ def _cast(summary: Entry, names: Names) -> str:
     return ", ".join([*each, f"{label} {quantity(read['parameters'])}" if read["parameters"] else label])
 
 
+_GUESSING = {
+    Verdict.BETTER: "better than",
+    Verdict.WORSE: "worse than",
+    Verdict.OPEN: "not distinguishable from",
+    Verdict.TOO_FEW: "measured on too few problems to tell it from",
+}
+
 _RANKS = {
     Verdict.BETTER: "It ranks better than {rival}: the intervals do not meet.",
     Verdict.WORSE: "It ranks worse than {rival}: the intervals do not meet.",
     Verdict.OPEN: "Its interval overlaps that of {rival}: no claim is made.",
+    Verdict.TOO_FEW: f"Against {{rival}}: {Verdict.TOO_FEW.value}.",
 }
 
 
@@ -126,14 +135,14 @@ def _verifiers(summary: Entry) -> str:
     held = summary["verifiers"]
     if VERIFIER not in held:
         return ""
-    learned = held[VERIFIER]["ci95"]
-    guessing = verdict([bound - 0.5 for bound in learned]).value
+    learned, problems = held[VERIFIER]["ci95"], held[VERIFIER]["problems"]
+    says = verdict([bound - 0.5 for bound in learned], problems)
     name = capitalize(Names.of(summary).verifier)
-    start = f"{name} is {guessing} {'from' if guessing.startswith('not') else 'than'} guessing (0.5) at this. "
+    start = f"{name} is {_GUESSING[says]} guessing (0.5) at this. "
     if "logprob" not in held:
         return start
     rival = "the model's own log-probability, which costs nothing"
-    return start + _RANKS[unpaired(learned, held["logprob"]["ci95"])].format(rival=rival)
+    return start + _RANKS[unpaired(learned, held["logprob"]["ci95"], problems)].format(rival=rival)
 
 
 def write_report(directory: Path) -> Path:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from computewise.core import VERIFIER
+from computewise.intervals import Verdict, verdict
 from computewise.report.lookup import CEILING_LABEL, FIXED_LABEL, POLICY_LABELS, Entry, budgets
 from computewise.report.text import (
     NONE,
     Names,
-    Verdict,
     capitalize,
     count,
     estimate,
@@ -23,7 +23,6 @@ from computewise.report.text import (
     percent,
     quantity,
     signed,
-    verdict,
 )
 
 KIND_NAMES = {"oracle": "oracle (answers known)", "predicted": "predicted (by the verifier)"}
@@ -79,7 +78,7 @@ def exchange_table(entries: list[Entry], names: Names, spends: str = "its policy
                     f"R = {entry['R']:g}",
                     number(entry["k"], 1) + (" (held: more than measured)" if entry["beyond_measured"] else ""),
                     name,
-                    _judgement(side["difference_ci95"], f"{small} better", f"{large} better"),
+                    _judgement(side["difference_ci95"], side["problems"], f"{small} better", f"{large} better"),
                     percent(side["small"]),
                     percent(side["large"]),
                     signed(side["small"] - side["large"]),
@@ -250,7 +249,7 @@ def comparisons_table(summary: Entry) -> Table:
             str(each["n"]),
             each["policy"],
             each["against"],
-            _judgement(each["ci95"], "better", "worse"),
+            _judgement(each["ci95"], summary["problems"], "better", "worse"),
             signed(each["difference"]),
             interval(each["ci95"]),
             number(each["completion_tokens_ratio"]),
@@ -290,11 +289,15 @@ def named_rows(summary: Entry) -> list[tuple[str, int, Entry]]:
     found += [("pass@N, coverage (ceiling of sampling)", point["n"], point) for point in summary["coverage"]]
     order = {n: index for index, n in enumerate(budgets(summary))}
     found.sort(key=lambda held: order.get(held[1], len(order)))
-    return [(f"greedy ({names.model('large')})", 1, summary["large"]), *found] if summary["large"] else found
+    larger = [(f"{row['label']} ({names.model('large')})", row["n"], row) for row in summary["large_samples"]]
+    if summary["large"]:
+        larger.insert(0, (f"greedy ({names.model('large')})", 1, summary["large"]))
+    return larger + found
 
 
-def _judgement(bounds: Any, better: str, worse: str) -> str:
-    return {Verdict.BETTER: better, Verdict.WORSE: worse, Verdict.OPEN: "holds zero"}[verdict(bounds)]
+def _judgement(bounds: Any, problems: int, better: str, worse: str) -> str:
+    says = verdict(bounds, problems)
+    return {Verdict.BETTER: better, Verdict.WORSE: worse, Verdict.OPEN: "holds zero"}.get(says, says.value)
 
 
 def _plain(bounds: Any) -> str:

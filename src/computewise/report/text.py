@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 from computewise.core import LARGE, MODEL, REVISER, VERIFIER
+from computewise.intervals import Verdict, verdict
 from computewise.report.lookup import Entry
 
 MINUS = "\N{MINUS SIGN}"
@@ -34,32 +34,17 @@ _SETTINGS = {"n": "N", "width": "M", "k": "k", "balance_temperature": "T", "chai
 _PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
-class Verdict(Enum):
-    """The verdict of the 95 % interval of a difference."""
-
-    BETTER = "better"
-    WORSE = "worse"
-    OPEN = "not distinguishable"
-
-
 _PHRASES = {
     Verdict.BETTER: "better than {rival}",
     Verdict.WORSE: "worse than {rival}",
     Verdict.OPEN: "not distinguishable from {rival}",
+    Verdict.TOO_FEW: f"of {Verdict.TOO_FEW.value} against {{rival}}",
 }
 
 
-def verdict(interval: Sequence[float]) -> Verdict:
-    """Better or worse only where the whole interval lies on one side of zero; open where there is no interval."""
-    low, high = interval
-    if low > 0:
-        return Verdict.BETTER
-    return Verdict.WORSE if high < 0 else Verdict.OPEN
-
-
-def unpaired(interval: Sequence[float], other: Sequence[float]) -> Verdict:
-    """The same for two estimates that are not paired: decided only where their intervals do not overlap."""
-    return verdict((interval[0] - other[1], interval[1] - other[0]))
+def unpaired(interval: Sequence[float], other: Sequence[float], problems: int) -> Verdict:
+    """For two estimates that are not paired: decided only where their intervals do not overlap."""
+    return verdict((interval[0] - other[1], interval[1] - other[0]), problems)
 
 
 def percent(share: float) -> str:
@@ -82,15 +67,27 @@ def points(difference: float, bounds: Sequence[float]) -> str:
     return f"{signed(difference)} points {interval(bounds)}"
 
 
+def judged_difference(difference: float, bounds: Sequence[float], problems: int) -> str:
+    """For a table: `+2.1 [0.3, 4.0] better`, without a word where the interval decides nothing."""
+    says = verdict(bounds, problems)
+    word = f" {says.value}" if says in (Verdict.BETTER, Verdict.WORSE) else ""
+    return f"{signed(difference)} {interval(bounds)}{word}"
+
+
+def times(ratio: float, low: float, high: float) -> str:
+    """A ratio with its interval: `1.9 [1.4, 2.4]`."""
+    return f"{number(ratio, 1)} [{number(low, 1)}, {number(high, 1)}]"
+
+
 def signed(difference: float) -> str:
     """A difference of shares in percentage points, sign shown."""
     text = _hundredfold(difference)
     return text if difference < 0 or math.isnan(difference) or float(text) == 0 else f"+{text}"
 
 
-def judged(differences: Sequence[tuple[str, float, Sequence[float]]], rival: str) -> str:
+def judged(differences: Sequence[tuple[str, float, Sequence[float]]], rival: str, problems: int) -> str:
     """Every (place, difference, interval) under its verdict: "better than X at ... and worse at ..."."""
-    groups = {kind: [each for each in differences if verdict(each[2]) is kind] for kind in Verdict}
+    groups = {kind: [each for each in differences if verdict(each[2], problems) is kind] for kind in Verdict}
     parts: list[str] = []
     for kind, members in groups.items():
         if members:

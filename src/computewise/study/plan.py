@@ -89,7 +89,7 @@ class StudyConfig:
     """Samples a problem that only estimate its difficulty, charged apart. 0: the pool is a quarter larger, and what it
     has beyond the largest budget estimates. Default 64 for the embedded models, 0 for served ones."""
     repeats: int = 50
-    "Random halvings of the cross-validation."
+    "Random partitions into five parts: strategies are chosen on four of them and measured on the fifth."
     seed: int = 0
     "Which problems and which random numbers."
 
@@ -102,7 +102,7 @@ class StudyConfig:
             raise UsageError(f"seed = {self.seed} is not allowed: at least 0")
         if self.problems < LEAST_PROBLEMS:
             raise UsageError(
-                f"problems = {self.problems} is not allowed: at least {LEAST_PROBLEMS}, two for each half of each bin"
+                f"problems = {self.problems} is not allowed: at least {LEAST_PROBLEMS}, two for each part and bin"
             )
         if not self.budgets or min(self.budgets) < 1:
             raise UsageError(f"budgets = {list(self.budgets)} is not allowed: each at least 1")

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from computewise.core import Candidate, Problem
 from computewise.difficulty import rank_bins
-from computewise.metrics import Bools, Floats, bootstrap, within_problem_aurocs
+from computewise.intervals import Estimate, proportion
+from computewise.metrics import Bools, Floats, within_problem_aurocs
 from computewise.models.embedded.engine import EngineLoop
 from computewise.models.embedded.model import EmbeddedModel
 from computewise.models.embedded.network import WEIGHTS_DIRECTORY, Weights, load_weights, save_weights
@@ -20,7 +21,7 @@ from computewise.session import Session
 from computewise.solver import answer_of, solve
 from computewise.strategies import BestOfN, Greedy, Revisions
 from computewise.strategies.revisions import TRUST
-from computewise.study.analysis.revisions import Along, Rate, along
+from computewise.study.analysis.revisions import Along, along
 from computewise.tasks.arithmetic import TASKS, EmbeddedTask
 from computewise.training.generator import GeneratorRecipe
 from computewise.training.labelling import LabelledQuestion
@@ -92,8 +93,8 @@ async def _chains(name: str, weights: Path) -> list[Along]:
     return along(np.array(right).reshape(shape), np.array(values).reshape(shape), TRUST)
 
 
-def _rate(rate: Rate) -> str:
-    return "-" if np.isnan(rate.value) else f"{rate.value:.3f} [{rate.ci95.low:.3f}, {rate.ci95.high:.3f}]"
+def _rate(rate: Estimate) -> str:
+    return "-" if np.isnan(rate.value) else f"{rate.value:.3f} [{rate.low:.3f}, {rate.high:.3f}]"
 
 
 def _generator_lines(name: str, about: str, recipe: GeneratorRecipe, weights: Path, seconds: float) -> list[str]:
@@ -269,8 +270,7 @@ def _calibration(scores: Floats, right: Bools) -> Figure:
 
 
 def _with_interval(per_problem: Floats) -> str:
-    low, high = bootstrap(per_problem)
-    return f"{per_problem.mean():.3f} [{low:.3f}, {high:.3f}]"
+    return _rate(proportion(per_problem))
 
 
 def _write(path: Path, lines: list[str]) -> Path:

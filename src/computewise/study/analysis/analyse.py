@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
-from computewise.controller.bin_policy import CrossValidated, best_per_bin, cross_validate
+from computewise.controller.bin_policy import CrossValidated, best_per_bin, cross_validate, partitions
 from computewise.controller.rule import StoppingRule
 from computewise.core import LARGE, MODEL, REVISER, VERIFIER, Role
 from computewise.difficulty import rank_bins
@@ -20,11 +20,12 @@ from computewise.metrics import Floats, within_problem_aurocs
 from computewise.runs import Key, Record, make_key
 from computewise.samples import repeated_samples
 from computewise.setups.base import Roles
-from computewise.study.analysis.controller import Baselines, ControllerEvaluation, Runs, compare, drawn
+from computewise.study.analysis.controller import PARTITIONS, Baselines, ControllerEvaluation, Runs, compare, drawn
 from computewise.study.analysis.revisions import ChainPool
 from computewise.study.analysis.rows import (
     RatioRow,
     large_row,
+    larger_rows,
     pool_row,
     pool_rows,
     ratio_rows,
@@ -72,6 +73,8 @@ class Analysis:
     ratios: list[RatioRow]
     chains: list[ChainPool]
     large: StrategyRow | None
+    large_samples: list[StrategyRow]
+    """Best-of-k of the larger model's samples, verified: what a controller that escalates could do to every problem."""
     policies: dict[str, list[BinChoice]]
     halves: dict[str, list[BinChoice]]
     """The policy by predicted bins, restricted to one mechanism's actions: sampling and search, or revisions.
@@ -137,17 +140,19 @@ def analyse(
     rows += search_rows([(run, groups[_key(run)]) for run in runs], columns)
     rows += [one.row for one in ratios if one.row.selection == "hierarchical"]
     large = large_row(of("greedy", LARGE), columns)
-    bins, folds = difficulty.bins["predicted"], difficulty.bins["oracle"]
+    large_samples = larger_rows([SamplePool(same) for same in of("pool", LARGE)], columns)
+    bins = difficulty.bins["predicted"]
+    parts = partitions(difficulty.bins["oracle"], max(config.repeats, PARTITIONS), config.seed)
+    uniform = [pool_row(pools, "weighted", k, columns) for k in doublings(config.budgets[-1])]
     rivals = Baselines(
-        [row for row in rows if row.selection in CHOSEN_AMONG],
-        large,
+        [row for row in rows if row.selection in CHOSEN_AMONG]
+        + [row for row in uniform if row.n not in config.budgets],
+        [large, *large_samples] if large else [],
         difficulty.bins,
-        folds,
-        config.repeats,
+        parts[:PARTITIONS],
         config.seed,
     )
     arms = _arms(runs, groups)
-    uniform = [pool_row(pools, "weighted", k, columns) for k in doublings(config.budgets[-1])]
     return Analysis(
         problems=problems,
         models=models,
@@ -157,10 +162,11 @@ def analyse(
         ratios=ratios,
         chains=chains,
         large=large,
-        policies={kind: _policy(config, rows, bins, folds) for kind, bins in difficulty.bins.items()},
-        halves=_halves(config, rows, bins, folds) if large else {},
-        mechanisms=_mechanisms(config, rows, ratios, difficulty.bins),
-        best_fixed=_policy(config, rows, np.zeros(len(problems), np.int64), folds),
+        large_samples=large_samples,
+        policies={kind: _policy(config, rows, bins, parts) for kind, bins in difficulty.bins.items()},
+        halves=_halves(config, rows, bins, parts) if large else {},
+        mechanisms=_mechanisms(config, rows, ratios, difficulty.bins, parts),
+        best_fixed=_policy(config, rows, np.zeros(len(problems), np.int64), parts),
         oracle_per_problem=[_ceiling(rows, budget) for budget in config.budgets],
         aurocs=_aurocs(pools),
         controller=compare(arms, columns.metrics, uniform, rivals, shipped),
@@ -237,17 +243,21 @@ def separate_difficulty(
 
 
 def _halves(
-    config: StudyConfig, rows: list[StrategyRow], bins: np.ndarray, folds: np.ndarray
+    config: StudyConfig, rows: list[StrategyRow], bins: np.ndarray, parts: np.ndarray
 ) -> dict[str, list[BinChoice]]:
     each = {
         "sampling and search": [row for row in rows if not revises(row)],
         "revisions": [row for row in rows if revises(row)],
     }
-    return {name: _policy(config, half, bins, folds) for name, half in each.items() if half}
+    return {name: _policy(config, half, bins, parts) for name, half in each.items() if half}
 
 
 def _mechanisms(
-    config: StudyConfig, rows: list[StrategyRow], ratios: Sequence[RatioRow], bins: Mapping[str, np.ndarray]
+    config: StudyConfig,
+    rows: list[StrategyRow],
+    ratios: Sequence[RatioRow],
+    bins: Mapping[str, np.ndarray],
+    parts: np.ndarray,
 ) -> dict[str, dict[str, list[BinChoice]]]:
     chains = [one.row for one in ratios if one.ratio.trust is None]
     each = {
@@ -256,7 +266,7 @@ def _mechanisms(
         "revisions, by majority": [row for row in chains if row.selection == "majority"],
     }
     return {
-        name: {kind: _policy(config, among, one, bins["oracle"]) for kind, one in bins.items()}
+        name: {kind: _policy(config, among, one, parts) for kind, one in bins.items()}
         for name, among in each.items()
         if among
     }
@@ -326,20 +336,22 @@ def at_budget(rows: Sequence[StrategyRow], budget: int) -> list[StrategyRow]:
     return sorted(within or actions, key=lambda row: float(row.usage["flops"].mean()))
 
 
-def _policy(config: StudyConfig, rows: list[StrategyRow], bins: np.ndarray, folds: np.ndarray) -> list[BinChoice]:
+def _policy(config: StudyConfig, rows: list[StrategyRow], bins: np.ndarray, parts: np.ndarray) -> list[BinChoice]:
     choices = []
     # Step revisions alone have no action at the first budget.
     for budget in [budget for budget in config.budgets if at_budget(rows, budget)]:
         actions = at_budget(rows, budget)
         accuracy = np.stack([row.accuracy for row in actions], 1)
-        validated = cross_validate(accuracy, bins, folds, repeats=config.repeats, seed=config.seed)
+        validated = cross_validate(accuracy, bins, parts)
         fitted = [actions[index] for index in best_per_bin(accuracy, bins)]
         choices.append(BinChoice(_average(validated, actions, budget), fitted))
     return choices
 
 
 def _average(validated: CrossValidated, actions: list[StrategyRow], budget: int) -> StrategyRow:
-    usage = {name: validated.average(np.stack([row.usage[name] for row in actions], 1)) for name in actions[0].usage}
+    usage = {
+        name: validated.average(np.stack([row.usage[name] for row in actions], 1)).mean(0) for name in actions[0].usage
+    }
     accuracy = validated.average(np.stack([row.accuracy for row in actions], 1))
     return StrategyRow("policy", {"name": "policy"}, "chosen", budget, accuracy, usage)
 
@@ -348,5 +360,4 @@ def _ceiling(rows: list[StrategyRow], budget: int) -> StrategyRow:
     """The best action of every problem in hindsight. It includes luck, so no rule can be expected to reach it."""
     actions = at_budget(rows, budget)
     accuracy = np.stack([row.accuracy for row in actions], 1)
-    best = np.eye(len(actions))[accuracy.argmax(1)]
-    return _average(CrossValidated(best), actions, budget)
+    return _average(CrossValidated(accuracy.argmax(1)[None]), actions, budget)

@@ -13,8 +13,9 @@ from computewise.controller.file import ControllerArm
 from computewise.controller.frontier import StoppingPath
 from computewise.controller.ladder import RuleFitter
 from computewise.controller.replay import RecordedPool
-from computewise.controller.rule import CrossFit, StoppingRule, random_parts
+from computewise.controller.rule import CrossFit, StoppingRule
 from computewise.core import LARGE, MODEL, VERIFIER, Role, Usage
+from computewise.intervals import Curve, Estimate, times_fewer
 from computewise.metrics import Floats, Ints
 from computewise.runs import Record, StrategyParams
 from computewise.samples import ProblemSamples, SampleArrays, arrays_of_records
@@ -173,6 +174,10 @@ def _strategy(arm: str, runs: Mapping[str, Runs]) -> StrategyParams:
 
 
 ORDERS = 8
+"""Random orders of each problem's draws, all partitions together."""
+
+PARTITIONS = 3
+"""Random partitions into five parts, on which rivals are chosen; controllers are fitted on the first."""
 
 ESCALATING = ("samples", "particle filter", "step revisions", "large, greedy", "large, samples")
 
@@ -212,10 +217,48 @@ def scopes_of(arms: Collection[str]) -> dict[str, list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class AccuracyAndCost:
-    """Accuracy and cost of a rule, (problems,) each."""
+    """Accuracy, ([partitions,] problems), and cost, (problems,), of a rule."""
 
     accuracy: Floats
     cost: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A controller on problems that it was not fitted on, seed by seed, and as fitted anew for other partitions."""
+
+    whole: StoppingPath
+    refitted: tuple[StoppingPath, ...]
+    """One for each partition, in FLOPs; none for a controller that was fitted on other problems."""
+    seeds: int
+
+    def spend(self, budget: float, flops: float) -> AccuracyAndCost:
+        """At a mean cost of at most `budget`, which is about `flops` in FLOPs.
+
+        The accuracies are those of one partition, once for each partition, moved by how far the mean of a fit for that
+        partition is from the mean of all such fits: with trees, fits for every partition would take too long.
+        """
+        accuracy, cost = (one.reshape(self.seeds, -1).mean(0) for one in self.whole.at(self.whole.price(budget)))
+        if not self.refitted:
+            return AccuracyAndCost(accuracy, cost)
+        means = np.array([path.at(path.price(flops))[0].mean() for path in self.refitted])
+        return AccuracyAndCost(accuracy + (means - means.mean())[:, None], cost)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The controllers of a scope, one for each part; what an option gains does not depend on what it costs."""
+
+    pool: RecordedPool
+    rules: CrossFit
+    refitted: tuple[StoppingPath, ...]
+    seeds: int
+
+    def path(self, pool: RecordedPool, seed: int) -> Path:
+        """Its path with the costs of draws in `pool`."""
+        return Path(
+            self.rules.repriced(self.pool, pool).follow(pool, repeats=ORDERS, seed=seed), self.refitted, self.seeds
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,19 +290,21 @@ class ControllerEvaluation:
     """By scope and budget: mean increments a problem by each arm."""
     beside_large: AccuracyAndCost | None
     """The controller with escalation at no more than the cost of one greedy answer by the larger model."""
-    needed: dict[str, float | None]
-    """By scope: the least budget from which on it matches best-of-N weighted at the largest; None if there is none."""
+    needed: dict[str, tuple[float, Estimate]]
+    """By scope: the least cost from which on it matches best-of-N weighted at the largest, infinite if there is none,
+    and how many times fewer that is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
-    """What controllers are compared with: all rows, the larger model's answer if there is one, bins and folds."""
+    """What controllers are compared with: fixed strategies of the model and of a larger one, bins, and partitions."""
 
     rows: Sequence[StrategyRow]
-    large: StrategyRow | None
+    larger: Sequence[StrategyRow]
+    """First the larger model's greedy answer; empty without one."""
     bins: Mapping[str, Ints]
-    folds: Ints
-    repeats: int
+    parts: Ints
+    """(partitions, problems): the parts that rivals are chosen on are those that controllers are fitted on."""
     seed: int
 
 
@@ -276,7 +321,7 @@ def compare(
     """
     if uniform[-1].n == 1:
         return {}
-    fitted: dict[str, tuple[RecordedPool, CrossFit]] = {}
+    fitted: dict[str, Fitted] = {}
     return {
         column: _compare(column, currency, seeds, uniform, rivals, fitted, shipped if column == "flops" else None)
         for column, currency in currencies.items()
@@ -289,10 +334,11 @@ def _compare(
     seeds: Sequence[Mapping[str, Runs]],
     uniform: Sequence[StrategyRow],
     rivals: Baselines,
-    fitted: dict[str, tuple[RecordedPool, CrossFit]],
+    fitted: dict[str, Fitted],
     shipped: StoppingRule | None,
 ) -> ControllerEvaluation:
-    paths, names = {}, {}
+    paths: dict[str, Path] = {}
+    names: dict[str, Sequence[str]] = {}
     for scope, arms in scopes_of([name for name in ESCALATING if all(name in each for each in seeds)]).items():
         held = {name: [each[name] for each in seeds] for name in arms}
         problems = [
@@ -300,68 +346,68 @@ def _compare(
         ]
         workload = RecordedPool(problems)
         names[scope] = workload.names
-        paths[scope] = _cross_fit(workload, len(seeds), scope, rivals.seed, fitted)
+        if scope not in fitted:
+            fitted[scope] = _fit(workload, len(seeds), rivals)
+        paths[scope] = fitted[scope].path(workload, rivals.seed)
         if shipped is not None and shipped.arms == tuple(workload.names):
             names[SHIPPED_SCOPE] = workload.names
-            paths[SHIPPED_SCOPE] = shipped.follow(workload, repeats=ORDERS, seed=rivals.seed)
-    at = [_at_budget(column, row, paths, rivals, len(seeds)) for row in uniform]
-    most, large = uniform[-1], rivals.large
+            followed = shipped.follow(workload, repeats=ORDERS, seed=rivals.seed)
+            paths[SHIPPED_SCOPE] = Path(followed, (), len(seeds))
+    at = [_at_budget(column, row, paths, rivals) for row in uniform]
+    large = rivals.larger[0] if rivals.larger else None
     return ControllerEvaluation(
         currency,
         at,
         draws={
-            scope: [_draws(path, path.price(one.budget), names[scope]) for one in at] for scope, path in paths.items()
-        },
-        beside_large=_spend(
-            paths.get(SHIPPED_SCOPE, paths["with escalation"]), float(large.usage[column].mean()), len(seeds)
-        )
-        if large
-        else None,
-        needed={
-            scope: _needed(path, float(most.accuracy.mean()), float(most.usage[column].mean()))
+            scope: [_draws(path.whole, path.whole.price(one.budget), names[scope]) for one in at]
             for scope, path in paths.items()
         },
+        beside_large=paths.get(SHIPPED_SCOPE, paths["with escalation"]).spend(*_costs(large, column))
+        if large
+        else None,
+        needed={scope: _needed(path, uniform[-1], column) for scope, path in paths.items()},
     )
 
 
-def _needed(path: StoppingPath, accuracy: float, most: float) -> float | None:
-    least = None
-    budgets = (most * np.arange(1.0, 0.0, -1 / 64)).tolist()
-    for budget, price in zip(budgets, path.prices(budgets), strict=True):
-        if path.at(price)[0].mean() < accuracy:
-            break
-        least = budget
-    return least
+def _fit(pool: RecordedPool, seeds: int, rivals: Baselines) -> Fitted:
+    """On a pool that holds every problem once a seed, seed by seed."""
+    fitter = RuleFitter(larger=LARGER, seed=rivals.seed)
+    rules = fitter.cross_fits(pool, [np.tile(one, seeds) for one in rivals.parts])
+    paths = tuple(one.follow(pool, repeats=ORDERS, seed=rivals.seed) for one in rules)
+    return Fitted(pool, rules[0], paths, seeds)
 
 
-def _cross_fit(
-    pool: RecordedPool, seeds: int, scope: str, seed: int, fitted: dict[str, tuple[RecordedPool, CrossFit]]
-) -> StoppingPath:
-    """One path for every entry of the pool, which holds every problem once a seed, seed by seed."""
-    if scope not in fitted:
-        parts = np.tile(random_parts(np.random.default_rng(seed), len(pool) // seeds), seeds)
-        fitted[scope] = pool, RuleFitter(larger=LARGER, seed=seed).cross_fit(pool, parts)
-    before, rules = fitted[scope]
-    return rules.repriced(before, pool).follow(pool, repeats=ORDERS, seed=seed)
+def _costs(row: StrategyRow, column: str) -> tuple[float, float]:
+    """Its mean cost in the metric, and in FLOPs."""
+    return float(row.usage[column].mean()), float(row.usage["flops"].mean())
 
 
-def _at_budget(
-    column: str, row: StrategyRow, paths: Mapping[str, StoppingPath], rivals: Baselines, seeds: int
-) -> BudgetPoint:
-    budget = float(row.usage[column].mean())
-    small = [one for one in rivals.rows if one.usage[column].mean() <= budget * (1 + 1e-9)]
-    large = rivals.large
-    both = [*small, large] if large and large.usage[column].mean() <= budget else small
+def _needed(path: Path, most: StrategyRow, column: str) -> tuple[float, Estimate]:
+    cost, flops = _costs(most, column)
+    points = [path.spend(cost * share, flops * share) for share in (np.arange(1, 65) / 64).tolist()]
+    ours = Curve(np.stack([one.accuracy for one in points], -1), np.stack([one.cost for one in points], -1))
+    theirs = Curve(most.accuracy[:, None], most.usage[column][:, None])
+    spent, _, ratio = times_fewer(ours, theirs)
+    return spent, ratio
+
+
+def _at_budget(column: str, row: StrategyRow, paths: Mapping[str, Path], rivals: Baselines) -> BudgetPoint:
+    budget, flops = _costs(row, column)
+    small, large = (
+        [one for one in rows if one.usage[column].mean() <= budget * (1 + 1e-9)]
+        for rows in (rivals.rows, rivals.larger)
+    )
+    both = [*small, *large]
     best = {scope: _chosen(column, small if scope in ALONE else both, None, rivals) for scope in paths}
     return BudgetPoint(
         n=row.n,
         budget=budget,
-        controllers={scope: _spend(path, budget, seeds) for scope, path in paths.items()},
+        controllers={scope: path.spend(budget, flops) for scope, path in paths.items()},
         best_fixed=best,
         at_rivals_cost={
-            scope: _spend(path, float(best[scope].cost.mean()), seeds)
+            scope: path.spend(float(best[scope].cost.mean()), flops)
             for scope, path in paths.items()
-            if path.spent[:, 0].mean() <= best[scope].cost.mean()
+            if path.whole.spent[:, 0].mean() <= best[scope].cost.mean()
         },
         tables={kind: _chosen(column, small, bins, rivals) for kind, bins in rivals.bins.items()},
         uniform=AccuracyAndCost(row.accuracy, row.usage[column]),
@@ -369,19 +415,14 @@ def _at_budget(
     )
 
 
-def _spend(path: StoppingPath, budget: float, seeds: int) -> AccuracyAndCost:
-    accuracy, cost = path.at(path.price(budget))
-    return AccuracyAndCost(accuracy.reshape(seeds, -1).mean(0), cost.reshape(seeds, -1).mean(0))
-
-
 def _chosen(column: str, rows: Sequence[StrategyRow], bins: Ints | None, rivals: Baselines) -> AccuracyAndCost:
-    """A strategy chosen on one half and measured on the other; with `bins`, one strategy for each bin."""
+    """A strategy chosen on all parts but one and measured on that; with `bins`, one strategy for each bin."""
     rows = sorted(rows, key=lambda row: float(row.usage[column].mean()))
     accuracy = np.stack([row.accuracy for row in rows], 1)
     cost = np.stack([row.usage[column] for row in rows], 1)
     bins = np.zeros(len(accuracy), np.int64) if bins is None else bins
-    validated = cross_validate(accuracy, bins, rivals.folds, repeats=rivals.repeats, seed=rivals.seed)
-    return AccuracyAndCost(validated.average(accuracy), validated.average(cost))
+    validated = cross_validate(accuracy, bins, rivals.parts)
+    return AccuracyAndCost(validated.average(accuracy), validated.average(cost).mean(0))
 
 
 def _ceiling(column: str, rows: Sequence[StrategyRow], budget: float) -> AccuracyAndCost:

@@ -16,7 +16,7 @@ SHARES = (0.16, 0.79, 4.0, 22.0)
 """R, inference tokens over pretraining tokens: the paper's three and one between."""
 
 Curve = list[tuple[Floats, Floats]]
-"""Accuracy and FLOPs, (problems,) each, at every point."""
+"""Accuracy, ([partitions,] problems), and FLOPs, (problems,), at every point."""
 
 
 def exchanges(analysis: Analysis) -> dict[str, Any]:

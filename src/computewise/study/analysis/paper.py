@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from computewise.core import VERIFIER
-from computewise.intervals import difference, proportion
-from computewise.metrics import Floats, resample_counts, within_auroc
+from computewise.intervals import difference, proportion, resample_counts
+from computewise.metrics import Floats, within_auroc
 from computewise.selection import AGGREGATIONS, aggregate
 from computewise.study.analysis.analyse import Analysis, doublings
 from computewise.study.analysis.flops_matched import Curve, exchange_of

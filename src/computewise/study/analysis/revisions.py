@@ -9,7 +9,8 @@ from itertools import groupby
 import numpy as np
 
 from computewise.core import Usage
-from computewise.metrics import Bools, Floats, Interval, bootstrap_ratio
+from computewise.intervals import Estimate, rate
+from computewise.metrics import Bools, Floats
 from computewise.runs import CandidateRecord, Record
 from computewise.selection import Ballot, find_selection
 from computewise.session import Strategy
@@ -133,24 +134,16 @@ def _mean_usage(record: Record, chains: Sequence[Chain], ratio: Ratio, verified:
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
-    """A rate over all opportunities, with its interval clustered by problem; NaN where there was no opportunity."""
-
-    value: float
-    ci95: Interval
-
-
-@dataclass(frozen=True, slots=True)
 class Along:
-    """The attempt of that number, 1 the first: over all chains of all problems."""
+    """The attempt of that number, 1 the first: rates over all chains of all problems, NaN where none had the chance."""
 
     attempt: int
-    right: Rate
-    mended: Rate
+    right: Estimate
+    mended: Estimate
     """Right, given that the attempt before was wrong; NaN for the first attempt."""
-    broken: Rate
+    broken: Estimate
     """Wrong, given that the attempt before was right."""
-    gated: Rate
+    gated: Estimate
     """Right, if a chain ends at its first attempt that the verifier trusts."""
 
 
@@ -180,7 +173,5 @@ def gated(correct: Bools, values: Floats, trust: float, attempts: int) -> Bools:
     return np.take_along_axis(correct, ends[:, :, None], 2)[:, :, 0]
 
 
-def _rate(events: Bools, chances: Bools) -> Rate:
-    count = chances.sum()
-    value = float(events.sum() / count) if count else float("nan")
-    return Rate(value, bootstrap_ratio(events.sum(1).astype(float), chances.sum(1).astype(float)))
+def _rate(events: Bools, chances: Bools) -> Estimate:
+    return rate(events.sum(1).astype(float), chances.sum(1).astype(float))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from computewise.core import LARGE, REVISER, Usage
+from computewise.core import LARGE, MODEL, REVISER, Role, Usage
 from computewise.metrics import Floats
 from computewise.runs import Key, Record, make_key
 from computewise.strategies import strategy_to_dict
@@ -61,15 +61,21 @@ def pool_rows(config: StudyConfig, pools: list[SamplePool], columns: UsageColumn
     ]
 
 
-def pool_row(pools: list[SamplePool], selection: str, k: int, columns: UsageColumns) -> StrategyRow:
+def larger_rows(pools: list[SamplePool], columns: UsageColumns) -> list[StrategyRow]:
+    """Best-of-k of the larger model's samples, weighted by the verifier, for every k that was drawn."""
+    most = pools[0].values.shape[1] if pools else 0
+    return [pool_row(pools, "weighted", k, columns, LARGE) for k in range(2, most + 1)]
+
+
+def pool_row(pools: list[SamplePool], selection: str, k: int, columns: UsageColumns, role: Role = MODEL) -> StrategyRow:
     """Best-of-k by one selection; a single sample where k is 1."""
     verified = selection in ("best", "weighted") and k > 1
     usages = [_mean(usages) for usages in zip(*(pool.usage(k, verified=verified) for pool in pools), strict=True)]
     accuracy = np.mean([pool.accuracy(selection, k) for pool in pools], axis=0)
-    usage = columns.of(usages, np.mean([pool.longest(k) for pool in pools], axis=0))
+    usage = columns.of(usages, np.mean([pool.longest(k) for pool in pools], axis=0), role)
     if k == 1:
-        return StrategyRow("single sample", {"name": "single"}, "none", k, accuracy, usage)
-    return StrategyRow("best-of-N", {"name": "best_of_n", "n": k}, selection, k, accuracy, usage)
+        return StrategyRow("single sample", {"name": "single"}, "none", k, accuracy, usage, role)
+    return StrategyRow("best-of-N", {"name": "best_of_n", "n": k}, selection, k, accuracy, usage, role)
 
 
 def search_rows(runs: list[tuple[Run, list[Record]]], columns: UsageColumns) -> list[StrategyRow]:

@@ -8,7 +8,8 @@ import numpy as np
 
 from computewise.core import MODEL, VERIFIER
 from computewise.difficulty import BINS, bin_edges
-from computewise.metrics import Floats, bootstrap, pass_at_k
+from computewise.intervals import Estimate, Verdict, difference, proportion, simultaneous, verdict
+from computewise.metrics import Floats, pass_at_k
 from computewise.runs import FORMAT
 from computewise.setups.base import ROLES
 from computewise.strategies.revisions import TRUST
@@ -16,7 +17,7 @@ from computewise.study.analysis.analyse import Analysis, BinChoice
 from computewise.study.analysis.controller import AccuracyAndCost, BudgetPoint, ControllerEvaluation
 from computewise.study.analysis.flops_matched import exchanges
 from computewise.study.analysis.paper import paper_figures
-from computewise.study.analysis.revisions import Rate, along, gated
+from computewise.study.analysis.revisions import along, gated
 from computewise.study.analysis.rows import REVISED, RatioRow
 from computewise.study.analysis.tables import StrategyRow, assumed
 from computewise.study.plan import StudyConfig
@@ -47,6 +48,7 @@ def summarise(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, A
             if role in analysis.models.sizes
         },
         "assumed": assumed(analysis.models),
+        "bin_sizes": np.bincount(bins, minlength=BINS).tolist(),
         "bins": {kind: _by_bin(analysis.difficulty.ease["oracle"], analysis.difficulty.bins[kind]) for kind in KINDS},
         "difficulty": {
             "samples": config.probes,
@@ -59,18 +61,16 @@ def summarise(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, A
         "verifiers": {
             name: {
                 "auroc_within_problem": float(aurocs.mean()),
-                "ci95": list(bootstrap(aurocs)),
+                "ci95": list(proportion(aurocs).interval),
                 "problems": len(aurocs),
             }
             for name, aurocs in analysis.aurocs.items()
             if len(aurocs) > 1  # with one sample for each problem there is nothing to rank, and JSON has no NaN
         },
-        "coverage": [
-            {"n": k, "accuracy": float(pass_at_k(correct, k).mean()), "ci95": list(bootstrap(pass_at_k(correct, k)))}
-            for k in config.budgets
-        ],
+        "coverage": [{"n": k, **_mean_accuracy(pass_at_k(correct, k))} for k in config.budgets],
         "curves": [_row(row, bins) for row in analysis.rows],
         "large": _row(analysis.large, bins) if analysis.large else None,
+        "large_samples": [_row(row, bins) for row in analysis.large_samples],
         "policy": {kind: [_choice(choice, bins) for choice in analysis.policies[kind]] for kind in KINDS},
         "best_fixed": [_choice(choice, bins) for choice in analysis.best_fixed],
         "oracle_per_problem": [_row(row, bins) for row in analysis.oracle_per_problem],
@@ -109,10 +109,9 @@ def _row(row: StrategyRow, bins: np.ndarray) -> dict[str, Any]:
         "label": row.label,
         "selection": row.selection,
         "n": row.n,
-        "accuracy": float(row.accuracy.mean()),
-        "ci95": list(bootstrap(row.accuracy)),
+        **_mean_accuracy(row.accuracy),
         "by_bin": _by_bin(row.accuracy, bins),
-        "by_bin_ci95": [list(bootstrap(row.accuracy[bins == bin])) for bin in range(BINS)],
+        "by_bin_ci95": [list(proportion(row.accuracy[..., bins == bin]).interval) for bin in range(BINS)],
         "usage": {name: float(column.mean()) for name, column in row.usage.items()},
     }
 
@@ -122,7 +121,12 @@ def _choice(choice: BinChoice, bins: np.ndarray) -> dict[str, Any]:
 
 
 def _by_bin(values: Floats, bins: np.ndarray) -> list[float]:
-    return [float(values[bins == bin].mean()) for bin in range(BINS)]
+    return [float(values[..., bins == bin].mean()) for bin in range(BINS)]
+
+
+def _mean_accuracy(values: Floats) -> dict[str, Any]:
+    found = proportion(values)
+    return {"accuracy": found.value, "ci95": list(found.interval)}
 
 
 def _comparisons(analysis: Analysis) -> list[dict[str, Any]]:
@@ -158,13 +162,13 @@ def _compared(row: StrategyRow) -> bool:
 
 
 def _difference(n: int, name: str, side: StrategyRow, rival: str, other: StrategyRow) -> dict[str, Any]:
-    difference = side.accuracy - other.accuracy
+    found = difference(side.accuracy - other.accuracy)
     return {
         "n": n,
         "policy": name,
         "against": rival,
-        "difference": float(difference.mean()),
-        "ci95": list(bootstrap(difference)),
+        "difference": found.value,
+        "ci95": list(found.interval),
         "flops_ratio": float(side.usage["flops"].mean() / other.usage["flops"].mean()),
         "completion_tokens_ratio": float(
             side.usage["completion_tokens"].mean() / other.usage["completion_tokens"].mean()
@@ -194,7 +198,8 @@ def _along_change(analysis: Analysis) -> dict[str, Any]:
     ends = {"right": correct[:, :, -1], "gated": gated(correct, values, TRUST, correct.shape[2])}
     changes = {name: end.mean(1) - correct[:, :, 0].mean(1) for name, end in ends.items()}
     return {
-        name: {"difference": float(change.mean()), "ci95": list(bootstrap(change))} for name, change in changes.items()
+        name: {"difference": float(change.mean()), "ci95": list(difference(change).interval)}
+        for name, change in changes.items()
     }
 
 
@@ -205,19 +210,19 @@ def _minus_parallel(one: RatioRow, analysis: Analysis, bins: np.ndarray) -> dict
         for other in analysis.ratios
         if other.ratio.length == 1 and (other.row.n, other.row.selection) == (one.row.n, one.row.selection)
     )
-    difference = one.row.accuracy - parallel.accuracy
+    paired = one.row.accuracy - parallel.accuracy
     return {
-        "difference": float(difference.mean()),
-        "ci95": list(bootstrap(difference)),
-        "by_bin": _by_bin(difference, bins),
-        "by_bin_ci95": [list(bootstrap(difference[bins == bin])) for bin in range(BINS)],
+        "difference": float(paired.mean()),
+        "ci95": list(difference(paired).interval),
+        "by_bin": _by_bin(paired, bins),
+        "by_bin_ci95": [list(difference(paired[bins == bin]).interval) for bin in range(BINS)],
         "flops_ratio": float(one.row.usage["flops"].mean() / parallel.usage["flops"].mean()),
     }
 
 
-def _rate(rate: Rate) -> dict[str, Any] | None:
+def _rate(rate: Estimate) -> dict[str, Any] | None:
     """None where there was no opportunity: JSON has no NaN."""
-    return None if np.isnan(rate.value) else {"value": rate.value, "ci95": list(rate.ci95)}
+    return None if np.isnan(rate.value) else {"value": rate.value, "ci95": list(rate.interval)}
 
 
 def policy_file(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, Any]:
@@ -255,19 +260,21 @@ def policy_file(config: StudyConfig, task: str, analysis: Analysis) -> dict[str,
 def controller_plain(one: ControllerEvaluation, large: StrategyRow | None, column: str) -> dict[str, Any]:
     """The comparison in one cost metric: accuracies in [0, 1], mean costs by problem in the metric's unit."""
     scopes = list(one.draws)
+    most = one.budgets[-1].budget
     held: dict[str, Any] = {
         "name": one.currency.name,
         "unit": one.currency.unit,
         "budgets": [
             _at(at, {scope: one.draws[scope][index] for scope in scopes}) for index, at in enumerate(one.budgets)
         ],
+        "problems": one.budgets[0].uniform.accuracy.shape[-1],
         "mean_minus_best_fixed": {scope: _mean(one.budgets, scope) for scope in scopes},
         "beside_large": _beside(one.beside_large, AccuracyAndCost(large.accuracy, large.usage[column]))
         if large and one.beside_large
         else None,
         "needed": {
-            scope: None if needed is None else {"cost": needed, "share": needed / one.budgets[-1].budget}
-            for scope, needed in one.needed.items()
+            scope: {"cost": cost, "share": cost / most, "times_fewer": list(ratio)} if np.isfinite(cost) else None
+            for scope, (cost, ratio) in one.needed.items()
         },
     }
     return {**held, "sentence": summary_sentence(held)}
@@ -296,22 +303,19 @@ def _at(at: BudgetPoint, draws: dict[str, dict[str, float]]) -> dict[str, Any]:
 
 
 def _point(spent: AccuracyAndCost) -> dict[str, Any]:
-    return {
-        "cost": float(spent.cost.mean()),
-        "accuracy": float(spent.accuracy.mean()),
-        "ci95": list(bootstrap(spent.accuracy)),
-    }
+    return {"cost": float(spent.cost.mean()), **_mean_accuracy(spent.accuracy)}
 
 
 def _controller_difference(spent: AccuracyAndCost, rival: AccuracyAndCost) -> dict[str, Any]:
-    paired = spent.accuracy - rival.accuracy
-    return {"difference": float(paired.mean()), "difference_ci95": list(bootstrap(paired))}
+    found = difference(spent.accuracy - rival.accuracy)
+    return {"difference": found.value, "difference_ci95": list(found.interval)}
 
 
 def _mean(budgets: list[BudgetPoint], scope: str) -> dict[str, Any] | None:
     """The controller minus the best fixed strategy at the same cost, over all budgets where both exist.
 
     Taking all of them avoids a choice of budgets. A larger budget that the rival does not use adds no comparison.
+    `at_worst` is what it loses at most at any of them: the lowest end of a simultaneous band.
     """
     both: list[tuple[AccuracyAndCost, AccuracyAndCost]] = []
     for at in budgets:
@@ -320,8 +324,13 @@ def _mean(budgets: list[BudgetPoint], scope: str) -> dict[str, Any] | None:
             both.append((at.at_rivals_cost[scope], rival))
     if not both:
         return None
-    paired = np.mean([spent.accuracy - rival.accuracy for spent, rival in both], axis=0)
-    return {"difference": float(paired.mean()), "difference_ci95": list(bootstrap(paired))}
+    paired = np.stack([spent.accuracy - rival.accuracy for spent, rival in both])
+    found = difference(paired.mean(0))
+    return {
+        "difference": found.value,
+        "difference_ci95": list(found.interval),
+        "at_worst": min(one.low for one in simultaneous(paired)),
+    }
 
 
 def summary_sentence(held: dict[str, Any]) -> str:
@@ -331,8 +340,12 @@ def summary_sentence(held: dict[str, Any]) -> str:
         if mean is None:
             continue
         low, high = mean["difference_ci95"]
-        shown = "" if low > 0 or high < 0 else ", which cannot be told from nothing"
-        parts.append(f"{scope}: {100 * mean['difference']:+.1f} points [{100 * low:.1f}, {100 * high:.1f}]{shown}")
+        says = verdict((low, high), held["problems"])
+        shown = {Verdict.OPEN: ", which cannot be told from nothing", Verdict.TOO_FEW: f", {Verdict.TOO_FEW.value}"}
+        parts.append(
+            f"{scope}: {100 * mean['difference']:+.1f} points [{100 * low:.1f}, {100 * high:.1f}]{shown.get(says, '')}"
+            f" (at no budget less than {100 * mean['at_worst']:+.1f}, with 95 % confidence for all of them at once)"
+        )
     if not parts:
         return f"Counted in {held['name']}, the controller costs more than every rival."
     return (

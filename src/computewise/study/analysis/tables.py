@@ -77,7 +77,10 @@ TOKEN_FIELDS = tuple(field.name for field in fields(Usage))
 
 @dataclass(frozen=True, slots=True)
 class StrategyRow:
-    """One strategy and selection at one budget: accuracies in [0, 1] and usages, (problems,) means over seeds."""
+    """One strategy and selection at one budget: accuracies in [0, 1] and usages, (problems,) means over seeds.
+
+    Where a choice was cross-validated, accuracies are (partitions, problems).
+    """
 
     family: str
     strategy: StrategyParams

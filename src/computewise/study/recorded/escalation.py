@@ -14,13 +14,13 @@ from computewise.controller.orders import SampleOrders
 from computewise.controller.replay import RecordedPool
 from computewise.difficulty import rank_bins
 from computewise.flops_matched import from_curve
-from computewise.metrics import Floats, bootstrap
+from computewise.metrics import Floats
 from computewise.samples import ProblemSamples, SampleArrays
-from computewise.study.recorded.evaluate import Measured, difference, evaluate_rules
+from computewise.study.recorded.evaluate import Measured, accuracy_of, difference_of, evaluate_rules
 
 PerProblem = tuple[Floats, Floats]
 
-"""Accuracy and mean cost, (problems,) each."""
+"""Accuracy, ([splits,] problems), and mean cost, (problems,)."""
 
 SMALL, LARGE = "samples", "large"
 
@@ -92,8 +92,8 @@ def _beside(n: int, large: PerProblem, both: Measured, alone: Measured) -> dict[
     escalating, staying = _spend(both, cost), _spend(alone, cost)
     return {
         "large_samples": n,
-        "escalating": {**_escalated(escalating), "minus_large": difference(escalating[0], large[0])},
-        "small_alone": {**_escalated(staying), "minus_large": difference(staying[0], large[0])},
+        "escalating": {**_escalated(escalating), "minus_large": difference_of(escalating[0], large[0])},
+        "small_alone": {**_escalated(staying), "minus_large": difference_of(staying[0], large[0])},
         "escalated": float(np.mean([_took(split.path, 1, cost) for split in both.splits])),
     }
 
@@ -102,7 +102,7 @@ def _spend(measured: Measured, budget: float) -> PerProblem:
     """The controller at a mean cost of at most `budget`, with one price for all problems, mean over the splits."""
     each = [split.path.at(split.path.price(budget)) for split in measured.splits]
     accuracy, cost = zip(*each, strict=True)
-    return np.mean(accuracy, 0), np.mean(cost, 0)
+    return np.stack(accuracy), np.mean(cost, 0)
 
 
 def _took(path: StoppingPath, arm: int, budget: float) -> float:
@@ -118,7 +118,7 @@ def _uniform(orders: SampleOrders, samples: int) -> PerProblem:
 
 def _escalated(outcome: PerProblem) -> dict[str, Any]:
     accuracy, cost = outcome
-    return {"cost": float(cost.mean()), "accuracy": float(accuracy.mean()), "ci95": list(bootstrap(accuracy))}
+    return {"cost": float(cost.mean()), **accuracy_of(accuracy)}
 
 
 def _exchange(alone: Measured, ids: Sequence[str], large: Floats, parameters: tuple[float, float]) -> dict[str, Any]:

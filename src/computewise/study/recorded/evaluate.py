@@ -21,7 +21,8 @@ from computewise.controller.published_rules import (
 )
 from computewise.controller.replay import RecordedPool
 from computewise.controller.rule import CrossFit, random_parts
-from computewise.metrics import Floats, bootstrap, resample_counts
+from computewise.intervals import Curve, difference, proportion, simultaneous, times_fewer
+from computewise.metrics import Floats
 
 BUDGETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
@@ -38,10 +39,6 @@ THRESHOLDS = 24
 CURVE = 64
 
 """Points of the controller's curve that savings are read off."""
-
-RESAMPLES = 1000
-
-"""For the interval of a saving, which is read off two curves again in each."""
 
 WINDOWS = (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32)
 
@@ -87,7 +84,7 @@ class Measured:
 
     def controller(self, cost: float) -> Outcome:
         """The controller at a mean cost of at most `cost`, with one price for all problems."""
-        return _mean([self.orders.along(split.path, split.path.price(cost)) for split in self.splits])
+        return _stack([self.orders.along(split.path, split.path.price(cost)) for split in self.splits])
 
     def at_fitted_price(self, cost: float) -> Outcome:
         """The controller at a price found on other problems, as it is where problems come one by one.
@@ -95,7 +92,7 @@ class Measured:
         Those of the other parts, or those of the file that was fitted on.
         """
         if len(self.splits[0].fitted.parts) > 1:
-            return _mean([_by_price_of_other_parts(split, self.orders, cost) for split in self.splits])
+            return _stack([_by_price_of_other_parts(split, self.orders, cost) for split in self.splits])
         [split] = self.splits
         listed = split.fitted.rules[0].prices
         affordable = [priced.price for priced in listed if priced.mean_cost * self.unit <= cost * (1 + 1e-9)]
@@ -140,8 +137,9 @@ def _by_price_of_other_parts(split: Split, orders: SampleOrders, cost: float) ->
     return Outcome(**fields)
 
 
-def _mean(outcomes: Sequence[Outcome]) -> Outcome:
-    return Outcome(*(np.mean([getattr(one, name) for one in outcomes], axis=0) for name in FIELDS))
+def _stack(outcomes: Sequence[Outcome]) -> Outcome:
+    """Arrays (splits, problems)."""
+    return Outcome(*(np.stack([getattr(one, name) for one in outcomes]) for name in FIELDS))
 
 
 def budgets(orders: SampleOrders) -> list[int]:
@@ -169,14 +167,15 @@ def frontier(measured: Measured) -> dict[str, Any]:
         "rules": rules(measured),
         "controller_at_fitted_price": [_point(n, outcome) for n, outcome in fitted.items()],
         "controller_minus_uniform": [
-            {"budget": n, **difference(controller[n].accuracy, outcome.accuracy)} for n, outcome in same.items()
+            {"budget": n, **difference_of(controller[n].accuracy, outcome.accuracy)} for n, outcome in same.items()
         ],
+        "mean_minus_uniform": _mean_minus_uniform(controller, same) if more else None,
         "controller_at_half_minus_uniform": [
-            {"budget": n, **difference(measured.controller(costs[n] / 2).accuracy, same[n].accuracy)}
+            {"budget": n, **difference_of(measured.controller(costs[n] / 2).accuracy, same[n].accuracy)}
             for n in more
             if costs[n] / 2 >= costs[1]
         ],
-        "gain_of_samples": {"budget": max(same), **difference(same[max(same)].accuracy, same[1].accuracy)},
+        "gain_of_samples": {"budget": max(same), **difference_of(same[max(same)].accuracy, same[1].accuracy)},
         "reached": _savings(measured, same) if more else [],
     }
 
@@ -191,15 +190,27 @@ def point(outcome: Outcome) -> dict[str, Any]:
         "mean_cost": float(outcome.cost.mean()),
         "mean_samples": float(outcome.samples.mean()),
         "mean_tokens": float(outcome.tokens.mean()),
-        "accuracy": float(outcome.accuracy.mean()),
-        "ci95": list(bootstrap(outcome.accuracy)),
+        **accuracy_of(outcome.accuracy),
     }
 
 
-def difference(accuracy: Floats, rival: Floats) -> dict[str, Any]:
-    """The paired difference of two accuracies, (problems,) each."""
-    paired: Floats = accuracy - rival
-    return {"difference": float(paired.mean()), "ci95": list(bootstrap(paired))}
+def accuracy_of(values: Floats) -> dict[str, Any]:
+    """The mean of ([splits,] problems) accuracies with its interval."""
+    found = proportion(values)
+    return {"accuracy": found.value, "ci95": list(found.interval)}
+
+
+def difference_of(accuracy: Floats, rival: Floats) -> dict[str, Any]:
+    """The paired difference of two accuracies, ([splits,] problems) each."""
+    found = difference(accuracy - rival)
+    return {"difference": found.value, "ci95": list(found.interval), "problems": accuracy.shape[-1]}
+
+
+def _mean_minus_uniform(controller: dict[int, Outcome], same: dict[int, Outcome]) -> dict[str, Any]:
+    """The mean over all numbers above one, and the lowest end of a band for all of them at once."""
+    paired = np.stack([controller[n].accuracy - outcome.accuracy for n, outcome in same.items() if n > 1])
+    at_worst = min(one.low for one in simultaneous(paired))
+    return {**difference_of(paired.mean(0), np.zeros(paired.shape[-1])), "at_worst": at_worst}
 
 
 def rules(measured: Measured) -> dict[str, list[dict[str, Any]]]:
@@ -261,54 +272,36 @@ def _ends(path: StoppingPath) -> tuple[float, float]:
 def _beside(measured: Measured, outcome: Outcome) -> dict[str, Any]:
     """A rule's point, and the controller minus it at no more than its cost."""
     rival = measured.controller(float(outcome.cost.mean()))
-    return {**point(outcome), "controller_minus_rule": difference(rival.accuracy, outcome.accuracy)}
+    return {**point(outcome), "controller_minus_rule": difference_of(rival.accuracy, outcome.accuracy)}
 
 
 def _savings(measured: Measured, same: dict[int, Outcome]) -> list[dict[str, Any]]:
     """By how much less the controller reaches the accuracy of each number of samples for everybody.
 
     Compared with the cheapest equal samples that are as accurate from there on: where accuracy does not rise with
-    samples, there is nothing to save. Intervals by bootstrap over problems, both curves read again in each resample.
+    samples, there is nothing to save.
     """
     least, most = (float(measured.orders.uniform(n).cost.mean()) for n in (1, max(same)))
-    ours = [measured.controller(float(cost)) for cost in np.geomspace(least, most, CURVE)]
-    theirs = list(same.values())
-    counts = resample_counts(len(ours[0].accuracy), resamples=RESAMPLES)
-    weights = counts / counts.shape[1]
-    every = np.full((1, weights.shape[1]), 1 / weights.shape[1])
+    ours = _curve([measured.controller(float(cost)) for cost in np.geomspace(least, most, CURVE)])
     found = []
     for place, n in enumerate(same):
         if n == 1:
             continue
-        whole, resampled = (_reached(ours, theirs, place, one) for one in (every, weights))
-        spent, rival = (float(one[0]) for one in whole)
-        ratios = np.sort(resampled[1] / resampled[0])
+        theirs = list(same.values())[: place + 1]
+        spent, rival, times = times_fewer(ours, _curve(theirs))
         reached = np.isfinite(spent)
-        # Where a resample does not reach the accuracy its saving is 0 times, which pulls the low end down, as it must.
-        low, high = np.quantile(np.nan_to_num(ratios, posinf=0.0), (0.025, 0.975))
         found.append(
             {
                 "uniform_samples": n,
-                "accuracy": float(theirs[place].accuracy.mean()),
+                "accuracy": float(theirs[-1].accuracy.mean()),
                 "uniform_mean_cost": rival,
                 "controller_mean_cost": spent if reached else None,
-                "times_fewer": rival / spent if reached else None,
-                "ci95": [float(low), float(high)] if reached else None,
+                "times_fewer": times.value if reached else None,
+                "ci95": list(times.interval) if reached else None,
             }
         )
     return found
 
 
-def _reached(ours: Sequence[Outcome], theirs: Sequence[Outcome], place: int, weights: Floats) -> tuple[Floats, Floats]:
-    """(resamples,) each: the least cost of each curve from which on it is as accurate as `theirs[place]`.
-
-    Infinite where the first curve does not come to that. The second is looked at up to `place`.
-    """
-    needed = weights @ theirs[place].accuracy
-    spent = []
-    for curve in (ours, theirs[: place + 1]):
-        accuracy, cost = (weights @ np.stack([getattr(one, name) for one in curve], 1) for name in ("accuracy", "cost"))
-        stays = np.minimum.accumulate(accuracy[:, ::-1], axis=1)[:, ::-1] >= needed[:, None] - 1e-12
-        first = stays.argmax(1)
-        spent.append(np.where(stays.any(1), cost[np.arange(len(cost)), first], np.inf))
-    return spent[0], spent[1]
+def _curve(points: Sequence[Outcome]) -> Curve:
+    return Curve(*(np.stack([getattr(one, name) for one in points], -1) for name in ("accuracy", "cost")))

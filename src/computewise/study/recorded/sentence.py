@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+from computewise.intervals import Verdict, verdict
 
 
 def sentence(summary: dict[str, Any]) -> str:
@@ -19,7 +19,10 @@ def _saving(summary: dict[str, Any]) -> str:
     if most == 1:
         return "One sample for each problem was recorded: there is nothing to stop early."
     rises = f"from {_percent(same[0])} with one sample to {_percent(same[-1])} with {most} ({_points(gain)} points)"
-    if gain["ci95"][0] <= 0:
+    says = verdict(gain["ci95"], gain["problems"])
+    if says is Verdict.TOO_FEW:
+        return f"Accuracy goes {rises} with samples for everybody: {says.value}."
+    if says is not Verdict.BETTER:
         return f"Accuracy does not rise clearly with samples for everybody, {rises}: there is nothing to save."
     saved = summary["reached"][-1]
     text = f"Accuracy rises with samples for everybody {rises}."
@@ -36,9 +39,12 @@ def _gain(summary: dict[str, Any]) -> str:
     gains = [one for one in summary["controller_minus_uniform"] if one["budget"] > 1]
     if not gains:
         return ""
-    mean = 100 * np.mean([one["difference"] for one in gains])
+    mean = summary["mean_minus_uniform"]
     span = f"{gains[0]['budget']}" + (f" to {gains[-1]['budget']}" if len(gains) > 1 else "")
-    return f"At equal cost the controller is {mean:+.1f} points from equal numbers on average over {span} samples."
+    return (
+        f"At equal cost the controller is {_points(mean)} points from equal numbers on average over {span} samples, "
+        f"and at none of them less than {100 * mean['at_worst']:+.1f}, with 95 % confidence for all at once."
+    )
 
 
 def _published(summary: dict[str, Any]) -> str:
