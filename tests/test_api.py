@@ -81,7 +81,10 @@ def test_on_step_is_called_for_every_node() -> None:
         ({"strategy": "best_of_n(k=3)"}, "no setting 'k'"),
         ({"strategy": "best_of_n", "price": 0.1}, "are a controller's"),
         ({"strategy": "best_of_n", "select": "loudest"}, "loudest"),
-        ({"strategy": "step_revisions", "verifier": None}, "needs a verifier"),
+        *(
+            ({"strategy": name, "verifier": None}, f"the strategy {name} needs a verifier")
+            for name in ("step_revisions", "beam_search", "dvts", "lookahead", "rebase", "particle_filter")
+        ),
         ({"strategy": "beam_search", "model": SimulatedModel(steps=False)}, "needs a model that continues"),
         ({"strategy": "best_of_n", "task": "no such task"}, "no such task"),
         ({"strategy": "best_of_n", "budget": 0}, "budget"),

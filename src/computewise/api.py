@@ -239,14 +239,14 @@ async def asolve(
     """Solve one problem by a strategy, which may be text such as "beam_search(n=16, width=4)", or by a controller.
 
     `model` and `verifier` may be names, as `load_model` and `load_verifier` take them; a verifier may also be a
-    function of the problem and the steps. Without a verifier the answers are voted on, and a search goes on from any
-    step, since nothing ranks them. `task` says how an answer is
-    read: by default "expressions" for an embedded model and "question" for any other. `select` replaces the strategy's
-    own selection. `budget` bounds the sampled tokens. `price` or `mean_cost` are a controller's: what one draw must
-    gain in accuracy, or the draws a problem on average (8); a controller that draws by several models takes all of them
-    as `model`. Equal seeds give equal results where the model is deterministic. `limits` bound one solution. `on_step`
-    is called with every node of the search tree. Raises `UsageError` for what cannot be used, alone or together,
-    `ProblemError` for a problem that the task cannot read, and `ModelError` where a model or the verifier fails.
+    function of the problem and the steps. Without a verifier the answers are voted on, and a search is refused, since
+    nothing ranks its steps. `task` says how an answer is read: by default "expressions" for an embedded model and
+    "question" for any other. `select` replaces the strategy's own selection. `budget` bounds the sampled tokens.
+    `price` or `mean_cost` are a controller's: what one draw must gain in accuracy, or the draws a problem on average
+    (8); a controller that draws by several models takes all of them as `model`. Equal seeds give equal results where
+    the model is deterministic. `limits` bound one solution. `on_step` is called with every node of the search tree.
+    Raises `UsageError` for what cannot be used, alone or together, `ProblemError` for a problem that the task cannot
+    read, and `ModelError` where a model or the verifier fails.
     """
     chosen = strategy_of(strategy)
     models = models_of(model)

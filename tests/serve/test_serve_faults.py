@@ -145,7 +145,7 @@ async def test_no_field_is_dropped_where_a_search_goes_by_steps(name: str) -> No
     double = VLLM(Stating(skill=1.0))
     found = (await found_on(double)).capabilities
     upstream = Upstream(server=double)
-    async with site_on(upstream, backend={"capabilities": found, "delimiter": "\n"}) as site:
+    async with site_on(upstream, backend={"capabilities": found, "delimiter": "\n", "verifier": "logprob"}) as site:
         answer = await site.solved(PROBLEM, computewise={"strategy": "beam_search@4"}, **{name: UNTOUCHED[name]})
     assert answer["computewise"]["answer"] == "41734"
     assert len(upstream.bodies(COMPLETIONS)) > 2
@@ -154,7 +154,9 @@ async def test_no_field_is_dropped_where_a_search_goes_by_steps(name: str) -> No
 
 async def test_what_does_not_reach_a_search_by_steps_is_refused_by_name() -> None:
     found = (await found_on(VLLM())).capabilities
-    async with site_on(Upstream(server=VLLM()), backend={"capabilities": found, "delimiter": "\n"}) as site:
+    async with site_on(
+        Upstream(server=VLLM()), backend={"capabilities": found, "delimiter": "\n", "verifier": "logprob"}
+    ) as site:
         steps = {"strategy": "beam_search@4"}
         fields: dict[str, Any] = {"stop": ["END"], "chat_template_kwargs": {"enable_thinking": False}, "n_predict": 9}
         for name, value in fields.items():
@@ -342,7 +344,7 @@ async def test_usage_of_many_samples_a_request_tells_a_prompt_read_once_from_one
 async def test_usage_of_a_search_by_steps_counts_what_it_discards(strategy: str) -> None:
     double = Upstream(server=VLLM(Stating(skill=0.8)))
     found = (await found_on(VLLM())).capabilities
-    async with site_on(double, backend={"capabilities": found, "delimiter": "\n"}) as site:
+    async with site_on(double, backend={"capabilities": found, "delimiter": "\n", "verifier": "logprob"}) as site:
         answer = await site.solved(PROBLEM, computewise={"strategy": strategy})
     assert answer["usage"]["completion_tokens"] == double.spent() > 0
     assert sum(one["completion_tokens"] for one in answer["computewise"]["models"].values()) == double.spent()
@@ -387,6 +389,17 @@ async def test_an_unknown_strategy_of_a_request_is_refused_with_the_list(site: S
     assert (response.status_code, told(response)["param"]) == (400, "computewise.strategy")
     assert "best_of_n" in told(response)["message"]
     assert not upstream.received
+
+
+@pytest.mark.parametrize("strategy", ["beam_search", "dvts", "rebase", "particle_filter"])
+async def test_a_search_without_a_verifier_is_refused(strategy: str, upstream: Upstream) -> None:
+    by_steps = Capabilities(server="vLLM", dialect="vLLM", prefill=True, keeps_separator=True)
+    async with backend_on(upstream.url, capabilities=by_steps) as backend, serving(backend) as site:
+        asked = len(upstream.received)
+        response = await site.chat(computewise={"strategy": strategy})
+        assert (response.status_code, told(response)["code"]) == (400, "strategy_unavailable")
+        assert told(response)["message"] == f"{strategy}: it needs a verifier, and there is none"
+        assert len(upstream.received) == asked
 
 
 @pytest.mark.parametrize("model", ["gpt-5", "moa-little-1b", "", f"{MODEL}x", f"{MODEL[:-1]}", f"x:{MODEL}"])

@@ -17,7 +17,7 @@ from zlib import crc32
 import pytest
 from doubles import CountingTask
 from quick import quick_controllers
-from simulated_source import LABELS, WATCHED, SimulatedSource, Watched
+from simulated_source import LABELS, WATCHED, Closed, SimulatedSource, Watched
 
 from computewise.core import Problem, Role, Task, Usage
 from computewise.costs import NO_VERIFIER, Prices, Shape, Speeds
@@ -432,14 +432,6 @@ def test_another_error_ends_the_run_after_what_was_done(tmp_path: Path) -> None:
 def test_what_a_source_cannot_open_is_raised(tmp_path: Path, executor: Executor) -> None:
     with pytest.raises(ModelError, match="no such server"):
         measured(Closed(), tmp_path, executor=executor)
-
-
-class Closed(SimulatedSource):
-    """Cannot be opened."""
-
-    def open(self) -> Any:
-        """Raises."""
-        raise ModelError("no such server")
 
 
 def test_only_what_the_models_can_is_planned() -> None:

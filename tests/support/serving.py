@@ -295,6 +295,7 @@ async def backend_on(
     large: bool = False,
     policy: str | None = None,
     judge: bool = False,
+    verifier: str = "none",
     retry: Retry = QUICK,
     concurrency: int = 256,
     tokens: int = 100,
@@ -305,7 +306,7 @@ async def backend_on(
     source = ServerSpec(
         small=small,
         large=replace(small, model=LARGE, parameters=7 * 10**9) if large else None,
-        verifier=VerifierSpec("judge-grade", model=MODEL, base_url=url) if judge else VerifierSpec("none"),
+        verifier=VerifierSpec("judge-grade", model=MODEL, base_url=url) if judge else VerifierSpec(verifier),
         problems=TaskSpec(name=QUESTION, delimiter=delimiter),
         bounds=Limits(tokens=tokens),
         sampling_temperature=1.0,

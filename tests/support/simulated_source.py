@@ -1,6 +1,6 @@
 """A source without a network: a study of any models in seconds. It can be told to fail in every way a server does.
 
-`NotedSource` writes its calls into a file, with the node that makes them; Ray's workers import it from here.
+`NotedSource` writes its calls into a file, with the node that makes them. Workers, of Ray too, import it from here.
 """
 
 from __future__ import annotations
@@ -218,6 +218,14 @@ class OpenedNoted:
     def verifier(self) -> Verifier | None:
         """As it was."""
         return self.opened.verifier()
+
+
+class Closed(SimulatedSource):
+    """Cannot be opened."""
+
+    def open(self) -> Any:
+        """Raises."""
+        raise ModelError("no such server")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,12 @@
 None of them is fitted. The sequential ones draw one sample after another: Adaptive-Consistency (Aggarwal et al. 2023,
 arXiv 2305.11860) and Early-Stopping Self-Consistency (Li et al. 2024, arXiv 2401.10480). The parallel ones start k
 samples at once and cancel what still runs when they have enough: short-m@k (Hassid et al. 2025, arXiv 2505.17813) and
-the Beta rule in the form of the its_hub gateway. All of them stop by counts of equal answers, as published. The
+the Beta rule in the form of the its_hub gateway. All of these stop by counts of equal answers, as published. The
 parallel ones also answer by counts. The sequential ones answer by the vote that every rule of a replay answers by,
 which weighs each sample by the verifier's value where there is one: with scores that is the stronger form of them.
+
+Two more rules, of one line each, stop by the weights of that vote: when its leader is ahead by a normal approximation,
+and when the doubt of it, divided by the samples drawn, is small.
 """
 
 from __future__ import annotations

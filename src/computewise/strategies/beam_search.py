@@ -33,6 +33,7 @@ class BeamSearch(Strategy):
     keep_finished: int = field(default=0, metadata=UNSAID)
     name = "beam_search"
     needs_steps = True
+    needs_verifier = True
 
     def __post_init__(self) -> None:
         divisible(self.n, self.width)
@@ -80,6 +81,7 @@ class DVTS(Strategy):
     keep_finished: int = field(default=0, metadata=UNSAID)
     name = "dvts"
     needs_steps = True
+    needs_verifier = True
 
     def __post_init__(self) -> None:
         divisible(self.n, self.width)
@@ -102,6 +104,7 @@ class Lookahead(Strategy):
     k: int = 1
     name = "lookahead"
     needs_steps = True
+    needs_verifier = True
 
     def __post_init__(self) -> None:
         divisible(self.n, self.width)
@@ -139,6 +142,7 @@ class Rebase(Strategy):
     balance_temperature: float = 0.2
     name = "rebase"
     needs_steps = True
+    needs_verifier = True
 
     def __post_init__(self) -> None:
         at_least_one(n=self.n)

@@ -33,6 +33,7 @@ class ParticleFilter(Strategy):
     n: int = 16
     name = "particle_filter"
     needs_steps = True
+    needs_verifier = True
 
     def __post_init__(self) -> None:
         at_least_one(n=self.n)
