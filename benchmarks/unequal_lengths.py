@@ -3,11 +3,11 @@
     python benchmarks/unequal_lengths.py [PROBLEMS [SETTING]]
 
 By strategy at N = 16: how many candidates it ends with, its sampled tokens in units of best-of-N's, the steps of the
-chosen solution over the mean of the problem's samples, and its accuracy, also minus best-of-N's. Differences are paired
-by problem, with 95 % intervals. Five settings: simulated solutions of 2 to 20 steps, right with chance .25 at
-every length, under an unbiased verifier where right and wrong are decided at the first step, the same where later steps
-may change it, and the first under a verifier that grows surer along a solution; and the embedded models on validation
-problems of `expressions` and of `stories`.
+chosen solutions over the mean of their problems' samples, and its accuracy, also minus best-of-N's. Differences are
+paired by problem; intervals are 95 %, over problems. Five settings: simulated solutions of 2 to 20 steps, right with
+chance .25 at every length, under an unbiased verifier where right and wrong are decided at the first step, the same
+where later steps may change it, and the first under a verifier that grows surer along a solution; and the embedded
+models on validation problems of `expressions` and of `stories`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from computewise.core import Model, Problem, Result, Task, Verifier
-from computewise.intervals import student
+from computewise.intervals import Estimate, difference, proportion
 from computewise.metrics import Floats
 from computewise.models.embedded.engine import EngineLoop, one_thread
 from computewise.models.embedded.model import EmbeddedModel
@@ -89,17 +89,17 @@ async def measure(setting: Setting) -> None:
     for name, strategy in STRATEGIES.items():
         found = await results(setting, strategy)
         ended = np.array([sum(one.end == "stop" for one in result.candidates) for result in found])
-        chosen = np.array(
-            [len(r.chosen.steps) / at if r.chosen else np.nan for r, at in zip(found, usual, strict=True)]
-        )
+        answered = np.array([result.chosen is not None for result in found])
+        chosen = np.array([float(len(result.chosen.steps)) for result in found if result.chosen])
         right = rights[name] = accuracy(setting, found)
+        minus = "" if right is rights["best-of-N"] else percent(difference(right - rival))
         print(
             f"| {name} | {ended.mean():.1f} ({ended.min()}) | {share(spent(found), tokens)} | "
-            f"{mean(chosen[~np.isnan(chosen)], 1, 2)} | {mean(right, 100, 1)} | {mean(right - rival, 100, 1, '+')} |"
+            f"{share(chosen, usual[answered])} | {percent(proportion(right))} | {minus} |"
         )
     for name in ("beam search", "DVTS"):
         change = rights[f"{name}, finished beams kept"] - rights[name]
-        print(f"\n{name}, finished beams kept minus not: {mean(change, 100, 1, '+')} points")
+        print(f"\n{name}, finished beams kept minus not: {percent(difference(change))} points")
 
 
 async def results(setting: Setting, strategy: Strategy) -> list[Result]:
@@ -127,11 +127,10 @@ def share(one: Floats, other: Floats) -> str:
     return f"{one.sum() / other.sum():.2f} [{low:.2f}, {high:.2f}]"
 
 
-def mean(values: Floats, scale: float, digits: int, sign: str = "") -> str:
-    """A mean with its interval."""
-    half = student(len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    low, high = values.mean() - half, values.mean() + half
-    return f"{scale * values.mean():{sign}.{digits}f} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+def percent(estimate: Estimate) -> str:
+    """In percent or in points, with its interval."""
+    value, low, high = (100 * one for one in estimate)
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
 async def main() -> None:
