@@ -39,7 +39,7 @@ from computewise.session import derive_seed
 from computewise.setups.base import Roles
 from computewise.setups.embedded import embedded_roles
 from computewise.study.analysis.analyse import analyse
-from computewise.study.analysis.flops_matched import SHARES
+from computewise.study.analysis.paper import SHARES
 from computewise.study.analysis.summary import summarise
 from computewise.study.plan import StudyConfig, plan, restore_config
 from computewise.verifiers.embedded import EmbeddedORM

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from doubles import TASK, problem
 
+from computewise.controller.controller import ARM, read_samples
 from computewise.controller.orders import SampleOrders
 from computewise.controller.replay import RecordedPool
-from computewise.controller.rows import ARM, read_samples
 from computewise.controller.state import LiveState
 from computewise.core import ROOT, Candidate, Step
 from computewise.metrics import UNANSWERED

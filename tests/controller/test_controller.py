@@ -12,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import RIGHT, add, draws, increments, sampled, workload
 
-from computewise.controller.forest_rule import DOUBT, ForestFitter, ForestRule
 from computewise.controller.frontier import PricePoint, StoppingPath
 from computewise.controller.orders import SampleOrders
 from computewise.controller.replay import RecordedPool, ReplayEnv, collect
 from computewise.controller.state import FEATURES, LiveState, Option, doubt
-from computewise.controller.trees import Forest, Recipe
+from computewise.controller.trees import DOUBT, Forest, ForestFitter, ForestRule, Recipe
 from computewise.core import ObservedSample
 from computewise.errors import UsageError
 from computewise.metrics import Ints

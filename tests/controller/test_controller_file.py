@@ -16,10 +16,9 @@ from worlds import sampled, workload
 
 from computewise.controller.controller import Controller, read_controller
 from computewise.controller.file import ControllerArm
-from computewise.controller.forest_rule import ForestFitter, ForestRule
 from computewise.controller.replay import RecordedPool, ReplayEnv
 from computewise.controller.state import FEATURES, Option
-from computewise.controller.trees import Forest, Recipe, grow
+from computewise.controller.trees import Forest, ForestFitter, ForestRule, Recipe, grow
 from computewise.errors import RunError
 
 ARMS = (

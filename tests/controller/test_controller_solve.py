@@ -14,10 +14,9 @@ from doubles import TASK, CountingTask, completion, problem
 
 from computewise.controller.controller import Controller
 from computewise.controller.file import ControllerArm
-from computewise.controller.forest_rule import ForestRule
 from computewise.controller.solve import solve_adaptively
 from computewise.controller.state import LiveState, Option
-from computewise.controller.trees import Forest
+from computewise.controller.trees import Forest, ForestRule
 from computewise.core import Action, Completion, Decision, Model, Result
 from computewise.errors import UsageError
 from computewise.session import Ledger

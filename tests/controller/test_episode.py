@@ -14,8 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from computewise.controller.controller import UNNAMED, Controller, read_controller
-from computewise.controller.rows import ARM, read_samples
+from computewise.controller.controller import ARM, UNNAMED, Controller, read_controller, read_samples
 from computewise.controller.state import LiveState
 from computewise.core import LARGE, MODEL, ObservedSample, Role
 from computewise.errors import RunError, UsageError

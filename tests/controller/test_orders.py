@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from worlds import RIGHT, draws, sampled, workload
 
 from computewise.controller.frontier import join
-from computewise.controller.orders import SampleOrders
-from computewise.controller.published_rules import doubt_per_draw, normal
+from computewise.controller.orders import SampleOrders, doubt_per_draw, normal
 from computewise.controller.replay import RecordedPool
 from computewise.metrics import UNANSWERED, vote_at_k
 from computewise.samples import SampleArrays

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import RIGHT, draws, workload
 
-from computewise.controller.orders import SampleOrders
-from computewise.controller.published_rules import (
+from computewise.controller.orders import (
+    SampleOrders,
     adaptive_consistency,
     beta_confidence,
     early_stopping,

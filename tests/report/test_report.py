@@ -21,8 +21,6 @@ from computewise.intervals import Verdict, verdict
 from computewise.report import write_report
 from computewise.report.examples import examples
 from computewise.report.figures import GENERATIONS, accuracy, bars, methods
-from computewise.report.findings import headline
-from computewise.report.lookup import BEAM, best_search, best_step_revisions, search_labels
 from computewise.report.paper import sequential_against_parallel
 from computewise.report.plotting import apart, inline
 from computewise.report.revisions import (
@@ -34,8 +32,18 @@ from computewise.report.revisions import (
     spending,
     splitting,
 )
+from computewise.report.study_page import headline
 from computewise.report.tables import policy_table
-from computewise.report.text import estimate, points, quantity, unpaired
+from computewise.report.text import (
+    BEAM,
+    best_search,
+    best_step_revisions,
+    estimate,
+    points,
+    quantity,
+    search_labels,
+    unpaired,
+)
 from computewise.study.plan import StudyConfig
 
 SECTIONS = (

@@ -12,10 +12,9 @@ import pytest
 from computewise.core import LARGE, MODEL, Role
 from computewise.report import controller
 from computewise.report.controller import accuracy, beside_large, controller_sentence, deciding, differences, needed
-from computewise.report.costs import SHOWN
 from computewise.report.exchange import break_even_table, meaning, over
-from computewise.report.findings import headline
-from computewise.report.plotting import decimal_ticks
+from computewise.report.plotting import SHOWN, decimal_ticks
+from computewise.report.study_page import headline
 from computewise.report.text import PLAIN, estimate
 from computewise.setups.embedded import PRICES, SPEEDS
 from computewise.study.analysis.controller import SHIPPED_SCOPE

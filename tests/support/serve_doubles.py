@@ -15,10 +15,9 @@ from starlette.applications import Starlette
 
 from computewise.controller.controller import Controller
 from computewise.controller.file import ControllerArm
-from computewise.controller.forest_rule import ForestRule
 from computewise.controller.frontier import PricePoint
 from computewise.controller.state import Option
-from computewise.controller.trees import Forest
+from computewise.controller.trees import Forest, ForestRule
 from computewise.core import Completion, Model, Problem, Usage, Verifier
 from computewise.errors import ModelError
 from computewise.models.server.limits import FailedSamples

@@ -12,12 +12,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from computewise.controller.forest_rule import ForestRule
 from computewise.controller.formula import Confidence, FormulaRule, Powers
 from computewise.controller.frontier import PricePoint
 from computewise.controller.rule import StoppingRule
 from computewise.controller.state import Option, feature_names
-from computewise.controller.trees import Forest
+from computewise.controller.trees import Forest, ForestRule
 from computewise.errors import RunError, UsageError
 from computewise.runs import StrategyParams
 

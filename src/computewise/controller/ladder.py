@@ -16,7 +16,6 @@ from itertools import product
 import numpy as np
 
 from computewise.controller.file import generic_powers
-from computewise.controller.forest_rule import ForestFitter
 from computewise.controller.formula import (
     DOUBT_PER_DRAW,
     UNIFORM,
@@ -30,7 +29,7 @@ from computewise.controller.formula import (
 from computewise.controller.frontier import StoppingPath, price_list
 from computewise.controller.replay import RecordedArm, RecordedPool, Transitions
 from computewise.controller.rule import FOLDS, CrossFit, StoppingRule
-from computewise.controller.trees import Recipe
+from computewise.controller.trees import ForestFitter, Recipe
 from computewise.errors import UsageError
 from computewise.metrics import Floats, Ints
 

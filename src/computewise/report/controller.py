@@ -10,20 +10,23 @@ import numpy as np
 
 from computewise.controller.rule import FOLDS
 from computewise.intervals import verdict
-from computewise.report.costs import SHOWN
-from computewise.report.lookup import FIXED_LABEL, Entry, compared, rival, scope_name
-from computewise.report.plotting import GREY, INK, LOOKS, Look, decimal_ticks, name_ends, new_axes, percent_axis
+from computewise.report.plotting import GREY, INK, LOOKS, SHOWN, Look, decimal_ticks, name_ends, new_axes, percent_axis
 from computewise.report.tables import Table
 from computewise.report.template import RunFiles, Section
 from computewise.report.text import (
+    FIXED_LABEL,
     MINUS,
     NONE,
+    Entry,
     Names,
+    compared,
     estimate,
     judged_difference,
     number,
     percent,
     points,
+    rival,
+    scope_name,
     times,
 )
 from computewise.study.analysis.controller import ORDERS, SHIPPED_SCOPE

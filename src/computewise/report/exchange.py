@@ -12,11 +12,10 @@ import numpy as np
 from computewise.core import LARGE, MODEL, Role
 from computewise.intervals import LEAST_PROBLEMS, Verdict, verdict
 from computewise.report.figures import exchange as by_share
-from computewise.report.lookup import Entry
 from computewise.report.plotting import INK, LOOKS, WIDE, bin_names, dress, new_figure
 from computewise.report.tables import Table, exchange_table
 from computewise.report.template import RunFiles, Section
-from computewise.report.text import NONE, Names, capitalize, interval, listed, percent, signed
+from computewise.report.text import NONE, Entry, Names, capitalize, interval, listed, percent, signed
 from computewise.study.analysis.controller import widest_alone
 
 if TYPE_CHECKING:

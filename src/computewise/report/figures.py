@@ -7,22 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from computewise.report.lookup import (
-    BEAM,
-    BEST_OF_N,
-    CEILING_LABEL,
-    FIXED_LABEL,
-    POLICY_LABELS,
-    Entry,
-    best_ratio,
-    best_search,
-    best_step_revisions,
-    budgets,
-    curve,
-    family,
-    find,
-    split_budgets,
-)
 from computewise.report.plotting import (
     BLUE,
     GREEN,
@@ -39,7 +23,24 @@ from computewise.report.plotting import (
     new_axes,
     percent_axis,
 )
-from computewise.report.text import Names, quantity
+from computewise.report.text import (
+    BEAM,
+    BEST_OF_N,
+    CEILING_LABEL,
+    FIXED_LABEL,
+    POLICY_LABELS,
+    Entry,
+    Names,
+    best_ratio,
+    best_search,
+    best_step_revisions,
+    budgets,
+    curve,
+    family,
+    find,
+    quantity,
+    split_budgets,
+)
 from computewise.study.analysis.analyse import OVERSPENT
 
 if TYPE_CHECKING:

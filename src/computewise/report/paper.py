@@ -8,11 +8,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from computewise.report.figures import GENERATIONS, Series, accuracy, exchange_points
-from computewise.report.lookup import BEAM, BEST_OF_N, Entry, budgets, curve, family, ratios, split_budgets
 from computewise.report.plotting import BLUE, GREEN, INK, LOOKS, ORANGE, VERMILION, WIDE, new_axes
 from computewise.report.tables import Table
 from computewise.report.template import RunFiles, Section
-from computewise.report.text import NONE, Names, estimate, interval, number, percent, signed
+from computewise.report.text import (
+    BEAM,
+    BEST_OF_N,
+    NONE,
+    Entry,
+    Names,
+    budgets,
+    curve,
+    estimate,
+    family,
+    interval,
+    number,
+    percent,
+    ratios,
+    signed,
+    split_budgets,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,6 @@ from typing import Any
 from computewise.controller.rule import FOLDS
 from computewise.errors import RunError
 from computewise.report import exchange, figures
-from computewise.report.lookup import Entry
 from computewise.report.plotting import render
 from computewise.report.tables import Table, difficulty_table
 from computewise.report.template import fill, markup, read_json
@@ -19,6 +18,7 @@ from computewise.report.text import (
     MINUS,
     NONE,
     PLAIN,
+    Entry,
     estimate,
     judged_difference,
     number,

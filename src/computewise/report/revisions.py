@@ -8,20 +8,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from computewise.intervals import Verdict, verdict
-from computewise.report.lookup import (
+from computewise.report.plotting import BLUE, INK, LOOKS, WIDE, bin_names, name_ends, new_axes, new_figure, percent_axis
+from computewise.report.tables import Table, exchange_table
+from computewise.report.template import RunFiles, Section
+from computewise.report.text import (
     MOST_SPLITS,
+    NONE,
     Entry,
+    Names,
+    estimate,
     family,
+    judged,
+    number,
     overspent,
+    points,
     ratio_name,
     ratios,
     split_budgets,
     underspent,
 )
-from computewise.report.plotting import BLUE, INK, LOOKS, WIDE, bin_names, name_ends, new_axes, new_figure, percent_axis
-from computewise.report.tables import Table, exchange_table
-from computewise.report.template import RunFiles, Section
-from computewise.report.text import NONE, Names, estimate, judged, number, points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

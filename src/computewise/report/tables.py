@@ -9,10 +9,14 @@ from typing import Any
 
 from computewise.core import VERIFIER
 from computewise.intervals import Verdict, verdict
-from computewise.report.lookup import CEILING_LABEL, FIXED_LABEL, POLICY_LABELS, Entry, budgets
 from computewise.report.text import (
+    CEILING_LABEL,
+    FIXED_LABEL,
     NONE,
+    POLICY_LABELS,
+    Entry,
     Names,
+    budgets,
     capitalize,
     count,
     estimate,

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from computewise.errors import RunError
-from computewise.report.lookup import Entry
-from computewise.report.text import Names, count, estimate, method, number, percent, quantity
+from computewise.report.text import Entry, Names, count, estimate, method, number, percent, quantity
 from computewise.runs import Record, last_records, read_problems, upgrade_config, upgrade_summary
 from computewise.viewer.tree import read_asset
 

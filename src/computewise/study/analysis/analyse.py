@@ -22,8 +22,12 @@ from computewise.samples import repeated_samples
 from computewise.setups.base import Roles
 from computewise.study.analysis.controller import PARTITIONS, Baselines, ControllerEvaluation, Runs, compare, drawn
 from computewise.study.analysis.revisions import ChainPool
-from computewise.study.analysis.rows import (
+from computewise.study.analysis.tables import (
     RatioRow,
+    SamplePool,
+    StrategyRow,
+    UsageColumns,
+    cost_metrics,
     large_row,
     larger_rows,
     pool_row,
@@ -31,9 +35,9 @@ from computewise.study.analysis.rows import (
     ratio_rows,
     revises,
     search_rows,
+    share_of_usage,
     weighs_probability,
 )
-from computewise.study.analysis.tables import SamplePool, StrategyRow, UsageColumns, cost_metrics, share_of_usage
 from computewise.study.plan import LEAST_PROBLEMS, Run, StudyConfig, difficulty_run, left_out, search_seeds
 
 CHOSEN_AMONG = ("none", "majority", "weighted", "hierarchical")

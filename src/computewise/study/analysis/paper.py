@@ -1,7 +1,8 @@
 """The paper's figures that are not one table of strategies, from a study's recorded samples (Snell et al. 2024).
 
 How many samples a search saves (section 5), how the scores of a solution's steps become one (appendix E, figure 13),
-and what becomes of the comparison with the larger model under a worse verifier (appendix K of the ICLR version).
+what becomes of the comparison with the larger model under a worse verifier (appendix K of the ICLR version), and that
+comparison itself, FLOPs-matched: against one greedy answer of the larger model (section 7), over R.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from computewise.core import VERIFIER
+from computewise.core import LARGE, MODEL, VERIFIER
+from computewise.flops_matched import from_curve
 from computewise.intervals import difference, proportion, resample_counts
 from computewise.metrics import Floats, within_auroc
 from computewise.selection import AGGREGATIONS, aggregate
-from computewise.study.analysis.analyse import Analysis, doublings
-from computewise.study.analysis.flops_matched import Curve, exchange_of
-from computewise.study.analysis.tables import SamplePool, UsageColumns, cost_metrics
+from computewise.study.analysis.analyse import Analysis, BinChoice, doublings
+from computewise.study.analysis.controller import widest_alone
+from computewise.study.analysis.tables import SamplePool, StrategyRow, UsageColumns, cost_metrics
 
 FLIPPED = (0.0, 0.1, 0.2, 0.3)
 """Shares of the verifier's values v that become 1 - v: at .5 nothing is left of it."""
@@ -182,3 +184,57 @@ def _aggregated(pool: SamplePool, how: str) -> Floats:
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
+
+
+SHARES = (0.16, 0.79, 4.0, 22.0)
+"""R, inference tokens over pretraining tokens: the paper's three and one between."""
+
+Curve = list[tuple[Floats, Floats]]
+"""Accuracy, ([partitions,] problems), and FLOPs, (problems,), at every point."""
+
+
+def exchanges(analysis: Analysis) -> dict[str, Any]:
+    """For the summary, by the rule that spends what the model saves; empty without a larger model."""
+    large = analysis.large
+    if not large:
+        return {"exchange": [], "exchange_halves": {}, "exchange_over_R": None}
+    return {
+        "exchange": exchange_of(analysis, large, _of_choices(analysis.policies["predicted"]))["at"],
+        "exchange_halves": {
+            name: exchange_of(analysis, large, _of_choices(choices))["at"] for name, choices in analysis.halves.items()
+        },
+        "exchange_over_R": exchange_of(analysis, large, _of_controller(analysis)),
+    }
+
+
+def _of_choices(choices: Sequence[BinChoice]) -> Curve:
+    return [(choice.row.accuracy, choice.row.usage["flops"]) for choice in choices]
+
+
+def _of_controller(analysis: Analysis) -> Curve:
+    budgets = analysis.controller["flops"].budgets if analysis.controller else []
+    each = [at.controllers[widest_alone(at.controllers)] for at in budgets]
+    return [(one.accuracy, one.cost) for one in each]
+
+
+def exchange_of(analysis: Analysis, large: StrategyRow, curve: Curve) -> dict[str, Any]:
+    """A curve of the model against the larger one: the greedy answer is its first point, and the unit of budgets."""
+    greedy = next(row for row in analysis.rows if row.family == "greedy")
+    unit = float(greedy.usage["flops"].mean())
+    sizes = analysis.models.sizes
+    found = from_curve(
+        (sizes[MODEL], sizes[LARGE]),
+        [(greedy.accuracy, greedy.usage["flops"]), *curve],
+        large.accuracy,
+        analysis.difficulty.bins["oracle"],
+        unit,
+    )
+    at = [
+        {
+            **found.overall.at(share).to_dict(),
+            "small_flops": found.overall.at(share).k * unit,
+            "by_bin": [match.at(share).to_dict() for _, match in sorted(found.bins.items())],
+        }
+        for share in SHARES
+    ]
+    return {"unit_flops": unit, "at": at, **found.to_dict()}

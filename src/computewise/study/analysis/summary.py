@@ -15,11 +15,9 @@ from computewise.setups.base import ROLES
 from computewise.strategies.revisions import TRUST
 from computewise.study.analysis.analyse import Analysis, BinChoice
 from computewise.study.analysis.controller import AccuracyAndCost, BudgetPoint, ControllerEvaluation
-from computewise.study.analysis.flops_matched import exchanges
-from computewise.study.analysis.paper import paper_figures
+from computewise.study.analysis.paper import exchanges, paper_figures
 from computewise.study.analysis.revisions import along, gated
-from computewise.study.analysis.rows import REVISED, RatioRow
-from computewise.study.analysis.tables import StrategyRow, assumed
+from computewise.study.analysis.tables import REVISED, RatioRow, StrategyRow, assumed
 from computewise.study.plan import StudyConfig
 
 POLICY_VERSION = 1

@@ -23,7 +23,7 @@ from computewise.runs import FORMAT, RunDirectory
 from computewise.samples import ProblemSamples
 from computewise.selection import check_aggregation
 from computewise.study.recorded.escalation import LARGE, SMALL, escalation
-from computewise.study.recorded.evaluate import Watch, evaluate_rules, frontier
+from computewise.study.recorded.evaluate import Watch, evaluate_rules, frontier, sentence
 from computewise.study.recorded.read import join, read_recording
 from computewise.study.recorded.readers.cells import Reading
 from computewise.study.recorded.rows import (
@@ -35,7 +35,6 @@ from computewise.study.recorded.rows import (
     to_drawn,
     to_draws,
 )
-from computewise.study.recorded.sentence import sentence
 
 COSTS = ("samples", "tokens", "dollars")
 
