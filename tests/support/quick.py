@@ -10,7 +10,7 @@ from unittest.mock import patch
 from computewise.controller.ladder import RuleFitter
 from computewise.controller.trees import Recipe
 
-FITTING = ("study.analysis.controller", "study.recorded.run", "study.recorded.evaluate")
+FITTING = ("study.analysis.controller", "study.recorded.run", "study.recorded.evaluate", "study.recorded.escalation")
 
 
 @contextmanager

@@ -68,9 +68,10 @@ def replay(
     task: str = "question",
     cost: str | None = None,
     prices: tuple[float, float] | None = None,
+    verifier_parameters: float | None = None,
     aggregation: str = "last",
     orders: int = 20,
-    splits: int = 4,
+    splits: int = 2,
     seed: int = 0,
     out: Path = Path("runs/replay"),
 ) -> None:
@@ -113,6 +114,8 @@ def replay(
         What a sample costs: samples (1 each), tokens or dollars. By default tokens where the file counts them.
     prices:
         For --cost dollars: dollars for a million tokens of input and of output.
+    verifier_parameters:
+        With --large, the number of parameters of the verifier that gave the scores: it reads every sample of both.
     aggregation:
         How the verifier's scores of the steps become the solution's: last, min, prod or mean.
     orders:
@@ -148,6 +151,7 @@ def replay(
         task=task,
         cost=cost,
         prices=prices,
+        verifier_parameters=verifier_parameters,
         aggregation=aggregation,
         orders=orders,
         splits=splits,

@@ -164,7 +164,9 @@ class RuleFitter:
             if any(rule.rung == rung for rule, _ in scores)
         }
         if learned is not None and len(problems) >= 2 * INNER:
-            by_rung["forest"] = self._forest_score(pool, problems, part, costs, learned)
+            alone = self.rungs == ("forest",)
+            score = np.zeros(len(problems)) if alone else self._forest_score(pool, problems, part, costs, learned)
+            by_rung["forest"] = score
         choice = _simplest(by_rung)
         if choice.rung == "forest":
             forest = self._forest()
@@ -237,6 +239,12 @@ def candidates(pool: RecordedPool, larger: Sequence[str], *, by_length: bool) ->
     if all(arm.lengths.min() > 0 for arm in pool.arms if arm.name == upper[0][0]):
         yield rule("larger alone", DOUBT_PER_DRAW, upper)
         yield from (rule("cascade", powers, upper) for powers in formulas[1:])
+
+
+def available(pool: RecordedPool, estimator: RuleFitter) -> list[str]:
+    """The rungs that can be chosen on a pool, the simplest first."""
+    found = {rule.rung for rule in candidates(pool, estimator.larger, by_length=estimator.by_length)} | {"forest"}
+    return [rung for rung in RUNGS if rung in found and rung in estimator.rungs]
 
 
 def has_values(pool: RecordedPool) -> bool:

@@ -243,6 +243,9 @@ class ForestRule(StoppingRule):
     forest: Forest
     """Features to (the leader is right, and by how much more so after each option)."""
 
+    def __str__(self) -> str:
+        return f"{len(self.forest.features)} trees"
+
     @property
     def first(self) -> str:
         """The probe."""

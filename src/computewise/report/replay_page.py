@@ -116,11 +116,28 @@ def equal_cost(escalation: Entry) -> Iterator[str]:
     one = escalation["at_equal_cost"][0]
     moved, stays = one["escalating"]["minus_large"], one["small_alone"]["minus_large"]
     cost = escalation["large_alone"][0]["cost"]
-    yield f"One sample of the large model costs as much as {number(cost, 1)} of the small one."
+    small, large = escalation["pass_at_1"]
+    yield (
+        f"One sample is right {percent(small)} of the time by the small model and {percent(large)} by the large one, "
+        f"which costs as much as {number(cost, 1)} of the small one."
+    )
     yield (
         f"At no more than that, the controller that may escalate is {points(moved['difference'], moved['ci95'])} from "
         f"the large model, and asks it about {percent(one['escalated'])} of problems; the small model alone with "
         f"its controller is {points(stays['difference'], stays['ci95'])} from it."
+    )
+    yield from _beside_own(escalation)
+    if escalation["verifier_parameters"] is None:
+        yield "The verifier is not charged: --verifier-parameters charges it for every sample of both models."
+
+
+def _beside_own(escalation: Entry) -> Iterator[str]:
+    """The escalating controller against the large model with a controller of its own, over all budgets."""
+    each = [one["escalating"]["minus_large_controller"] for one in escalation["at_equal_cost"]]
+    largest = max(each, key=lambda one: abs(one["difference"]))
+    yield (
+        f"Against the large model with a controller of its own, at the same costs, it is at most "
+        f"{points(largest['difference'], largest['ci95'])} away."
     )
 
 
@@ -208,15 +225,17 @@ def equal_cost_table(escalation: Entry) -> Table:
     for large, one in zip(escalation["large_alone"], escalation["at_equal_cost"], strict=True):
         cells = [
             cell
-            for rule in ("escalating", "small_alone")
+            for rule in ("escalating", "small_alone", "large_controller")
             for cell in (_accuracy(one[rule]), _difference(one[rule]["minus_large"]))
         ]
+        own = _difference(one["escalating"]["minus_large_controller"])
         rows.append(
             [
                 f"{large['samples']:g}",
                 number(large["cost"], 1),
                 _accuracy(large),
                 *cells,
+                own,
                 percent(one["escalated"]),
             ]
         )
@@ -228,6 +247,9 @@ def equal_cost_table(escalation: Entry) -> Table:
         "minus large, points",
         "Small alone, controller",
         "minus large, points",
+        "Large alone, controller",
+        "minus large, points",
+        "Escalating minus that",
         "Problems escalated",
     ]
     return Table("Accuracy in %, with 95 % intervals, at no more than equal FLOPs; differences are paired.", head, rows)

@@ -22,8 +22,9 @@ from computewise.errors import UsageError
 from computewise.runs import FORMAT, RunDirectory
 from computewise.samples import ProblemSamples
 from computewise.selection import check_aggregation
-from computewise.study.recorded.escalation import LARGE, SMALL, escalation
+from computewise.study.recorded.escalation import LARGE, SMALL, Sizes, escalation
 from computewise.study.recorded.evaluate import Watch, evaluate_rules, frontier, sentence
+from computewise.study.recorded.policies import policies
 from computewise.study.recorded.read import join, read_recording
 from computewise.study.recorded.readers.cells import Reading
 from computewise.study.recorded.rows import (
@@ -51,6 +52,8 @@ class ReplayConfig:
     "Recorded samples of a larger model on the same problems."
     parameters: tuple[float, float] | None = None
     "Parameters of the model and of the larger one."
+    verifier_parameters: float | None = None
+    "Parameters of the verifier that gave the scores; None leaves its FLOPs out."
     reading: Reading = field(default_factory=Reading)
     "How the files are read."
     large_only: Mapping[str, str] | None = None
@@ -91,6 +94,11 @@ class ReplayConfig:
                 raise UsageError(f"{name} = {getattr(self, name)} is not allowed: at least 1")
         if self.seed < 0:
             raise UsageError(f"seed = {self.seed} is not allowed: at least 0")
+        if self.verifier_parameters is not None:
+            if self.large is None:
+                raise UsageError("--verifier-parameters counts with --large FILE alone: the cost is in FLOPs there")
+            if not 0 < self.verifier_parameters < math.inf:
+                raise UsageError(f"verifier_parameters = {self.verifier_parameters} is not allowed: above 0 and finite")
         if (self.large is None) != (self.parameters is None):
             raise UsageError("a larger model's samples need --parameters SMALL LARGE, and those need --large FILE")
         if self.parameters is not None and not 0 < self.parameters[0] <= self.parameters[1] < math.inf:
@@ -106,6 +114,7 @@ class ReplayConfig:
             "evaluate": self.evaluate and str(self.evaluate),
             "large": self.large and str(self.large),
             "parameters": self.parameters and list(self.parameters),
+            "verifier_parameters": self.verifier_parameters,
             "reading": asdict(self.reading),
             "large_only": self.large_only and dict(self.large_only),
             "model": self.model,
@@ -143,9 +152,10 @@ def run_replay(config: ReplayConfig, out: Path, *, watch: Watch = lambda doing: 
     # What counts is the length of a sample where it decides what the sample costs.
     estimator = RuleFitter(seed=config.seed, by_length=cost != "samples")
     workload = RecordedPool(fit_on)
+    measured_on = None if held is None else RecordedPool(held)
     measured = evaluate_rules(
         workload,
-        None if held is None else RecordedPool(held),
+        measured_on,
         estimator,
         orders=config.orders,
         splits=config.splits,
@@ -172,14 +182,16 @@ def run_replay(config: ReplayConfig, out: Path, *, watch: Watch = lambda doing: 
         summary["escalation"] = escalation(
             together[0],
             together[1] if evaluate else None,
-            config.parameters,
+            Sizes(*config.parameters, (config.verifier_parameters or 0.0) if summary["scored"] else 0.0),
             orders=config.orders,
             splits=config.splits,
             seed=config.seed,
         )
     summary["findings"] = findings
     watch("fitting the controller")
-    directory.write("controller.json", _fitted(estimator, workload, cost, config, _scored(fit)).to_json())
+    fitted = _fitted(estimator, workload, cost, config, _scored(fit))
+    summary |= policies(fitted.rule, measured, estimator, workload, measured_on, orders=config.orders)
+    directory.write("controller.json", fitted.to_json())
     directory.write("summary.json", json.dumps(summary, indent=1) + "\n")
     return summary
 
@@ -251,7 +263,11 @@ def _both(small: Recording, large: Recording, aggregation: str) -> tuple[list[Pr
     """The problems that both models were recorded on, with a common numbering of their answers."""
     joined = join(small, large)
     problems = [
-        ProblemSamples(one.id, one.prompt, {SMALL: to_draws(one, aggregation), LARGE: to_draws(other, aggregation)})
+        ProblemSamples(
+            one.id,
+            one.prompt if one.prompted else "",
+            {SMALL: to_draws(one, aggregation), LARGE: to_draws(other, aggregation)},
+        )
         for one, other in joined.pairs
     ]
     return problems, [_plain("large", finding) for finding in joined.findings]
