@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from statistics import fmean
 
 import numpy as np
@@ -34,8 +34,8 @@ class SampleArrays:
     `answers` numbers equivalent answers alike, over all arms of the problem; `UNANSWERED` (-1) never votes. `values`
     are the verifier's, in [0, 1], as it aggregates; `means` and `lows` are the mean and the least of the steps' scores.
     `logprobs` are mean log-probabilities of a token, 0 where they were not recorded. `tokens` were sampled; `costs` are
-    what each sample cost in all, in the unit of the comparison. Samples of one `block` come together or not at all, as
-    those of one search do; samples of one `chain` revise one another.
+    what each sample cost where caches hold the prompt, in the unit of the comparison. Samples of one `block` come
+    together or not at all, as those of one search do; samples of one `chain` revise one another.
     """
 
     answers: Ints
@@ -74,6 +74,15 @@ class ProblemSamples:
     prompt: str
     arms: dict[str, SampleArrays]
     opening: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+
+    def drawn_in_order(self) -> ProblemSamples:
+        """The same, where the first sample of each arm pays for the prompt: for samples that nobody shuffles."""
+        arms = dict(self.arms)
+        for name, (_, cost) in self.opening.items():
+            costs = arms[name].costs.copy()
+            costs[:1] += cost
+            arms[name] = replace(arms[name], costs=costs)
+        return replace(self, arms=arms, opening={})
 
     @property
     def right(self) -> Ints:

@@ -196,7 +196,7 @@ class Session:
     def _prompt_read_by_verifier(self, usage: Usage, read: Iterable[Candidate]) -> Usage:
         """The verifier's usage where it holds the prompt from an earlier call of this problem."""
         held = self.ledger.prompt
-        if not getattr(self._verifier, "holds_prompt", False) or all(c.scores or c.history for c in read):
+        if self._verifier is None or not holds_prompt(self._verifier) or all(c.scores or c.history for c in read):
             return usage
         if held.verifier:
             cached = min(usage.cached_verifier_tokens + held.verifier, usage.verifier_tokens)
@@ -358,6 +358,14 @@ def _both(logprob: float, more: float) -> float:
     """The sum of two log-probabilities; of one where the other is not known."""
     known = [value for value in (logprob, more) if not math.isnan(value)]
     return sum(known) if known else math.nan
+
+
+def holds_prompt(verifier: Verifier) -> bool:
+    """Whether a verifier charges a prompt once for all candidates of a call, and would find it again in later calls.
+
+    It says so by an attribute of this name. Of the others, servers say themselves what their caches held.
+    """
+    return bool(getattr(verifier, "holds_prompt", False))
 
 
 def _read_again(completions: Sequence[Completion]) -> list[Completion]:

@@ -376,3 +376,11 @@ async def test_a_larger_model_helps_out_where_all_of_the_smaller_is_lost() -> No
     work = await tried(perfect(keeps=0, fitted=fitted({"large": 0.9})))
     assert of(work).answer == RIGHT
     assert work.usages()["large"].completion_tokens == 35
+
+
+async def test_a_server_charges_the_verifiers_prompt_once_for_a_model_too() -> None:
+    """Behind the wrappers that count and trace its calls."""
+    work = await tried(perfect(fitted=fitted({"samples": 0.5})))
+    drawn = len(work.decisions) - 1
+    assert drawn > 1
+    assert work.usage.verifier_tokens - work.usage.cached_verifier_tokens == 24 + 35 * drawn

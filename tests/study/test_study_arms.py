@@ -37,14 +37,49 @@ def records() -> dict[str, list[Record]]:
 
 
 def test_samples_cost_together_what_the_run_cost(records: dict[str, list[Record]]) -> None:
+    """But for the prompt, which the run read once, and which is paid by the first draw of a walk."""
+    flops = cost_metrics(MODELS)["flops"]
+    for record, problem in zip(records["samples"], drawn({"samples": [records["samples"]]}, flops), strict=True):
+        prompt = record.candidates[0].uncached_prompt_tokens
+        assert sum(draw_usages(record, prompt), Usage()) == replace(
+            record.usage, cached_prompt_tokens=8 * prompt, cached_verifier_tokens=8 * prompt
+        )
+        assert problem.opening["samples"] == ("model", 2 * prompt * (10 + 15))
+        assert problem.arms["samples"].costs.sum() + problem.opening["samples"][1] == flops.cost(
+            record.usage, 0, "model"
+        )
+
+
+def test_a_verifier_that_keeps_no_prompts_is_charged_with_all_it_read(records: dict[str, list[Record]]) -> None:
+    """As a server that reports no cached tokens: ten tokens around each solution, and each reads them anew."""
+    flops = cost_metrics(MODELS)["flops"]
+    read = [
+        replace_fields(
+            record,
+            usage=replace(
+                record.usage,
+                verifier_tokens=sum(10 + one.tokens for one in record.candidates),
+                cached_verifier_tokens=0,
+            ),
+        )
+        for record in records["samples"]
+    ]
+    for record, problem in zip(read, drawn({"samples": [read]}, flops), strict=True):
+        assert [one.verifier_tokens for one in draw_usages(record, 0)] == [10 + one.tokens for one in record.candidates]
+        assert problem.opening["samples"][1] == 2 * record.candidates[0].uncached_prompt_tokens * 10
+
+
+def test_without_a_verifier_nothing_is_charged_for_one(records: dict[str, list[Record]]) -> None:
     for record in records["samples"]:
-        assert sum(draw_usages(record), Usage()) == record.usage
+        bare = replace_fields(record, usage=replace(record.usage, verifier_tokens=0, cached_verifier_tokens=0))
+        assert sum(draw_usages(bare, 0), Usage()).verifier_tokens == 0
 
 
 def test_revisions_sample_what_the_run_sampled_and_read_no_less(records: dict[str, list[Record]]) -> None:
     """Drawn one after another, no two read the prompt in one call: that may cost a little more, never less."""
     for record in records["step revisions"]:
-        total = sum(draw_usages(record), Usage())
+        prompt = record.candidates[0].uncached_prompt_tokens
+        total = sum(draw_usages(record, prompt), Usage(verifier_tokens=prompt))
         assert (total.samples, total.completion_tokens) == (record.usage.samples, record.usage.completion_tokens)
         fresh = total.verifier_tokens - total.cached_verifier_tokens
         charged = record.usage.verifier_tokens - record.usage.cached_verifier_tokens
@@ -58,8 +93,9 @@ def test_a_search_is_one_block_and_pays_all_at_once(records: dict[str, list[Reco
         arm = problem.arms["beam"]
         one = len(record.candidates)
         assert arm.blocks.tolist() == [0] * one + [1] * one
-        assert problem.opening["beam"] == ("model", 0.0)  # no sample says how long the prompt is
-        assert arm.costs.sum() == pytest.approx(2 * flops.cost(record.usage, record.sequential, "model"))
+        each = flops.cost(record.usage, record.sequential, "model")
+        assert arm.costs.sum() == pytest.approx(2 * (each - problem.opening["beam"][1]))
+        assert 0 < problem.opening["beam"][1] < each / 2
         assert np.count_nonzero(arm.costs) == 2
 
 

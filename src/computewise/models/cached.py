@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from computewise.cache import Codec, GenerationCache, Key, Plain, SingleFlight, cache_key
 from computewise.core import Attempt, Candidate, Completion, Model, Problem, Usage, Verifier
 from computewise.errors import ModelError
+from computewise.session import holds_prompt
 
 _COMPLETION = Codec(Completion)
 
@@ -121,6 +122,7 @@ class CachedVerifier:
     def __init__(self, verifier: Verifier, store: GenerationCache, identity: Mapping[str, Plain]) -> None:
         self.name = verifier.name
         self.parameters = verifier.parameters
+        self.holds_prompt = holds_prompt(verifier)
         self.paid = Usage()
         self.saved = Usage()
         self._verifier = verifier

@@ -17,7 +17,7 @@ from computewise.serve.errors import ApiError, api_error_of, too_late
 from computewise.serve.planning import ByController, FixedStrategy
 from computewise.serve.request import Answer, RequestState
 from computewise.serve.tracing import traced_model, traced_verifier
-from computewise.session import Ledger, Limits
+from computewise.session import Ledger, Limits, holds_prompt
 from computewise.solver import solve
 from computewise.strategies import strategy_label
 
@@ -31,6 +31,7 @@ class RequestVerifier:
 
     def __init__(self, verifier: Verifier, work: RequestState, transcript: str) -> None:
         self.name, self.parameters = verifier.name, verifier.parameters
+        self.holds_prompt = holds_prompt(verifier)
         self._verifier, self._work, self._transcript = verifier, work, transcript
 
     async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:

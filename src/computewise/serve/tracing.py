@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from computewise.core import Attempt, Candidate, Completion, Model, Problem, Usage, Verifier
+from computewise.session import holds_prompt
 
 try:
     from opentelemetry import propagate, trace
@@ -103,6 +104,7 @@ class _TracedModel:
 class _TracedVerifier:
     def __init__(self, verifier: Verifier) -> None:
         self.name, self.parameters, self._verifier = verifier.name, verifier.parameters, verifier
+        self.holds_prompt = holds_prompt(verifier)
 
     async def score(self, problem: Problem, candidates: Sequence[Candidate]) -> tuple[list[tuple[float, ...]], Usage]:
         with _call(self.name, "score", {"computewise.candidates": len(candidates)}) as span:

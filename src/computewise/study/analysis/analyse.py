@@ -176,7 +176,7 @@ def analyse(
         controller=compare(arms, columns.metrics, uniform, rivals, shipped),
         arms=arms,
         estimators=compare_estimators(
-            drawn({"samples": arms[0]["samples"]}, columns.metrics["flops"], prompts),
+            [one.drawn_in_order() for one in drawn({"samples": arms[0]["samples"]}, columns.metrics["flops"], prompts)],
             difficulty.ease["oracle"],
             config.seed,
         ),

@@ -37,45 +37,21 @@ def drawn(
     for index, problem in enumerate(problems):
         numbers: dict[str, int] = {}
         held = {name: [run[index] for run in runs] for name, runs in arms.items()}
-        opening = _openings(held, currency)
-        each = {name: _sample_arrays(records, numbers, currency, opening[name][1]) for name, records in held.items()}
+        scored = _scored_prompt(next(iter(held.values()))[0])
+        each = {name: _sample_arrays(records, numbers, currency, scored) for name, records in held.items()}
+        opening = {name: _opening(records[0], currency, scored) for name, records in held.items()}
         found.append(ProblemSamples(problem, (prompts or {}).get(problem, problem), each, opening))
     return found
 
 
-def _openings(arms: Mapping[str, Sequence[Record]], currency: CostMetric) -> dict[str, tuple[str, float]]:
-    """By arm: the role that draws, and what reading the prompt costs it and its verifier.
-
-    Of a problem's records by a role, one that is no search says how long the prompt is; without one nothing is told
-    apart, and every search pays for its own.
-    """
-    costs: dict[str, float] = {}
-    for records in arms.values():
-        for record in records:
-            if is_search(record) or not record.candidates:
-                continue
-            first, *_ = draw_usages(record)
-            cached = replace(
-                first,
-                cached_prompt_tokens=first.prompt_tokens,
-                cached_verifier_tokens=min(record.candidates[0].uncached_prompt_tokens, first.verifier_tokens),
-            )
-            waited = record.candidates[0].completion_tokens
-            paid = currency.cost(first, waited, record.role) - currency.cost(cached, waited, record.role)
-            costs.setdefault(record.role, paid)
-    return {name: (records[0].role, costs.get(records[0].role, 0.0)) for name, records in arms.items()}
-
-
 def _sample_arrays(
-    records: Sequence[Record], numbers: dict[str, int], currency: CostMetric, opening: float
+    records: Sequence[Record], numbers: dict[str, int], currency: CostMetric, scored: int
 ) -> SampleArrays:
-    """The samples of several runs, one run after the other; their costs without the `opening` that a run pays."""
+    """The samples of several runs, one run after the other."""
     parts: list[SampleArrays] = []
     blocks = chains = 0
     for record in records:
-        part = _draws_of(record, numbers, currency, blocks, chains)
-        part.costs[:1] -= opening
-        parts.append(part)
+        parts.append(_draws_of(record, numbers, currency, scored, blocks, chains))
         blocks, chains = (
             int(parts[-1].blocks.max(initial=blocks - 1)) + 1,
             int(parts[-1].chains.max(initial=chains - 1)) + 1,
@@ -85,10 +61,12 @@ def _sample_arrays(
     )
 
 
-def _draws_of(record: Record, numbers: dict[str, int], currency: CostMetric, blocks: int, chains: int) -> SampleArrays:
+def _draws_of(
+    record: Record, numbers: dict[str, int], currency: CostMetric, scored: int, blocks: int, chains: int
+) -> SampleArrays:
     outcomes = record.candidates
     count, whole = len(outcomes), is_search(record)
-    usages = [record.usage, *[Usage()] * (count - 1)] if whole else draw_usages(record)
+    usages = draw_usages(record, scored)
     waited = [record.sequential, *[0] * (count - 1)] if whole else [one.completion_tokens for one in outcomes]
     chain = {name: number for number, name in enumerate(dict.fromkeys(one.chain for one in outcomes))}
     return arrays_of_records(
@@ -105,23 +83,73 @@ def is_search(record: Record) -> bool:
     return record.strategy["name"] not in ("best_of_n", "step_revisions")
 
 
-def draw_usages(record: Record) -> list[Usage]:
-    """The usage of each solution if they were drawn one after another: all but the first find the prompt in the cache.
+def draw_usages(record: Record, scored: int) -> list[Usage]:
+    """The usage of each solution, drawn where caches hold the prompt; all of a search is the first one's.
 
-    A revision reads its prompt and the steps it keeps again, and so does its verifier.
+    `scored` are the tokens of the prompt that the verifier's cache holds. A revision reads its prompt and the steps it
+    keeps again, and so does its verifier.
     """
-    prompt = record.candidates[0].uncached_prompt_tokens
-    return [
-        Usage(
-            samples=1,
-            prompt_tokens=max(one.uncached_prompt_tokens, prompt),
-            cached_prompt_tokens=0 if one.uncached_prompt_tokens else prompt,
-            completion_tokens=one.completion_tokens,
-            verifier_tokens=prompt + one.tokens,
-            cached_verifier_tokens=0 if one.uncached_prompt_tokens else prompt,
+    read, spent = _read_prompt(record), record.usage
+    if is_search(record):
+        cached = replace(
+            spent,
+            cached_prompt_tokens=spent.cached_prompt_tokens + read,
+            cached_verifier_tokens=min(spent.cached_verifier_tokens + scored, spent.verifier_tokens),
         )
-        for one in record.candidates
-    ]
+        return [cached, *[Usage()] * (len(record.candidates) - 1)]
+    payer = next((place for place, one in enumerate(record.candidates) if one.uncached_prompt_tokens), 0)
+    before, share = _around(record)
+    found = []
+    for place, one in enumerate(record.candidates):
+        revises = one.uncached_prompt_tokens > 0 and place != payer
+        verified = round(before + share * one.tokens)
+        found.append(
+            Usage(
+                samples=1,
+                prompt_tokens=max(one.uncached_prompt_tokens, read),
+                cached_prompt_tokens=0 if revises else read,
+                completion_tokens=one.completion_tokens,
+                verifier_tokens=verified,
+                cached_verifier_tokens=0 if revises else min(scored, verified),
+            )
+        )
+    return found
+
+
+def _around(record: Record) -> tuple[float, float]:
+    """What the verifier reads of a solution: so many tokens around it, and of its own tokens such a share.
+
+    As if the verifier counted them as the model does: what it read in all is in the record.
+    """
+    tokens, read = sum(one.tokens for one in record.candidates), record.usage.verifier_tokens
+    return max(read - tokens, 0) / max(len(record.candidates), 1), min(1.0, read / max(tokens, 1))
+
+
+def _read_prompt(record: Record) -> int:
+    """The tokens of the prompt, which the first draw reads; a search reads nothing else anew."""
+    if is_search(record):
+        return record.usage.prompt_tokens - record.usage.cached_prompt_tokens
+    return next((one.uncached_prompt_tokens for one in record.candidates if one.uncached_prompt_tokens), 0)
+
+
+def _scored_prompt(record: Record) -> int:
+    """The tokens of the prompt that the verifier's cache held, by samples that were drawn together."""
+    cached, count = record.usage.cached_verifier_tokens, len(record.candidates)
+    if is_search(record) or count < 2:
+        return _read_prompt(record) if cached else 0
+    return min(round(cached / (count - 1)), round(_around(record)[0]))
+
+
+def _opening(record: Record, currency: CostMetric, scored: int) -> tuple[str, float]:
+    """The role that draws, and by how much a draw costs more where no cache holds the prompt."""
+    held, waited = draw_usages(record, scored)[0], 0 if is_search(record) else record.candidates[0].completion_tokens
+    read = replace(
+        held,
+        cached_prompt_tokens=held.cached_prompt_tokens - _read_prompt(record),
+        cached_verifier_tokens=max(held.cached_verifier_tokens - scored, 0),
+    )
+    cost = currency.cost(read, waited, record.role) - currency.cost(held, waited, record.role)
+    return record.role, cost
 
 
 def fit_policy(
