@@ -193,10 +193,10 @@ def _fixed(held: list[dict[str, list[Run]]], records: Records, *, others: bool =
             (_right(greedy, "best"), _flops(_bare(greedy), LARGE))
         )
         several = records[_key(each["large, samples"][0])]
-        usages = [one.usage for one in several]
-        found.setdefault(f"large, best-of-{LARGER_SAMPLES} weighted", []).append(
-            (_right(several, "weighted"), _flops(usages, LARGE))
-        )
+        larger = SamplePool(several)
+        for n in range(2, LARGER_SAMPLES + 1):
+            outcome = larger.accuracy("weighted", n), _flops(larger.usage(n, verified=True), LARGE)
+            found.setdefault(f"large, best-of-{n} weighted", []).append(outcome)
         for one in [
             *(rivals(0) if others and index == 0 else ()),
             each["step revisions"][0],

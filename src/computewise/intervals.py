@@ -63,8 +63,8 @@ def proportion(values: Floats) -> Estimate:
         return Estimate(mean, np.nan, np.nan)
     binary = mean * (1 - mean)
     spread = _spread(each)
-    # One more problem, as uncertain as one answer: a few problems that happen to agree prove little.
-    within = (each.var(1).mean() * problems + binary) / (problems + 1)
+    # Half a problem more, as uncertain as one answer: a few problems that happen to agree prove little.
+    within = (each.var(1).mean() * problems + 0.5 * binary) / (problems + 0.5)
     variance = within / problems + spread
     return Estimate(mean, *_wilson(mean, variance, problems))
 
@@ -77,7 +77,7 @@ def rate(events: Floats, chances: Floats) -> Estimate:
     value = float(events.sum()) / total
     binary = value * (1 - value)
     residual = events - value * chances
-    # As in `proportion`, one more problem that has an event or none.
+    # One more problem that has an event or none.
     variance = float(residual @ residual + (total / problems) ** 2 * binary) / total**2 * problems / (problems + 1)
     return Estimate(value, *_wilson(value, variance, problems))
 
@@ -86,7 +86,8 @@ def difference(paired: Floats) -> Estimate:
     """The mean of ([partitions,] problems) differences in [-1, 1], paired by problem.
 
     A Wald interval with half a problem more on either side (in the way of Agresti and Min 2005), each as far from 0 as
-    the differences that were seen usually are. Where none was seen, either side is Clopper's and Pearson's limit.
+    the differences that were seen usually are; by Student's quantile, or the normal one for one answer a problem. Where
+    no difference was seen, either side is Clopper's and Pearson's limit.
     """
     each = np.atleast_2d(np.asarray(paired, np.float64))
     problems = each.shape[1]
@@ -97,7 +98,7 @@ def difference(paired: Floats) -> Estimate:
         most = 1 - TAIL ** (1 / problems)
         return Estimate(mean, -most, most)
     centre, variance = _shrunk(each)
-    half = student(problems - 1) * np.sqrt(variance)
+    half = (Z if np.isin(each, (-1.0, 0.0, 1.0)).all() else student(problems - 1)) * np.sqrt(variance)
     return Estimate(mean, max(-1.0, float(centre - half)), min(1.0, float(centre + half)))
 
 

@@ -309,6 +309,23 @@ def test_accuracy_that_does_not_rise_saves_nothing(tmp_path: Path) -> None:
         assert one["ci95"] == pytest.approx([1, 1])
 
 
+def test_few_problems_are_not_called_better(tmp_path: Path) -> None:
+    summary = finished(write(tmp_path / "few.jsonl", recorded()[:29]), out=tmp_path / "out")
+    assert "too few problems to tell" in summary["sentence"]
+    page = text(tmp_path / "out" / "report.html")
+    assert "] better" not in page
+    assert "] worse" not in page
+
+
+def test_a_gain_on_average_has_an_interval_and_the_worst_budget_a_band(tmp_path: Path) -> None:
+    summary = finished(write(tmp_path / "a.jsonl", recorded()), out=tmp_path / "out")
+    mean, each = summary["mean_minus_uniform"], summary["controller_minus_uniform"][1:]
+    assert mean["difference"] == pytest.approx(sum(one["difference"] for one in each) / len(each))
+    assert mean["ci95"][0] < mean["difference"] < mean["ci95"][1]
+    assert mean["at_worst"] < min(one["ci95"][0] for one in each)
+    assert "with 95 % confidence for all at once" in summary["sentence"]
+
+
 @pytest.mark.parametrize(("cost", "unit"), [("samples", 1.0), ("tokens", 40.0), ("dollars", 40e-6 * 3)])
 def test_a_cost_is_what_was_asked_for(cost: str, unit: float, tmp_path: Path) -> None:
     """Samples of 20 to 60 tokens; a million tokens cost 3 dollars, prompts nothing."""

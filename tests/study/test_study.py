@@ -71,7 +71,20 @@ def test_summary_has_every_promised_name(finished: Path) -> None:
             assert at["controllers"].keys() == at["best_fixed"].keys() == at["draws"].keys()
             for point in at["controllers"].values():
                 assert point["ci95"][0] <= point["accuracy"] <= point["ci95"][1]
+        assert all(
+            mean is None or mean["at_worst"] <= mean["difference"] for mean in held["mean_minus_best_fixed"].values()
+        )
+        for needed in held["needed"].values():
+            assert needed is None or needed["times_fewer"][0] == pytest.approx(1 / needed["share"], rel=0.2)
     assert {"curve", "break_even", "at"} <= summary["exchange_over_R"].keys()
+    assert sum(summary["bin_sizes"]) == CONFIG.problems
+
+
+def test_what_an_escalating_controller_could_do_for_everybody_is_its_rival(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    assert [(row["role"], row["label"], row["n"]) for row in summary["large_samples"]] == [
+        ("large", "best-of-N, weighted", n) for n in (2, 3, 4)
+    ]
 
 
 def test_a_policy_names_a_strategy_that_can_be_built(finished: Path) -> None:

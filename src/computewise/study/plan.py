@@ -88,7 +88,7 @@ class StudyConfig:
     difficulty_samples: int | None = None
     """Samples a problem that only estimate its difficulty, charged apart. 0: the pool is a quarter larger, and what it
     has beyond the largest budget estimates. Default 64 for the embedded models, 0 for served ones."""
-    repeats: int = 50
+    repeats: int = 10
     "Random partitions into five parts: strategies are chosen on four of them and measured on the fifth."
     seed: int = 0
     "Which problems and which random numbers."
