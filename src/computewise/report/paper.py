@@ -116,7 +116,7 @@ def saved(summary: Entry) -> Iterator[str]:
     rows = [each for each in summary["samples_saved"] if each["label"] == BEAM]
     if not rows:
         return
-    parts = [f"at N = {each['n']} {_samples(each['samples'], each)} {_span(each)}" for each in rows]
+    parts = [f"{_samples(each['samples'], each)} {_span(each)} at N = {each['n']}" for each in rows]
     yield (
         "To be as accurate as beam search (M = 4), best-of-N weighted takes this many samples: "
         f"{'; '.join(parts)}. The paper's fourfold saving is of this kind: a search against best-of-N."
@@ -204,7 +204,7 @@ def quality_table(summary: Entry, names: Names) -> Table:
         auroc = number(each["auroc_within_problem"], 3)
         rows.append([percent(each["share"]), auroc, estimate(last["accuracy"], last["ci95"]), *cells])
     shares = [f"Minus {names.short('large')}, R = {point['R']:g}" for point in held[0]["exchange"]]
-    head = ["Values flipped, %", "AUROC within problem", f"Best-of-{held[0]['at'][-1]['n']} weighted", *shares]
+    head = ["Values flipped", "AUROC within problem", f"Best-of-{held[0]['at'][-1]['n']} weighted", *shares]
     return Table(
         "What a worse verifier leaves of best-of-N weighted, and of its comparison with the larger model.", head, rows
     )
