@@ -277,3 +277,17 @@ def test_a_formula_is_read_back_as_it_was_written(tmp_path: Path) -> None:
         path.write_text(json.dumps(contents | {"formula": contents["formula"] | edit}))
         with pytest.raises(RunError, match=f"is not a controller file: .*{fault}"):
             Controller.load(path)
+
+
+@pytest.mark.parametrize("verifier", [None, "a-prm-7b"])
+def test_the_shipped_controller_is_for_any_model(verifier: str | None) -> None:
+    found = Controller.generic("somebody/model", verifier)
+    found.check_names(["somebody/model"], verifier)
+    assert isinstance(found.rule, FormulaRule)
+    assert found.rule.rung == "generic"
+    assert "error" in found.rule.powers if verifier else "unanswered" in found.rule.powers
+    prices = [found.price_for(mean_cost=cost) for cost in (2, 4, 8)]
+    assert prices == sorted(prices, reverse=True)
+    assert "not yours" in found.rule.why
+    with pytest.raises(UsageError, match="knows no accuracy of this model"):
+        found.price_for(accuracy=0.9)

@@ -88,7 +88,7 @@ async def running(*arguments: str, **environment: str) -> AsyncIterator[Running]
 
 
 def behind(upstream: Upstream) -> tuple[str, ...]:
-    return "--upstream", upstream.url, "--verifier", "none"
+    return "--upstream", upstream.url, "--verifier", "none", "--policy", "none"
 
 
 async def test_it_says_where_it_serves_drains_when_told_to_end_and_exits_0() -> None:
@@ -126,9 +126,11 @@ async def test_an_upstream_is_all_it_needs_though_nobody_says_how_large_its_mode
         answer = (await server.site.chat(model="somebody/model")).json()
         assert answer["choices"][0]["message"]["content"] == r"It is \boxed{17}"
         told = answer["computewise"]
-        assert (told["answer"], told["strategy"], told["samples"]) == ("17", "best_of_n(n=8)", 8)
-        assert (told["flops"], told["baseline"], told["saved"], told["verifier_tokens"]) == (None, None, None, 0)
-        assert answer["usage"]["completion_tokens"] > 8
+        assert server.ready.startswith("computewise: serving somebody/model by a policy fitted on other models (fit ")
+        # Every sample gives the same answer, so few are enough.
+        assert (told["answer"], told["strategy"]) == ("17", "policy")
+        assert 2 <= told["samples"] < 8
+        assert (told["flops"], told["verifier_tokens"]) == (None, 0)
         trace = await server.site.trace()
         assert (trace["flops"], trace["baseline"], trace["saved"]) == (None, None, None)
         metrics = (await server.site.http.get("/metrics")).text
@@ -239,7 +241,7 @@ async def test_what_cannot_be_served_is_refused_in_a_line(tmp_path: Path) -> Non
                 ("--port", taken): f"127.0.0.1:{taken}",
                 ("--policy", str(garbage)): str(garbage),
                 ("--policy", "no-such-policy"): "no-such-policy",
-                (*behind(upstream), "--policy", "expressions"): "is for the model",
+                (*behind(upstream)[:-2], "--policy", "expressions"): "is for the model",
                 ("--model", "large"): "--upstream",
                 ("--large", "large"): "--base-url",
                 ("--upstream", upstream.url, "--verifier-url", upstream.url): "name it by --verifier",
@@ -400,11 +402,15 @@ async def test_a_client_is_shown_no_more_tokens_than_it_asks_for(most: int) -> N
                 assert finish == ("length" if most < 11 else "stop")
 
 
+SEARCHING: dict[str, Any] = {"delimiter": "\n", "verifier": "logprob"}
+"""Searches need a verifier."""
+
+
 @pytest.mark.parametrize("strategy", ["beam_search@4", "dvts@4", "best_of_n@4"])
 async def test_a_client_is_shown_no_more_tokens_than_it_asks_for_step_by_step(strategy: str) -> None:
     double = VLLM(Stating(skill=0.8, blank=0.2, overrun=0.2))
     found = (await found_on(double)).capabilities
-    async with site_on(Upstream(server=double), backend={"capabilities": found, "delimiter": "\n"}) as site:
+    async with site_on(Upstream(server=double), backend=SEARCHING | {"capabilities": found}) as site:
         for most in (1, 5, 12, 20, 33, 60):
             response = await site.chat(PROBLEM, computewise={"strategy": strategy}, max_completion_tokens=most)
             text, finish = _shown(response)

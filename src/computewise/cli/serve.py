@@ -62,8 +62,9 @@ def serve(
     port:
         The port; 0 for any free one.
     policy:
-        A fitted controller that decides how much compute each request gets: a file (controller.json of a study), or a
-        shipped one. none for best-of-N by reasoning_effort, the default with --upstream.
+        A fitted controller that decides how much compute each request gets: a file (controller.json of a study or a
+        replay), or a shipped one. With --upstream the default is generic, which was fitted on samples of other models.
+        none for best-of-N by reasoning_effort: the samples of a request are then drawn at once.
 
     """
     from computewise.serve.app import application
@@ -90,7 +91,7 @@ def serve(
             async with opening as backend:
                 number = listening.getsockname()[1]
                 where = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
-                how = "by its policy" if backend.fitted else "by best-of-N, without a policy"
+                how = _how(backend)
                 text = (
                     f"computewise: serving {backend.models[0]} {how} at http://{where}/v1, watched at http://{where}/"
                 )
@@ -117,11 +118,20 @@ def _backend(
         chosen = policy or (task if task == "expressions" else None)
         temperature = DEFAULTS["temperature"] if flags.temperature is None else flags.temperature
         return nullcontext(EmbeddedBackend(None if chosen == NO_POLICY else chosen, task, temperature)), []
-    from computewise.serve.backends import served_backend
+    from computewise.serve.backends import GENERIC_POLICY, served_backend
     from computewise.tasks.load import QUESTION
 
     task_flags = task_flags.named(QUESTION)
     found = server_setup(replace(flags, no_cache=True), task_flags)
     spec = replace(found, spending=replace(found.spending, retry=PATIENCE, account=None))
     grader = (task_flags.grader or "math") if task_flags.task == QUESTION else ""
-    return served_backend(spec, None if policy == NO_POLICY else policy, grader), notes(flags, found)
+    chosen = GENERIC_POLICY if policy is None else policy
+    return served_backend(spec, None if chosen == NO_POLICY else chosen, grader), notes(flags, found)
+
+
+def _how(backend: Backend) -> str:
+    if backend.fitted is None:
+        return "by best-of-N, without a policy"
+    if backend.fitted.rule.rung == "generic":
+        return "by a policy fitted on other models (fit your own with study or replay)"
+    return "by its policy"

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from computewise.controller.file import ControllerArm, ControllerData, controller_path, read_data, write_data
+from computewise.controller.file import GENERIC, ControllerArm, ControllerData, controller_path, read_data, write_data
 from computewise.controller.frontier import Frontier, FrontierPoint
 from computewise.controller.ladder import RuleFitter
 from computewise.controller.orders import SampleOrders
@@ -185,6 +185,16 @@ class Controller(ControllerData, frozen=True):
         """
         where = Path(path) if Path(path).suffix else controller_path(str(path))
         return cls(**msgspec.structs.asdict(read_data(where)))
+
+    @classmethod
+    def generic(cls, model: str, verifier: str | None) -> Controller:
+        """The shipped controller for any model, under these names: a formula fitted on samples of other models.
+
+        There are two: for votes alone, and for a verifier whose values are in [0, 1].
+        """
+        found = cls.load(GENERIC[verifier is not None])
+        arms = tuple(msgspec.structs.replace(arm, model=model) for arm in found.arms)
+        return msgspec.structs.replace(found, arms=arms, verifier=verifier)
 
     def to_json(self) -> str:
         """The text of the file that `load` reads."""

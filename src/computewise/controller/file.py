@@ -28,6 +28,8 @@ VERSION = 3
 
 KIND = "computewise controller"
 
+ANY_MODEL = "any model"
+ANY_VERIFIER = "any verifier"
 GENERIC = {True: "generic-scores", False: "generic-votes"}
 """The shipped controllers for any model, by whether a verifier gives values."""
 

@@ -102,7 +102,11 @@ class StoppingRule(ABC):
         return self._listed([p for p in self.prices if p.mean_cost <= mean_cost], f"a mean cost of {mean_cost}")[-1]
 
     def price_for_accuracy(self, accuracy: float) -> float:
-        """The highest listed price whose accuracy is at least `accuracy`."""
+        """The highest listed price whose accuracy is at least `accuracy`; raises `UsageError` for a generic rule."""
+        if self.rung == "generic":
+            raise UsageError(
+                "the generic controller knows no accuracy of this model: fit one with study or replay, or give a cost"
+            )
         return self._listed([p for p in self.prices if p.accuracy >= accuracy], f"an accuracy of {accuracy}")[0]
 
     def _listed(self, found: Sequence[PricePoint], target: str) -> list[float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
-from computewise.controller.controller import Controller, read_controller
+from computewise.controller.controller import NO_VERIFIER, Controller, read_controller
 from computewise.controller.file import controller_path
 from computewise.core import LARGE, MODEL, REVISER, VERIFIER, Model, Problem, Role, Verifier
 from computewise.errors import ProblemError, RunError, UsageError
@@ -106,8 +106,14 @@ class Backend(Protocol):
         ...
 
 
+GENERIC_POLICY = "generic"
+"""The name of the shipped controller for any model."""
+
+
 def open_policy(policy: str, models: Sequence[str], verifier: str) -> Controller:
     """The controller in a file, or the shipped one of that name; raises `RunError` if it is for other models."""
+    if policy == GENERIC_POLICY:
+        return Controller.generic(models[0], None if verifier == NO_VERIFIER else verifier)
     fitted = read_controller(controller_path(policy), models=models, verifier=verifier)
     if not fitted.rule.prices:
         raise RunError(f"the policy {policy} has no list of prices: what an effort is worth cannot be read from it")
