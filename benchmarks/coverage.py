@@ -25,9 +25,18 @@ import numpy as np
 
 from computewise.controller.bin_policy import cross_validate, partitions
 from computewise.controller.rule import FOLDS
-from computewise.intervals import Curve, Estimate, difference, proportion, rate, simultaneous, times_fewer
+from computewise.intervals import (
+    Curve,
+    Estimate,
+    as_partitions,
+    difference,
+    proportion,
+    rate,
+    simultaneous,
+    times_fewer,
+)
 from computewise.metrics import Floats, Ints
-from computewise.study.analysis.controller import PARTITIONS
+from computewise.study.analysis.controller import FITTED
 from computewise.study.plan import StudyConfig
 
 SIZES = (60, 150, 600)
@@ -97,8 +106,13 @@ class Fitted:
     true_cost: float
 
 
-def controllers(world: World, accuracy: Floats, leaves: Ints, parts: Ints, budgets: Floats) -> list[Fitted]:
-    """One for each budget, at the lowest price that spends no more than it."""
+def controllers(
+    world: World, accuracy: Floats, leaves: Ints, parts: Ints, budgets: Floats, *, once: bool
+) -> list[Fitted]:
+    """One for each budget, at the lowest price that spends no more than it.
+
+    `once`: fitted for the first partition, as trees are in a study, and for a few others to see how they differ.
+    """
     used, costs = accuracy[:, USED], COSTS[list(USED)]
     outside = parts[:, None] != np.arange(FOLDS)[:, None]
     inside = np.eye(LEAVES)[leaves]
@@ -117,7 +131,11 @@ def controllers(world: World, accuracy: Floats, leaves: Ints, parts: Ints, budge
         taken = rule[places[:, None], parts, leaves]
         truth = (world.by_leaf[:, USED][np.arange(LEAVES), rule] * world.leaf_share).sum(-1)
         true_cost = (costs[rule] * world.leaf_share).sum(-1)
-        found.append(Fitted(used[problems, taken], costs[taken].mean(0), float(truth.mean()), float(true_cost.mean())))
+        accuracies = used[problems, taken]
+        if once:
+            accuracies = as_partitions(accuracies[0], accuracies[:FITTED].mean(1), len(parts))
+            truth, true_cost, taken = truth[:1], true_cost[:1], taken[:1]
+        found.append(Fitted(accuracies, costs[taken].mean(0), float(truth.mean()), float(true_cost.mean())))
     return found
 
 
@@ -142,31 +160,35 @@ def repeat(world: World, problems: int, rng: np.random.Generator) -> Iterator[tu
     yield "best fixed", [_holds(proportion(fixed.average(accuracy)), float(true_fixed))]
     yield "table", [_holds(proportion(table.average(accuracy)), float(true_table))]
 
-    parts = parts[:PARTITIONS]
-    fitted = controllers(world, accuracy, leaves, parts, np.array(BUDGETS))
+    yield from controlled("controller", world, accuracy, leaves, parts[:FITTED], once=False)
+    yield from controlled("controller fitted once", world, accuracy, leaves, parts, once=True)
+    yield from in_bins(world, accuracy, bins)
+    # Where accuracy does not rise with cost there is nothing to save.
+    yield "times fewer", [fewer(world, accuracy, leaves, parts[:FITTED])] if world.rises else []
+
+
+def controlled(
+    name: str, world: World, accuracy: Floats, leaves: Ints, parts: Ints, *, once: bool
+) -> Iterator[tuple[str, list[bool]]]:
+    """A controller against the best fixed strategy that costs no more, and against uniform at the same cost."""
+    problems, means = len(accuracy), world.chance.mean(0)
+    fitted = controllers(world, accuracy, leaves, parts, np.array(BUDGETS), once=once)
     against, truths, uniform = [], [], []
     for budget, one in zip(BUDGETS, fitted, strict=True):
         within = np.flatnonzero(budget >= COSTS)
-        rival = within[cross_validate(accuracy[:, within], alone, parts).taken]
+        rival = within[cross_validate(accuracy[:, within], np.zeros(problems, np.int64), parts).taken]
         against.append(one.accuracy - accuracy[np.arange(problems), rival])
         truths.append(one.truth - float(means[rival].mean()))
-        same = USED[BUDGETS.index(budget)] if budget != 8 else 6
+        same = int(np.flatnonzero(budget == COSTS)[0])
         uniform.append(_holds(difference(one.accuracy - accuracy[:, same]), one.truth - float(means[same])))
     pairs = list(zip(against, truths, strict=True))
-    yield "controller minus best fixed, one budget", [_holds(difference(paired), truth) for paired, truth in pairs]
-    yield (
-        "controller minus best fixed, mean over budgets",
-        [_holds(difference(np.mean(against, axis=0)), float(np.mean(truths)))],
-    )
-    yield (
-        "controller minus best fixed, all budgets at once",
-        [all(map(_holds, simultaneous(np.stack(against)), truths))],
-    )
-    yield "controller minus uniform, one budget", uniform
-    yield "controller", [_holds(proportion(one.accuracy), one.truth) for one in fitted]
-    yield from in_bins(world, accuracy, bins)
-    # Where accuracy does not rise with cost there is nothing to save.
-    yield "times fewer", [fewer(world, accuracy, leaves, parts)] if world.rises else []
+    mean = difference(np.mean(against, axis=0))
+    at_once = all(map(_holds, simultaneous(np.stack(against)), truths))
+    yield f"{name} minus best fixed, one budget", [_holds(difference(paired), truth) for paired, truth in pairs]
+    yield f"{name} minus best fixed, mean over budgets", [_holds(mean, float(np.mean(truths)))]
+    yield f"{name} minus best fixed, all budgets at once", [at_once]
+    yield f"{name} minus uniform, one budget", uniform
+    yield name, [_holds(proportion(one.accuracy), one.truth) for one in fitted]
 
 
 def in_bins(world: World, accuracy: Floats, bins: Ints) -> Iterator[tuple[str, list[bool]]]:
@@ -186,7 +208,7 @@ def in_bins(world: World, accuracy: Floats, bins: Ints) -> Iterator[tuple[str, l
 
 def fewer(world: World, accuracy: Floats, leaves: Ints, parts: Ints) -> bool:
     """Whether the interval of the cost saved for the accuracy of uniform at half the largest cost holds its truth."""
-    curve = controllers(world, accuracy, leaves, parts, CURVE)
+    curve = controllers(world, accuracy, leaves, parts, CURVE, once=False)
     ours = Curve(np.stack([one.accuracy for one in curve], -1), np.stack([one.cost for one in curve], -1))
     same = list(USED[:-1])
     cost = np.broadcast_to(COSTS[same], (len(accuracy), len(same)))

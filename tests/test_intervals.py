@@ -9,6 +9,7 @@ from computewise.controller.bin_policy import cross_validate, partitions
 from computewise.intervals import (
     Curve,
     Verdict,
+    as_partitions,
     difference,
     proportion,
     rate,
@@ -57,6 +58,16 @@ def test_partitions_that_disagree_widen_the_interval() -> None:
     apart = difference(np.stack([each - 0.05, each, each + 0.05]))
     assert difference(each) == pytest.approx(agreed)
     assert apart.high - apart.low > 1.5 * (agreed.high - agreed.low)
+
+
+@pytest.mark.parametrize("count", [3, 10])
+def test_what_was_fitted_once_varies_as_its_refits_do(count: int) -> None:
+    each, refits = np.random.default_rng(7).normal(0, 0.2, 100), np.array([0.1, 0.2, 0.24])
+    rows = as_partitions(each, refits, count)
+    assert rows.shape == (count, 100)
+    assert rows.mean(0) == pytest.approx(each)
+    assert rows.mean(1).std(ddof=1) == pytest.approx(refits.std(ddof=1))
+    assert as_partitions(each, np.full(3, 0.1), count) == pytest.approx(np.tile(each, (count, 1)))
 
 
 def test_averaging_over_partitions_earns_no_credit_within_a_partition() -> None:

@@ -21,7 +21,7 @@ from computewise.controller.rule import random_parts
 from computewise.controller.state import LiveState
 from computewise.core import MODEL, Action, ObservedSample
 from computewise.errors import RunError, UsageError
-from computewise.intervals import difference, proportion
+from computewise.intervals import as_partitions, difference, proportion
 from computewise.runs import CandidateRecord, last_records, read_config, write_atomically
 from computewise.samples import (
     NO_SCORE,
@@ -132,6 +132,8 @@ NO_VERIFIER = "none"
 """As a verifier's name: there is none, each sample is one vote."""
 
 ORDERS = 20
+PARTITIONS = 3
+"""Random partitions into five parts: the first is measured, and all tell how much a fit differs from the next."""
 
 
 class Controller(ControllerData, frozen=True):
@@ -263,23 +265,26 @@ class Controller(ControllerData, frozen=True):
         if not budgets or min(budgets) < 1:
             raise UsageError(f"budgets {list(budgets)} are not allowed: at least one, each at least 1")
         pool, problems = self.pool, len(self.pool)
-        parts = random_parts(np.random.default_rng(0), problems)
-        fitted = RuleFitter().cross_fit(pool, parts)
-        path, orders = fitted.follow(pool, repeats=ORDERS, seed=0), SampleOrders.of(pool, repeats=ORDERS, seed=0)
+        rng = np.random.default_rng(0)
+        fitted = RuleFitter().cross_fits(pool, [random_parts(rng, problems) for _ in range(PARTITIONS)])
+        paths = [one.follow(pool, repeats=ORDERS, seed=0) for one in fitted]
+        orders = SampleOrders.of(pool, repeats=ORDERS, seed=0)
         points = []
         for budget in budgets:
             same = orders.uniform(budget)
-            ours = orders.along(path, path.price(budget))
+            ours, *others = (orders.along(path, path.price(budget)) for path in paths)
+            means = np.array([one.accuracy.mean() for one in (ours, *others)])
+            accuracy = as_partitions(ours.accuracy, means, PARTITIONS)
             points.append(
                 FrontierPoint(
                     budget,
                     float(ours.cost.mean()),
                     float(ours.accuracy.mean()),
-                    proportion(ours.accuracy).interval,
+                    proportion(accuracy).interval,
                     float(same.cost.mean()),
                     float(same.accuracy.mean()),
                     proportion(same.accuracy).interval,
-                    difference(ours.accuracy - same.accuracy).interval,
+                    difference(accuracy - same.accuracy).interval,
                 )
             )
         return Frontier(tuple(points))

@@ -20,7 +20,7 @@ from computewise.metrics import Floats, within_problem_aurocs
 from computewise.runs import Key, Record, make_key
 from computewise.samples import repeated_samples
 from computewise.setups.base import Roles
-from computewise.study.analysis.controller import PARTITIONS, Baselines, ControllerEvaluation, Runs, compare, drawn
+from computewise.study.analysis.controller import FITTED, Baselines, ControllerEvaluation, Runs, compare, drawn
 from computewise.study.analysis.revisions import ChainPool
 from computewise.study.analysis.tables import (
     RatioRow,
@@ -146,14 +146,14 @@ def analyse(
     large = large_row(of("greedy", LARGE), columns)
     large_samples = larger_rows([SamplePool(same) for same in of("pool", LARGE)], columns)
     bins = difficulty.bins["predicted"]
-    parts = partitions(difficulty.bins["oracle"], max(config.repeats, PARTITIONS), config.seed)
+    parts = partitions(difficulty.bins["oracle"], max(config.repeats, FITTED), config.seed)
     uniform = [pool_row(pools, "weighted", k, columns) for k in doublings(config.budgets[-1])]
     rivals = Baselines(
         [row for row in rows if row.selection in CHOSEN_AMONG]
         + [row for row in uniform if row.n not in config.budgets],
         [large, *large_samples] if large else [],
         difficulty.bins,
-        parts[:PARTITIONS],
+        parts,
         config.seed,
     )
     arms = _arms(runs, groups)

@@ -15,7 +15,7 @@ from computewise.controller.ladder import RuleFitter
 from computewise.controller.replay import RecordedPool
 from computewise.controller.rule import CrossFit, StoppingRule
 from computewise.core import LARGE, MODEL, VERIFIER, Role, Usage
-from computewise.intervals import Curve, Estimate, times_fewer
+from computewise.intervals import Curve, Estimate, as_partitions, times_fewer
 from computewise.metrics import Floats, Ints
 from computewise.runs import Record, StrategyParams
 from computewise.samples import ProblemSamples, SampleArrays, arrays_of_records
@@ -204,8 +204,8 @@ def _strategy(arm: str, runs: Mapping[str, Runs]) -> StrategyParams:
 ORDERS = 8
 """Random orders of each problem's draws, all partitions together."""
 
-PARTITIONS = 3
-"""Random partitions into five parts, on which rivals are chosen; controllers are fitted on the first."""
+FITTED = 3
+"""Of the partitions that rivals are chosen on, those that controllers are fitted on; with trees on the first alone."""
 
 ESCALATING = ("samples", "particle filter", "step revisions", "large, greedy", "large, samples")
 
@@ -257,20 +257,21 @@ class Path:
 
     whole: StoppingPath
     refitted: tuple[StoppingPath, ...]
-    """One for each partition, in FLOPs; none for a controller that was fitted on other problems."""
+    """One for each partition that was fitted, in FLOPs; none for a controller that was fitted on other problems."""
     seeds: int
+    partitions: int
+    """Those that rivals are chosen on."""
 
     def spend(self, budget: float, flops: float) -> AccuracyAndCost:
         """At a mean cost of at most `budget`, which is about `flops` in FLOPs.
 
-        The accuracies are those of one partition, once for each partition, moved by how far the mean of a fit for that
-        partition is from the mean of all such fits: with trees, fits for every partition would take too long.
+        What partitions differ by comes from those that were fitted: see `as_partitions`.
         """
         accuracy, cost = (one.reshape(self.seeds, -1).mean(0) for one in self.whole.at(self.whole.price(budget)))
         if not self.refitted:
             return AccuracyAndCost(accuracy, cost)
         means = np.array([path.at(path.price(flops))[0].mean() for path in self.refitted])
-        return AccuracyAndCost(accuracy + (means - means.mean())[:, None], cost)
+        return AccuracyAndCost(as_partitions(accuracy, means, self.partitions), cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,12 +282,12 @@ class Fitted:
     rules: CrossFit
     refitted: tuple[StoppingPath, ...]
     seeds: int
+    partitions: int
 
     def path(self, pool: RecordedPool, seed: int) -> Path:
         """Its path with the costs of draws in `pool`."""
-        return Path(
-            self.rules.repriced(self.pool, pool).follow(pool, repeats=ORDERS, seed=seed), self.refitted, self.seeds
-        )
+        whole = self.rules.repriced(self.pool, pool).follow(pool, repeats=ORDERS, seed=seed)
+        return Path(whole, self.refitted, self.seeds, self.partitions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,7 +381,7 @@ def _compare(
         if shipped is not None and shipped.arms == tuple(workload.names):
             names[SHIPPED_SCOPE] = workload.names
             followed = shipped.follow(workload, repeats=ORDERS, seed=rivals.seed)
-            paths[SHIPPED_SCOPE] = Path(followed, (), len(seeds))
+            paths[SHIPPED_SCOPE] = Path(followed, (), len(seeds), 1)
     at = [_at_budget(column, row, paths, rivals) for row in uniform]
     large = rivals.larger[0] if rivals.larger else None
     return ControllerEvaluation(
@@ -400,9 +401,9 @@ def _compare(
 def _fit(pool: RecordedPool, seeds: int, rivals: Baselines) -> Fitted:
     """On a pool that holds every problem once a seed, seed by seed."""
     fitter = RuleFitter(larger=LARGER, seed=rivals.seed)
-    rules = fitter.cross_fits(pool, [np.tile(one, seeds) for one in rivals.parts])
+    rules = fitter.cross_fits(pool, [np.tile(one, seeds) for one in rivals.parts[:FITTED]])
     paths = tuple(one.follow(pool, repeats=ORDERS, seed=rivals.seed) for one in rules)
-    return Fitted(pool, rules[0], paths, seeds)
+    return Fitted(pool, rules[0], paths, seeds, len(rivals.parts))
 
 
 def _costs(row: StrategyRow, column: str) -> tuple[float, float]:
