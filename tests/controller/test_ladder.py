@@ -25,7 +25,7 @@ from computewise.controller.formula import (
 from computewise.controller.frontier import StoppingPath
 from computewise.controller.ladder import RUNGS, RuleFitter, candidates, curve, has_values
 from computewise.controller.replay import RecordedPool
-from computewise.controller.rule import StoppingRule, random_parts
+from computewise.controller.rule import CrossFit, StoppingRule, random_parts
 from computewise.controller.state import FEATURES, LiveState, doubt
 from computewise.controller.trees import Recipe
 from computewise.core import ObservedSample
@@ -185,7 +185,7 @@ def test_equal_chances_need_no_more_than_the_simplest_rung() -> None:
 
 def test_a_model_that_cannot_is_handed_over() -> None:
     rule = QUICK.fit(pool(60))
-    assert rule.rung in ("cascade", "forest")
+    assert rule.rung in ("plain cascade", "cascade", "forest")
     assert "right on problems outside the fit" in rule.why
     assert rule.prices[0].mean_cost < rule.prices[-1].mean_cost
 
@@ -291,3 +291,22 @@ def test_the_shipped_controller_is_for_any_model(verifier: str | None) -> None:
     assert "not yours" in found.rule.why
     with pytest.raises(UsageError, match="knows no accuracy of this model"):
         found.price_for(accuracy=0.9)
+
+
+def test_prices_of_cross_fitted_rules_agree_though_their_worths_do_not() -> None:
+    """The same rule in other units for every part spends the same in every part."""
+    held, parts = pool(50), random_parts(np.random.default_rng(0), 50)
+    entries = tuple(np.flatnonzero(parts == number) for number in range(5))
+    rules = tuple(cascade(scale=10.0**number) for number in range(5))
+    path = CrossFit(rules, entries).follow(held, repeats=4, seed=0)
+    for budget in (2.0, 4.0, 8.0):
+        cost = path.at(path.price(budget))[1]
+        assert [cost[part].mean() for part in entries] == pytest.approx([budget] * 5, rel=0.25)
+
+
+def test_a_path_by_cost_stops_where_it_did() -> None:
+    path = cascade().follow(pool(), repeats=3, seed=0)
+    for budget in (1.5, 3.0, 6.0, 12.0):
+        before, after = path.at(path.price(budget)), path.by_cost().at(path.by_cost().price(budget))
+        assert before[0].tolist() == after[0].tolist()
+        assert before[1].tolist() == after[1].tolist()

@@ -216,7 +216,14 @@ def test_the_policy_is_chosen_and_stands_beside_every_rung(tmp_path: Path) -> No
     held = json.loads((tmp_path / "out" / "controller.json").read_text())
     assert summary["policy_chosen"]["rung"] == held["rung"]
     assert summary["policy_chosen"]["why"]
-    assert set(summary["rivals"]) == {"equal samples", "doubt per draw", "generic", "formula", "forest"}
+    assert set(summary["rivals"]) == {
+        "equal samples",
+        "doubt per draw",
+        "error per draw",
+        "generic",
+        "formula",
+        "forest",
+    }
     for points in summary["rivals"].values():
         assert [point["cost"] for point in points] == [one["cost"] for one in points]
         assert all(point["ci95"][0] <= point["accuracy"] <= point["ci95"][1] for point in points)

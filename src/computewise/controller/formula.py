@@ -41,6 +41,7 @@ Powers = Mapping[str, float]
 UNIFORM: Powers = {"draws": -1.0}
 """Equal samples for every problem."""
 DOUBT_PER_DRAW: Powers = {"doubt": 1.0, "draws": -1.0}
+ERROR_PER_DRAW: Powers = {"error": 1.0, "draws": -1.0}
 
 
 def terms(features: Floats, cost: Floats) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -72,6 +72,13 @@ class StoppingPath:
         """(rows,) the place of each row's problem, and (problems,) its number of rows."""
         _, problem, counts = np.unique(self.problems, return_inverse=True, return_counts=True)
         return problem, counts
+
+    def by_cost(self) -> StoppingPath:
+        """The same stops, where the worth of a draw is one over the mean cost of all draws of at least its worth."""
+        worth, total = self._schedule
+        ends = np.searchsorted(-worth, -self.worth, side="right")
+        rescaled = 1.0 / total[np.clip(ends - 1, 0, None)] if len(total) else np.zeros_like(self.worth)
+        return replace(self, worth=np.where(np.isfinite(self.worth), rescaled, -np.inf))
 
     def only(self, problems: Ints) -> StoppingPath:
         """The rows of these problems."""

@@ -1,10 +1,11 @@
 """Which stopping rule a controller follows: the simplest that does as well as the best, by nested cross-validation.
 
-The rungs: equal samples for everybody; `doubt / draws`, of the model or, where the budgets pay for it, of the larger
-model alone; a formula that was fitted on other data; one of some formulas, chosen here; a cascade, whose formula and
-two or three numbers are chosen here; trees. Every rung is measured on problems that nothing of it was chosen or fitted
-on; among those within one standard error of the best, the one with the fewest numbers is taken (Breiman et al. 1984,
-section 3.4.3).
+Of some rungs nothing is chosen or fitted on the problems at hand: equal samples for everybody; `doubt / draws`, of the
+model or, where the budgets pay for it, of the larger model alone; `error / draws` by the verifier; a formula that was
+fitted on other data; two draws, then the larger model. Then come a formula and a cascade whose form and numbers are
+chosen here, and trees. Every rung is measured on problems that nothing of it was chosen or fitted on. Of the rungs
+within one standard error of the best, one with the fewest fitted numbers is taken (Breiman et al. 1984, section 3.4.3),
+and among those the most accurate.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from computewise.controller.file import generic_powers
 from computewise.controller.formula import (
     DOUBT_PER_DRAW,
+    ERROR_PER_DRAW,
     UNIFORM,
     FormulaRule,
     Powers,
@@ -33,7 +35,9 @@ from computewise.controller.trees import ForestFitter, Recipe
 from computewise.errors import UsageError
 from computewise.metrics import Floats, Ints
 
-RUNGS = ("uniform", "doubt per draw", "larger alone", "generic", "formula", "cascade", "forest")
+PLAIN = ("uniform", "doubt per draw", "error per draw", "larger alone", "generic", "plain cascade")
+"""Rungs of which nothing is chosen or fitted on the problems at hand."""
+RUNGS = (*PLAIN, "formula", "cascade", "forest")
 """By the numbers that are chosen or fitted on the problems at hand, the fewest first."""
 
 BY_VOTES: tuple[Powers, ...] = (
@@ -43,12 +47,14 @@ BY_VOTES: tuple[Powers, ...] = (
 )
 BY_VALUES: tuple[Powers, ...] = (
     *BY_VOTES,
-    {"error": 1.0, "draws": -1.0},
+    ERROR_PER_DRAW,
     {"error": 1.0, "cost": -1.0},
     {"error": 1.0},
 )
 """The formulas of cascades: of the vote's doubt, and of the leader's best value where a verifier gives values."""
 
+PLAIN_BEFORE = 2
+"""Draws of the first arm in a cascade of which nothing is chosen."""
 BEFORE = (1, 2, 4, 8)
 """How many draws of the first arm a cascade makes before it asks a larger model."""
 VOTES = (1.0, 2.0, 4.0)
@@ -228,12 +234,16 @@ def candidates(pool: RecordedPool, larger: Sequence[str], *, by_length: bool) ->
     upper = [step for step in others if step[0] in larger]
     yield rule("uniform", UNIFORM, [probe])
     yield rule("doubt per draw", DOUBT_PER_DRAW, [probe])
+    if scored:
+        yield rule("error per draw", ERROR_PER_DRAW, [probe])
     yield rule("generic", generic_powers(scored=scored), [probe])
     yield from (rule("formula", powers, [probe]) for powers in formulas)
     for step, powers in product([step for step in others if step not in upper], formulas):
         yield rule("cascade", powers, [(probe[0], 1), step])
     if not upper:
         return
+    plain = ERROR_PER_DRAW if scored else DOUBT_PER_DRAW
+    yield rule("plain cascade", plain, [(probe[0], min(PLAIN_BEFORE, probe[1])), *upper])
     for before, powers, vote in product(BEFORE, formulas, (1.0,) if scored else VOTES):
         yield rule("cascade", powers, [(probe[0], min(before, probe[1])), *upper], vote)
     if all(arm.lengths.min() > 0 for arm in pool.arms if arm.name == upper[0][0]):
@@ -301,7 +311,7 @@ def _nested(scores: Sequence[Floats], part: Ints) -> Floats:
 
 
 def _simplest(scores: Mapping[str, Floats]) -> Choice:
-    """The first rung within one standard error of the best."""
+    """Of the rungs within one standard error of the best, the most accurate of those with the fewest fitted numbers."""
     accuracy = {rung: float(score.mean()) for rung, score in scores.items()}
     best = scores[max(accuracy, key=lambda rung: accuracy[rung])]
     margin = {}
@@ -309,5 +319,7 @@ def _simplest(scores: Mapping[str, Floats]) -> Choice:
         short = best - score
         error = float(short.std(ddof=1) / np.sqrt(len(short))) if len(short) > 1 else 0.0
         margin[rung] = float(short.mean()) / error if error > 0 else 0.0
-    rung = next(rung for rung in RUNGS if rung in scores and margin[rung] <= 1)
+    plain = [rung for rung in PLAIN if rung in scores and margin[rung] <= 1]
+    others = [rung for rung in RUNGS if rung in scores and margin[rung] <= 1]
+    rung = max(plain, key=lambda one: accuracy[one]) if plain else others[0]
     return Choice(rung, accuracy, margin)

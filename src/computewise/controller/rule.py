@@ -129,9 +129,17 @@ class CrossFit:
     parts: tuple[Ints, ...]
 
     def follow(self, pool: RecordedPool, *, repeats: int, seed: int) -> StoppingPath:
-        """One path for all entries, each by the rule that was not fitted on it."""
+        """One path for all entries, each by the rule that was not fitted on it, with prices that agree.
+
+        The rules of different parts may be of different kinds, and their worths in different units. A price is
+        therefore one over the mean cost that it leads to in each part, for which no labels are needed.
+        """
+        return join([path.by_cost() for path in self.paths(pool, repeats=repeats, seed=seed)])
+
+    def paths(self, pool: RecordedPool, *, repeats: int, seed: int) -> list[StoppingPath]:
+        """By part, with each rule's own worths."""
         each = zip(self.rules, self.parts, strict=True)
-        return join([rule.follow(pool, repeats=repeats, seed=seed, only=part) for rule, part in each])
+        return [rule.follow(pool, repeats=repeats, seed=seed, only=part) for rule, part in each]
 
     def repriced(self, before: RecordedPool, after: RecordedPool) -> CrossFit:
         """With the costs of draws in `after`: what an option gains does not depend on what it costs."""

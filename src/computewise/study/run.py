@@ -17,6 +17,7 @@ from computewise.setups.base import Roles, SetupSpec
 from computewise.setups.embedded import EmbeddedSpec
 from computewise.study.analysis.analyse import analyse
 from computewise.study.analysis.controller import fit_policy, widest_alone
+from computewise.study.analysis.rivals import chosen_plain
 from computewise.study.analysis.summary import policy_file, summarise
 from computewise.study.analysis.tables import cost_metrics
 from computewise.study.executors import RESUME_HINT, Done, Executor, executor_for
@@ -169,11 +170,11 @@ def run_study(
     one_thread()
     prompts = {problem.id: problem.prompt for problem in problems}
     analysis = analyse(config, runs, records, models, prompts=prompts, shipped=source.shipped())
-    summary = summarise(config, task.name, analysis)
-    directory.write("summary.json", json.dumps(summary, indent=1) + "\n")
     fitted = fit_policy(
         analysis.arms, "with escalation", task.name, cost_metrics(models)["flops"], models.labels, config.seed
     )
+    summary = summarise(config, task.name, analysis) | {"policy_chosen": chosen_plain(fitted.rule)}
+    directory.write("summary.json", json.dumps(summary, indent=1) + "\n")
     directory.write("controller.json", fitted.to_json())
     directory.write("bin_policy.json", json.dumps(policy_file(config, task.name, analysis), indent=2) + "\n")
     return StudyResult(summary)

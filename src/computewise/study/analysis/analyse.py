@@ -22,6 +22,7 @@ from computewise.samples import repeated_samples
 from computewise.setups.base import Roles
 from computewise.study.analysis.controller import FITTED, Baselines, ControllerEvaluation, Runs, compare, drawn
 from computewise.study.analysis.revisions import ChainPool
+from computewise.study.analysis.rivals import by_rung
 from computewise.study.analysis.tables import (
     RatioRow,
     SamplePool,
@@ -95,6 +96,8 @@ class Analysis:
     oracle_per_problem: list[StrategyRow]
     aurocs: dict[str, Floats]
     controller: dict[str, ControllerEvaluation]
+    rungs: dict[str, Floats]
+    """By rung of the ladder: accuracy at the FLOPs of best-of-N, (budgets, problems)."""
     """The controller and its rivals, by cost metric."""
     arms: list[dict[str, Runs]]
     """What a controller may draw by, one for each seed."""
@@ -174,6 +177,7 @@ def analyse(
         oracle_per_problem=[_ceiling(rows, budget) for budget in config.budgets],
         aurocs=_aurocs(pools),
         controller=compare(arms, columns.metrics, uniform, rivals, shipped),
+        rungs=by_rung(arms, columns.metrics["flops"], uniform, rivals),
         arms=arms,
         estimators=compare_estimators(
             [one.drawn_in_order() for one in drawn({"samples": arms[0]["samples"]}, columns.metrics["flops"], prompts)],

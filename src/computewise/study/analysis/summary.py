@@ -17,6 +17,7 @@ from computewise.study.analysis.analyse import Analysis, BinChoice
 from computewise.study.analysis.controller import AccuracyAndCost, BudgetPoint, ControllerEvaluation
 from computewise.study.analysis.paper import exchanges, paper_figures
 from computewise.study.analysis.revisions import along, gated
+from computewise.study.analysis.rivals import FLOPS, policy_plain
 from computewise.study.analysis.tables import REVISED, RatioRow, StrategyRow, assumed
 from computewise.study.plan import StudyConfig
 
@@ -76,6 +77,7 @@ def summarise(config: StudyConfig, task: str, analysis: Analysis) -> dict[str, A
         "controller": {
             column: controller_plain(one, analysis.large, column) for column, one in analysis.controller.items()
         },
+        **(policy_plain(analysis.controller[FLOPS], analysis.rungs) if analysis.controller else {}),
         **exchanges(analysis),
         "mechanisms": {
             name: {kind: [_choice(choice, bins) for choice in choices] for kind, choices in each.items()}

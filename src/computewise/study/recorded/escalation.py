@@ -186,7 +186,7 @@ def _exchange(
     ease = [problem.arms[SMALL].correct[:half].mean() for problem, half in zip(problems, halves, strict=True)]
     bins = rank_bins([float(one) for one in ease], [problem.id for problem in problems])
     others = _workload([_from(problem, half) for problem, half in zip(problems, halves, strict=True)], (SMALL,))
-    splits = [Split(one.fitted, one.fitted.follow(others, repeats=orders, seed=seed)) for one in small.splits]
+    splits = [Split.of(one.fitted, others, repeats=orders, seed=seed) for one in small.splits]
     measured = Measured(splits, SampleOrders.of(others, repeats=orders, seed=seed), small.unit)
     return replace(whole, bins=from_curve(pair, _curve(measured), large, bins, sizes.generated).bins).to_dict()
 

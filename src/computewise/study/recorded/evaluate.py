@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from computewise.controller.frontier import StoppingPath
+from computewise.controller.frontier import StoppingPath, join
 from computewise.controller.ladder import RuleFitter
 from computewise.controller.orders import (
     FIELDS,
@@ -73,6 +73,15 @@ class Split:
 
     fitted: CrossFit
     path: StoppingPath
+    """With prices that agree between parts."""
+    own: StoppingPath
+    """With each rule's own prices."""
+
+    @classmethod
+    def of(cls, fitted: CrossFit, pool: RecordedPool, *, repeats: int, seed: int) -> Split:
+        """Follow the rules on a pool."""
+        paths = fitted.paths(pool, repeats=repeats, seed=seed)
+        return cls(fitted, join([path.by_cost() for path in paths]), join(paths))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,7 @@ class Measured:
         [split] = self.splits
         listed = split.fitted.rules[0].prices
         affordable = [priced.price for priced in listed if priced.mean_cost * self.unit <= cost * (1 + 1e-9)]
-        return self.orders.along(split.path, affordable[-1] if affordable else listed[0].price)
+        return self.orders.along(split.own, affordable[-1] if affordable else listed[0].price)
 
 
 def evaluate_rules(
@@ -122,7 +131,7 @@ def evaluate_rules(
         parts = random_parts(np.random.default_rng((estimator.seed, number)), len(fit))
         fitted.append(estimator.cross_fit(fit, parts))
     return Measured(
-        [Split(each, each.follow(measured, repeats=orders, seed=estimator.seed)) for each in fitted],
+        [Split.of(each, measured, repeats=orders, seed=estimator.seed) for each in fitted],
         SampleOrders.of(measured, repeats=orders, seed=estimator.seed, token_cost=token_cost),
         fit.arms[0].mean_cost,
     )
@@ -132,8 +141,8 @@ def _by_price_of_other_parts(split: Split, orders: SampleOrders, cost: float) ->
     everything = np.arange(sum(map(len, split.fitted.parts)))
     fields = {name: np.zeros(len(everything)) for name in FIELDS}
     for part in split.fitted.parts:
-        price = split.path.only(np.setdiff1d(everything, part)).price(cost)
-        outcome = orders.along(split.path, price)
+        price = split.own.only(np.setdiff1d(everything, part)).price(cost)
+        outcome = orders.along(split.own, price)
         for name, values in fields.items():
             values[part] = getattr(outcome, name)[part]
     return Outcome(**fields)
