@@ -36,7 +36,7 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install
 pytest.importorskip("rapidfuzz", reason="training needs RapidFuzz: pip install 'computewise[train]'")
 
 from computewise.training import generator, orm, revision  # noqa: E402
-from computewise.training.generator import batch, random_document  # noqa: E402
+from computewise.training.generator import PRM, Generator, batch, document_mask, random_document  # noqa: E402  # noqa: E402
 from computewise.training.labelling import (  # noqa: E402  # noqa: E402
     LabelledQuestion,
     LabelledSolution,
@@ -45,7 +45,6 @@ from computewise.training.labelling import (  # noqa: E402  # noqa: E402
     label_all,
     label_questions,
 )
-from computewise.training.network import PRM, Generator, document_mask  # noqa: E402
 from computewise.training.revision import (  # noqa: E402
     PaperExamples,
     RevisionRecipe,

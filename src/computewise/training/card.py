@@ -23,9 +23,8 @@ from computewise.strategies import BestOfN, Greedy, Revisions
 from computewise.strategies.revisions import TRUST
 from computewise.study.analysis.revisions import Along, along
 from computewise.tasks.arithmetic import TASKS, EmbeddedTask
-from computewise.training.generator import GeneratorRecipe
+from computewise.training.generator import PRM, GeneratorRecipe
 from computewise.training.labelling import LabelledQuestion
-from computewise.training.network import PRM
 from computewise.training.orm import ORMRecipe
 from computewise.training.revision import TRUNK, RevisionRecipe
 from computewise.training.verifier import PRMRecipe, evaluate, held_out_scores

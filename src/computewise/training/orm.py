@@ -18,7 +18,7 @@ from computewise.session import MAX_ATTEMPTS_SHOWN, Session, derive_seed
 from computewise.strategies import Revisions
 from computewise.tasks.arithmetic import EmbeddedTask
 from computewise.training import revision
-from computewise.training.generator import SMALL, GeneratorRecipe
+from computewise.training.generator import PRM, SMALL, GeneratorRecipe
 from computewise.training.generator import train as train_generator
 from computewise.training.labelling import (
     LabelledQuestion,
@@ -29,7 +29,6 @@ from computewise.training.labelling import (
     label_all,
     problems_of_chunk,
 )
-from computewise.training.network import PRM
 from computewise.training.verifier import VerifierRecipe, train_verifier
 from computewise.verifiers.embedded import EmbeddedPRM
 

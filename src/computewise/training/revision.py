@@ -18,10 +18,9 @@ from rapidfuzz.distance import Levenshtein
 from computewise.models.embedded.model import context_tokens
 from computewise.models.embedded.network import END, encode, load_weights
 from computewise.session import MAX_ATTEMPTS_SHOWN
-from computewise.training.generator import SMALL, Documents, GeneratorRecipe, loss_of
+from computewise.training.generator import SMALL, Documents, Generator, GeneratorRecipe, loss_of
 from computewise.training.generator import train as train_generator
 from computewise.training.labelling import LabelledQuestion, Labelling, hold_out, label_all
-from computewise.training.network import Generator
 
 TRUNK = ("embedding.", "blocks.", "norm.")
 """Prefixes of the names of a generator's own tensors."""

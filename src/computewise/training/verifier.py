@@ -21,10 +21,17 @@ from torch import Tensor
 from computewise.metrics import Bools, Floats, Ints, auroc, within_auroc
 from computewise.models.embedded.model import context_tokens
 from computewise.models.embedded.network import END, encode, load_weights
-from computewise.training.generator import SMALL, GeneratorRecipe
+from computewise.training.generator import (
+    PRM,
+    SMALL,
+    GeneratorRecipe,
+    build_optimizers,
+    load_checkpoint,
+    save_checkpoint,
+    set_learning_rate,
+)
 from computewise.training.generator import train as train_generator
 from computewise.training.labelling import LabelledQuestion, LabelledSolution, Labelling, hold_out, label_all
-from computewise.training.network import PRM, build_optimizers, load_checkpoint, save_checkpoint, set_learning_rate
 
 
 @dataclass(frozen=True, slots=True)

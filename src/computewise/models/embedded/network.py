@@ -25,7 +25,7 @@ class NetworkConfig:
     """A Llama-style decoder: RMSNorm, rotary positions, SwiGLU, tied embeddings, no biases.
 
     `verifier_layers` > 0 makes it a process reward model: that many further blocks read the final states of the first
-    `layers` (see `computewise.training.network.PRM`). `attempts` > 0: it was trained with up to that many earlier
+    `layers` (see `computewise.training.generator.PRM`). `attempts` > 0: it was trained with up to that many earlier
     attempts between prompt and solution, with `verdicts` each up to and with the step that the verifier doubts most.
     """
 
