@@ -311,24 +311,29 @@ def run_study(
     budgets: Sequence[int] = (1, 4, 16, 64),
     seeds: int = 1,
     seed: int = 0,
+    strategies: Sequence[str] = (),
     resume: bool = False,
 ) -> StudyResult:
     """Measure every strategy on `problems` problems at each budget (generations a problem), and fit a controller.
 
-    Without a `setup` the embedded models run on arithmetic. `out` is the run directory; `resume` continues the run that
-    it holds. `computewise report` writes the report of the directory. The embedded models compute in processes of their
-    own, so a program calls this under ``if __name__ == "__main__":``. Raises `UsageError` for what cannot be run, and
+    `strategies` are further ones by name, such as "mine(width=2)", each run with the budget as its n. Without a `setup`
+    the embedded models run on arithmetic. `out` is the run directory; `resume` continues the run that it holds.
+    `computewise report` writes the report of the directory. The embedded models compute in processes of their own, so
+    a program calls this under ``if __name__ == "__main__":``. Raises `UsageError` for what cannot be run, and
     `RunError` where models fail for good; what is recorded is kept.
     """
     if setup is not None and not isinstance(setup, SetupSpec):
         raise UsageError(f"{setup!r:.80} is not a setup: allowed are EmbeddedSpec() and ServerSpec(...)")
     if isinstance(budgets, str) or not isinstance(budgets, Sequence):
         raise UsageError(f"budgets = {budgets!r:.80} is not allowed: several whole numbers, such as (1, 4, 16)")
+    if isinstance(strategies, str) or not all(isinstance(one, str) for one in strategies):
+        raise UsageError(f"strategies = {strategies!r:.80} is not allowed: several names, such as ('mine(width=2)',)")
     config = StudyConfig(
         problems=whole("problems", problems),
         budgets=tuple(whole("budgets", budget) for budget in budgets),
         seeds=whole("seeds", seeds),
         seed=whole("seed", seed),
+        strategies=tuple(strategies),
     )
     if getattr(current_process(), "_inheriting", False):  # as Python asks itself, before it starts another process
         raise UsageError(f"a worker process imports the program, which starts the study again: {MAIN_GUARD}")

@@ -19,22 +19,22 @@ from doubles import CountingTask
 from quick import quick_controllers
 from simulated_source import LABELS, WATCHED, Closed, SimulatedSource, Watched
 
-from computewise.core import Problem, Role, Task, Usage
+from computewise.core import Candidate, Problem, Role, Task, Usage
 from computewise.costs import NO_VERIFIER, Prices, Shape, Speeds
 from computewise.errors import ModelError, ProblemError, RunError, SpendLimitError, UsageError
 from computewise.report import write_report
 from computewise.report.template import read_source
 from computewise.report.text import PLAIN, Names, capitalize
 from computewise.runs import CandidateRecord, Record, RunDirectory
-from computewise.session import Strategy
+from computewise.session import Session, Strategy
 from computewise.setups.base import Roles, SetupSpec
 from computewise.setups.embedded import EmbeddedSpec, embedded_roles
-from computewise.strategies import BestOfN, strategy_to_dict
+from computewise.strategies import STRATEGIES, BestOfN, strategy_to_dict
 from computewise.study.analysis.analyse import _ungraded, separate_difficulty
 from computewise.study.analysis.controller import SCOPES, drawn, scopes_of, widest_alone
 from computewise.study.analysis.tables import cost_metrics
 from computewise.study.executors import AsyncExecutor, Done, Executor, ProcessExecutor, executor_for, solve_job
-from computewise.study.plan import TREE_OF, Job, Run, StudyConfig, jobs, left_out, plan, strategy_of
+from computewise.study.plan import TREE_OF, Job, Run, StudyConfig, jobs, left_out, plan, restore_config, strategy_of
 from computewise.study.run import GIVE_UP, measure, run_shard, run_study
 from computewise.study.shards import Shard, merge
 from computewise.testing import SimulatedTask
@@ -204,6 +204,79 @@ def test_a_chat_model_may_revise_in_conversation(tmp_path: Path) -> None:
     text = page_of(tmp_path)
     assert "revisions" in sections(tmp_path)
     assert "one mechanism at a time" not in text
+
+
+@dataclass(frozen=True)
+class Pairs(Strategy):
+    """`n` solutions, at least two; a chain of attempts where `chained` is 1."""
+
+    n: int = 2
+    chained: int = 0
+    name = "pairs"
+    needs_verifier = True
+
+    def __post_init__(self) -> None:
+        if self.n < 2:
+            raise UsageError(f"n = {self.n} is not allowed: at least 2")
+
+    async def __call__(self, problem: Problem, session: Session) -> list[Candidate]:
+        return await session.score(await session.sample(self.n))
+
+
+@dataclass(frozen=True)
+class Rethinking(Pairs):
+    """The same by a model that revises, whose attempts are selected as chains."""
+
+    name = "rethinking"
+    needs_history = True
+    default_select = "hierarchical"
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(STRATEGIES, "_known", {**STRATEGIES, "pairs": Pairs, "rethinking": Rethinking})
+
+
+@pytest.mark.usefixtures("own")
+def test_strategies_of_ones_own_are_measured_at_each_budget_they_accept(tmp_path: Path) -> None:
+    config = replace(CONFIG, strategies=("pairs(chained=1)", "rethinking"))
+    source = SimulatedSource(of_models=("reviser",))
+    run_study(config, tmp_path, source=source, executor=AsyncExecutor(), resume=False, progress=lambda *told: None)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    rows = [row for row in summary["curves"] if row["label"].startswith(("pairs", "rethinking"))]
+    assert {(row["label"], row["n"]) for row in rows} == {
+        ("pairs(chained=1), best", 4),
+        ("pairs(chained=1), weighted", 4),
+        ("rethinking, hierarchical", 4),
+    }
+    weighted = next(row for row in rows if row["label"] == "pairs(chained=1), weighted")
+    assert weighted["usage"]["generations"] == pytest.approx(4)
+    assert "pairs(chained=1), weighted" in page_of(tmp_path)
+    assert restore_config(json.loads((tmp_path / "config.json").read_text())) == config
+    assert "strategies" not in CONFIG.to_dict()
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("named", "refusal"),
+    [
+        ("pairs(n=4)", "a study gives each budget as n"),
+        ("pairs(width=4)", "strategy 'pairs' has no setting 'width'"),
+        ("nobody", "unknown strategy 'nobody'"),
+        ("single", "has no setting 'n'"),
+        ("rethinking", "needs a model that is shown its attempts"),
+        ("rebase", "needs a model that continues a solution"),
+    ],
+)
+def test_a_strategy_that_cannot_be_studied_is_refused_before_anything_runs(
+    tmp_path: Path, named: str, refusal: str
+) -> None:
+    config = replace(CONFIG, strategies=(named,))
+    with pytest.raises(UsageError, match=re.escape(refusal)):
+        run_study(
+            config, tmp_path / "run", source=SimulatedSource(steps=False), resume=False, progress=lambda *told: None
+        )
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_study_needs_a_verifier(tmp_path: Path) -> None:

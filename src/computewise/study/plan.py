@@ -14,6 +14,7 @@ from computewise.session import Session, Strategy
 from computewise.setups.base import Roles
 from computewise.strategies import (
     DVTS,
+    STRATEGIES,
     AdaptiveBranching,
     BeamSearch,
     BestOfN,
@@ -22,6 +23,8 @@ from computewise.strategies import (
     ParticleFilter,
     Rebase,
     StepRevisions,
+    make_strategy,
+    parse_settings,
     strategy_from_dict,
     strategy_to_dict,
 )
@@ -92,6 +95,8 @@ class StudyConfig:
     "Random partitions into five parts: strategies are chosen on four of them and measured on the fifth."
     seed: int = 0
     "Which problems and which random numbers."
+    strategies: tuple[str, ...] = ()
+    "Further strategies by name, such as your own: at each budget N with n = N, other settings as in 'mine(width=2)'."
 
     def check(self) -> None:
         """Raise `UsageError` for settings that cannot be run."""
@@ -110,8 +115,10 @@ class StudyConfig:
             raise UsageError(f"budgets = {list(self.budgets)} is not allowed: rising, each once")
 
     def to_dict(self) -> dict[str, object]:
-        """As plain data for JSON."""
-        return {**asdict(self), "budgets": list(self.budgets)}
+        """As plain data for JSON; without `strategies` where there are none, as older runs were written."""
+        named = {"strategies": list(self.strategies)} if self.strategies else {}
+        plain = {name: value for name, value in asdict(self).items() if name != "strategies"}
+        return {**plain, "budgets": list(self.budgets), **named}
 
     @property
     def extra(self) -> int:
@@ -126,8 +133,9 @@ class StudyConfig:
 
 def restore_config(plain: Mapping[str, Any]) -> StudyConfig:
     """The settings in a run directory's configuration."""
+    plain = {"strategies": (), **plain}
     held = {field.name: plain[field.name] for field in fields(StudyConfig)}
-    return StudyConfig(**{**held, "budgets": tuple(held["budgets"])})
+    return StudyConfig(**{**held, "budgets": tuple(held["budgets"]), "strategies": tuple(held["strategies"])})
 
 
 TREE_OF = BeamSearch(16, 4)
@@ -149,6 +157,10 @@ SEARCHES = 4
 
 
 """How many of these searches a controller may draw; each is small enough to be one decision among others."""
+
+
+_PURPOSES = ("pool", "chains", "draws", "difficulty")
+"""Of runs that are no strategy's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +211,34 @@ def revising_searches(budget: int) -> Iterator[tuple[str, Strategy]]:
         yield "adaptive branching", AdaptiveBranching(budget)
 
 
+def named_runs(config: StudyConfig, models: Roles, seed: int) -> Iterator[Run]:
+    """The runs of `config.strategies`, at the budgets that each accepts as its n.
+
+    Raises `UsageError` for a strategy that accepts none, or that these models cannot follow.
+    """
+    for text in config.strategies:
+        name, settings = parse_settings(text)
+        if "n" in settings or name in _PURPOSES:
+            why = "a study gives each budget as n" if "n" in settings else "the name has another meaning in a study"
+            raise UsageError(f"the strategy {text} cannot be studied: {why}")
+        found, refusal = [], None
+        for budget in config.budgets:
+            try:
+                found.append((budget, make_strategy(name, {**settings, "n": budget})))
+            except UsageError as error:
+                refusal = error
+        if refusal is not None and not found:
+            raise refusal
+        kind = STRATEGIES[name]
+        role: Role = REVISER if kind.needs_history else MODEL
+        if role not in models.sizes or (kind.needs_steps and not models.steps):
+            needs = "is shown its attempts" if kind.needs_history else "continues a solution"
+            raise UsageError(f"the strategy {name} needs a model that {needs}, and there is none")
+        yield from (Run(text, role, strategy_to_dict(strategy), seed, budget) for budget, strategy in found)
+
+
 def plan(config: StudyConfig, models: Roles) -> list[Run]:
-    """All runs that these models are capable of, the difficulty samples first."""
+    """All runs that these models are capable of, the difficulty samples first; see `named_runs` for what is refused."""
     largest = config.budgets[-1]
     runs = [difficulty_run(config)] if config.difficulty_samples else []
     runs.append(Run("greedy", MODEL, strategy_to_dict(Greedy()), config.seed, 1, verified=False))
@@ -212,6 +250,7 @@ def plan(config: StudyConfig, models: Roles) -> list[Run]:
             for budget in config.budgets:
                 for family, strategy in (*searches(budget), *revising_searches(budget)):
                     runs.append(Run(family, MODEL, strategy_to_dict(strategy), seed, budget))
+        runs += named_runs(config, models, seed)
         runs.append(Run("chains", REVISER, strategy_to_dict(RevisionPool(largest)), seed, 4 * largest))
         runs.append(Run("pool", LARGE, strategy_to_dict(BestOfN(LARGER)), seed, 8 * LARGER))
         if models.steps:

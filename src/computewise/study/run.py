@@ -156,8 +156,7 @@ def run_study(
     source = source or EmbeddedSpec()
     config = settled(config, source)
     models, task = source.roles(), source.task()
-    directory, problems = _begin(config, source, models, out, {}, resume)
-    runs = plan(config, models)
+    directory, problems, runs = _begin(config, source, models, out, {}, resume)
     records = measure(
         runs,
         source,
@@ -196,9 +195,8 @@ def run_shard(
     To analyse a study, merge all parts and resume the merged run.
     """
     config, models = settled(config, source), source.roles()
-    directory, problems = _begin(config, source, models, out, shard.to_dict(), resume)
-    part = shard.problems(problems)
-    executor, runs = executor or executor_for(source), plan(config, models)
+    directory, problems, runs = _begin(config, source, models, out, shard.to_dict(), resume)
+    part, executor = shard.problems(problems), executor or executor_for(source)
     return len(measure(runs, source, part, directory, executor=executor, progress=progress, approve=approve))
 
 
@@ -211,14 +209,15 @@ def settled(config: StudyConfig, source: SetupSpec) -> StudyConfig:
 
 def _begin(
     config: StudyConfig, source: SetupSpec, models: Roles, out: Path, part: Mapping[str, object], resume: bool
-) -> tuple[RunDirectory, list[Problem]]:
-    """The run directory with the study's problems in it; raises `UsageError` for a study that cannot be run."""
+) -> tuple[RunDirectory, list[Problem], list[Run]]:
+    """The run directory with the study's problems in it, and what is to run; raises `UsageError` for what cannot."""
     config.check()
     if resume and not (out / "config.json").exists():
         raise RunError(f"nothing to resume in {out}: name the directory of the run, or start one without --resume")
     if VERIFIER not in models.sizes:
         raise UsageError("a study needs a verifier: a reward model, a judge, or the model's own probabilities")
     problems = source.task().problems(source.split(), config.problems, config.seed)
+    runs = plan(config, models)
     directory = RunDirectory(out, {**source.to_dict(), **config.to_dict(), **part}, resume=resume)
     directory.write_problems(problems)
-    return directory, problems
+    return directory, problems, runs

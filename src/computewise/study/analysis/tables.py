@@ -19,7 +19,7 @@ from computewise.setups.base import Roles
 from computewise.strategies import strategy_to_dict
 from computewise.strategies.revisions import TRUST
 from computewise.study.analysis.revisions import ChainPool, Ratio, ratios
-from computewise.study.plan import Run, StudyConfig
+from computewise.study.plan import Run, StudyConfig, strategy_of
 
 T = TypeVar("T")
 
@@ -217,7 +217,7 @@ class RatioRow:
 
 def revises(row: StrategyRow) -> bool:
     """Whether its candidates are attempts that may be made in view of earlier ones."""
-    return row.role == REVISER or row.family.startswith(REVISED)
+    return row.role == REVISER or row.selection == "hierarchical"
 
 
 def weighs_probability(pools: Sequence[SamplePool]) -> bool:
@@ -274,7 +274,8 @@ def search_rows(runs: list[tuple[Run, list[Record]]], columns: UsageColumns) -> 
         usages = [_mean([record.usage for record in one]) for one in zip(*seeds, strict=True)]
         sequential = np.mean([[record.sequential for record in one] for one in seeds], axis=0)
         usage = columns.of(usages, sequential, run.role)
-        selections = ("hierarchical",) if run.purpose.startswith(REVISED) else SEARCH_SELECTIONS
+        chains = strategy_of(run).default_select == "hierarchical"
+        selections = ("hierarchical",) if chains else SEARCH_SELECTIONS
         for selection in selections if run.purpose != "greedy" else ("best",):
             name = selection if run.purpose != "greedy" else "none"
             accuracy = _accuracy(seeds, selection)
