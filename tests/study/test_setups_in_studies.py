@@ -93,7 +93,7 @@ def test_one_model_that_samples_by_steps(tmp_path: Path) -> None:
     assert {"beam_search", "step_revisions", "particle_filter"} <= {row["strategy"] for row in summary["curves"]}
     text = page_of(tmp_path)
     assert sections(tmp_path) == [
-        *("found", "controller", "compute", "difficulty", "policy", "verifier", "numbers", "trees", "reading")
+        *("found", "controller", "compute", "difficulty", "paper", "policy", "verifier", "numbers", "trees", "reading")
     ]
     for name in ("Tiny-1.5B", "Judge-7B", *summary["left_out"]):
         assert name in text
@@ -179,7 +179,7 @@ def test_a_chat_model_is_asked_for_whole_solutions_only(tmp_path: Path) -> None:
     assert len(summary["left_out"]) == 4
     text = page_of(tmp_path)
     assert sections(tmp_path) == [
-        *("found", "controller", "compute", "difficulty", "policy", "verifier", "numbers", "reading")
+        *("found", "controller", "compute", "difficulty", "paper", "policy", "verifier", "numbers", "reading")
     ]
     assert all(sentence in text for sentence in summary["left_out"])
     for word in ("beam search", "particle", "Step revisions run", "log-probability", "lookahead", "with escalation"):
@@ -203,7 +203,7 @@ def test_a_chat_model_may_revise_in_conversation(tmp_path: Path) -> None:
     assert summary["exchange_halves"] == {}
     text = page_of(tmp_path)
     assert "revisions" in sections(tmp_path)
-    assert "one mechanism at a time" not in text
+    assert LABELS["large"] not in text
 
 
 @dataclass(frozen=True)
