@@ -27,7 +27,7 @@ from computewise.controller.controller import read_controller
 from computewise.controller.file import POLICIES
 from computewise.controller.replay import RecordedPool
 from computewise.core import LARGE, MODEL, Role, Usage
-from computewise.intervals import difference, proportion
+from computewise.intervals import Curve, difference, proportion, simultaneous, times_fewer
 from computewise.metrics import Floats
 from computewise.models.embedded.engine import one_thread
 from computewise.runs import Key, Record, RunDirectory, make_key
@@ -129,6 +129,7 @@ def prove(problems: int, seeds: int) -> None:
     columns = ("at the cost of", "controller's cost", "accuracy", "best fixed", "minus it", "- best-of-64", "- large")
     print(f"\n| {' | '.join(columns)} |")
     print("|---|---|---|---|---|---|---|")
+    against = []
     for name, (_, cost) in sorted(fixed.items(), key=lambda item: float(item[1][1].mean())):
         budget = float(cost.mean())
         if budget < path.spent[:, 0].mean():
@@ -136,10 +137,13 @@ def prove(problems: int, seeds: int) -> None:
         accuracy, spent = _by_problem(path.at(path.price(budget)), seeds)
         affordable = {rival: one for rival, one in fixed.items() if one[1].mean() <= budget * (1 + 1e-9)}
         best = max(affordable, key=lambda rival: float(affordable[rival][0].mean()))
+        against.append(accuracy - fixed[best][0])
         print(
             f"| {name}: {budget / unit:.2f} | {spent.mean() / unit:.2f} | {_percent(accuracy)} | {best} "
             f"| {_points(accuracy - fixed[best][0])} | {_points(accuracy - most[0])} | {_points(accuracy - large[0])} |"
         )
+    at_worst = min(one.low for one in simultaneous(np.stack(against)))
+    print(f"\nminus the best fixed at least {100 * at_worst:+.1f} points at every cost, with 95 % confidence for all")
     _quarter(path, most, seeds)
     print("\n| mean cost asked for | cost at the price solved on validation problems | accuracy |\n|---|---|---|")
     for asked in (2, 4, 8, 16, 32):
@@ -169,13 +173,15 @@ def beside_large(problems: int) -> None:
 
 
 def _quarter(path: walked.StoppingPath, most: Outcome, seeds: int) -> None:
-    """The least share of best-of-64's cost from which on the controller is as accurate as best-of-64."""
-    least = None
-    for share in np.arange(1.0, 0.0, -1 / 64):
-        if path.at(path.price(share * float(most[1].mean())))[0].mean() < most[0].mean():
-            break
-        least = share
-    print(f"\nbest-of-64 weighted's accuracy from {least:.3f} of its FLOPs on" if least else "\nnever as accurate")
+    """How many times less than best-of-64 the controller spends from where on it is as accurate."""
+    shares = (np.arange(1, 65) / 64 * float(most[1].mean())).tolist()
+    points = [_by_problem(path.at(path.price(share)), seeds) for share in shares]
+    ours = Curve(np.stack([one[0] for one in points], -1), np.stack([one[1] for one in points], -1))
+    _, _, times = times_fewer(ours, Curve(most[0][:, None], most[1][:, None]))
+    if times.value:
+        print(f"\nbest-of-64's accuracy for {times.value:.1f} [{times.low:.1f}, {times.high:.1f}] times fewer FLOPs")
+    else:
+        print("\nnever as accurate as best-of-64")
 
 
 def _fixed(held: list[dict[str, list[Run]]], records: Records, *, others: bool = True) -> dict[str, Outcome]:
