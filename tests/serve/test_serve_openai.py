@@ -422,3 +422,17 @@ def _said(text: str) -> bytes:
     said = {"role": "assistant", "content": text}
     usage = {"prompt_tokens": 1, "completion_tokens": 1}
     return json.dumps({"choices": [{"index": 0, "message": said, "finish_reason": "stop"}], "usage": usage}).encode()
+
+
+async def test_efforts_follow_a_running_price_and_seeds_do_not() -> None:
+    """The metrics say what a mean cost came to; a request with a seed asks for what it got before."""
+    async with small_world() as place:
+        seeded = [(await place.chat(seed=1, reasoning_effort="low")).computewise["price"] for _ in range(2)]
+        metrics = (await place.site.http.get("/metrics")).text
+        assert "computewise_dial_price{" not in metrics
+        running = [(await place.chat(reasoning_effort="low")).computewise["price"] for _ in range(8)]
+        assert running[0] == seeded[0] == seeded[1]
+        assert len(set(running)) > 1
+        metrics = (await place.site.http.get("/metrics")).text
+        (line,) = [line for line in metrics.splitlines() if line.startswith('computewise_dial_mean_cost{asked="2"}')]
+        assert 1 <= float(line.split()[-1]) < 20

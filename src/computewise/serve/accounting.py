@@ -9,6 +9,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from computewise.controller.controller import Controller
+from computewise.controller.dial import Dial
 from computewise.core import Candidate, Usage
 from computewise.costs import Flops, known_flops
 from computewise.serve.admission import Queue
@@ -64,6 +66,20 @@ def _flops(work: RequestState, usages: Mapping[str, Usage]) -> Flops | None:
             return None
         each.append(spent)
     return Flops(*(sum(getattr(one, name) for one in each) for name in Flops.__slots__))
+
+
+def cost_in_draws(work: RequestState, fitted: Controller) -> float | None:
+    """What a request by the controller cost, in draws of its first arm; None where its currency is not known here."""
+    match fitted.currency:
+        case "samples":
+            return float(sum(decision.action.arm is not None for decision in work.decisions))
+        case "tokens":
+            return summarize_costs(work).usage.completion_tokens / fitted.unit
+        case "FLOPs":
+            spent = summarize_costs(work).flops
+            return None if spent is None else spent.total / fitted.unit
+        case _:
+            return None
 
 
 def _generations(work: RequestState, every: Sequence[Candidate]) -> int:
@@ -211,12 +227,20 @@ class Metrics:
             registry=registry,
         )
         self._decisions = Counter("computewise_decisions", "Decisions of the policy.", ["kind"], registry=registry)
+        labels = ["asked"]
+        self._price = Gauge("computewise_dial_price", "Running price of a mean cost.", labels, registry=registry)
+        self._mean = Gauge("computewise_dial_mean_cost", "Mean cost so far, in draws.", labels, registry=registry)
         for name, text, read in (
             ("requests_in_flight", "Requests worked on.", lambda: queue.in_flight),
             ("requests_waiting", "Requests in the queue.", lambda: queue.waiting),
             ("tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks())),
         ):
             Gauge(f"computewise_{name}", text, registry=registry).set_function(read)
+
+    def dialled(self, dial: Dial) -> None:
+        """Show a running price and what it came to."""
+        self._price.labels(f"{dial.target:g}").set(dial.now)
+        self._mean.labels(f"{dial.target:g}").set(dial.mean)
 
     def refused(self, status: int) -> None:
         """Count a request that was refused."""

@@ -10,21 +10,23 @@ import re
 import secrets
 from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from computewise.controller.dial import Dial
 from computewise.errors import ComputewiseError
 from computewise.http.client import HttpClient
-from computewise.serve.accounting import Metrics, strategy_of, summarize_costs
+from computewise.serve.accounting import Metrics, cost_in_draws, strategy_of, summarize_costs
 from computewise.serve.admission import ClientDisconnected, Keys, Queue, ServerSettings, read_body, while_connected
 from computewise.serve.backends import Backend, Upstream
 from computewise.serve.errors import ApiError, api_error_of, too_late
 from computewise.serve.execution import answer_request
 from computewise.serve.history import History
-from computewise.serve.planning import PassThrough, looks_gradable, plan_request, read_name
+from computewise.serve.planning import ByController, PassThrough, looks_gradable, plan_request, read_name
 from computewise.serve.request import Answer, RequestState
 from computewise.serve.responses import (
     AlreadySent,
@@ -41,6 +43,8 @@ from computewise.serve.schemas import ChatRequest, more_than_one
 from computewise.serve.tracing import describe_usage, request_span
 
 REQUEST_ID = "x-request-id"
+MOST_DIALS = 64
+"""Clients may name any mean cost: so many different ones have a running price."""
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -54,6 +58,25 @@ class Api:
         self.measures = Metrics(self.queue)
         self.traces = History(settings.traces)
         self.strategies = {model: backend.strategies(model) for model in backend.models}
+        self.dials: dict[float, Dial] = {}
+        """By the mean cost that was asked for."""
+
+    def _dial(self, target: float, price: float) -> Dial:
+        """The running price for a mean cost; beyond `MOST_DIALS` different costs, one that is forgotten."""
+        if target not in self.dials and len(self.dials) >= MOST_DIALS:
+            return Dial(target, price)
+        return self.dials.setdefault(target, Dial(target, price))
+
+    def _tell(self, work: RequestState) -> None:
+        """Tell the dial what a request cost that ended by its controller's own decision."""
+        if not isinstance(work.plan, ByController) or work.plan.target not in self.dials or work.status != "done":
+            return
+        fitted = self.backend.fitted
+        cost = None if fitted is None else cost_in_draws(work, fitted)
+        if cost is not None:
+            dial = self.dials[work.plan.target]
+            dial.tell(cost)
+            self.measures.dialled(dial)
 
     def plan(self, asked: ChatRequest, client: str, id: str) -> tuple[RequestState, str]:
         """The state of a new request with its plan, and the name of its model."""
@@ -68,6 +91,8 @@ class Api:
             answerable=looks_gradable(asked.prompt, backend.grader),
             passes=backend.upstream(model) is not None,
         )
+        if isinstance(plan, ByController) and plan.target is not None:
+            plan = replace(plan, price=self._dial(plan.target, plan.price).now)
         verifier = backend.verifier
         work = RequestState(
             id=id,
@@ -91,6 +116,7 @@ class Api:
         """Count a request that has ended, and keep it in the history."""
         self.measures.ended(work)
         self.traces.ended(work)
+        self._tell(work)
 
     def seconds(self, work: RequestState) -> float:
         """The seconds that a request may take."""

@@ -88,6 +88,8 @@ class ByController:
     price: float
     min_confidence: float
     generations: float
+    target: float | None = None
+    """The mean cost that was asked for, which a running price is to come to; None for a price that holds as it is."""
 
 
 Plan = PassThrough | FixedStrategy | ByController
@@ -245,7 +247,10 @@ def _by_effort(asked: ChatRequest, fitted: Controller | None, settings: ServerSe
     if given:
         _refuse_effort(asked, given[0])
     price = _price(fitted, draws, wishes)
-    return ByController(price, least, _mean_cost(fitted.rule, price))
+    # A seed asks for the same answer again, so its price depends on nothing that came before.
+    settled = asked.seed is not None or wishes.price is not None or wishes.accuracy is not None
+    target = None if settled else wishes.mean_cost or draws
+    return ByController(price, least, _mean_cost(fitted.rule, price), target)
 
 
 def _price(fitted: Controller, draws: float, wishes: ComputewiseOptions) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from computewise.controller.dial import Dial, followed
 from computewise.controller.frontier import StoppingPath, join
 from computewise.controller.ladder import RuleFitter
 from computewise.controller.orders import (
@@ -137,6 +138,23 @@ def evaluate_rules(
     )
 
 
+def dialled(measured: Measured, cost: float, *, requests: int = 200, sequences: int = 5) -> dict[str, float]:
+    """The controller with a running price, over sequences of problems in random order; it starts at a fitted price."""
+    split, found = measured.splits[0], []
+    price = split.own.price(cost)
+    for seed in range(sequences):
+        rows = np.random.default_rng(seed).integers(len(split.own.worth), size=requests)
+        right, spent = followed(split.own, Dial(cost, price), rows)
+        found.append((float(right.mean()), float(spent.mean())))
+    accuracy, mean_cost = np.array(found).T
+    return {
+        "mean_cost": float(mean_cost.mean()),
+        "furthest": float(np.abs(mean_cost / cost - 1).max()),
+        "accuracy": float(accuracy.mean()),
+        "requests": requests,
+    }
+
+
 def _by_price_of_other_parts(split: Split, orders: SampleOrders, cost: float) -> Outcome:
     everything = np.arange(sum(map(len, split.fitted.parts)))
     fields = {name: np.zeros(len(everything)) for name in FIELDS}
@@ -176,6 +194,7 @@ def frontier(measured: Measured) -> dict[str, Any]:
             "oracle": [_point(n, one) for n, one in zip(costs, orders.oracle(list(costs.values())), strict=True)],
         },
         "rules": rules(measured),
+        "controller_dial": [{"budget": n, **dialled(measured, cost)} for n, cost in costs.items() if n > 1],
         "controller_at_fitted_price": [_point(n, outcome) for n, outcome in fitted.items()],
         "controller_minus_uniform": [
             {"budget": n, **difference_of(controller[n].accuracy, outcome.accuracy)} for n, outcome in same.items()
