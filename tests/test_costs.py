@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +18,7 @@ from computewise.costs import (
     FlopsCost,
     LatencyCost,
     MemoryCost,
+    Parameters,
     PriceCost,
     Prices,
     Shape,
@@ -68,6 +71,31 @@ def test_more_tokens_never_cost_less_and_a_cache_never_more(model: CostModel) ->
 
 def test_flops_are_those_of_compute_with_a_prefix_cache() -> None:
     assert FlopsCost(10, 5).cost(USAGE, 4) == flops(USAGE, 10, 5).total == 2 * 10 * (5 + 8) + 2 * 5 * 13
+
+
+def test_attention_is_counted_token_by_token() -> None:
+    """One sample: 5 tokens of prompt read, 4 sampled behind them; the verifier reads 6 behind 3 that it holds."""
+    model, verifier = Parameters(10, 7), Parameters(5, 2)
+    one = Usage(1, 5, 0, 4, 9, 3)
+    found, again = (flops(replace(one, cached_prompt_tokens=cached), model, verifier) for cached in (0, 5))
+    assert found.prompt == 2 * 10 * 5 + 4 * 7 * sum(range(1, 6))
+    assert found.completion == again.completion == 2 * 10 * 4 + 4 * 7 * sum(range(6, 10))
+    assert found.verifier == 2 * 5 * 6 + 4 * 2 * sum(range(4, 10))
+    assert again.uncached_total == found.uncached_total
+    assert flops(one, Parameters(10), 5) == flops(one, 10, 5)
+
+
+def test_long_contexts_cost_nearly_as_much_again() -> None:
+    """Qwen3-0.6B, 28 layers of 16 heads of 128: attention adds four fifths to a solution of 8,192 tokens."""
+    one = Usage(samples=1, completion_tokens=8192)
+    size = Parameters(596_000_000, 28 * 16 * 128)
+    assert flops(one, size, 0).total / flops(one, int(size), 0).total - 1 == pytest.approx(0.79, abs=0.01)
+
+
+def test_a_size_survives_a_process() -> None:
+    size = Parameters(10, 7)
+    again = pickle.loads(pickle.dumps(size))
+    assert (again, again.attention, json.dumps(size), size + 1) == (10, 7, "10", 11)
 
 
 def test_memory_by_hand() -> None:

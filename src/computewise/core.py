@@ -30,7 +30,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was spent, in tokens; two usages can be added.
+    """What was spent, in tokens; two usages can be added, and one that is a part of the other be taken from it.
 
     `prompt_tokens` counts every token that a call put before what it sampled, `cached_prompt_tokens` those of them that
     a prefix cache holds. The verifier's two counts are split in the same way.
@@ -51,6 +51,16 @@ class Usage:
             self.completion_tokens + other.completion_tokens,
             self.verifier_tokens + other.verifier_tokens,
             self.cached_verifier_tokens + other.cached_verifier_tokens,
+        )
+
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(
+            self.samples - other.samples,
+            self.prompt_tokens - other.prompt_tokens,
+            self.cached_prompt_tokens - other.cached_prompt_tokens,
+            self.completion_tokens - other.completion_tokens,
+            self.verifier_tokens - other.verifier_tokens,
+            self.cached_verifier_tokens - other.cached_verifier_tokens,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import astuple, dataclass, fields
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, Self
 
 from computewise.core import Usage
 from computewise.errors import UsageError
@@ -17,6 +17,21 @@ def _not_negative(settings: FlopsCost | Shape | Prices | Speeds) -> None:
     for field, value in zip(fields(settings), astuple(settings), strict=True):
         if not 0 <= value < math.inf:
             raise UsageError(f"{field.name} = {value} is not allowed: at least 0, and finite")
+
+
+class Parameters(int):
+    """A number of parameters that knows the model's attention: `attention` is layers times width, 0 where unknown."""
+
+    attention: int
+
+    def __new__(cls, count: int, attention: int = 0) -> Self:
+        """`width` is the attention's: heads times head size."""
+        self = super().__new__(cls, count)
+        self.attention = attention
+        return self
+
+    def __reduce__(self) -> tuple[type[Self], tuple[int, int]]:
+        return type(self), (int(self), self.attention)
 
 
 class CostModel(Protocol):
@@ -231,13 +246,29 @@ class Flops:
 
 
 def flops(usage: Usage, model_parameters: int, verifier_parameters: int) -> Flops:
-    """The operations of a usage; tokens that the verifier reads again are cached, like the generator's."""
+    """The operations of a usage; tokens that the verifier reads again are cached, like the generator's.
+
+    A token takes 2 operations a parameter and, for each of the T tokens that it attends to, 4 a layer and unit of width
+    (Kaplan et al. 2020, table 1: 2 for its products with keys and 2 for those with values), where `Parameters` say how
+    many those are. A usage holds only sums, so every sample is given the mean lengths, and the verifier reads one text
+    for each sample. That is exact for one sample whose prompt is cached whole or not at all; so sum the operations of
+    usages rather than those of their sum.
+    """
+    samples = max(usage.samples, 1)
+    before, sampled = usage.prompt_tokens / samples, usage.completion_tokens / samples
+    read, held = usage.verifier_tokens / samples, usage.cached_verifier_tokens / samples
+    fresh, again = usage.prompt_tokens - usage.cached_prompt_tokens, usage.cached_prompt_tokens
+    new = usage.verifier_tokens - usage.cached_verifier_tokens
+
+    def each(tokens: float, context: float, parameters: int) -> float:
+        return tokens * (2.0 * parameters + 4.0 * getattr(parameters, "attention", 0) * context)
+
     return Flops(
-        prompt=2.0 * model_parameters * (usage.prompt_tokens - usage.cached_prompt_tokens),
-        completion=2.0 * model_parameters * usage.completion_tokens,
-        verifier=2.0 * verifier_parameters * (usage.verifier_tokens - usage.cached_verifier_tokens),
-        cached=2.0 * model_parameters * usage.cached_prompt_tokens
-        + 2.0 * verifier_parameters * usage.cached_verifier_tokens,
+        prompt=each(fresh, (before + 1) / 2, model_parameters),
+        completion=each(usage.completion_tokens, before + (sampled + 1) / 2, model_parameters),
+        verifier=each(new, (read + held + 1) / 2, verifier_parameters),
+        cached=each(again, (before + 1) / 2, model_parameters)
+        + each(usage.cached_verifier_tokens, (held + 1) / 2, verifier_parameters),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from worlds import sampled, workload
 
+from computewise.controller import ladder
 from computewise.controller.controller import Controller
 from computewise.controller.file import ControllerArm
 from computewise.controller.formula import (
@@ -23,14 +25,14 @@ from computewise.controller.formula import (
     formula,
 )
 from computewise.controller.frontier import StoppingPath
-from computewise.controller.ladder import RUNGS, RuleFitter, candidates, curve, has_values
-from computewise.controller.replay import RecordedPool
+from computewise.controller.ladder import RUNGS, Choice, RuleFitter, candidates, curve, has_values
+from computewise.controller.replay import RecordedPool, Transitions
 from computewise.controller.rule import CrossFit, StoppingRule, random_parts
 from computewise.controller.state import FEATURES, LiveState, doubt
-from computewise.controller.trees import Recipe
+from computewise.controller.trees import ForestFitter, ForestRule, Recipe
 from computewise.core import ObservedSample
 from computewise.errors import RunError, UsageError
-from computewise.metrics import Bools
+from computewise.metrics import Bools, Floats, Ints
 from computewise.samples import SampleArrays
 
 QUICK = RuleFitter(larger=("large",), numbers=50_000, recipe=Recipe(trees=10, depth=3, share=0.05))
@@ -310,3 +312,37 @@ def test_a_path_by_cost_stops_where_it_did() -> None:
         before, after = path.at(path.price(budget)), path.by_cost().at(path.by_cost().price(budget))
         assert before[0].tolist() == after[0].tolist()
         assert before[1].tolist() == after[1].tolist()
+
+
+def test_the_entries_of_a_problem_are_never_in_two_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With several seeds a problem has several entries: prices and rungs are measured on problems outside the fit."""
+    once = pool(12).problems
+    held = RecordedPool([*once, *(replace(problem) for problem in once), *once])
+    fits: list[set[str]] = []
+    measured: list[set[str]] = []
+    fit, follow = ForestFitter.fit_unpriced, ForestRule.follow
+
+    def fitted(self: ForestFitter, held: RecordedPool, only: Ints, walked: Transitions | None = None) -> ForestRule:
+        fits.append({held.ids[entry] for entry in only.tolist()})
+        return fit(self, held, only, walked)
+
+    def followed(self: ForestRule, held: RecordedPool, *, only: Ints, **settings: Any) -> StoppingPath:
+        measured.append({held.ids[entry] for entry in only.tolist()})
+        return follow(self, held, only=only, **settings)
+
+    monkeypatch.setattr(ForestFitter, "fit_unpriced", fitted)
+    monkeypatch.setattr(ForestRule, "follow", followed)
+    compared: list[int] = []
+
+    def simplest(scores: Mapping[str, Floats]) -> Choice:
+        compared.extend(len(score) for score in scores.values())
+        return choose(scores)
+
+    choose = ladder._simplest
+    monkeypatch.setattr(ladder, "_simplest", simplest)
+    ForestFitter(numbers=5_000, recipe=Recipe(trees=2)).fit(held)
+    replace(QUICK, numbers=5_000, rungs=("doubt per draw", "forest")).fit(held)
+    assert len(fits) >= 6
+    assert all(not one & other for one, other in zip(fits, measured, strict=False))
+    assert set(compared) == {12}  # copies of a problem make no standard error smaller
+    assert held.numbers(np.array([3, 15, 4, 27])).tolist() == [0, 0, 1, 0]

@@ -216,7 +216,8 @@ def test_every_order_of_the_draws_pays_for_the_prompt_once(records: dict[str, li
     assert (arm.opening + arm.costs.mean(1)).tolist() == pytest.approx(single, rel=0.02)
     for _ in range(5):
         env.draw(0, every)
-    assert env.spent == pytest.approx(np.array(whole)[env.problems])
+    # Attention is counted draw by draw here, and for all at their mean lengths there.
+    assert env.spent == pytest.approx(np.array(whole)[env.problems], rel=1e-3)
 
 
 def test_each_model_pays_for_the_prompt_with_its_first_draw_whatever_arm_makes_it() -> None:

@@ -108,8 +108,8 @@ class RuleFitter:
     def fit(self, pool: RecordedPool, only: Ints | None = None) -> StoppingRule:
         """A rule chosen and fitted on the problems `only`, or on all, with a list of prices."""
         problems = np.arange(len(pool)) if only is None else only
-        if len(problems) < INNER:
-            raise UsageError(f"{len(problems)} problems are too few to fit on: at least {INNER}")
+        if (count := len({pool.ids[entry] for entry in problems.tolist()})) < INNER:
+            raise UsageError(f"{count} problems are too few to fit on: at least {INNER}")
         if sum(int(arm.lengths[problems].max()) for arm in pool.arms) < 2:
             raise UsageError("there is nothing to fit on: no problem has more than one draw")
         return self._chosen(pool, problems, self._walked(pool), self._collected(pool, problems), priced=True)
@@ -163,7 +163,8 @@ class RuleFitter:
     ) -> StoppingRule:
         costs = self._costs(pool, problems)
         scores = [(rule, curve(path.only(problems), costs).mean(0)) for rule, path in walked]
-        part = np.random.default_rng(self.seed).permutation(len(problems)) % INNER
+        number = pool.numbers(problems)
+        part = (np.random.default_rng(self.seed).permutation(number.max() + 1) % INNER)[number]
         by_rung = {
             rung: _nested([score for rule, score in scores if rule.rung == rung], part)
             for rung in self.rungs
@@ -173,7 +174,7 @@ class RuleFitter:
             alone = self.rungs == ("forest",)
             score = np.zeros(len(problems)) if alone else self._forest_score(pool, problems, part, costs, learned)
             by_rung["forest"] = score
-        choice = _simplest(by_rung)
+        choice = _simplest({rung: np.bincount(number, one) / np.bincount(number) for rung, one in by_rung.items()})
         if choice.rung == "forest":
             forest = self._forest()
             fitted = forest.fit(pool, problems) if priced else forest.fit_unpriced(pool, problems, learned)

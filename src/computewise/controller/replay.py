@@ -122,6 +122,11 @@ class RecordedPool:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def numbers(self, entries: Ints) -> Ints:
+        """(entries,): the number of each entry's problem among them; with several seeds a problem has several."""
+        seen: dict[str, int] = {}
+        return np.array([seen.setdefault(self.ids[entry], len(seen)) for entry in entries.tolist()], np.int64)
+
     @property
     def names(self) -> list[str]:
         """The arms, the probe first."""

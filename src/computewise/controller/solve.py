@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -132,11 +132,18 @@ def _ended(
         costs={id: usage for arm in arms.values() for id, usage in arm.ledger.costs.items()},
         usages=usages,
         exhausted=exhausted,
-        flops=total_flops({arm.model.name: arm.model for arm in arms.values()}, usages, verifier),
+        flops=_flops(arms.values(), verifier),
         confidence=None if stopped and last.leader is None else last.action.confidence,
         decisions=tuple(decisions),
         notes=tuple(dict.fromkeys(note for arm in arms.values() for note in arm.ledger.different_notes())),
     )
+
+
+def _flops(arms: Collection[_Drawing], verifier: Verifier | None) -> float | None:
+    """Of all draws, each counted for itself, as in a replay; None where a size is unknown."""
+    each = [total_flops({arm.model.name: arm.model}, {arm.model.name: u}, verifier) for arm in arms for u in arm.spent]
+    known = [one for one in each if one is not None]
+    return sum(known) if len(known) == len(each) else None
 
 
 @dataclass(slots=True)
@@ -154,6 +161,7 @@ class _Drawing:
     limits: Limits
     ledger: Ledger
     increments: int = 0
+    spent: list[Usage] = field(default_factory=list)
     chain: list[Candidate] = field(default_factory=list)
     session: Session | None = None
 
@@ -161,9 +169,14 @@ class _Drawing:
         """The next increment, of at most `left` tokens, and the name of the chain of revisions that it continues."""
         strategy = strategy_from_dict(self.arm.strategy)
         self.increments += 1
+        before = self.ledger.usage
+        chain: str | None = None
         if isinstance(strategy, StepRevisions):
-            return await self._attempt(strategy, left)
-        return await self._whole(strategy, left), None
+            drawn, chain = await self._attempt(strategy, left)
+        else:
+            drawn = await self._whole(strategy, left)
+        self.spent.append(self.ledger.usage - before)
+        return drawn, chain
 
     async def _whole(self, strategy: Strategy, left: int | None) -> tuple[Candidate, ...]:
         session = self._session(left)

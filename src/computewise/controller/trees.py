@@ -292,10 +292,11 @@ class ForestFitter:
     def fit(self, workload: RecordedPool, only: Ints | None = None) -> ForestRule:
         """A rule fitted to the problems `only`, or to all, with a cross-validated list of prices."""
         problems = np.arange(len(workload)) if only is None else only
-        if len(problems) < self.folds:
-            raise UsageError(f"{len(problems)} problems are too few to fit on: at least {self.folds}")
+        number = workload.numbers(problems)
+        if (count := int(number.max(initial=-1)) + 1) < self.folds:
+            raise UsageError(f"{count} problems are too few to fit on: at least {self.folds}")
         walked = self.collect(workload, problems)
-        fold = np.random.default_rng(self.seed).permutation(len(problems)) % self.folds
+        fold = (np.random.default_rng(self.seed).permutation(count) % self.folds)[number]
         paths = []
         for held in range(self.folds):
             part = self.fit_unpriced(workload, problems[fold != held], walked)

@@ -129,6 +129,7 @@ def equal_cost(escalation: Entry) -> Iterator[str]:
     yield from _beside_own(escalation)
     if escalation["verifier_parameters"] is None:
         yield "The verifier is not charged: --verifier-parameters charges it for every sample of both models."
+    yield "Attention is left out, since the models' layers and widths are not known."
 
 
 def _beside_own(escalation: Entry) -> Iterator[str]:

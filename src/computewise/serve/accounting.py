@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from computewise.controller.controller import Controller
 from computewise.controller.dial import Dial
 from computewise.core import Candidate, Usage
-from computewise.costs import Flops, known_flops
+from computewise.costs import Flops, flops, known_flops
 from computewise.serve.admission import Queue
 from computewise.serve.planning import ByController, FixedStrategy, PassThrough
 from computewise.serve.request import Baseline, CostSummary, DifficultyEstimate, RequestState
@@ -123,7 +123,9 @@ def _baseline(work: RequestState, every: Sequence[Candidate], spent: float) -> B
     sizes = next(iter(work.parameters.values())), work.verifier_parameters
     if sizes[0] is None or sizes[1] is None:
         return None
-    return Baseline(name, (read + n * fmean(lengths)) * 2.0 * (sizes[0] + sizes[1]))
+    sampled = round(n * fmean(lengths))
+    usage = Usage(n, n * read, (n - 1) * read, sampled, n * read + sampled, (n - 1) * read)
+    return Baseline(name, flops(usage, sizes[0], sizes[1]).total)
 
 
 def failures(work: RequestState) -> list[str]:

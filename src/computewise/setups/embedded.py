@@ -48,7 +48,7 @@ SPEEDS: dict[Role, Speeds] = {
 @cache
 def embedded_roles() -> Roles:
     """The shipped weights, with nominal prices and speeds."""
-    sizes = {role: load_weights(WEIGHTS_DIRECTORY / f"{name}.safetensors").parameters for role, name in WEIGHTS.items()}
+    sizes = {role: load_weights(WEIGHTS_DIRECTORY / f"{name}.safetensors").size for role, name in WEIGHTS.items()}
     return Roles(
         sizes=sizes,
         labels=WEIGHTS,

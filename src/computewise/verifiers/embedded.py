@@ -192,7 +192,7 @@ class EmbeddedPRM:
     def __init__(self, loop: EngineLoop, *, name: str = "prm", path: Path | None = None) -> None:
         weights = load_weights(path or WEIGHTS_DIRECTORY / f"{name}.safetensors")
         self.name = name
-        self.parameters = weights.parameters
+        self.parameters = weights.size
         self.context = weights.config.context
         self._scorer = Scorer(Trunk(weights), VerifierHead(weights), loop)
         if path is None:

@@ -21,7 +21,7 @@ class EmbeddedModel:
         if weights.config.vocabulary != len(TOKENS):
             raise WeightsError(f"weights of {weights.config.vocabulary} tokens: the package uses {len(TOKENS)}")
         self.name = name
-        self.parameters = weights.parameters
+        self.parameters = weights.size
         self.revises = self.revises_steps = weights.config.attempts > 0
         self.steps = True
         self._trunk = Trunk(weights)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from computewise.costs import Parameters
 from computewise.errors import ProblemError, WeightsError
 
 EPSILON = 1e-5
@@ -94,6 +95,11 @@ class Weights:
             raise WeightsError(
                 f"the weights hold no tensor {name!r}: is this the file of another kind of model?"
             ) from None
+
+    @property
+    def size(self) -> Parameters:
+        """The number of parameters, with the attention of all layers, the verifier's included."""
+        return Parameters(self.parameters, (self.config.layers + self.config.verifier_layers) * self.config.width)
 
     @property
     def parameters(self) -> int:
