@@ -86,6 +86,8 @@ def test_one_model_that_samples_by_steps(tmp_path: Path) -> None:
     assert summary["models"].keys() == {"model", "verifier"}
     assert summary["large"] is summary["exchange_over_R"] is None
     assert summary["exchange"] == summary["ratios"] == summary["along"] == []
+    assert summary["assumed"]["without_attention"] == ["Tiny-1.5B", "Judge-7B"]
+    assert "They leave out the attention of Tiny-1.5B, Judge-7B" in page_of(tmp_path)
     assert len(summary["left_out"]) == 2
     assert list(summary["controller"]) == ["flops"]
     assert list(summary["controller"]["flops"]["needed"]) == ["how much", "which and how much"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from computewise.core import LARGE, MODEL, REVISER, VERIFIER, Candidate, Problem, Role
+from computewise.core import LARGE, MODEL, REVISER, Candidate, Problem, Role
 from computewise.errors import UsageError, at_least_one
 from computewise.runs import StrategyParams
 from computewise.session import Session, Strategy
@@ -282,10 +282,6 @@ def left_out(models: Roles) -> list[str]:
         found.append("There is no model that revises its own attempts: chains of revisions were not run.")
     if LARGE not in models.sizes:
         found.append("There is no larger model: none is compared with, and none can be asked for help.")
-    roles: tuple[Role, ...] = (MODEL, LARGE, REVISER, VERIFIER)
-    sizes = {models.labels.get(role, role): models.sizes[role] for role in roles if models.sizes.get(role)}
-    if unknown := [label for label, size in sizes.items() if not getattr(size, "attention", 0)]:
-        found.append(f"Attention is left out of the FLOPs of {', '.join(unknown)}: layers and width are not known.")
     return found
 
 

@@ -63,6 +63,9 @@ def assumed(models: Roles) -> dict[str, Any]:
     numbers = {shape.bytes_per_number for shape in models.shapes.values()}
     return {
         "nominal": models.nominal,
+        "without_attention": [
+            models.labels.get(r, r) for r, n in models.sizes.items() if n and not getattr(n, "attention", 0)
+        ],
         "batch": BATCH,
         "bytes_per_number": max(numbers, default=None),
         "prices": {role: asdict(held) for role, held in models.prices.items()},
