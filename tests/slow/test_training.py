@@ -35,7 +35,7 @@ from computewise.verifiers.embedded import EmbeddedORM, EmbeddedPRM
 torch = pytest.importorskip("torch", reason="training needs PyTorch: pip install 'computewise[train]'")
 pytest.importorskip("rapidfuzz", reason="training needs RapidFuzz: pip install 'computewise[train]'")
 
-from computewise.training import generator, orm, revision  # noqa: E402
+from computewise.training import generator, revision  # noqa: E402
 from computewise.training.generator import PRM, Generator, batch, document_mask, random_document  # noqa: E402  # noqa: E402
 from computewise.training.labelling import (  # noqa: E402  # noqa: E402
     LabelledQuestion,
@@ -525,7 +525,7 @@ def test_the_orm_recipe_runs_resumes_and_exports_a_verifier_that_reads_history(
     shipped.mkdir()
     for source, name in (("small", "small"), ("prm", "prm"), ("revision_paper", "revision")):
         shutil.copy(WEIGHTS_DIRECTORY / f"{source}.safetensors", shipped / f"{name}.safetensors")
-    recipe = orm.ORMRecipe(
+    recipe = revision.ORMRecipe(
         samples=LABELLING,
         trunk=replace(REVISION.training, steps=1, seed=3),
         questions=50,
@@ -537,7 +537,7 @@ def test_the_orm_recipe_runs_resumes_and_exports_a_verifier_that_reads_history(
     reports: list[dict[str, float]] = []
 
     def run() -> tuple[PRM, int, list[LabelledQuestion]]:
-        return orm.train(recipe, shipped, directory, workers=1, report=lambda step, what: reports.append(what))
+        return revision.train_orm(recipe, shipped, directory, workers=1, report=lambda step, what: reports.append(what))
 
     network, step, held_out = run()
     assert step == 3

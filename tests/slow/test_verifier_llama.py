@@ -12,8 +12,8 @@ from verifier_doubles import candidate
 from computewise.core import Problem
 from computewise.export.weights import export_gguf, export_hf
 from computewise.http.client import HttpClient
-from computewise.verifiers.answers import server_kind
 from computewise.verifiers.base import StepVerifier, VerifierSpec
+from computewise.verifiers.labels import server_kind
 from computewise.verifiers.load import open_verifier
 from computewise.verifiers.local import load_reader
 from computewise.verifiers.templates import find_template

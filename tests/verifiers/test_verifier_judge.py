@@ -13,9 +13,9 @@ from verifier_doubles import PROBLEM, candidate, client_of
 from computewise.core import Usage
 from computewise.errors import ModelError, UsageError
 from computewise.http.client import HttpClient
-from computewise.verifiers.answers import estimate
 from computewise.verifiers.base import StepVerifier, VerifierSpec
 from computewise.verifiers.judge import JudgeReader, TokenLogprobs, grade, yes_or_no, yes_share
+from computewise.verifiers.labels import estimate
 from computewise.verifiers.load import open_verifier
 from computewise.verifiers.templates import find_template
 

@@ -18,7 +18,6 @@ from computewise.core import Usage
 from computewise.errors import ModelError, ServerError, UsageError
 from computewise.http.client import HttpClient
 from computewise.http.concurrency import Retry
-from computewise.verifiers.answers import estimate, label_ids, server_kind
 from computewise.verifiers.base import Reader, StepVerifier, VerifierSpec
 from computewise.verifiers.heads import (
     INPUTS,
@@ -35,8 +34,11 @@ from computewise.verifiers.labels import (
     LlamaCompletion,
     OpenaiCompletions,
     SglangScore,
+    estimate,
     from_listed,
+    label_ids,
     of_two,
+    server_kind,
 )
 from computewise.verifiers.load import open_verifier
 from computewise.verifiers.templates import Labels, find_template

@@ -25,8 +25,7 @@ from computewise.study.analysis.revisions import Along, along
 from computewise.tasks.arithmetic import TASKS, EmbeddedTask
 from computewise.training.generator import PRM, GeneratorRecipe
 from computewise.training.labelling import LabelledQuestion
-from computewise.training.orm import ORMRecipe
-from computewise.training.revision import TRUNK, RevisionRecipe
+from computewise.training.revision import TRUNK, ORMRecipe, RevisionRecipe
 from computewise.training.verifier import PRMRecipe, evaluate, held_out_scores
 from computewise.verifiers.embedded import EmbeddedPRM
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from computewise.errors import UsageError
 from computewise.models.embedded.network import WEIGHTS_DIRECTORY, NetworkConfig, Weights, save_weights
-from computewise.training import generator, orm, revision
+from computewise.training import generator, revision
 from computewise.training.card import generator_card, orm_card, prm_card, revision_card
 from computewise.training.verifier import PRMRecipe, train_prm
 
@@ -46,7 +46,7 @@ def train_by_name(name: str, directory: Path, *, threads: int, workers: int, log
 def _recipe(name: str) -> object:
     if name in revision.RECIPES:
         return revision.RECIPES[name]
-    return {"prm": PRMRecipe(), "orm": orm.ORMRecipe(), **generator.RECIPES}[name]
+    return {"prm": PRMRecipe(), "orm": revision.ORMRecipe(), **generator.RECIPES}[name]
 
 
 def claim(directory: Path, recipe: object, starts_from: Sequence[str]) -> None:
@@ -87,8 +87,10 @@ def _train_revision(name: str, directory: Path, workers: int, log: Callable[[str
 
 
 def _train_orm(directory: Path, workers: int, log: Callable[[str], None]) -> Path:
-    recipe = orm.ORMRecipe()
-    network, step, held_out = orm.train(recipe, WEIGHTS_DIRECTORY, directory, workers=workers, report=_as_json(log))
+    recipe = revision.ORMRecipe()
+    network, step, held_out = revision.train_orm(
+        recipe, WEIGHTS_DIRECTORY, directory, workers=workers, report=_as_json(log)
+    )
     path = export(network, network.config, directory / "orm.safetensors")
     return orm_card(recipe, path, network, held_out, step, _seconds(directory))
 

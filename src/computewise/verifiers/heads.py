@@ -11,8 +11,7 @@ from computewise.errors import ModelError
 from computewise.http.client import HttpClient
 from computewise.http.servers import ask, tokenize
 from computewise.session import gather
-from computewise.verifiers.answers import at, log_probability, number, read_usage, rows
-from computewise.verifiers.labels import of_two
+from computewise.verifiers.labels import at, log_probability, number, of_two, read_usage, rows
 from computewise.verifiers.templates import Head, Layout, ScoredSteps, render_prompt
 
 _NEEDED = ("logprobs", "logprob_token_ids", "return_tokens_as_token_ids", "add_special_tokens")

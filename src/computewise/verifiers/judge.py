@@ -14,7 +14,7 @@ from computewise.http.client import HttpClient
 from computewise.http.servers import ask
 from computewise.models.server.choices import cut_off, envelope_of
 from computewise.session import gather
-from computewise.verifiers.answers import log_probability, read_usage
+from computewise.verifiers.labels import log_probability, read_usage
 from computewise.verifiers.templates import Judge, Layout, ScoredSteps, escape, fill
 
 YES, NO = "yes", "no"

@@ -10,7 +10,6 @@ from computewise.core import Verifier
 from computewise.errors import UsageError
 from computewise.http.client import HttpClient
 from computewise.registry import import_object
-from computewise.verifiers.answers import label_ids, server_kind
 from computewise.verifiers.base import (
     ADDED_VERIFIERS,
     SUM,
@@ -31,6 +30,8 @@ from computewise.verifiers.labels import (
     LlamaCompletion,
     OpenaiCompletions,
     SglangScore,
+    label_ids,
+    server_kind,
 )
 from computewise.verifiers.templates import Labels, VerifierTemplate, find_template
 
