@@ -82,6 +82,26 @@ def test_figure_1_follows_from_figure_9(method: str, size: str) -> None:
     assert relatives(method, PAPERS_RATE.share(STARS[size])) == pytest.approx(PRINTED[method][size], abs=0.3)
 
 
+CHARGED = {
+    "revisions": {"<<1": [14.8, 16.0, 5.6, 8.5], "~1": [17.7, -14.0, -27.9, 0.0], ">>1": [-6.3, -37.8, -51.0, -15.2]},
+    "prm_search": {
+        "<<1": [10.7, -20.4, -17.4, -6.1],
+        "~1": [2.1, -33.0, -44.3, -13.9],
+        ">>1": [-18.1, -36.2, -70.1, -23.6],
+    },
+}
+"""Figure 1 where a verifier of the small model's size reads each of its answers: easy, medium, hard, overall."""
+
+
+@pytest.mark.parametrize(("method", "size"), CASES)
+def test_figure_1_with_the_verifier_charged_to_the_small_side(method: str, size: str) -> None:
+    """An answer that is read costs as much again, so that k pays for half as many."""
+    budgets = 2 * np.array(list(SMALL[method]), float)
+    found = from_curves(PAPERS_RATE, budgets, np.array(list(SMALL[method].values())), np.array(LARGE))
+    points = [match.at(PAPERS_SHARES[size]) for match in (*(found.bins[index] for index in (1, 2, 3)), found.overall)]
+    assert [point.relative for point in points] == pytest.approx(CHARGED[method][size], abs=0.06)
+
+
 def test_at_the_papers_own_rs_16_of_18_bars_are_within_the_same_bound() -> None:
     """k = 15.8 is read between two budgets here and as 16 in the paper: search rises too steeply there for both."""
     off = {

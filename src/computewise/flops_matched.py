@@ -262,15 +262,16 @@ def from_curve(
     large: Floats,
     bins: Ints,
     unit: float = 1.0,
+    pretrained: float = 1.0,
 ) -> Exchange:
     """From a curve of the small model: accuracy, ([partitions,] problems), and FLOPs, (problems,), at every point.
 
-    A budget is the mean FLOPs of a point over `unit`, those of one answer. Both models have `parameters` and were
-    pretrained on equally many tokens.
+    A budget is the mean FLOPs of a point over `unit`, those of one answer. Both models have `parameters`. The small one
+    was pretrained on `pretrained` tokens for each of the large one's, its verifier's training included.
     """
     points = {float(cost.mean()) / unit: accuracy for accuracy, cost in curve}
     budgets = sorted(points)
-    rate = by_flops(Pretrained(parameters[0], 1.0), Pretrained(parameters[1], 1.0))
+    rate = by_flops(Pretrained(parameters[0], pretrained), Pretrained(parameters[1], 1.0))
     small = np.stack(np.broadcast_arrays(*(points[b] for b in budgets)), -1)
     return from_problems(rate, np.array(budgets), small, large, bins)
 

@@ -32,6 +32,7 @@ def _context(source: RunFiles) -> dict[str, Any]:
     return {
         **found,
         "over": " ".join(meaning(held, names)),
+        "with_training": with_training(held, names),
         "over_table": break_even_table(held, names),
         "alone": widest_alone(summary["controller"]["flops"]["mean_minus_best_fixed"]),
     }
@@ -57,6 +58,18 @@ _OTHER = {"small": "large", "large": "small", "tie": "tie"}
 _ROLES: dict[str, Role] = {"small": MODEL, "large": LARGE}
 
 _SHOWN: dict[Verdict, Role] = {Verdict.BETTER: MODEL, Verdict.WORSE: LARGE}
+
+
+def with_training(over: Entry, names: Names) -> str:
+    """What is left where the training of the verifier is charged too; empty where it is not known."""
+    if all(one["verifier_pretrained"]["k"] == one["k"] for one in over["at"]):
+        return ""
+    each = [
+        f"{signed(one['verifier_pretrained']['difference'])} {interval(one['verifier_pretrained']['difference_ci95'])} "
+        f"in place of {signed(one['difference'])} at R = {share(one['R'])}"
+        for one in over["at"]
+    ]
+    return f"Where the training of the verifier is paid for by {names.the('model')} too, it is {listed(each)}."
 
 
 def groups(over: Entry) -> dict[str, str]:

@@ -38,6 +38,8 @@ class Roles:
     shapes: Mapping[Role, Shape] = field(default_factory=dict)
     nominal: bool = False
     """Whether prices, speeds and shapes are assumed, not measured on what was run."""
+    pretrained: float = 1.0
+    """Tokens that the model and its verifier were trained on, in those of the model; 1 where that is unknown."""
 
     @property
     def generators(self) -> list[Role]:

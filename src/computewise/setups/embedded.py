@@ -45,6 +45,10 @@ SPEEDS: dict[Role, Speeds] = {
 """Seconds a token, nominal: models of one and of fourteen billion parameters on one accelerator."""
 
 
+PRETRAINED = 3.0
+"""The verifier's trunk is `small`, trained for twice as many steps again (the verifier's model card)."""
+
+
 @cache
 def embedded_roles() -> Roles:
     """The shipped weights, with nominal prices and speeds."""
@@ -56,6 +60,7 @@ def embedded_roles() -> Roles:
         speeds=SPEEDS,
         shapes={role: Shape(sizes[role], *LAYERS_AND_WIDTH[role], BYTES_A_NUMBER) for role in WEIGHTS},
         nominal=True,
+        pretrained=PRETRAINED,
     )
 
 

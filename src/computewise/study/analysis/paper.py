@@ -199,16 +199,19 @@ def exchanges(analysis: Analysis) -> dict[str, Any]:
     if not large:
         return {"exchange": [], "exchange_halves": {}, "exchange_over_R": None}
     return {
-        "exchange": exchange_of(analysis, large, _of_choices(analysis.policies["predicted"]))["at"],
+        "exchange": exchange_of(analysis, large, _of_choices(analysis.policies["predicted"], analysis))["at"],
         "exchange_halves": {
-            name: exchange_of(analysis, large, _of_choices(choices))["at"] for name, choices in analysis.halves.items()
+            name: exchange_of(analysis, large, _of_choices(choices, analysis))["at"]
+            for name, choices in analysis.halves.items()
         },
         "exchange_over_R": exchange_of(analysis, large, _of_controller(analysis)),
     }
 
 
-def _of_choices(choices: Sequence[BinChoice]) -> Curve:
-    return [(choice.row.accuracy, choice.row.usage["flops"]) for choice in choices]
+def _of_choices(choices: Sequence[BinChoice], analysis: Analysis) -> Curve:
+    """By predicted bins, with what the samples cost that place a problem in its bin."""
+    placed = analysis.difficulty.probe["predicted"]
+    return [(choice.row.accuracy, choice.row.usage["flops"] + placed) for choice in choices]
 
 
 def _of_controller(analysis: Analysis) -> Curve:
@@ -222,18 +225,17 @@ def exchange_of(analysis: Analysis, large: StrategyRow, curve: Curve) -> dict[st
     greedy = next(row for row in analysis.rows if row.family == "greedy")
     unit = float(greedy.usage["flops"].mean())
     sizes = analysis.models.sizes
-    found = from_curve(
-        (sizes[MODEL], sizes[LARGE]),
-        [(greedy.accuracy, greedy.usage["flops"]), *curve],
-        large.accuracy,
-        analysis.difficulty.bins["oracle"],
-        unit,
+    points, bins = [(greedy.accuracy, greedy.usage["flops"]), *curve], analysis.difficulty.bins["oracle"]
+    found, trained = (
+        from_curve((sizes[MODEL], sizes[LARGE]), points, large.accuracy, bins, unit, tokens)
+        for tokens in (1.0, analysis.models.pretrained)
     )
     at = [
         {
             **found.overall.at(share).to_dict(),
             "small_flops": found.overall.at(share).k * unit,
             "by_bin": [match.at(share).to_dict() for _, match in sorted(found.bins.items())],
+            "verifier_pretrained": trained.overall.at(share).to_dict(),
         }
         for share in SHARES
     ]
