@@ -211,6 +211,18 @@ def test_with_a_larger_model_it_is_escalated_to_and_exchanged(tmp_path: Path) ->
     assert "of the verifier of 8 G parameters" in text(out / "v" / "report.html")
 
 
+def test_a_promise_is_made_or_refused_in_a_sentence(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", recorded())
+    summary = finished(file, "--lose-at-most", "0.02", out=tmp_path / "out")
+    assert summary["promise"]["price"] is None
+    said = text(tmp_path / "out" / "report.html")
+    assert f"cannot be promised with {PROBLEMS} problems at 90 % confidence: it takes at least" in said
+    assert "Which policy was chosen" in said
+    assert "With a running price" in said
+    likely = finished(file, "--lose-at-most", "0.5", "--confidence", "0.8", out=tmp_path / "more")
+    assert likely["promise"]["mean_cost"] < likely["promise"]["most_cost"]
+
+
 def test_the_policy_is_chosen_and_stands_beside_every_rung(tmp_path: Path) -> None:
     summary = finished(write(tmp_path / "a.jsonl", recorded()), out=tmp_path / "out")
     held = json.loads((tmp_path / "out" / "controller.json").read_text())
@@ -363,6 +375,7 @@ MISTAKES = {
     "no file": ([], "name one file"),
     "both": (["good.jsonl", "--fit", "good.jsonl"], "name one file"),
     "aggregation": (["good.jsonl", "--aggregation", "sum"], "allowed are last, min, prod, mean"),
+    "no promise": (["good.jsonl", "--lose-at-most", "0"], "lose_at_most = 0"),
     "no parameters": (["good.jsonl", "--large", "good.jsonl"], "--parameters"),
     "parameters alone": (["good.jsonl", "--parameters", "1e9", "8e9"], "--large"),
     "larger first": (["good.jsonl", "--large", "good.jsonl", "--parameters", "8e9", "1e9"], "larger model's second"),

@@ -70,6 +70,8 @@ def replay(
     prices: tuple[float, float] | None = None,
     verifier_parameters: float | None = None,
     aggregation: str = "last",
+    lose_at_most: float | None = None,
+    confidence: float = 0.9,
     orders: int = 20,
     splits: int = 2,
     seed: int = 0,
@@ -118,6 +120,11 @@ def replay(
         With --large, the number of parameters of the verifier that gave the scores: it reads every sample of both.
     aggregation:
         How the verifier's scores of the steps become the solution's: last, min, prod or mean.
+    lose_at_most:
+        How much accuracy may be lost against always drawing all samples, such as 0.02: says the least mean cost that
+        promises it.
+    confidence:
+        The confidence of that promise.
     orders:
         Random orders of each problem's samples that every rule is measured in.
     splits:
@@ -153,6 +160,8 @@ def replay(
         prices=prices,
         verifier_parameters=verifier_parameters,
         aggregation=aggregation,
+        lose_at_most=lose_at_most,
+        confidence=confidence,
         orders=orders,
         splits=splits,
         seed=seed,
@@ -191,6 +200,8 @@ def _print(summary: dict[str, Any], model: str | None) -> None:
     console.print(table)
     console.print(_rules(summary))
     console.print(summary["sentence"])
+    if "promise" in summary:
+        console.print(summary["promise"]["sentence"])
     if model is None:
         text = "controller.json names no model: solve and serve need --model NAME and --verifier NAME|none here."
         console.print(text)

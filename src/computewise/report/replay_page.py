@@ -299,6 +299,46 @@ def write_replay_report(out: Path) -> Path:
     return page
 
 
+def chosen(summary: Entry) -> str:
+    """Which rung of the ladder the policy is, and why."""
+    held = summary["policy_chosen"]
+    rule = "" if held["rung"] == "forest" else f": {held['rule']}"
+    return (
+        f"The policy in controller.json is of the kind “{held['rung']}”{rule}. Reason: {held['why']}. Kinds with fewer "
+        "fitted numbers go first, and one that does better by less than a standard error is not taken."
+    )
+
+
+def rivals_table(summary: Entry) -> Table | None:
+    """Every rung of the ladder at each cost; None where one sample is all there is."""
+    held = summary["rivals"]
+    if not held:
+        return None
+    columns = [point["cost"] for point in held["equal samples"]]
+    heads = ["Policy", *(_cost(cost, summary) for cost in columns)]
+    rows = []
+    for name, row in held.items():
+        at = {point["cost"]: _accuracy(point) for point in row}
+        rows.append([name, *(at.get(cost, NONE) for cost in columns)])
+    caption = (
+        "Accuracy in %, with 95 % intervals, at exactly the cost of so many samples for everybody, on problems outside "
+        "the fit. Every row but the first was chosen and fitted on the same parts of the problems."
+    )
+    return Table(caption, heads, rows)
+
+
+def dial(summary: Entry) -> str | None:
+    """What a running price comes to; None where nothing can be chosen."""
+    held = summary["controller_dial"]
+    if not held:
+        return None
+    worst = max(held, key=lambda one: one["furthest"])
+    return (
+        f"With a running price, as serve has it, what {worst['requests']} problems in random order cost was at most "
+        f"{percent(worst['furthest'])} from what was asked, at any of these costs."
+    )
+
+
 def _figures(summary: Entry) -> dict[str, Any]:
     drawn = {"frontier": figures.frontier(summary)}
     held = summary.get("escalation")
@@ -317,6 +357,10 @@ def _context(summary: Entry) -> dict[str, Any]:
         "findings": findings(summary),
         "validated": validated(summary),
         "unit": summary["cost"],
+        "chosen": chosen(summary),
+        "promise": summary.get("promise"),
+        "rivals": rivals_table(summary),
+        "dial": dial(summary),
         "rules": rules_table(summary),
         "frontier": frontier_table(summary),
         "half": half_table(summary),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from computewise.controller.dial import Dial, followed
 from computewise.controller.frontier import StoppingPath, join
+from computewise.controller.guarantee import promise
 from computewise.controller.ladder import RuleFitter
 from computewise.controller.orders import (
     FIELDS,
@@ -136,6 +137,24 @@ def evaluate_rules(
         SampleOrders.of(measured, repeats=orders, seed=estimator.seed, token_cost=token_cost),
         fit.arms[0].mean_cost,
     )
+
+
+def promised(measured: Measured, lose_at_most: float, confidence: float) -> dict[str, Any]:
+    """The cheapest mean cost at which, with that confidence, no more accuracy is lost than that; and as a sentence."""
+    found = promise(measured.splits[0].path, lose_at_most, confidence)
+    points, sure = f"{100 * lose_at_most:g} points", f"{100 * confidence:g} % confidence"
+    if found.price is None:
+        text = (
+            f"That at most {points} are lost against always drawing all samples cannot be promised with "
+            f"{found.problems} problems at {sure}: it takes at least {found.needed}, and more where the losses vary."
+        )
+    else:
+        text = (
+            f"With {sure}, at most {points} are lost against always drawing all samples at a mean cost of "
+            f"{found.mean_cost:.3g} of {found.most_cost:.3g} (estimated loss {100 * found.lost:.1f}): "
+            "on new problems of the same kind, by a policy chosen and fitted in this way."
+        )
+    return {**asdict(found), "lose_at_most": lose_at_most, "confidence": confidence, "sentence": text}
 
 
 def dialled(measured: Measured, cost: float, *, requests: int = 200, sequences: int = 5) -> dict[str, float]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from computewise.controller.controller import UNNAMED, Controller
 from computewise.controller.file import ControllerArm
+from computewise.controller.guarantee import check_promise
 from computewise.controller.ladder import RuleFitter
 from computewise.controller.replay import RecordedPool
 from computewise.controller.rule import check_splittable
@@ -23,7 +24,7 @@ from computewise.runs import FORMAT, RunDirectory
 from computewise.samples import ProblemSamples
 from computewise.selection import check_aggregation
 from computewise.study.recorded.escalation import LARGE, SMALL, Sizes, escalation
-from computewise.study.recorded.evaluate import Watch, evaluate_rules, frontier, sentence
+from computewise.study.recorded.evaluate import Watch, evaluate_rules, frontier, promised, sentence
 from computewise.study.recorded.policies import policies
 from computewise.study.recorded.read import join, read_recording
 from computewise.study.recorded.readers.cells import Reading
@@ -70,6 +71,10 @@ class ReplayConfig:
     "Dollars for a million tokens of input and of output."
     aggregation: str = "last"
     "What the verifier's scores of a solution's steps come to: last, min, prod or mean."
+    lose_at_most: float | None = None
+    "The accuracy that may be lost against always drawing all samples: adds the cheapest price that promises it."
+    confidence: float = 0.9
+    "Of that promise."
     orders: int = 20
     "Random orders of each problem's samples."
     splits: int = 2
@@ -92,6 +97,8 @@ class ReplayConfig:
         for name in ("orders", "splits"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} = {getattr(self, name)} is not allowed: at least 1")
+        if self.lose_at_most is not None:
+            check_promise(self.lose_at_most, self.confidence)
         if self.seed < 0:
             raise UsageError(f"seed = {self.seed} is not allowed: at least 0")
         if self.verifier_parameters is not None:
@@ -123,6 +130,8 @@ class ReplayConfig:
             "cost": self.cost,
             "prices": self.prices and list(self.prices),
             "aggregation": self.aggregation,
+            "lose_at_most": self.lose_at_most,
+            "confidence": self.confidence,
             "orders": self.orders,
             "splits": self.splits,
             "seed": self.seed,
@@ -173,6 +182,8 @@ def run_replay(config: ReplayConfig, out: Path, *, watch: Watch = lambda doing: 
         **frontier(measured),
         "difficulty": _difficulty(fit_on if held is None else held, config.seed),
     }
+    if config.lose_at_most is not None:
+        summary["promise"] = promised(measured, config.lose_at_most, config.confidence)
     summary["sentence"] = sentence(summary)
     if larger is not None and config.parameters is not None:
         watch("measuring the larger model")
