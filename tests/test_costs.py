@@ -92,6 +92,16 @@ def test_long_contexts_cost_nearly_as_much_again() -> None:
     assert flops(one, size, 0).total / flops(one, int(size), 0).total - 1 == pytest.approx(0.79, abs=0.01)
 
 
+def test_weights_and_cache_of_a_real_shape() -> None:
+    """The numbers that `MemoryCost` says of 8 billion parameters: MB a token, over a solution of 8,192 tokens."""
+    shape, whole = Shape(8_030_000_000, 32, 1024, 2), Usage(samples=1, completion_tokens=8192)
+    cache = MemoryCost(Shape(0, 32, 1024, 2), NO_VERIFIER).cost(whole, 0) / 8192
+    assert cache / 1e6 == pytest.approx(537, abs=1)
+    for batch, weights in ((16, 1004), (64, 251), (256, 63)):
+        each = MemoryCost(shape, NO_VERIFIER, batch).cost(whole, 0) / 8192
+        assert (each - cache) / 1e6 == pytest.approx(weights, abs=1)
+
+
 def test_a_size_survives_a_process() -> None:
     size = Parameters(10, 7)
     again = pickle.loads(pickle.dumps(size))

@@ -77,7 +77,9 @@ class RecordedArm:
 def _votes(draws: SampleArrays) -> Floats:
     """What each draw adds to the vote: its value; in a chain, by how much it raises the chain's best for the answer.
 
-    So a chain votes for an answer once, however often it repeats it, as in `selection.hierarchical`.
+    So a chain votes for an answer once, however often it repeats it. It votes for each answer that it gives, where
+    `selection.hierarchical` lets it vote for its best one alone: a controller stops between attempts, and an answer
+    that a later attempt may yet drop or repeat has to count by then.
     """
     weights, best = np.array(draws.values, float), dict[tuple[int, int, int], float]()
     sizes = np.bincount(draws.blocks)
