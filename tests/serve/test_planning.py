@@ -249,7 +249,7 @@ def test_the_answer_is_selected_as_the_strategy_wants_or_the_client() -> None:
 
 
 def test_the_policy_decides_where_nothing_else_is_said() -> None:
-    assert priced() == ByController(0.1, 0.0, 4.0)
+    assert priced() == ByController(0.1, 0.0, 4.0, target=8.0)
     assert priced(computewise={"strategy": "policy"}) == priced()
     assert chosen("small:policy", policy=POLICY) == priced()
 
