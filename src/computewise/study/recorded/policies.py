@@ -28,7 +28,7 @@ def policies(
 
     A fixed strategy is here a number of samples for everybody, so the best at a cost is what the cost pays for.
     Differences are between means over problems outside the fit; those at the budgets share one simultaneous band. Every
-    rival is fitted, and its numbers are chosen, on the same parts of the problems as the policy.
+    rival is fitted, and its numbers are chosen, on the same parts of the problems as the policy in the first partition.
     """
     counts = [n for n in budgets(measured.orders) if n > 1]
     fixed = [measured.orders.uniform(n) for n in counts]
@@ -76,9 +76,9 @@ def _alone(
     costs: Sequence[float],
     orders: int,
 ) -> Floats:
-    """(budgets, partitions, problems): accuracy of one rung, fitted on the same parts as the policy."""
+    """(budgets, 1, problems): accuracy of one rung, fitted on the same parts as the policy in the first partition."""
     found = []
-    for split in measured.splits:
+    for split in measured.splits[:1]:
         if evaluate is None:
             part = np.zeros(len(fit), np.int64)
             for number, entries in enumerate(split.fitted.parts):
