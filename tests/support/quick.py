@@ -21,7 +21,10 @@ FITTING = (
 
 @contextmanager
 def quick_controllers() -> Iterator[None]:
-    """In it, a study or replay fits controllers that learn less and choose among fewer, for tests of anything but how good they are."""
+    """In it, a study or replay fits controllers that learn less and choose among fewer.
+
+    For tests of anything but how good they are.
+    """
     learner = partial(RuleFitter, numbers=50_000, recipe=Recipe(trees=5))
     with ExitStack() as stack:
         for module in FITTING:
