@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from heapq import heappop, heappush
 
 import numpy as np
 import pytest
@@ -65,10 +66,10 @@ def test_a_price_of_nothing_can_rise_and_none_leaves_its_range() -> None:
     dial = Dial(2.0, 0.0)
     assert dial.now == LEAST_PRICE
     for _ in range(500):
-        dial.tell(50.0)
+        dial.tell(50.0, dial.begin())
     assert dial.now == pytest.approx(LEAST_PRICE * RANGE)
     for _ in range(5000):
-        dial.tell(0.0)
+        dial.tell(0.0, dial.begin())
     assert dial.now == pytest.approx(LEAST_PRICE / RANGE)
 
 
@@ -78,13 +79,41 @@ def test_before_the_first_problem_nothing_is_known() -> None:
     assert math.isnan(dial.mean)
 
 
-def test_costs_that_are_told_late_do_not_upset_it() -> None:
-    """Sixteen requests at a time read the same price."""
-    dial, spent = Dial(6.0, EASY.price(6.0)), []
-    for rows in np.split(sequence(HARD, 3, 320), 20):
-        price = dial.now
-        stops = (HARD.worth[rows] > price).sum(1)
-        for cost in HARD.spent[rows, stops]:
-            dial.tell(float(cost))
-            spent.append(cost)
-    assert np.mean(spent) == pytest.approx(6.0, rel=0.1)
+def busy(walks: StoppingPath, dial: Dial, rows: np.ndarray, at_once: int) -> float:
+    """The mean cost where so many problems run at the same time, and each takes as long as it costs."""
+    running: list[tuple[float, int, float, int]] = []
+    costs: list[float] = []
+    now = 0.0
+    for place, row in enumerate(rows):
+        if len(running) == at_once:
+            now, _, cost, group = heappop(running)
+            dial.tell(cost, group)
+        cost = float(walks.spent[row, (walks.worth[row] > dial.now).sum()])
+        costs.append(cost)
+        heappush(running, (now + cost, place, cost, dial.begin()))
+    return float(np.mean(costs))
+
+
+@pytest.mark.parametrize("at_once", [16, 64])
+@pytest.mark.parametrize("target", [2.0, 8.0])
+def test_cheap_problems_that_end_first_do_not_move_the_price_alone(target: float, at_once: int) -> None:
+    """On problems like those of the fit the fitted price is right, and stays so when many run at once."""
+    spent = [busy(EASY, Dial(target, EASY.price(target)), sequence(EASY, seed), at_once) for seed in range(20)]
+    assert np.mean(spent) == pytest.approx(target, rel=0.1)
+
+
+@pytest.mark.parametrize(("fitted", "met"), [(EASY, HARD), (HARD, EASY)], ids=SHIFTS[1:])
+def test_under_shift_many_at_once_come_nearer_than_the_fitted_price(fitted: StoppingPath, met: StoppingPath) -> None:
+    price = fitted.price(8.0)
+    spent = np.mean([busy(met, Dial(8.0, price), sequence(met, seed, 1000), 64) for seed in range(10)])
+    assert abs(spent - 8.0) < 0.6 * abs(met.at(price)[1].mean() - 8.0)
+
+
+def test_a_problem_that_fails_closes_its_group_and_tells_nothing() -> None:
+    dial = Dial(2.0, 0.01)
+    first, second = dial.begin(), dial.begin()
+    dial.tell(None, first)
+    assert (dial.now, dial.problems) == (0.01, 0)
+    dial.tell(6.0, second)
+    assert dial.now > 0.01
+    assert dial.problems == 1

@@ -61,21 +61,21 @@ class Api:
         self.dials: dict[float, Dial] = {}
         """By the mean cost that was asked for."""
 
-    def _dial(self, target: float, price: float) -> Dial:
-        """The running price for a mean cost; beyond `MOST_DIALS` different costs, one that is forgotten."""
+    def _at_running_price(self, plan: ByController, target: float) -> ByController:
+        """The plan at the running price of a mean cost; beyond `MOST_DIALS` different costs, at the fitted one."""
         if target not in self.dials and len(self.dials) >= MOST_DIALS:
-            return Dial(target, price)
-        return self.dials.setdefault(target, Dial(target, price))
+            return replace(plan, target=None)
+        dial = self.dials.setdefault(target, Dial(target, plan.price))
+        return replace(plan, price=dial.now, group=dial.begin())
 
     def _tell(self, work: RequestState) -> None:
-        """Tell the dial what a request cost that ended by its controller's own decision."""
-        if not isinstance(work.plan, ByController) or work.plan.target not in self.dials or work.status != "done":
+        """Tell the dial what a request cost; nothing of one that did not end by its controller's own decision."""
+        if not isinstance(work.plan, ByController) or work.plan.target is None:
             return
-        fitted = self.backend.fitted
-        cost = None if fitted is None else cost_in_draws(work, fitted)
-        if cost is not None:
-            dial = self.dials[work.plan.target]
-            dial.tell(cost)
+        fitted, dial = self.backend.fitted, self.dials[work.plan.target]
+        known = fitted is not None and work.status == "done"
+        dial.tell(cost_in_draws(work, fitted) if known and fitted is not None else None, work.plan.group)
+        if dial.problems:
             self.measures.dialled(dial)
 
     def plan(self, asked: ChatRequest, client: str, id: str) -> tuple[RequestState, str]:
@@ -92,7 +92,7 @@ class Api:
             passes=backend.upstream(model) is not None,
         )
         if isinstance(plan, ByController) and plan.target is not None:
-            plan = replace(plan, price=self._dial(plan.target, plan.price).now)
+            plan = self._at_running_price(plan, plan.target)
         verifier = backend.verifier
         work = RequestState(
             id=id,

@@ -90,6 +90,8 @@ class ByController:
     generations: float
     target: float | None = None
     """The mean cost that was asked for, which a running price is to come to; None for a price that holds as it is."""
+    group: int = 0
+    """Of the requests that began at the same running price."""
 
 
 Plan = PassThrough | FixedStrategy | ByController

@@ -158,7 +158,10 @@ def promised(measured: Measured, lose_at_most: float, confidence: float) -> dict
 
 
 def dialled(measured: Measured, cost: float, *, requests: int = 200, sequences: int = 5) -> dict[str, float]:
-    """The controller with a running price, over sequences of problems in random order; it starts at a fitted price."""
+    """The controller with a running price, over sequences of problems in random order.
+
+    It starts at the price that comes to that mean cost over all of them.
+    """
     split, found = measured.splits[0], []
     price = split.own.price(cost)
     for seed in range(sequences):
